@@ -1,0 +1,59 @@
+# Works on a machine that has Python 3.11+, make and a package index: every target installs what it needs into .venv once.
+#   make demo     the whole calculation on a small fluid, with results in $(OUTPUT); again to continue a stopped one
+#   make test     the test suite            make lint     ruff and mypy
+#   make bench    the benchmarks            make clean    removes what the other targets made
+# Another interpreter: `make demo PYTHON=python3.12`. An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
+
+PYTHON ?= python3
+PLUGIN ?= cpu
+VENV ?= .venv
+OUTPUT ?= demo-output
+CONFIG ?= examples/lj_quickstart.yaml
+PYTEST_ARGS ?= -n auto
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(PLUGIN)
+DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/openmm-nti run $(CONFIG) --output $(OUTPUT) --resume
+
+test: $(DEV_STAMP)
+	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/types && mkdir -p build/types/openmm_nti
+	cd build/types/openmm_nti && ln -s ../../../openmm_nti/* ../../../reference_md ../../../training ../../../validation .
+	$(BIN)/mypy -p openmm_nti
+
+bench: $(STAMP)
+	@for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || { echo "no benchmarks yet"; break; }; \
+		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11: try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# One plugin build per environment: the wheels of two builds overwrite each other's files.
+$(STAMP): setup.py pyproject.toml | $(BIN)/python
+	@for other in $(filter-out $(PLUGIN),cpu cuda12 cuda13); do \
+		[ ! -e $(VENV)/.installed-$$other ] || { echo "$(VENV) holds the $$other plugin: make clean first"; exit 1; }; \
+	done
+	$(BIN)/python -m pip install -e ".[$(PLUGIN)]"
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -e ".[$(PLUGIN),dev]"
+	@touch $@

@@ -1,0 +1,68 @@
+"""Installs the four top-level folders as one package: `training` becomes `openmm_nti.training`, and so on.
+
+TorchForce needs exactly one build of the openmm-torch plugin. The `-cpu`, `-cu12` and `-cu13` wheels hold the same
+files, and pip cannot take a requirement away again, so each build is an extra and none is a plain requirement:
+`pip install -e ".[cpu]"`, `".[cuda12]"` or `".[cuda13]"`. See docs/installation.md.
+"""
+
+from setuptools import find_packages, setup
+
+STAGES = ("reference_md", "training", "validation")
+
+# Platforms for which openmm-torch wheels exist; elsewhere `openmm_nti.forces.python_force` takes over.
+HAS_LINUX_WHEEL = 'sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
+HAS_MAC_WHEEL = 'sys_platform == "darwin" and platform_machine == "arm64" and python_version < "3.14"'
+
+setup(
+    name="openmm-nti",
+    version="0.1.0",
+    description="Excess free energies by Neural Thermodynamic Integration, with the learned Hamiltonian in OpenMM",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["openmm_nti", "openmm_nti.*"]),
+        *(f"openmm_nti.{name}" for name in find_packages(include=[p for s in STAGES for p in (s, f"{s}.*")])),
+    ],
+    package_dir={f"openmm_nti.{stage}": stage for stage in STAGES},
+    package_data={
+        "openmm_nti": ["py.typed", "models/*"],
+        "openmm_nti.validation": ["templates/*"],
+    },
+    entry_points={"console_scripts": ["openmm-nti = openmm_nti.cli:main"]},
+    install_requires=[
+        "openmm>=8.5,<8.6",
+        "torch>=2.11,<2.13",
+        "numpy>=1.26,!=2.3.0,!=2.3.1,!=2.3.2",
+        "scipy",
+        "mdtraj",
+        "tables",
+        "pymbar>=4.0.3",
+        "pydantic>=2",
+        "pyyaml",
+        "safetensors",
+        "typer",
+        "rich",
+        "matplotlib",
+        "jinja2",
+    ],
+    extras_require={
+        "cpu": [
+            f"acellera-openmmtorch-cpu==1.10; {HAS_LINUX_WHEEL}",
+            f"acellera-openmmtorch-cpu==1.10; {HAS_MAC_WHEEL}",
+        ],
+        "cuda12": ["openmm[cuda12]>=8.5,<8.6", f"acellera-openmmtorch-cu12==1.10; {HAS_LINUX_WHEEL}"],
+        "cuda13": ["openmm[cuda13]>=8.5,<8.6", f"acellera-openmmtorch-cu13==1.10; {HAS_LINUX_WHEEL}"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML"],
+        "docs": ["sphinx", "furo", "myst-parser"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Operating System :: POSIX :: Linux",
+        "Operating System :: MacOS",
+        "Topic :: Scientific/Engineering :: Chemistry",
+        "Topic :: Scientific/Engineering :: Physics",
+    ],
+)

@@ -1,0 +1,177 @@
+"""`Ensemble`: equilibrium configurations of one state point, as one file that mdtraj reads.
+
+The file is HDF5 in mdtraj's layout (positions as float32 in nm, cubic box, argon topology) with three additions: the
+float64 array `/reduced_potentials` and, as JSON attributes of the root, the state point and the provenance.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+import tables
+
+from openmm_nti.files import atomic_path
+from openmm_nti.state import StatePoint
+
+_STATE = "openmm_nti_state"
+_PROVENANCE = "openmm_nti_provenance"
+_BOX_TOLERANCE = 1e-5  # relative; the box is stored as float32
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Equilibrium configurations with their energies and their history.
+
+    Attributes
+    ----------
+    state
+        The state point that all frames belong to.
+    positions_nm
+        Positions. Shape (F, N, 3), float64, nm. A saved file keeps them as float32.
+    reduced_potentials
+        beta U_LJ of each frame in `state.convention`. Shape (F,), float64, kT.
+    provenance
+        JSON-ready facts on how the frames were made (seed, versions, statistics, warnings).
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit the state point, or a number is not finite.
+    """
+
+    state: StatePoint
+    positions_nm: np.ndarray
+    reduced_potentials: np.ndarray
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions_nm", np.asarray(self.positions_nm, dtype=np.float64))
+        object.__setattr__(self, "reduced_potentials", np.asarray(self.reduced_potentials, dtype=np.float64))
+        check_positions(self.positions_nm, self.state)
+        if self.reduced_potentials.shape != (self.n_frames,):
+            raise ValueError(
+                f"reduced_potentials has shape {self.reduced_potentials.shape} for {self.n_frames} frames: "
+                "give one energy for each frame"
+            )
+        if not np.isfinite(self.reduced_potentials).all():
+            raise ValueError("reduced_potentials holds NaN or infinity: remove frames with overlapping particles")
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames F."""
+        return len(self.positions_nm)
+
+    @property
+    def positions_sigma(self) -> np.ndarray:
+        """Positions. Shape (F, N, 3), float64, sigma."""
+        return self.positions_nm / self.state.sigma_nm
+
+    def save(self, path: str | Path) -> None:
+        """Write the ensemble to `path` (.h5), atomically."""
+        box_nm = self.state.box_length_nm
+        trajectory = mdtraj.Trajectory(
+            self.positions_nm,
+            _argon(self.state.n_particles),
+            unitcell_lengths=np.full((self.n_frames, 3), box_nm),
+            unitcell_angles=np.full((self.n_frames, 3), 90.0),
+        )
+        with atomic_path(path) as temporary:
+            trajectory.save_hdf5(str(temporary))
+            with tables.open_file(str(temporary), "a") as file:
+                file.create_array("/", "reduced_potentials", self.reduced_potentials)
+                file.set_node_attr("/", _STATE, self.state.model_dump_json())
+                file.set_node_attr("/", _PROVENANCE, json.dumps(self.provenance))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ensemble:
+        """Read an ensemble that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated, was not written by this package, or holds NaN, another box or another N than its
+            state point says.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"there is no ensemble at {path}: make it with `openmm-nti generate`")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", tables.UnclosedFileWarning)
+            content = _read(path)
+        try:
+            state = StatePoint.model_validate_json(content["state"])
+            _check_box(content["cell_lengths"], state)
+            return cls(state, content["coordinates"], content["reduced_potentials"], json.loads(content["provenance"]))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def check_positions(positions_nm: np.ndarray, state: StatePoint) -> None:
+    """Refuse positions that cannot be frames of `state`.
+
+    Parameters
+    ----------
+    positions_nm
+        Positions. Shape (F, N, 3), nm.
+
+    Raises
+    ------
+    ValueError
+        For a wrong shape, no frames, another number of particles, or NaN.
+    """
+    if positions_nm.ndim != 3 or positions_nm.shape[2] != 3 or not len(positions_nm):
+        raise ValueError(f"positions have shape {positions_nm.shape}: expected (frames, particles, 3), 1 frame or more")
+    if positions_nm.shape[1] != state.n_particles:
+        raise ValueError(
+            f"positions hold {positions_nm.shape[1]} particles, but the state point has n_particles = "
+            f"{state.n_particles}: change n_particles or select the particles of the fluid"
+        )
+    bad = np.flatnonzero(~np.isfinite(positions_nm).all(axis=(1, 2)))
+    if len(bad):
+        raise ValueError(
+            f"positions hold NaN or infinity in {len(bad)} of {len(positions_nm)} frames (first: frame {bad[0]}): "
+            "remove those frames, or lower the time step of the simulation that made them"
+        )
+
+
+def _argon(n_particles: int) -> mdtraj.Topology:
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for _ in range(n_particles):
+        topology.add_atom("Ar", mdtraj.element.argon, topology.add_residue("AR", chain))
+    return topology
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """All parts of the file by name; one message for whatever a damaged file makes HDF5 raise."""
+    try:
+        with tables.open_file(str(path)) as file:
+            names = ("coordinates", "cell_lengths", "reduced_potentials")
+            content: dict[str, Any] = {name: file.get_node("/", name).read() for name in names}
+            content["state"] = str(file.get_node_attr("/", _STATE))
+            content["provenance"] = str(file.get_node_attr("/", _PROVENANCE))
+            return content
+    except (OSError, tables.HDF5ExtError) as error:
+        raise ValueError(f"{path} is truncated or not HDF5: delete it and generate it again") from error
+    except (AttributeError, tables.NoSuchNodeError) as error:
+        raise ValueError(
+            f"{path} was not written by openmm_nti: read a trajectory of your own with "
+            "`openmm-nti generate --trajectory FILE --topology FILE`"
+        ) from error
+
+
+def _check_box(cell_lengths_nm: np.ndarray, state: StatePoint) -> None:
+    worst = float(cell_lengths_nm.flat[np.argmax(np.abs(cell_lengths_nm - state.box_length_nm))])
+    if not abs(worst / state.box_length_nm - 1) < _BOX_TOLERANCE:
+        raise ValueError(
+            f"a frame's box is {worst:g} nm, but the state point's is {state.box_length_nm:g} nm: "
+            "one ensemble is one constant cubic box; generate it again"
+        )

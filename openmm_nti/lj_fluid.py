@@ -1,0 +1,146 @@
+"""The Lennard-Jones fluid in plain OpenMM and, independently, in plain numpy.
+
+With x = (r - r_s) / (r_c - r_s) between the switching distance r_s and the cutoff r_c, the pair energy is
+
+    u(r) = 4 eps [(sigma / r)^12 - (sigma / r)^6] S(x),    S(x) = 1 - 6 x^5 + 15 x^4 - 10 x^3,
+
+zero beyond r_c; S = 1 below r_s, and S = 1 everywhere in the `truncated` convention. No dispersion correction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from openmm_nti.state import StatePoint
+
+
+def lj_system(state: StatePoint) -> openmm.System:
+    """The fluid as an OpenMM System: one NonbondedForce in the periodic box of `state`."""
+    system = openmm.System()
+    force = openmm.NonbondedForce()
+    force.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
+    force.setCutoffDistance(state.cutoff_nm)
+    force.setUseSwitchingFunction(state.convention == "switched")
+    force.setSwitchingDistance(state.switch_nm)
+    force.setUseDispersionCorrection(False)
+    for _ in range(state.n_particles):
+        system.addParticle(state.mass_dalton)
+        force.addParticle(0.0, state.sigma_nm, state.epsilon_kj_mol)
+    system.addForce(force)
+    system.setDefaultPeriodicBoxVectors(*_box_vectors(state))
+    return system
+
+
+def lj_topology(state: StatePoint) -> app.Topology:
+    """The fluid as an OpenMM Topology: one chain of N residues AR with one argon atom each."""
+    topology = app.Topology()
+    chain = topology.addChain()
+    argon = app.Element.getBySymbol("Ar")
+    for _ in range(state.n_particles):
+        topology.addAtom("Ar", argon, topology.addResidue("AR", chain))
+    topology.setPeriodicBoxVectors(unit.Quantity(_box_vectors(state), unit.nanometer))
+    return topology
+
+
+def lattice_positions_nm(state: StatePoint, seed: int) -> np.ndarray:
+    """A start without overlaps: particles on random sites of the smallest simple cubic lattice that holds them.
+
+    Returns
+    -------
+    np.ndarray
+        Positions. Shape (N, 3), nm.
+    """
+    rng = np.random.default_rng(seed)
+    side = math.ceil(state.n_particles ** (1 / 3) - 1e-9)
+    sites = np.stack(np.unravel_index(rng.permutation(side**3)[: state.n_particles], (side, side, side)), axis=-1)
+    spacing = state.box_length_nm / side
+    jitter = rng.uniform(-0.02, 0.02, size=sites.shape)  # breaks the symmetry of a full lattice
+    return np.asarray((sites + 0.5 + jitter) * spacing)
+
+
+def reduced_potential_numpy(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Energy of each frame, beta U_LJ in `state.convention`, in float64: the check on every other implementation.
+
+    Parameters
+    ----------
+    positions_sigma
+        Positions, wrapped or not. Shape (F, N, 3), sigma.
+
+    Returns
+    -------
+    np.ndarray
+        Reduced potentials. Shape (F,), kT. Infinite where two particles coincide.
+    """
+    return _sum_over_pairs(positions_sigma, state, lambda r2: pair_energy(r2, state)) / state.temperature_star
+
+
+def truncation_log_weights(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Logarithms of the weights that carry frames of molecular dynamics over to `state.convention`.
+
+    Forces do not feel the jump of u(r) at a plain cutoff, so molecular dynamics samples the truncated AND shifted
+    potential; its frames have the weights exp(-beta n u(r_c)) in the truncated one, where n pairs are within r_c. With a
+    switching function nothing jumps and all weights are 1.
+
+    Parameters
+    ----------
+    positions_sigma
+        Positions. Shape (F, N, 3), sigma.
+
+    Returns
+    -------
+    np.ndarray
+        Logarithms of unnormalised weights. Shape (F,).
+    """
+    if state.convention == "switched":
+        return np.zeros(len(positions_sigma))
+    rc2 = state.cutoff_sigma**2
+    n_pairs = _sum_over_pairs(positions_sigma, state, lambda r2: r2 < rc2)
+    at_cutoff = 4 * (rc2**-6 - rc2**-3)
+    return -n_pairs * at_cutoff / state.temperature_star
+
+
+def pair_energy(r2: np.ndarray, state: StatePoint) -> np.ndarray:
+    """u(r) of the module docstring.
+
+    Parameters
+    ----------
+    r2
+        Squared distances. Any shape, sigma^2.
+
+    Returns
+    -------
+    np.ndarray
+        Pair energies. Shape of `r2`, epsilon.
+    """
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse6 = np.asarray(r2, dtype=np.float64) ** -3
+        energy = 4 * inverse6 * (inverse6 - 1)
+    if state.convention == "switched":
+        width = state.cutoff_sigma - state.switch_sigma
+        x = np.clip((np.sqrt(r2) - state.switch_sigma) / width, 0, 1)
+        energy = energy * (1 + x**3 * (-10 + x * (15 - 6 * x)))
+    return np.where(r2 < state.cutoff_sigma**2, energy, 0.0)
+
+
+def _sum_over_pairs(
+    positions_sigma: np.ndarray, state: StatePoint, function: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Sum of `function` of the squared minimum-image distance over all pairs, for each frame. Shape (F,)."""
+    positions = np.asarray(positions_sigma, dtype=np.float64)
+    box = state.box_length_sigma
+    total = np.zeros(len(positions))
+    for first in range(positions.shape[1] - 1):
+        separation = positions[:, first + 1 :] - positions[:, first : first + 1]
+        separation -= box * np.round(separation / box)
+        total += function((separation**2).sum(axis=-1)).sum(axis=-1)
+    return total
+
+
+def _box_vectors(state: StatePoint) -> list[openmm.Vec3]:
+    length = state.box_length_nm
+    return [openmm.Vec3(length, 0, 0), openmm.Vec3(0, length, 0), openmm.Vec3(0, 0, length)]

@@ -10,7 +10,7 @@ zero beyond r_c; S = 1 below r_s, and S = 1 everywhere in the `truncated` conven
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import openmm
@@ -76,15 +76,34 @@ def reduced_potential_numpy(positions_sigma: np.ndarray, state: StatePoint) -> n
     np.ndarray
         Reduced potentials. Shape (F,), kT. Infinite where two particles coincide.
     """
-    return _sum_over_pairs(positions_sigma, state, lambda r2: pair_energy(r2, state)) / state.temperature_star
+    energy = np.zeros(len(positions_sigma))
+    for r2 in _squared_distances(positions_sigma, state):
+        energy += pair_energy(r2, state).sum(axis=-1)
+    return energy / state.temperature_star
+
+
+def closest_pair_sigma(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Smallest minimum-image distance in each frame.
+
+    Parameters
+    ----------
+    positions_sigma
+        Positions. Shape (F, N, 3), sigma.
+
+    Returns
+    -------
+    np.ndarray
+        Distances. Shape (F,), sigma.
+    """
+    return np.asarray(np.sqrt(np.min([r2.min(axis=-1) for r2 in _squared_distances(positions_sigma, state)], axis=0)))
 
 
 def truncation_log_weights(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
     """Logarithms of the weights that carry frames of molecular dynamics over to `state.convention`.
 
     Forces do not feel the jump of u(r) at a plain cutoff, so molecular dynamics samples the truncated AND shifted
-    potential; its frames have the weights exp(-beta n u(r_c)) in the truncated one, where n pairs are within r_c. With a
-    switching function nothing jumps and all weights are 1.
+    potential; its frames have the weights exp(-beta n u(r_c)) in the truncated one, where n pairs are within r_c.
+    With a switching function nothing jumps and all weights are 1.
 
     Parameters
     ----------
@@ -99,8 +118,10 @@ def truncation_log_weights(positions_sigma: np.ndarray, state: StatePoint) -> np
     if state.convention == "switched":
         return np.zeros(len(positions_sigma))
     rc2 = state.cutoff_sigma**2
-    n_pairs = _sum_over_pairs(positions_sigma, state, lambda r2: r2 < rc2)
     at_cutoff = 4 * (rc2**-6 - rc2**-3)
+    n_pairs = np.zeros(len(positions_sigma))
+    for r2 in _squared_distances(positions_sigma, state):
+        n_pairs += (r2 < rc2).sum(axis=-1)
     return -n_pairs * at_cutoff / state.temperature_star
 
 
@@ -127,18 +148,14 @@ def pair_energy(r2: np.ndarray, state: StatePoint) -> np.ndarray:
     return np.where(r2 < state.cutoff_sigma**2, energy, 0.0)
 
 
-def _sum_over_pairs(
-    positions_sigma: np.ndarray, state: StatePoint, function: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Sum of `function` of the squared minimum-image distance over all pairs, for each frame. Shape (F,)."""
+def _squared_distances(positions_sigma: np.ndarray, state: StatePoint) -> Iterator[np.ndarray]:
+    """Minimum-image r^2 of each particle to all that follow it. Shapes (F, N - 1), (F, N - 2), ..., sigma^2."""
     positions = np.asarray(positions_sigma, dtype=np.float64)
     box = state.box_length_sigma
-    total = np.zeros(len(positions))
     for first in range(positions.shape[1] - 1):
         separation = positions[:, first + 1 :] - positions[:, first : first + 1]
         separation -= box * np.round(separation / box)
-        total += function((separation**2).sum(axis=-1)).sum(axis=-1)
-    return total
+        yield (separation**2).sum(axis=-1)
 
 
 def _box_vectors(state: StatePoint) -> list[openmm.Vec3]:

@@ -25,7 +25,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
     logging.disable(logging.NOTSET)
 
 MIN_CHAINS = 8  # fewer chains than this say too little about the error of their mean
-_EQUILIBRATION_TRIALS = 100
+_EQUILIBRATION_TRIALS = 50
 
 
 class Decorrelation(NamedTuple):
@@ -37,19 +37,18 @@ class Decorrelation(NamedTuple):
 
 
 def equilibration(series: np.ndarray) -> int:
-    """Number of samples to discard at the beginning; 0 for a constant series.
+    """Number of samples to discard at the beginning of each chain; 0 for a constant series.
 
     Parameters
     ----------
     series
-        Samples in the order of time; chains are averaged first, for they share the transient and not the noise.
-        Shape (n,) or (chains, n).
+        Samples in the order of time. Shape (n,) or (chains, n).
     """
-    mean = np.atleast_2d(_finite(series)).mean(axis=0)
-    if len(mean) < 4 or _is_constant(mean):
-        return 0
-    skip = max(1, len(mean) // _EQUILIBRATION_TRIALS)
-    return int(timeseries.detect_equilibration(mean, fast=True, nskip=skip)[0])
+    chains = np.atleast_2d(_finite(series))
+    n = chains.shape[1]
+    trials = np.arange(0, max(1, n - 1), max(1, n // _EQUILIBRATION_TRIALS))
+    n_eff = [(n - t0) / statistical_inefficiency(chains[:, t0:]) for t0 in trials]
+    return int(trials[np.argmax(n_eff)])
 
 
 def statistical_inefficiency(series: np.ndarray) -> float:
@@ -99,7 +98,7 @@ def evenly_spaced(log_weights: np.ndarray, kept: int) -> np.ndarray:
         Indices in ascending order. Shape (kept,), int.
     """
     accumulated = np.cumsum(np.exp(log_weights - log_weights.max()))
-    return np.searchsorted(accumulated, (np.arange(kept) + 0.5) / kept * accumulated[-1])
+    return np.asarray(np.searchsorted(accumulated, (np.arange(kept) + 0.5) / kept * accumulated[-1]))
 
 
 def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple[float, float]:

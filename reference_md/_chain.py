@@ -1,0 +1,146 @@
+"""One chain of Langevin dynamics, in segments that make an interrupted run repeat to the bit.
+
+Each segment starts a new OpenMM Context from the positions and velocities (float64) that the one before left in its
+file, with random numbers seeded by (seed, state, chain, segment). A run that was killed therefore continues as if it
+had never stopped. `LangevinMiddleIntegrator` is the scheme of Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import unit
+
+from openmm_nti.files import atomic_path, fingerprint
+from openmm_nti.lj_fluid import lattice_positions_nm, lj_system, reduced_potential_numpy, truncation_log_weights
+from openmm_nti.platforms import fastest_platform, platform_properties
+from openmm_nti.reference_md.config import ReferenceConfig
+from openmm_nti.state import StatePoint
+from openmm_nti.tasks import derive_seed
+
+# Settings that say how many frames are wanted, not what they are: raising them continues the same chains.
+_EXTENT = {"n_frames", "n_replicas", "max_steps"}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One chain and how far to take it."""
+
+    state: StatePoint
+    config: ReferenceConfig
+    seed: int
+    number: int
+    n_segments: int
+    directory: Path
+
+    def __str__(self) -> str:
+        return f"chain {self.number} of {self.state}"
+
+    def path(self, segment: int) -> Path:
+        """File of one segment; its folder is named by everything that decides the frames."""
+        settings = self.config.model_dump(exclude=_EXTENT)
+        name = fingerprint([self.state.model_dump(), settings, self.seed])
+        folder = self.directory / "chains" / f"{self.state.label}-{name}"
+        return folder / f"chain{self.number:03d}-segment{segment:03d}.npz"
+
+    def read(self, name: str) -> np.ndarray:
+        """One recorded quantity of all segments, in the order of time. Shape (frames, ...)."""
+        return np.concatenate([read_segment(self.path(segment), name) for segment in range(self.n_segments)])
+
+
+def run_chain(chain: Chain) -> None:
+    """Run the segments of `chain` that have no file yet.
+
+    Each file holds `frames_nm` (F, N, 3) float32, wrapped into the box; `reduced_potentials` (F,) kT and `log_weights`
+    (F,) of those frames; `temperatures_star` (F,) from the velocities; `positions_nm` and `velocities` (N, 3) at the
+    end, nm and nm/ps.
+    """
+    for segment in range(chain.n_segments):
+        path = chain.path(segment)
+        if not path.exists():
+            recorded = _run_segment(chain, segment)
+            with atomic_path(path) as temporary:
+                np.savez(temporary, **recorded)
+
+
+def read_segment(path: Path, name: str) -> np.ndarray:
+    """Read one array of a segment's file.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        with np.load(path) as content:
+            return np.asarray(content[name])
+    except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is truncated or damaged: delete it and run again") from error
+
+
+def _run_segment(chain: Chain, segment: int) -> dict[str, Any]:
+    state, config = chain.state, chain.config
+    context = _context(chain, segment)
+    frames, temperatures = [], []
+    for _ in range(config.segment_frames):
+        context.getIntegrator().step(config.frame_interval)
+        now = context.getState(positions=True, energy=True)
+        frames.append(now.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+        temperatures.append(_temperature_star(now, state))
+    last = context.getState(positions=True, velocities=True)
+    wrapped = wrap(np.array(frames), state)
+    _check_finite(wrapped, chain)
+    return {
+        "frames_nm": wrapped,
+        "reduced_potentials": reduced_potential_numpy(wrapped / state.sigma_nm, state),
+        "log_weights": truncation_log_weights(wrapped / state.sigma_nm, state),
+        "temperatures_star": np.array(temperatures),
+        "positions_nm": last.getPositions(asNumpy=True).value_in_unit(unit.nanometer),
+        "velocities": last.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond),
+    }
+
+
+def wrap(positions_nm: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Positions in [0, L], rounded to the float32 that files keep. Shape of `positions_nm`, nm."""
+    box = state.box_length_nm
+    return (positions_nm - box * np.floor(positions_nm / box)).astype(np.float32)
+
+
+def _context(chain: Chain, segment: int) -> openmm.Context:
+    """A Context at the first step of a segment."""
+    state, config = chain.state, chain.config
+    integrator = openmm.LangevinMiddleIntegrator(
+        state.temperature_kelvin, config.friction_star / state.time_unit_ps, config.timestep_star * state.time_unit_ps
+    )
+    seeds = [derive_seed(chain.seed, state.label, chain.number, segment, use) for use in ("noise", "start", "velocity")]
+    integrator.setRandomNumberSeed(seeds[0])
+    platform = fastest_platform(config.platform)
+    context = openmm.Context(lj_system(state), integrator, platform, platform_properties(platform))
+    if segment > 0:
+        before = chain.path(segment - 1)
+        context.setPositions(read_segment(before, "positions_nm"))
+        context.setVelocities(read_segment(before, "velocities"))
+        return context
+    context.setPositions(lattice_positions_nm(state, seeds[1]))
+    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=200)
+    context.setVelocitiesToTemperature(state.temperature_kelvin, seeds[2])
+    integrator.step(config.equilibration_steps)
+    return context
+
+
+def _temperature_star(now: openmm.State, state: StatePoint) -> float:
+    kinetic = now.getKineticEnergy().value_in_unit(unit.kilojoule_per_mole)
+    return float(2 * kinetic / (3 * state.n_particles * state.epsilon_kj_mol))
+
+
+def _check_finite(positions: np.ndarray, chain: Chain) -> None:
+    if not np.isfinite(positions).all():
+        raise ValueError(
+            f"the simulation of {chain} ran into NaN at timestep_star = {chain.config.timestep_star:g}: "
+            "lower timestep_star (0.004 is usual)"
+        )

@@ -1,0 +1,174 @@
+r"""The two-body term: the Lennard-Jones pair seen through the noise, exact for two particles at short range.
+
+Two noised particles have a relative coordinate smeared by a Gaussian of variance 2 s_eff^2, so their density ratio is
+
+.. math:: e^{-\varphi_s(r)} = (e^{-\beta u} * G)(r)
+          = \int_0^\infty \frac{r'}{r} \, \frac{e^{-(r-r')^2/4s^2} - e^{-(r+r')^2/4s^2}}{\sqrt{4 \pi s^2}}
+            \, e^{-\beta u(r')} \, dr' ,
+
+one radial integral, done once in the log domain and float64 on a grid of (r, ln s), then interpolated by a bicubic
+spline (continuous second derivatives in both; the ln s derivative enters dU/dlambda).
+
+To be local the term is brought to zero at the cutoff (the shell [r_s, r_c]) and at large noise, where a sum of pairs
+is no description of a dense fluid: the tabulated function is
+
+.. math:: \Phi(r, s) = \varphi_s(r) \, W_s(r) \, e^{-(s_{eff}/s_g)^4}, \qquad W_s = 1 - b_s (1 - S(r)), \quad
+          b_s = \frac{s_{eff}^2}{s_{eff}^2 + s_b^2},
+
+with S the quintic switch. It is the full Lennard-Jones potential at s_eff = 0. What the two factors remove, any
+estimator along the path sees and accounts for, and the network may put back.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from torch import Tensor, nn
+
+from openmm_nti.hamiltonian.lennard_jones import LennardJones, switching_function
+from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance
+from openmm_nti.state import PairPotential
+
+NOISE_GATE_SIGMA = 0.8  # s_g, or a quarter of a short cutoff
+_SHELL_NOISE_SIGMA = 0.05  # s_b
+_N_NOISE = 160
+_R_STEP = 0.01
+_SHELL_WIDTH = 0.5
+# Beyond this energy the core continues linearly: exp(-600) is zero to any estimator, and the spline stays smooth.
+_CORE_KT = 600.0
+
+
+class TwoBodyTerm(nn.Module):
+    """Pair energies Phi(r, s) in kT, differentiable in r and in ln s.
+
+    Parameters
+    ----------
+    potential
+        The Lennard-Jones end of the path.
+    """
+
+    def __init__(self, potential: PairPotential) -> None:
+        super().__init__()
+        log_s, r, values = two_body_table(potential)
+        self.log_s_min = float(log_s[0])
+        self.log_s_step = float(log_s[1] - log_s[0])
+        self.r_step = float(r[1] - r[0])
+        self.cutoff = potential.cutoff_sigma
+        spline_r, spline_s = CubicSpline(r, values, axis=1), CubicSpline(log_s, values, axis=0)
+        slope_rs = CubicSpline(log_s, spline_r(r, 1), axis=0)(log_s, 1)
+        # (n_noise, n_r, 2): value and r-derivative per step of the grid; and the same differentiated by ln s.
+        nodes = np.stack([values, spline_r(r, 1) * self.r_step], axis=-1)
+        slopes = np.stack([spline_s(log_s, 1), slope_rs * self.r_step], axis=-1) * self.log_s_step
+        self.register_buffer("nodes", torch.from_numpy(nodes), persistent=False)
+        self.register_buffer("slopes", torch.from_numpy(slopes), persistent=False)
+
+    def rows(self, log_s: Tensor) -> Tensor:
+        """Radial nodes at noise levels `log_s` (B,): values and slopes in r, (B, n_r, 2)."""
+        n_noise = self.nodes.shape[0]
+        # A level beyond the last row takes the last row, which is zero.
+        x = ((log_s - self.log_s_min) / self.log_s_step).clamp(0.0, n_noise - 1.0)
+        row = x.detach().floor().clamp(max=n_noise - 2.0).to(torch.long)
+        h = hermite_weights(x - row).unsqueeze(-1).unsqueeze(-1)
+        return (
+            h[0] * self.nodes[row]
+            + h[1] * self.slopes[row]
+            + h[2] * self.nodes[row + 1]
+            + h[3] * self.slopes[row + 1]
+        )
+
+    def forward(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
+        """Energies of pairs, (P,), kT.
+
+        Parameters
+        ----------
+        r
+            Distances below the cutoff, (P,), sigma.
+        configuration
+            To which row of `rows` each pair belongs, (P,).
+        rows
+            The output of `rows`, (B, n_r, 2).
+        """
+        left, right, x = self._bracket(r, configuration, rows)
+        h = hermite_weights(x)
+        return h[0] * left[:, 0] + h[1] * left[:, 1] + h[2] * right[:, 0] + h[3] * right[:, 1]
+
+    def derivative(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
+        """dPhi/dr of pairs, (P,), kT / sigma; arguments as for `forward`."""
+        left, right, x = self._bracket(r, configuration, rows)
+        drop = 6.0 * (left[:, 0] - right[:, 0])
+        quadratic = drop + 3.0 * (left[:, 1] + right[:, 1])
+        linear = -drop - 4.0 * left[:, 1] - 2.0 * right[:, 1]
+        return (left[:, 1] + x * (linear + x * quadratic)) / self.r_step
+
+    def _bracket(self, r: Tensor, configuration: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n_r = rows.shape[1]
+        x = r / self.r_step
+        bin_index = x.detach().floor().clamp(max=n_r - 2.0).to(torch.long)
+        flat = rows.reshape(-1, 2)
+        at = configuration * n_r + bin_index
+        return flat.index_select(0, at), flat.index_select(0, at + 1), x - bin_index
+
+
+def hermite_weights(x: Tensor) -> Tensor:
+    """Weights of (value, slope) at the left and right node for x in [0, 1]; (4, ...)."""
+    y = 1.0 - x
+    return torch.stack([y * y * (1.0 + 2.0 * x), x * y * y, x * x * (1.0 + 2.0 * y), -x * x * y])
+
+
+@lru_cache(maxsize=8)
+def two_body_table(potential: PairPotential) -> tuple[NDArray, NDArray, NDArray]:
+    """Tabulate Phi: grids ln s (n_noise,) and r (n_r,) in sigma, and values (n_noise, n_r) in kT, all float64."""
+    cutoff = potential.cutoff_sigma
+    noise_gate = min(NOISE_GATE_SIGMA, 0.25 * cutoff)
+    # The last row is zero, and the box holds two cutoffs: the term is gone before s reaches L / 2.
+    log_s = np.linspace(math.log(NOISE_MIN_SIGMA), math.log(2.2 * noise_gate), _N_NOISE)
+    r = np.linspace(0.0, cutoff, round(cutoff / _R_STEP) + 1)
+    variance = effective_variance(torch.from_numpy(log_s)).numpy()
+    switch = switching_function(torch.from_numpy(r), cutoff - _SHELL_WIDTH, cutoff).numpy()
+    values = np.empty((_N_NOISE, r.size))
+    values[0] = _capped_potential(r, potential)
+    for row in range(1, _N_NOISE):
+        shell = variance[row] / (variance[row] + _SHELL_NOISE_SIGMA**2)
+        gate = math.exp(-((variance[row] / noise_gate**2) ** 2))
+        values[row] = smeared_potential(r, variance[row], potential) * (1.0 - shell * (1.0 - switch)) * gate
+    values[-1] = 0.0
+    return log_s, r, values
+
+
+def smeared_potential(r: NDArray, variance: float, potential: PairPotential) -> NDArray:
+    """phi_s(r) = -ln (exp(-beta u) * G)(r) in kT, for r (n_r,) in sigma and s_eff^2 = `variance` in sigma^2."""
+    width = math.sqrt(2.0 * variance)
+    step = min(width / 4.0, 0.004)
+    inner = np.arange(0.5, (potential.cutoff_sigma + 10.0 * width) / step) * step
+    log_boltzmann = -_capped_potential(inner, potential) + math.log(step)
+    out = np.empty(r.size)
+    for block in np.array_split(np.arange(r.size), max(1, r.size * inner.size // 1_000_000)):
+        exponent = _log_radial_gaussian(r[block, None], inner[None, :], width) + log_boltzmann
+        peak = exponent.max(axis=1, keepdims=True)
+        out[block] = -(peak[:, 0] + np.log(np.exp(exponent - peak).sum(axis=1)))
+    return out
+
+
+def _log_radial_gaussian(r: NDArray, inner: NDArray, width: float) -> NDArray:
+    """Log density that a point at distance `r`, moved by a 3D Gaussian of `width`, ends at distance `inner`."""
+    product = 2.0 * r * inner / width**2
+    # (1 - exp(-p)) / p with its limit 1 at r = 0.
+    ratio = np.where(product > 1e-12, -np.expm1(-product) / np.maximum(product, 1e-300), 1.0)
+    norm = math.log(2.0) - 0.5 * math.log(2.0 * math.pi) - 3.0 * math.log(width)
+    return norm + 2.0 * np.log(inner) - 0.5 * ((r - inner) / width) ** 2 + np.log(ratio)
+
+
+def _capped_potential(r: NDArray, potential: PairPotential) -> NDArray:
+    """beta u(r) in kT, continued linearly where it exceeds the core energy."""
+    prefactor = 4.0 / potential.temperature_star
+    # u = prefactor * (y^2 - y) with y = r^-6 reaches the core energy at:
+    y = 0.5 + math.sqrt(0.25 + _CORE_KT / prefactor)
+    core = y ** (-1.0 / 6.0)
+    slope = prefactor * (-12.0 * y * y + 6.0 * y) / core
+    energy = LennardJones(potential)(torch.from_numpy(np.maximum(r, core) ** 2)).numpy()
+    return energy + slope * np.minimum(r - core, 0.0)

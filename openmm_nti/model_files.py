@@ -1,0 +1,149 @@
+"""A model on disk: weights as safetensors and a JSON card that says what it is; nothing that unpickles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from openmm_nti.files import atomic_path, provenance, read_json, write_json
+from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
+from openmm_nti.state import PairPotential, StatePoint
+
+FORMAT = 1
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+_UNITS = {"length": "sigma", "energy": "kT", "lambda": "0 ideal gas, 1 Lennard-Jones fluid"}
+
+
+def save_model(
+    model: LambdaHamiltonian,
+    directory: str | Path,
+    *,
+    trained_on: Sequence[StatePoint] = (),
+    seed: int = 0,
+    training: dict[str, Any] | None = None,
+) -> Path:
+    """Write `model` to `directory` (model.safetensors and model.json), each atomically, the card last.
+
+    Parameters
+    ----------
+    model
+        What to save.
+    directory
+        Made if it does not exist.
+    trained_on
+        State points of the reference data.
+    seed
+        Of the training run.
+    training
+        Any further facts for the card (steps, losses, cost).
+
+    Returns
+    -------
+    Path
+        The directory.
+    """
+    directory = Path(directory)
+    with atomic_path(directory / WEIGHTS_FILE) as temporary:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
+    card = {
+        "format": FORMAT,
+        "potential": model.potential.model_dump(),
+        "network": model.network_config.model_dump() if model.network_config else None,
+        "trained_on": [state.model_dump() for state in trained_on],
+        "training": training or {},
+        "units": _UNITS,
+        "provenance": provenance(seed),
+    }
+    write_json(directory / CARD_FILE, card)
+    return directory
+
+
+def load_model(path: str | Path) -> LambdaHamiltonian:
+    """Read a model saved by `save_model`, in evaluation mode.
+
+    Parameters
+    ----------
+    path
+        Its directory, or either file in it.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, truncated, of another format, or if weights and card do not belong together.
+    """
+    directory = model_directory(path)
+    card = read_card(directory)
+    try:
+        potential = PairPotential(**card["potential"])
+        network = NetworkConfig(**card["network"]) if card["network"] else None
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ValueError(f"{directory / CARD_FILE} does not describe a model ({error}): save the model again") from error
+    model = LambdaHamiltonian(potential, network)
+    weights = directory / WEIGHTS_FILE
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{weights} is missing, truncated or no safetensors file ({error}): copy it again") from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{weights} and {CARD_FILE} are of different models: copy both again") from error
+    return model.eval().requires_grad_(False)
+
+
+def model_directory(path: str | Path) -> Path:
+    """The directory of a model given as a directory or as a file in it; ValueError if there is none."""
+    path = Path(path)
+    directory = path if path.is_dir() else path.parent
+    if not (directory / CARD_FILE).is_file():
+        raise ValueError(f"no model at {path}: expected a directory with {WEIGHTS_FILE} and {CARD_FILE}")
+    return directory
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The JSON card of the model at `path`.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, truncated, or written in a format this version does not read.
+    """
+    file = model_directory(path) / CARD_FILE
+    card = read_json(file)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ValueError(f"{file} is not a model card of format {FORMAT}: it was written by another version")
+    return card
+
+
+def check_model_fits(model: LambdaHamiltonian, state: StatePoint) -> None:
+    """Refuse a model of another pair potential than the state's.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs: temperature, cutoff, switching distance or convention.
+    """
+    ours, theirs = model.potential.model_dump(), state.pair_potential.model_dump()
+    differing = [name for name in ours if not _same(ours[name], theirs[name])]
+    if differing:
+        listed = ", ".join(f"{name} = {ours[name]} in the model, {theirs[name]} in the state point" for name in differing)
+        raise ValueError(f"the model is of another Hamiltonian: {listed}; train a model for this state or change the state")
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+    return bool(a == b)
+
+
+def check_finite(positions: torch.Tensor) -> None:
+    """Raise ValueError if any position is NaN or infinite."""
+    if not bool(torch.isfinite(positions).all()):
+        raise ValueError("positions contain NaN or infinity: the simulation blew up or the file is damaged")

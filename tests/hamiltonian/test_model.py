@@ -1,0 +1,146 @@
+"""Both ends exact, symmetries, and derivatives against finite differences, for a network with random weights."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from models import make_random_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti.hamiltonian.geometry import neighbour_matrix
+from openmm_nti.hamiltonian.noise import effective_variance, lambda_of_log_noise, log_noise
+from openmm_nti.lj_fluid import reduced_potential_numpy
+
+BOX = torch.full((3,), 6.0, dtype=torch.float64)
+LAMBDAS = torch.tensor([0.05, 0.3, 0.5, 0.7, 0.95], dtype=torch.float64)
+
+
+def energies(model, positions, lam=LAMBDAS):
+    """U at all of `lam` for one configuration (N, 3)."""
+    return model(torch.as_tensor(positions).expand(len(lam), -1, -1), BOX, lam).numpy()
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def model(request, small_state):
+    return make_random_model(small_state, n_refinements=request.param)
+
+
+def test_the_network_contributes(model, small_state, fluid_positions):
+    bare = LambdaHamiltonian(small_state.pair_potential)
+    assert np.abs(energies(model, fluid_positions[0]) - energies(bare, fluid_positions[0])).min() > 1e-4
+
+
+@pytest.mark.parametrize("convention", ["switched", "truncated"])
+def test_lambda_one_is_exactly_lennard_jones(convention, fluid_positions):
+    state = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25, convention=convention)
+    found = make_random_model(state)(torch.as_tensor(fluid_positions), BOX, torch.ones(8, dtype=torch.float64))
+    np.testing.assert_allclose(found.numpy(), reduced_potential_numpy(fluid_positions, state), rtol=1e-12)
+
+
+def test_lambda_zero_is_exactly_the_ideal_gas(model, fluid_positions):
+    crowded = torch.as_tensor(fluid_positions * 0.3)  # overlaps that Lennard-Jones would forbid
+    assert (model(crowded, BOX, torch.zeros(8, dtype=torch.float64)) == 0.0).all()
+
+
+@pytest.mark.parametrize("convention", ["switched", "truncated"])
+def test_the_path_is_continuous_at_both_ends(convention, fluid_positions):
+    state = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25, convention=convention)
+    model = make_random_model(state)
+    ends = energies(model, fluid_positions[0], torch.tensor([0.0, 1e-9, 1.0 - 1e-9, 1.0], dtype=torch.float64))
+    assert ends[0] == pytest.approx(ends[1], abs=1e-6)
+    # At lambda = 1 the spline of the two-body term gives way to the formula: 1e-5 kT a pair at contact.
+    assert ends[2] == pytest.approx(ends[3], abs=1e-3)
+
+
+def test_permutation_leaves_the_energy(model, fluid_positions):
+    order = np.random.default_rng(0).permutation(12)
+    np.testing.assert_allclose(
+        energies(model, fluid_positions[0][order]), energies(model, fluid_positions[0]), rtol=1e-10, atol=1e-10
+    )
+
+
+def test_the_cubic_group_leaves_the_energy(model, fluid_positions):
+    positions = fluid_positions[0]
+    for axes, signs in itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)):
+        turned = positions[:, axes] * np.array(signs)
+        np.testing.assert_allclose(energies(model, turned), energies(model, positions), rtol=1e-10, atol=1e-10)
+
+
+@settings(max_examples=10, deadline=None)
+@given(shift=st.lists(st.floats(-20, 20), min_size=3, max_size=3), seed=st.integers(0, 1000))
+def test_translation_and_box_vectors_leave_the_energy(shift, seed):
+    """The whole fluid moved anywhere, and every atom into any cell, also with neighbours split over the boundary."""
+    state = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25)
+    model = make_random_model(state)
+    rng = np.random.default_rng(seed)
+    positions = np.stack(np.meshgrid([0, 1, 2], [0, 1], [0, 1], indexing="ij"), -1).reshape(-1, 3) * 1.12
+    positions = positions + rng.normal(scale=0.05, size=positions.shape)
+    moved = positions + np.array(shift) + 6.0 * rng.integers(-3, 4, size=positions.shape)
+    np.testing.assert_allclose(energies(model, moved), energies(model, positions), rtol=1e-8, atol=1e-8)
+
+
+def test_the_force_is_the_gradient(model, fluid_positions):
+    x = torch.as_tensor(fluid_positions[0]).expand(len(LAMBDAS), -1, -1).clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(model(x, BOX, LAMBDAS).sum(), x)
+    step = 1e-5
+    for atom, axis in [(0, 0), (5, 1), (11, 2)]:
+        shift = torch.zeros_like(x)
+        shift[:, atom, axis] = step
+        numerical = (model(x.detach() + shift, BOX, LAMBDAS) - model(x.detach() - shift, BOX, LAMBDAS)) / (2 * step)
+        np.testing.assert_allclose(gradient[:, atom, axis].numpy(), numerical.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_dudl_is_the_derivative(model, fluid_positions):
+    x = torch.as_tensor(fluid_positions[0]).expand(len(LAMBDAS), -1, -1)
+    lam = LAMBDAS.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(x, BOX, lam).sum(), lam)
+    step = 1e-6
+    numerical = (model(x, BOX, LAMBDAS + step) - model(x, BOX, LAMBDAS - step)) / (2 * step)
+    np.testing.assert_allclose(slope.numpy(), numerical.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_analytic_pair_gradient_is_autograds(model, fluid_positions):
+    x = torch.as_tensor(fluid_positions[0]).expand(len(LAMBDAS), -1, -1)
+    log_s = log_noise(LAMBDAS, BOX)
+    whole = model.gradient(x, BOX, log_s)
+    y = x.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad((model.pair_energy(y, BOX, log_s) + model.network_energy(y, BOX, log_s)).sum(), y)
+    np.testing.assert_allclose(whole.numpy(), expected.numpy(), rtol=1e-9, atol=1e-9)
+
+
+def test_the_laplacian_is_the_divergence_of_the_gradient(model, fluid_positions):
+    x = torch.as_tensor(fluid_positions[:1])
+    hessian = torch.autograd.functional.hessian(lambda y: model.lennard_jones_energy(y, BOX).sum(), x)
+    trace = torch.diagonal(hessian.reshape(36, 36)).sum()
+    assert model.lennard_jones_laplacian(x, BOX).item() == pytest.approx(trace.item(), rel=1e-9)
+
+
+def test_particles_out_of_reach_have_no_energy(model):
+    far = torch.tensor([[[0.0, 0.0, 0.0], [3.0, 3.0, 3.0]]], dtype=torch.float64)
+    assert model(far, BOX, torch.tensor([0.5], dtype=torch.float64)).abs().item() < 1e-12
+
+
+def test_float32_network_agrees_with_float64(small_state, fluid_positions):
+    single, double = make_random_model(small_state, "float32"), make_random_model(small_state, "float64")
+    double.load_state_dict({k: v.double() for k, v in single.state_dict().items()})
+    found, expected = energies(single, fluid_positions[0]), energies(double, fluid_positions[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_neighbours_are_those_within_the_cutoff(fluid_positions):
+    x = torch.as_tensor(fluid_positions)
+    index, mask = neighbour_matrix(x, BOX, 1.5)
+    difference = x[:, None] - x[:, :, None]
+    distance = (difference - 6.0 * (difference / 6.0).round()).norm(dim=-1)
+    for frame, atom in itertools.product(range(8), range(12)):
+        expected = {j for j in range(12) if j != atom and distance[frame, atom, j] < 1.5}
+        assert set((index[frame, atom][mask[frame, atom] > 0] - 12 * frame).tolist()) == expected
+
+
+def test_noise_and_lambda_are_inverse():
+    lam = torch.linspace(0, 1, 11, dtype=torch.float64)
+    np.testing.assert_allclose(lambda_of_log_noise(log_noise(lam, BOX), BOX).numpy(), lam.numpy(), atol=1e-12)
+    assert effective_variance(log_noise(torch.ones(1, dtype=torch.float64), BOX)).item() == 0.0

@@ -1,0 +1,33 @@
+"""What can be chosen about training."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """Score matching on reference ensembles."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_steps: int = Field(default=3000, ge=1, description="Optimiser steps; the learning rate falls to zero over them.")
+    max_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="Wall-time budget: the schedule is hurried to end in time. Leave empty for a result that repeats.",
+    )
+    atoms_per_step: int = Field(
+        default=1280, ge=2, description="Noised atoms in a step, shared out over configurations of one N."
+    )
+    learning_rate: float = Field(default=3e-3, gt=0, description="Adam's largest learning rate.")
+    warmup_steps: int = Field(default=50, ge=0, description="Steps over which the learning rate rises.")
+    gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient of the loss.")
+    ema_decay: float = Field(
+        default=0.995, ge=0, lt=1, description="Decay of the running average of the weights, which is what is kept."
+    )
+    noise_min_sigma: float = Field(
+        default=0.01, gt=0.006, description="Smallest noise trained on, in sigma; below, the known terms suffice."
+    )
+    validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="Share of frames held out.")
+    validate_every: int = Field(default=250, ge=1, description="Steps between validations and checkpoints.")
+    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, ...")

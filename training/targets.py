@@ -1,0 +1,90 @@
+r"""Noised configurations and the score target of least variance.
+
+For x_t = x_0 + s_eff z two unbiased targets for grad U at x_t are z / s_eff (denoising; variance 1 / s_eff^2) and
+beta grad U_LJ(x_0) (target score; variance I_0 = <|beta grad U_LJ|^2> per degree of freedom). Their mix
+
+.. math:: g^* = (1 - c) \frac{z}{s_{eff}} + c \, \beta \nabla U_{LJ}(x_0), \qquad c = \frac{1}{1 + s_{eff}^2 I_0},
+
+has variance I_0 / (1 + s_eff^2 I_0), bounded at every noise level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.noise import effective_variance
+
+
+@dataclass(frozen=True)
+class CleanData:
+    """Frames of the interacting fluid with what the targets need, on one device, float64.
+
+    Attributes
+    ----------
+    positions
+        (F, N, 3), sigma.
+    gradient
+        beta grad U_LJ at the frames, (F, N, 3), 1 / sigma.
+    box
+        (3,), sigma.
+    gradient_square
+        I_0, mean square of `gradient` per degree of freedom, 0-dim, 1 / sigma^2.
+    """
+
+    positions: Tensor
+    gradient: Tensor
+    box: Tensor
+    gradient_square: Tensor
+
+    @classmethod
+    def from_ensemble(cls, ensemble: Ensemble, model: LambdaHamiltonian, device: torch.device | str) -> CleanData:
+        """Take the frames of `ensemble`; `model` supplies the Lennard-Jones gradient."""
+        positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64, device=device)
+        box = torch.full((3,), ensemble.state.box_length_sigma, dtype=torch.float64, device=device)
+        gradient = torch.cat([lennard_jones_gradient(model, block, box) for block in positions.split(64)])
+        return cls(positions, gradient, box, gradient.square().mean())
+
+    def subset(self, index: Tensor) -> CleanData:
+        """The frames at `index`, with the whole ensemble's I_0."""
+        return CleanData(self.positions[index], self.gradient[index], self.box, self.gradient_square)
+
+
+@dataclass(frozen=True)
+class NoisedBatch:
+    """Noised configurations (B, N, 3) in sigma, ln s (B,), their target (B, N, 3) and its precision (B,)."""
+
+    positions: Tensor
+    box: Tensor
+    log_s: Tensor
+    target: Tensor
+    precision: Tensor
+
+
+def lennard_jones_gradient(model: LambdaHamiltonian, positions: Tensor, box: Tensor) -> Tensor:
+    """beta grad U_LJ, (B, N, 3), 1 / sigma."""
+    positions = positions.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(model.lennard_jones_energy(positions, box).sum(), positions)
+    return gradient
+
+
+def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
+    """Add noise s_eff z to every frame of `clean` (B frames) at levels `log_s` (B,), with z (B, N, 3) ~ N(0, 1)."""
+    variance = effective_variance(log_s).reshape(-1, 1, 1)
+    spread = variance.sqrt()
+    share = 1.0 / (1.0 + variance * clean.gradient_square)
+    # (1 - c) z / s_eff written so that it is finite at s_eff = 0.
+    target = spread * clean.gradient_square * share * z + share * clean.gradient
+    precision = (1.0 / clean.gradient_square + variance).reshape(-1)
+    return NoisedBatch(clean.positions + spread * z, clean.box, log_s, target, precision)
+
+
+def stratified_log_noise(n_levels: int, log_low: float, log_high: float, generator: torch.Generator) -> Tensor:
+    """`n_levels` values of ln s, one uniform in each of as many equal strata of [log_low, log_high]."""
+    u = torch.rand(n_levels, generator=generator, dtype=torch.float64)
+    place = (torch.randperm(n_levels, generator=generator) + u) / n_levels
+    return log_low + (log_high - log_low) * place

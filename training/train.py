@@ -1,0 +1,279 @@
+"""The training loop: one model on reference ensembles of one or several N.
+
+Every step draws its frames, noise levels and noise from a generator seeded by (seed, step), so that a training that
+was killed and resumed takes the very steps of one that was not. Noise comes in antithetic pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.files import fingerprint, write_text
+from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
+from openmm_nti.hamiltonian.geometry import minimum_image, neighbour_matrix
+from openmm_nti.hamiltonian.noise import effective_variance, log_noise_max
+from openmm_nti.model_files import CARD_FILE, load_model, read_card, save_model
+from openmm_nti.tasks import derive_seed
+from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from openmm_nti.training.config import TrainingConfig
+from openmm_nti.training.loss import held_out_loss, score_loss
+from openmm_nti.training.targets import CleanData, NoisedBatch, noise_batch, stratified_log_noise
+
+METRICS_FILE = "metrics.jsonl"
+_VALIDATION_LEVELS = 32
+
+
+def train(
+    ensembles: Sequence[Ensemble],
+    network: NetworkConfig,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    directory: str | Path,
+    progress: bool = True,
+) -> LambdaHamiltonian:
+    """Train a `LambdaHamiltonian` on `ensembles`, or finish a training begun in `directory`.
+
+    Parameters
+    ----------
+    ensembles
+        Reference frames, of one pair potential; N and the box may differ.
+    network, config
+        Architecture and training settings.
+    seed
+        Decides initial weights, the held-out frames and all noise.
+    directory
+        Receives model.safetensors, model.json, checkpoint.safetensors and metrics.jsonl. What is there already is
+        taken up: a finished model is returned, a checkpoint continued.
+    progress
+        Show a progress bar with the time left.
+
+    Returns
+    -------
+    LambdaHamiltonian
+        With the running average of the weights, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the ensembles are of different pair potentials, too small, or not those of the training in `directory`.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    inputs = _inputs(ensembles, network, config, seed)
+    if (directory / CARD_FILE).is_file():
+        if read_card(directory)["training"].get("inputs") != inputs:
+            raise ValueError(f"{directory} holds a model of another configuration or other data: use a new directory")
+        return load_model(directory)
+    run = _Training(ensembles, network, config, seed, directory, inputs)
+    run.run(progress)
+    return run.finish([ensemble.state for ensemble in ensembles])
+
+
+class _Training:
+    """State of one training run."""
+
+    def __init__(
+        self,
+        ensembles: Sequence[Ensemble],
+        network: NetworkConfig,
+        config: TrainingConfig,
+        seed: int,
+        directory: Path,
+        inputs: str,
+    ) -> None:
+        self.config, self.seed, self.directory, self.inputs = config, seed, directory, inputs
+        self.device = torch.device(_device(config.device))
+        torch.manual_seed(seed)
+        self.model = LambdaHamiltonian(ensembles[0].state.pair_potential, network).to(self.device)
+        self.generator = torch.Generator()
+        self.training_data: list[CleanData] = []
+        self.held_out: list[NoisedBatch] = []
+        for number, ensemble in enumerate(ensembles):
+            self._split(ensemble, number)
+        self._normalise()
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.step, self.seconds = 0, 0.0
+        checkpoint = directory / CHECKPOINT_FILE
+        if checkpoint.is_file():
+            self.step, self.seconds = load_checkpoint(
+                checkpoint, self.model, self.average, self.optimiser, inputs=inputs
+            )
+        self.metrics = _metrics_until(directory / METRICS_FILE, self.step)
+
+    def run(self, progress: bool) -> None:
+        """Step until the budget of steps or minutes is spent."""
+        began = time.monotonic() - self.seconds
+        losses: list[Tensor] = []
+        with _progress_bar(progress) as bar:
+            task = bar.add_task("training", total=self.config.n_steps, completed=self.step)
+            while (share := self._share_done()) < 1.0:
+                losses.append(self._take_step(share))
+                self.step += 1
+                self.seconds = time.monotonic() - began
+                if self.step % self.config.validate_every == 0 or self._share_done() >= 1.0:
+                    self._validate(losses)
+                    losses = []
+                bar.update(task, completed=self.step)
+
+    def finish(self, states: list) -> LambdaHamiltonian:
+        """Save the averaged model and return it as loaded from disk."""
+        self.model.load_state_dict(self.average)
+        facts = {
+            "inputs": self.inputs,
+            "config": self.config.model_dump(),
+            "steps": self.step,
+            "seconds": round(self.seconds, 1),
+            "validation_loss": self.metrics[-1]["validation_loss"],
+            "frames": [len(data.positions) for data in self.training_data],
+        }
+        save_model(self.model, self.directory, trained_on=states, seed=self.seed, training=facts)
+        return load_model(self.directory)
+
+    def _split(self, ensemble: Ensemble, number: int) -> None:
+        """Hold out a share of the frames, noised once and for all at levels spread over the whole path."""
+        data = CleanData.from_ensemble(ensemble, self.model, self.device)
+        n_frames = len(data.positions)
+        n_held_out = max(1, round(self.config.validation_fraction * n_frames))
+        if n_frames < 2:
+            raise ValueError(f"{ensemble.state}: {n_frames} frame is too few to train on and to validate with")
+        self.generator.manual_seed(derive_seed(self.seed, "held out", number))
+        order = torch.randperm(n_frames, generator=self.generator)
+        self.training_data.append(data.subset(order[n_held_out:].to(self.device)))
+        chosen = order[torch.arange(_VALIDATION_LEVELS) % n_held_out].to(self.device)
+        levels = self._noise_levels(data, _VALIDATION_LEVELS)
+        z = torch.randn(data.positions[chosen].shape, generator=self.generator, dtype=torch.float64)
+        batch = noise_batch(data.subset(chosen), levels, z.to(self.device))
+        size = self._configurations(data)
+        for start in range(0, _VALIDATION_LEVELS, size):
+            part = slice(start, start + size)
+            self.held_out.append(
+                NoisedBatch(batch.positions[part], batch.box, batch.log_s[part], batch.target[part], batch.precision[part])
+            )
+
+    def _normalise(self) -> None:
+        """Scale the descriptors by their size on the densest reference data, over all noise levels."""
+        data = max(self.training_data, key=lambda item: item.positions.shape[1])
+        self.generator.manual_seed(derive_seed(self.seed, "scales"))
+        batch = self._draw(data)
+        network = self.model.network
+        index, mask = neighbour_matrix(batch.positions, batch.box, network.cutoff)
+        displacement = minimum_image(batch.positions.reshape(-1, 3)[index] - batch.positions.unsqueeze(2), batch.box)
+        dtype = network.time_centres.dtype
+        variance = effective_variance(batch.log_s)
+        network.normalise(displacement.to(dtype), index, mask.to(dtype), batch.log_s.to(dtype), variance.to(dtype))
+
+    def _take_step(self, share: float) -> Tensor:
+        config = self.config
+        self.generator.manual_seed(derive_seed(self.seed, "step", self.step))
+        data = self.training_data[self.step % len(self.training_data)]
+        rate = config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+        rate *= min(1.0, (self.step + 1) / max(1, config.warmup_steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = score_loss(self.model, self._draw(data))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        self.optimiser.step()
+        # Early averages forget the first steps sooner.
+        decay = min(config.ema_decay, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1.0 - decay)
+        return loss.detach()
+
+    def _draw(self, data: CleanData) -> NoisedBatch:
+        """Frames at random, noise levels stratified, noise antithetic."""
+        half = max(1, self._configurations(data) // 2)
+        frames = torch.randint(len(data.positions), (half,), generator=self.generator).to(self.device)
+        levels = self._noise_levels(data, half)
+        z = torch.randn(half, *data.positions.shape[1:], generator=self.generator, dtype=torch.float64).to(self.device)
+        return noise_batch(data.subset(frames.repeat(2)), levels.repeat(2), torch.cat([z, -z]))
+
+    def _noise_levels(self, data: CleanData, n_levels: int) -> Tensor:
+        low, high = math.log(self.config.noise_min_sigma), float(log_noise_max(data.box))
+        return stratified_log_noise(n_levels, low, high, self.generator).to(self.device)
+
+    def _configurations(self, data: CleanData) -> int:
+        return max(2, self.config.atoms_per_step // data.positions.shape[1])
+
+    def _share_done(self) -> float:
+        by_steps = self.step / self.config.n_steps
+        by_time = self.seconds / (60.0 * self.config.max_minutes) if self.config.max_minutes else 0.0
+        return max(by_steps, by_time)
+
+    def _validate(self, losses: list[Tensor]) -> None:
+        """Evaluate the averaged weights, then write metrics and checkpoint."""
+        current = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        validation_loss = held_out_loss(self.model, self.held_out)
+        self.model.load_state_dict(current)
+        self.metrics.append(
+            {
+                "step": self.step,
+                "loss": float(torch.stack(losses).mean()),
+                "validation_loss": validation_loss,
+                "learning_rate": self.optimiser.param_groups[0]["lr"],
+                "seconds": round(self.seconds, 2),
+            }
+        )
+        if not math.isfinite(validation_loss):
+            raise ValueError(f"the loss is {validation_loss} at step {self.step}: lower learning_rate and start again")
+        save_checkpoint(
+            self.directory / CHECKPOINT_FILE,
+            self.model,
+            self.average,
+            self.optimiser,
+            step=self.step,
+            seconds=self.seconds,
+            inputs=self.inputs,
+        )
+        lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
+        write_text(self.directory / METRICS_FILE, lines)
+
+
+def _inputs(ensembles: Sequence[Ensemble], network: NetworkConfig, config: TrainingConfig, seed: int) -> str:
+    """Fingerprint of all that decides the result; checks that the ensembles belong together."""
+    if not ensembles:
+        raise ValueError("no ensembles to train on: generate reference data first")
+    potentials = {ensemble.state.pair_potential for ensemble in ensembles}
+    if len(potentials) > 1:
+        raise ValueError("the ensembles are of different pair potentials (temperature, cutoff, convention): train one model each")
+    data = [[e.state.model_dump(), e.positions_nm.shape[0], float(e.positions_nm.sum())] for e in ensembles]
+    return fingerprint([data, network.model_dump(), config.model_dump(), seed])
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _metrics_until(path: Path, step: int) -> list[dict]:
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["step"] <= step]
+
+
+def _progress_bar(show: bool) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, disable=not show)

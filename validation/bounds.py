@@ -1,0 +1,155 @@
+r"""Lower bound on the excess free energy by denoising alone (de Bruijn's identity).
+
+With I(q_s) = E|grad ln q_s|^2 of the reference data under noise of variance s_eff^2,
+
+.. math:: \beta F_{ex} = \langle \beta U_{LJ} \rangle + \frac12 \int I(q_s) \, d(s_{eff}^2), \qquad
+          I(q_s) \ge 2 \, E[\nabla U \cdot g^*] - E|\nabla U|^2
+
+for any model gradient and any unbiased target g* of the true one (`training.targets`). No simulation and no dU/dlambda
+is needed, the result never exceeds beta F_ex beyond its statistical error, and its gap is the model's whole error:
+1/2 int E|grad U - grad U*|^2 d(s_eff^2), second order in the score.
+
+The integral over ln s is done by Gauss-Legendre quadrature; at each node antithetic noise and regression cut the noise
+of the average: on |z|^2 - 3N and on |beta grad U_LJ|^2 - beta lap U_LJ, whose means are exactly zero (the second by
+partial integration, for a potential with continuous forces), and on the frame's beta U_LJ, whose mean comes from all
+frames. A frame of high energy has its own share of the integral, so the standard error is that of their sum.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, log_noise_max
+from openmm_nti.model_files import check_model_fits
+from openmm_nti.tasks import derive_seed
+from openmm_nti.training.targets import CleanData, noise_batch
+
+Array = NDArray[np.float64]
+_ATOMS_PER_BATCH = 2560
+
+
+class BoundConfig(BaseModel):
+    """Effort spent on the denoising bound."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_levels: int = Field(default=32, ge=4, description="Noise levels: nodes of the Gauss-Legendre quadrature in ln s.")
+    n_pairs: int = Field(default=64, ge=8, description="Antithetic pairs of noised frames at each level.")
+
+
+def estimate(model: LambdaHamiltonian, ensemble: Ensemble, config: BoundConfig, *, seed: int) -> FreeEnergy:
+    """Denoising lower bound on beta F_ex.
+
+    Parameters
+    ----------
+    model
+        Any `LambdaHamiltonian` of the ensemble's pair potential.
+    ensemble
+        Decorrelated frames of the interacting fluid; frames the model was trained on make the bound look better than
+        it is by the amount of its overfitting.
+    config
+        Effort.
+    seed
+        Of the noise and the choice of frames.
+
+    Returns
+    -------
+    FreeEnergy
+        Method `neural_ti_bound`. Diagnostics: `noise_sigma` (levels), `contribution_kt` and `contribution_err` (what
+        each adds), `mean_energy_kt`.
+
+    Raises
+    ------
+    ValueError
+        If model and ensemble are of different pair potentials.
+    """
+    check_model_fits(model, ensemble.state)
+    data = CleanData.from_ensemble(ensemble, model, "cpu")
+    generator = torch.Generator().manual_seed(derive_seed(seed, "bound", ensemble.state.label))
+    nodes, weights = np.polynomial.legendre.leggauss(config.n_levels)
+    low, high = math.log(NOISE_MIN_SIGMA), float(log_noise_max(data.box))
+    log_s = low + 0.5 * (high - low) * (nodes + 1.0)
+    # d(s_eff^2) = 2 s^2 d(ln s), and the bound has a factor 1/2.
+    weights = weights * 0.5 * (high - low) * np.exp(2.0 * log_s)
+    energies = np.asarray(ensemble.reduced_potentials)
+    features = torch.stack([torch.as_tensor(energies), _force_identity(model, data)], dim=1)
+    means_of_features = features.mean(0)
+    if ensemble.state.convention == "switched":
+        means_of_features[1] = 0.0  # exactly, where the force has no jump
+    fits = [
+        _information(model, data, features - means_of_features, level, config.n_pairs, generator) for level in log_s
+    ]
+    means, errors = np.array([fit[:2] for fit in fits]).T
+    slopes = weights @ np.array([fit[2] for fit in fits])
+    if ensemble.state.convention == "switched":
+        slopes[1] = 0.0
+    per_frame = energies + features.numpy() @ slopes
+    frame_error = per_frame.std(ddof=1) / math.sqrt(energies.size)
+    return FreeEnergy(
+        value=float(energies.mean() + weights @ means),
+        std_err=float(math.hypot(frame_error, np.linalg.norm(weights * errors))),
+        method="neural_ti_bound",
+        convention=ensemble.state.convention,
+        n_particles=ensemble.state.n_particles,
+        diagnostics={
+            "mean_energy_kt": float(energies.mean()),
+            "mean_energy_err": float(energies.std(ddof=1) / math.sqrt(energies.size)),
+            "frame_err": float(frame_error),
+            "noise_sigma": np.exp(log_s).tolist(),
+            "contribution_kt": (weights * means).tolist(),
+            "contribution_err": (weights * errors).tolist(),
+            "bound": "lower",
+        },
+    )
+
+
+def _information(
+    model: LambdaHamiltonian,
+    data: CleanData,
+    features: Tensor,
+    log_s: float,
+    n_pairs: int,
+    generator: torch.Generator,
+) -> tuple[float, float, Array]:
+    """2 E[grad U . g*] - E|grad U|^2 at one noise level: mean, standard error, slopes on centred `features` (F, 2)."""
+    n_frames, n_particles = data.positions.shape[0], data.positions.shape[1]
+    order = [torch.randperm(n_frames, generator=generator) for _ in range(-(-n_pairs // n_frames))]
+    frames = torch.cat(order)[:n_pairs]
+    values, noise_squares = [], []
+    for part in frames.split(max(1, _ATOMS_PER_BATCH // (2 * n_particles))):
+        z = torch.randn(len(part), n_particles, 3, generator=generator, dtype=torch.float64)
+        levels = torch.full((2 * len(part),), log_s, dtype=torch.float64)
+        batch = noise_batch(data.subset(part.repeat(2)), levels, torch.cat([z, -z]))
+        gradient = model.gradient(batch.positions, batch.box, levels)
+        value = (gradient * (2.0 * batch.target - gradient)).sum((1, 2))
+        values.append(value.reshape(2, -1).mean(0))
+        noise_squares.append(z.square().sum((1, 2)) - 3.0 * n_particles)
+    controls = torch.cat([torch.cat(noise_squares).unsqueeze(1), features[frames]], dim=1)
+    mean, error, slopes = regressed_mean(torch.cat(values).numpy(), controls.numpy())
+    return mean, error, slopes[1:]
+
+
+def _force_identity(model: LambdaHamiltonian, data: CleanData) -> Tensor:
+    """|beta grad U_LJ|^2 - beta lap U_LJ of each frame, (F,), 1 / sigma^2: zero on average in equilibrium."""
+    laplacian = torch.cat([model.lennard_jones_laplacian(block, data.box) for block in data.positions.split(64)])
+    return data.gradient.square().sum((1, 2)) - laplacian
+
+
+def regressed_mean(values: Array, controls: Array) -> tuple[float, float, Array]:
+    """Mean of `values` (n,) where `controls` (n, c) are zero, by linear regression; its standard error; slopes (c,)."""
+    scale = np.maximum(controls.std(axis=0), 1e-300)
+    design = np.column_stack([np.ones(values.size), controls / scale])
+    coefficients, *_ = np.linalg.lstsq(design, values, rcond=None)
+    residual = values - design @ coefficients
+    variance = residual @ residual / max(1, values.size - design.shape[1])
+    error = math.sqrt(variance * np.linalg.pinv(design.T @ design)[0, 0])
+    return float(coefficients[0]), error, coefficients[1:] / scale

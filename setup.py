@@ -30,7 +30,7 @@ setup(
         "openmm_nti": ["py.typed", "models/*"],
         "openmm_nti.validation": ["templates/*"],
     },
-    entry_points={"console_scripts": ["openmm-nti = openmm_nti.cli:main"]},
+    entry_points={"console_scripts": ["openmm-nti = openmm_nti.cli:app"]},
     install_requires=[
         "openmm>=8.5,<8.6",
         "torch>=2.11,<2.13",

@@ -1,0 +1,9 @@
+"""Sphinx configuration: `pip install -e ".[docs]" && sphinx-build docs docs/_build`."""
+
+project = "openmm-nti"
+author = "The openmm-nti authors"
+copyright = "2026, The openmm-nti authors"
+extensions = ["myst_parser"]
+myst_enable_extensions = ["dollarmath"]
+html_theme = "furo"
+exclude_patterns = ["_build"]

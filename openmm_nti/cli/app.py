@@ -1,0 +1,241 @@
+"""The typer application: what each command takes, and nothing else. Heavy packages are imported inside commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from openmm_nti.cli.exit_codes import ExitCode, FriendlyGroup
+
+_HELP = """
+Excess free energies of fluids by Neural Thermodynamic Integration, with the learned Hamiltonian running in OpenMM.
+
+A first calculation:
+
+    openmm-nti init fluid.yaml
+
+    openmm-nti run fluid.yaml --output fluid
+
+lambda = 1 is the Lennard-Jones fluid, lambda = 0 the ideal gas. `run` makes reference data, trains, estimates and
+reports; `generate`, `train` and `report` are its stages. All energies are in kT.
+
+Exit status: 0 done; 1 a calculation failed; 2 bad input (the message says what to change); 3 the installation is
+broken (see `openmm-nti doctor`); 130 interrupted (repeat with --resume).
+"""
+
+app = typer.Typer(
+    cls=FriendlyGroup,
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML configuration.", exists=True, dir_okay=False, metavar="CONFIG")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the run; made if missing.")]
+Seed = Annotated[int | None, typer.Option(help="Replaces `seed` of the configuration.", min=0)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replaces one value, such as system.n_particles=60; repeatable."),
+]
+Model = Annotated[Path, typer.Argument(help="Directory of a model, or of a run.", exists=True, metavar="MODEL")]
+Number = Annotated[
+    int | None,
+    typer.Option("--n-particles", "-n", min=2, help="Number of particles N; by default that of the training."),
+]
+BoxLength = Annotated[
+    float | None,
+    typer.Option(
+        "--box-length-sigma", "-l", min=0.0, help="Edge of the box in sigma; by default that of the training."
+    ),
+]
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Read by `FriendlyGroup`; the help text is the application's."""
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("nti.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+) -> None:
+    """Write a complete configuration in which every key is explained."""
+    from openmm_nti.cli.template import commented_yaml
+    from openmm_nti.files import write_text
+
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists: name another file, or add --force to overwrite it")
+    write_text(path, commented_yaml())
+    typer.echo(f"Wrote {path}. Next: openmm-nti run {path} --output {path.stem}")
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    output: Output,
+    seed: Seed = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --output holds.")] = False,
+) -> None:
+    """Do everything: reference data, training, all estimates, results.json and report.html.
+
+    A run that was stopped, at any moment, goes on with --resume and ends in the same numbers.
+    """
+    from openmm_nti.cli.results import print_table
+
+    pipeline = _pipeline(config, output, seed, settings, resume=resume)
+    pipeline.run()
+    print_table(pipeline.directory, pipeline.config, Console())
+    typer.echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
+
+
+@app.command()
+def generate(
+    config: ConfigFile,
+    output: Output,
+    seed: Seed = None,
+    settings: Settings = None,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Use your own trajectory of the fluid (.dcd, .xtc, .h5, ...) instead of MD.")
+    ] = None,
+    topology: Annotated[Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")] = None,
+) -> None:
+    """Make the reference data of a run only, by MD or from your own trajectory.
+
+    Go on with `train`, or with `run ... --resume`, on the same CONFIG and DIR.
+    """
+    pipeline = _pipeline(config, output, seed, settings, resume=True)
+    if trajectory is not None:
+        pipeline.import_trajectory(trajectory, topology)
+    for ensemble in pipeline.reference():
+        typer.echo(f"{ensemble.state}: {ensemble.n_frames} decorrelated frames")
+
+
+@app.command()
+def train(config: ConfigFile, output: Output, seed: Seed = None, settings: Settings = None) -> None:
+    """Train the Hamiltonian of a run only (and make its reference data first, where they are missing)."""
+    pipeline = _pipeline(config, output, seed, settings, resume=True)
+    pipeline.train(pipeline.reference())
+    typer.echo(f"Model: {pipeline.directory.model}")
+
+
+@app.command()
+def report(directory: Annotated[Path, typer.Argument(help="Directory of a run.", exists=True, metavar="DIR")]) -> None:
+    """Write results.json and report.html again from the estimates in DIR, and show the table."""
+    from openmm_nti.cli.pipeline import Pipeline
+    from openmm_nti.cli.results import print_table
+    from openmm_nti.cli.run_directory import RunDirectory
+
+    run_directory = RunDirectory(directory)
+    pipeline = Pipeline(run_directory.stored_config(), run_directory, Console(stderr=True))
+    pipeline.report()
+    print_table(run_directory, pipeline.config, Console())
+
+
+@app.command()
+def estimate(
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="neural_ti_bound, neural_ti, mbar_neural, ti_neural_md, widom or mbar_softcore.", metavar="METHOD"
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="Ensemble file (.h5), such as DIR/reference/*.h5.", exists=True)],
+    model: Annotated[Path | None, typer.Option(help="Directory of a model, or of a run.", exists=True)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Effort, such as n_levels=64; keys as in estimates.* of `init`."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes for independent simulations.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print the estimate with its diagnostics as JSON.")] = False,
+) -> None:
+    """Make one estimate from a model and an ensemble, outside of a run.
+
+    widom and mbar_softcore need no model.
+    """
+    from openmm_nti.cli.single_estimate import single_estimate
+
+    result = single_estimate(method, data, model, settings or [], seed=seed, workers=workers)
+    if json:
+        _print_json(result.to_dict())
+    else:
+        typer.echo(str(result))
+
+
+@app.command()
+def sample(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ensemble file to write (.h5, read by mdtraj).")],
+    n_particles: Number = None,
+    box_length_sigma: BoxLength = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Effort; keys as in estimates.neural_ti of `init`."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
+) -> None:
+    """Draw configurations of the fluid from the model alone, by reverse diffusion from the ideal gas."""
+    from openmm_nti.cli.model_commands import state_of_model, write_samples
+
+    state = state_of_model(model, n_particles, box_length_sigma)
+    n_frames = write_samples(model, state, output, settings or [], seed=seed)
+    typer.echo(f"Wrote {n_frames} configurations of {state} to {output}")
+
+
+@app.command()
+def export(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the two files.")],
+    n_particles: Number = None,
+    box_length_sigma: BoxLength = None,
+) -> None:
+    """Write the model for OpenMM: hamiltonian.pt (TorchScript, for TorchForce) and system.xml (a whole System).
+
+    Either file is enough: the System contains the model. Its global parameter is lambda_nti.
+    """
+    from openmm_nti.cli.model_commands import export_model, state_of_model
+
+    for path in export_model(model, state_of_model(model, n_particles, box_length_sigma), output):
+        typer.echo(f"Wrote {path}")
+
+
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check the installation: versions, plugins, and the energy and dU/dlambda of a TorchForce on three particles."""
+    from openmm_nti.cli.doctor import examine, print_findings
+
+    findings = examine()
+    if json:
+        _print_json(findings.to_dict())
+    else:
+        print_findings(findings, Console())
+    if not findings.healthy:
+        raise typer.Exit(ExitCode.BROKEN_INSTALLATION)
+
+
+def _pipeline(config: Path, output: Path, seed: int | None, settings: list[str] | None, *, resume: bool) -> Any:
+    from openmm_nti.cli.pipeline import Pipeline
+    from openmm_nti.cli.run_config import load_config
+    from openmm_nti.cli.run_directory import open_run
+
+    resolved = load_config(config, settings or [], seed)
+    return Pipeline(resolved, open_run(output, resolved, resume=resume), Console(stderr=True))
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    import json as json_module
+
+    typer.echo(json_module.dumps(data, indent=2))

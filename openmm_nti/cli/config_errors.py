@@ -1,0 +1,61 @@
+"""Validation errors as a person wants to read them: the key, what is wrong, and the closest valid keys."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+# What a StatePoint takes beside its fields.
+_STATE_ALTERNATIVES = ("box_length_nm", "density_star", "temperature_kelvin")
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message says which key and why."""
+
+
+def explain(error: ValidationError, model: type[BaseModel], *, source: str) -> str:
+    """One line for each problem that pydantic found in data meant for `model`."""
+    lines = [_line(problem, model) for problem in error.errors(include_url=False)]
+    return "\n".join([f"{source} cannot be used:", *(f"  {line}" for line in lines)])
+
+
+def valid_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    """Keys allowed in the section at `path` below `model`; empty where there is no such section."""
+    for name in path:
+        field = model.model_fields.get(name)
+        section = _section(field.annotation) if field else None
+        if section is None:
+            return []
+        model = section
+    keys = list(model.model_fields)
+    return [*keys, *_STATE_ALTERNATIVES] if path == ("system",) else keys
+
+
+def _line(problem: Any, model: type[BaseModel]) -> str:
+    # Numbers in the location are positions in a list of state points, which the user may have written as one.
+    *path, name = [str(part) for part in problem["loc"] if not isinstance(part, int)] or [""]
+    key = ".".join([*path, name])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_suggestion(name, valid_keys(model, tuple(path)))}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; every configuration needs it"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict | list | tuple | BaseModel) else f" (given: {problem['input']!r})"
+    return f"{key}: {message}{given}" if key else f"{message}{given}"
+
+
+def _suggestion(name: str, keys: list[str]) -> str:
+    close = difflib.get_close_matches(name, keys, n=3, cutoff=0.5)
+    if close:
+        return f"; did you mean {' or '.join(close)}? Valid keys here: {', '.join(keys)}"
+    return f"; valid keys here: {', '.join(keys)}"
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as `Model`, `Model | None` or `tuple[Model, ...]`."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None

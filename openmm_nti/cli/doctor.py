@@ -1,0 +1,177 @@
+"""`openmm-nti doctor`: what is installed, whether it works together, and what to do if it does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import PurePath
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from openmm_nti.cli import torch_force_probe
+from openmm_nti.files import versions
+
+KNOWN_GOOD = "openmm 8.5.2, torch 2.12.1, acellera-openmmtorch 1.10, Python 3.11 to 3.13"
+PLUGIN_BUILDS = ("acellera-openmmtorch-cpu", "acellera-openmmtorch-cu12", "acellera-openmmtorch-cu13", "openmmtorch")
+_RANGES = {"openmm": ((8, 5), (8, 6)), "torch": ((2, 11), (2, 13))}
+_CRASHES = (
+    "the process crashed; openmm, torch and openmm-torch are of versions that do not fit: install the known good set"
+)
+_NO_DEVICE = "harmless where the machine has no such device; otherwise see docs/installation.md"
+_SYMBOLS = {"good": "[green]good[/green]", "warning": "[yellow]warning[/yellow]", "bad": "[bold red]bad[/bold red]"}
+
+Verdict = Literal["good", "warning", "bad"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found and, where it is not good, what to do."""
+
+    subject: str
+    found: str
+    verdict: Verdict = "good"
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All findings of one examination."""
+
+    items: list[Finding]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is bad: warnings leave a working installation."""
+        return all(item.verdict != "bad" for item in self.items)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "healthy": self.healthy,
+            "known_good": KNOWN_GOOD,
+            "findings": [asdict(item) for item in self.items],
+        }
+
+
+def examine() -> Findings:
+    """Look at everything a calculation needs; never raises for a broken installation."""
+    installed = versions()
+    items = [judge_version(name, version) for name, version in installed.items()]
+    items.append(judge_plugin_builds({name: v for name in PLUGIN_BUILDS if (v := _version_of(name)) is not None}))
+    platforms = _platforms(items)
+    items += [_torch_force(name) for name in platforms]
+    return Findings(items)
+
+
+def judge_plugin_builds(builds: dict[str, str]) -> Finding:
+    """Exactly one build of openmm-torch may be installed: all hold the same files.
+
+    Parameters
+    ----------
+    builds
+        Versions of the installed builds by the name of their distribution.
+    """
+    listed = ", ".join(f"{name} {version}" for name, version in builds.items())
+    if not builds:
+        return Finding(
+            "openmm-torch",
+            "not installed as a wheel",
+            "warning",
+            'pip install "openmm-nti[cpu]" (or [cuda12], [cuda13]), or conda install -c conda-forge openmm-torch',
+        )
+    if len(builds) > 1:
+        return Finding(
+            "openmm-torch",
+            listed,
+            "bad",
+            f"these overwrite each other: pip uninstall -y {' '.join(builds)}, then install one of them again",
+        )
+    return Finding("openmm-torch", listed)
+
+
+def plugin_failures(messages: Sequence[str]) -> list[Finding]:
+    """One finding for each cause in OpenMM's messages "Error loading library PATH: CAUSE"."""
+    plugins: dict[str, list[str]] = {}
+    for message in messages:
+        library, _, cause = message.strip().removeprefix("Error loading library ").partition(": ")
+        plugins.setdefault(cause, []).append(PurePath(library).stem.removeprefix("lib"))
+    return [
+        Finding("plugins not loaded", f"{', '.join(names)}: {cause}", "warning", _NO_DEVICE)
+        for cause, names in plugins.items()
+    ]
+
+
+def print_findings(findings: Findings, console: Console) -> None:
+    """Show the findings as a table and the verdict below it."""
+    table = Table(title="openmm-nti doctor")
+    for heading in ("what", "found", "verdict", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for item in findings.items:
+        table.add_row(item.subject, item.found, _SYMBOLS[item.verdict], item.advice)
+    console.print(table)
+    console.print(f"Known good together: {KNOWN_GOOD}.")
+    console.print("This installation works." if findings.healthy else "This installation does not work.", style="bold")
+
+
+def judge_version(name: str, version: str) -> Finding:
+    """Whether `version` of package `name` is within the range that works."""
+    if version == "not installed":
+        return Finding(name, version, "bad", "install openmm-nti with its requirements")
+    if name in _RANGES:
+        low, high = _RANGES[name]
+        numbers = tuple(int(part) for part in version.split("+", maxsplit=1)[0].split(".")[:2])
+        if not low <= numbers < high:
+            wanted = f"{name}>={low[0]}.{low[1]},<{high[0]}.{high[1]}"
+            return Finding(name, version, "bad", f'TorchForce is not safe with it: pip install "{wanted}"')
+    return Finding(name, version)
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _platforms(items: list[Finding]) -> list[str]:
+    """Names of OpenMM's platforms; adds what was found about them and their plugins to `items`."""
+    try:
+        import openmm
+    except ImportError as error:
+        items.append(Finding("OpenMM platforms", str(error), "bad", "install openmm"))
+        return []
+    names = [openmm.Platform.getPlatform(index).getName() for index in range(openmm.Platform.getNumPlatforms())]
+    items.append(Finding("OpenMM platforms", ", ".join(names)))
+    items += plugin_failures(openmm.Platform.getPluginLoadFailures())
+    return [name for name in ("Reference", "CPU", "CUDA") if name in names]
+
+
+def _torch_force(platform_name: str) -> Finding:
+    """Energy and dU/dlambda of the three-particle TorchForce on one platform."""
+    subject = f"TorchForce on {platform_name}"
+    command = [sys.executable, "-m", torch_force_probe.__name__, platform_name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding(subject, "no answer within 120 s", "bad", "install the known good set")
+    if done.returncode < 0:
+        return Finding(subject, f"signal {-done.returncode}", "bad", _CRASHES)
+    if done.returncode > 0:
+        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Finding(subject, last_line, "bad", "see the findings above; install the known good set")
+    return judge_numbers(subject, json.loads(done.stdout))
+
+
+def judge_numbers(subject: str, numbers: dict[str, float]) -> Finding:
+    """Compare the probe's energy and derivative, kJ/mol, with the exact ones."""
+    found = f"U = {numbers['energy']:.6g}, dU/dlambda = {numbers['derivative']:.6g} kJ/mol"
+    exact = (torch_force_probe.ENERGY, torch_force_probe.DERIVATIVE)
+    if all(abs(a - b) < 1e-4 * b for a, b in zip((numbers["energy"], numbers["derivative"]), exact, strict=True)):
+        return Finding(subject, found)
+    return Finding(subject, found, "bad", f"expected {exact[0]:g} and {exact[1]:g}: install the known good set")

@@ -1,0 +1,123 @@
+"""The estimators by the names of their results, in one calling convention: for `run` and for `estimate`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openmm_nti.cli.run_config import WidomConfig
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.validation import bounds, lambda_md, mbar_ti, neural_ti, softcore, widom
+from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.softcore import SoftcoreConfig
+from openmm_nti.validation.window_data import WindowData
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every estimator may need.
+
+    Attributes
+    ----------
+    ensemble
+        Reference data of the state point.
+    trained
+        The model, or None for the classical estimators alone.
+    seed, workers
+        Random numbers and processes.
+    directory
+        Keeps the windows and other intermediate results, from which an interrupted estimate goes on.
+    """
+
+    ensemble: Ensemble
+    trained: LambdaHamiltonian | None
+    seed: int
+    workers: int
+    directory: Path
+
+    @property
+    def model(self) -> LambdaHamiltonian:
+        """The model; ValueError where there is none."""
+        if self.trained is None:
+            raise ValueError("this estimate needs a model: add --model DIR, the directory of a model or of a run")
+        return self.trained
+
+
+class Method(NamedTuple):
+    """Where an estimator's settings are (`estimates.<section>`) and how it is called."""
+
+    section: str
+    compute: Callable[[Job, Any], FreeEnergy]
+
+
+def method(name: str) -> Method:
+    """The estimator whose result is called `name`; ValueError names the closest ones."""
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"unknown method {name}{hint} Methods: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def _neural_ti_bound(job: Job, config: BoundConfig) -> FreeEnergy:
+    return bounds.estimate(job.model, job.ensemble, config, seed=job.seed)
+
+
+def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
+    return widom.estimate(job.ensemble, seed=job.seed, n_insertions_per_frame=config.n_insertions_per_frame)
+
+
+def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:
+    return neural_ti.estimate(job.model, job.ensemble.state, config, seed=job.seed, directory=job.directory)
+
+
+def _mbar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
+    data = _neural_windows(job, config)
+    return mbar_ti.estimate_mbar(data, job.ensemble.state, method="mbar_neural", seed=job.seed)
+
+
+def _ti_neural_md(job: Job, config: WindowsConfig) -> FreeEnergy:
+    data = _neural_windows(job, config)
+    return mbar_ti.estimate_ti(data, job.ensemble.state, method="ti_neural_md", seed=job.seed)
+
+
+def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
+    state = job.ensemble.state
+    data = _stored(
+        job.directory / "softcore_windows.npz",
+        lambda folder: softcore.sample(state, config, seed=job.seed, directory=folder, workers=job.workers),
+    )
+    return mbar_ti.estimate_mbar(data, state, method="mbar_softcore", seed=job.seed)
+
+
+def _neural_windows(job: Job, config: WindowsConfig) -> WindowData:
+    model, ensemble = job.model, job.ensemble
+    return _stored(
+        job.directory / "neural_windows.npz",
+        lambda folder: lambda_md.sample(model, ensemble, config, seed=job.seed, directory=folder, workers=job.workers),
+    )
+
+
+def _stored(path: Path, sample: Callable[[Path], WindowData]) -> WindowData:
+    """Window data from `path`, or else sampled (piecewise, in a folder of that name) and saved there."""
+    if not path.is_file():
+        sample(path.with_suffix("")).save(path)
+    return WindowData.load(path)
+
+
+# In the order of a run: from the quickest to the slowest.
+METHODS = {
+    "neural_ti_bound": Method("bound", _neural_ti_bound),
+    "widom": Method("widom", _widom),
+    "neural_ti": Method("neural_ti", _neural_ti),
+    "mbar_neural": Method("windows", _mbar_neural),
+    "ti_neural_md": Method("windows", _ti_neural_md),
+    "mbar_softcore": Method("softcore", _mbar_softcore),
+}

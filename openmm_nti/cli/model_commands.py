@@ -1,0 +1,57 @@
+"""What `openmm-nti` does with a finished model: load it, export it for OpenMM, draw samples from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from openmm_nti.cli.config_errors import ConfigError, explain
+from openmm_nti.files import atomic_path, write_text
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.model_files import CARD_FILE, load_model, read_card
+from openmm_nti.state import StatePoint
+
+
+def model_path(path: Path) -> Path:
+    """The directory of the model at `path`, which is a model's directory or a run's."""
+    return path / "model" if (path / "model" / CARD_FILE).is_file() else path
+
+
+def load_model_or_run(path: Path) -> LambdaHamiltonian:
+    """The model in `path`, the directory of a model or of a run."""
+    return load_model(model_path(path))
+
+
+def state_of_model(path: Path, n_particles: int | None, box_length_sigma: float | None) -> StatePoint:
+    """The state point a model was trained on first, with another N or box where one is given.
+
+    Raises
+    ------
+    ConfigError
+        If the model's card names no state point and one of the two is missing, or they do not fit the model.
+    """
+    card = read_card(model_path(path))
+    trained_on: list[dict[str, Any]] = card["trained_on"]
+    state = dict(trained_on[0]) if trained_on else dict(card["potential"])
+    given = {"n_particles": n_particles, "box_length_sigma": box_length_sigma}
+    state.update({name: value for name, value in given.items() if value is not None})
+    try:
+        return StatePoint(**state)
+    except ValidationError as error:
+        raise ConfigError(explain(error, StatePoint, source="this state point")) from None
+
+
+def export_model(path: Path, state: StatePoint, output: Path) -> list[Path]:
+    """Write hamiltonian.pt (TorchScript) and system.xml (OpenMM System with the model in it) to `output`."""
+    import openmm
+
+    from openmm_nti.forces import OpenMMEnergy, create_system, script, torch_force
+
+    model = load_model_or_run(path)
+    module, system = output / "hamiltonian.pt", output / "system.xml"
+    with atomic_path(module) as temporary:
+        script(OpenMMEnergy(model, state)).save(str(temporary))
+    write_text(system, openmm.XmlSerializer.serialize(create_system(state, torch_force(model, state))))
+    return [module, system]

@@ -1,0 +1,82 @@
+"""results.json (docs/results_schema.md) and the table at the end of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from openmm_nti.cli.run_config import RunConfig
+from openmm_nti.cli.run_directory import RunDirectory
+from openmm_nti.files import read_json, write_json
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.state import StatePoint
+
+SCHEMA = 1
+_SYMBOLS = {"beta_f_ex": "beta F_ex", "beta_mu_ex": "beta mu_ex"}
+
+
+def read_estimates(directory: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
+    """All estimates at `state` that are on disk, by name of the method."""
+    return [FreeEnergy.from_dict(read_json(path)) for path in sorted(directory.estimates(state).glob("*.json"))]
+
+
+def write_results(directory: RunDirectory, config: RunConfig) -> None:
+    """Write results.json from the estimates on disk."""
+    points = [_state_point(directory, state) for state in config.system]
+    results = {"schema": SCHEMA, "state_points": points, "provenance": read_json(directory.provenance)}
+    write_json(directory.results, results)
+
+
+def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:
+    """Show every estimate of the run: state point, quantity, value and standard error, method, convention."""
+    table = Table(title=f"Estimates in {directory.path}")
+    for heading in ("N", "L / sigma", "T*", "quantity", "method", "convention"):
+        table.add_column(heading)
+    table.add_column("value +- std_err (kT)", justify="right")
+    for state in config.system:
+        for estimate in read_estimates(directory, state):
+            table.add_row(
+                str(state.n_particles),
+                f"{state.box_length_sigma:.5g}",
+                f"{state.temperature_star:g}",
+                _SYMBOLS[estimate.quantity],
+                estimate.method,
+                estimate.convention,
+                f"{estimate.value:.3f} +- {estimate.std_err:.3f}",
+            )
+        table.add_section()
+    console.print(table)
+
+
+def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
+    point: dict[str, Any] = {
+        "n_particles": state.n_particles,
+        "box_length_sigma": state.box_length_sigma,
+        "temperature_star": state.temperature_star,
+        "convention": state.convention,
+        "beta_f_ex": {},
+        "beta_mu_ex": {},
+        "diagnostics": _diagnostics(directory, state),
+    }
+    for estimate in read_estimates(directory, state):
+        point[estimate.quantity][estimate.method] = {
+            "value": estimate.value,
+            "std_err": estimate.std_err,
+            "method": estimate.method,
+            "convention": estimate.convention,
+            "diagnostics": estimate.diagnostics,
+        }
+    return point
+
+
+def _diagnostics(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
+    ensemble = directory.ensemble(state)
+    return {
+        "density_star": state.density_star,
+        "state": state.model_dump(mode="json"),
+        "reference_frames": ensemble.n_frames,
+        "reference_mean_energy_kt": float(ensemble.reduced_potentials.mean()),
+        "reference": ensemble.provenance,
+    }

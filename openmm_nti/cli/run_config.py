@@ -1,0 +1,157 @@
+"""`RunConfig`: everything that decides the numbers of a run, read from YAML and `--set key=value`.
+
+`system` gives one or several state points: a StatePoint's fields with `n_particles` as a number or a list, or a list of
+such mappings. The other sections are the stages' own configurations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, model_validator
+
+from openmm_nti.cli.config_errors import ConfigError, explain
+from openmm_nti.hamiltonian import NetworkConfig
+from openmm_nti.reference_md import ReferenceConfig
+from openmm_nti.state import StatePoint
+from openmm_nti.training import TrainingConfig
+from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.softcore import SoftcoreConfig
+
+
+class WidomConfig(BaseModel):
+    """Effort spent on Widom insertion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_insertions_per_frame: int = Field(default=2000, ge=1, description="Random trial insertions in each frame.")
+
+
+class EstimatesConfig(BaseModel):
+    """Which estimates to make, and the effort for each; `null` leaves one out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bound: BoundConfig | None = Field(
+        default_factory=BoundConfig, description="neural_ti_bound: rigorous lower bound from denoising alone."
+    )
+    neural_ti: NeuralTIConfig | None = Field(
+        default_factory=NeuralTIConfig, description="neural_ti: integral of dU/dlambda over reverse-diffusion samples."
+    )
+    windows: WindowsConfig | None = Field(
+        default_factory=WindowsConfig,
+        description="mbar_neural and ti_neural_md: MD under the TorchForce at lambda windows; exact for any model.",
+    )
+    softcore: SoftcoreConfig | None = Field(
+        default_factory=SoftcoreConfig, description="mbar_softcore: the classical reference, plain OpenMM and MBAR."
+    )
+    widom: WidomConfig | None = Field(
+        default_factory=WidomConfig, description="widom: excess chemical potential by insertion into the data."
+    )
+
+
+def _one_for_each_n(system: Any) -> Any:
+    """Spread mappings whose `n_particles` is a list over one mapping for each N."""
+    mappings = system if isinstance(system, list | tuple) else [system]
+    if not mappings:
+        raise ValueError("no state point is given: give n_particles, a box and a temperature")
+    spread: list[Any] = []
+    for mapping in mappings:
+        numbers = mapping.get("n_particles") if isinstance(mapping, dict) else None
+        if isinstance(numbers, list) and numbers:
+            spread.extend({**mapping, "n_particles": number} for number in numbers)
+        else:
+            spread.append(mapping)
+    return spread
+
+
+class RunConfig(BaseModel):
+    """A whole calculation, from the state points to the estimates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=1, ge=0, description="Decides every random number of the run; `--seed` replaces it.")
+    workers: int = Field(default=1, ge=1, description="Processes for independent simulations; never changes results.")
+    system: Annotated[tuple[StatePoint, ...], BeforeValidator(_one_for_each_n)] = Field(
+        description="The fluid. n_particles may be a list: one model is trained for all, estimates are made for each.",
+    )
+    reference: ReferenceConfig = Field(
+        default_factory=ReferenceConfig, description="MD of the interacting fluid, the training data."
+    )
+    network: NetworkConfig = Field(default_factory=NetworkConfig, description="The learned part of the Hamiltonian.")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="Score matching.")
+    estimates: EstimatesConfig = Field(
+        default_factory=EstimatesConfig, description="Free-energy estimates; null leaves one out."
+    )
+
+    @model_validator(mode="after")
+    def _states_belong_together(self) -> Self:
+        if len({state.label for state in self.system}) < len(self.system):
+            raise ValueError("system: the same state point is listed twice; remove one")
+        if len({state.pair_potential for state in self.system}) > 1:
+            raise ValueError(
+                "system: the state points differ in temperature_star, cutoff, switching or convention; "
+                "one run trains one model, so make one run for each"
+            )
+        return self
+
+    @field_serializer("system")
+    def _compact(self, states: tuple[StatePoint, ...]) -> Any:
+        mappings = [state.model_dump() for state in states]
+        shared = [{**mapping, "n_particles": 0} for mapping in mappings]
+        if any(other != shared[0] for other in shared):
+            return mappings
+        numbers = [state.n_particles for state in states]
+        return {**mappings[0], "n_particles": numbers if len(numbers) > 1 else numbers[0]}
+
+
+def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
+    """Read a YAML file, apply `--set key=value` settings and `--seed`, and validate.
+
+    Raises
+    ------
+    ConfigError
+        Naming each bad key with the closest valid ones, or the bad value and what is allowed.
+    """
+    data = _read_mapping(path)
+    for setting in settings:
+        apply_setting(data, setting)
+    if seed is not None:
+        data["seed"] = seed
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(explain(error, RunConfig, source=str(path))) from None
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping of sections; `openmm-nti init` writes one to start from")
+    return data
+
+
+def apply_setting(data: dict[str, Any], setting: str) -> None:
+    """Set one `section.key=value` in `data`; the value is read as YAML."""
+    key, separator, text = setting.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {setting}: expected section.key=value, such as --set training.n_steps=500")
+    *sections, name = key.strip().split(".")
+    section: Any = data
+    for step in sections:
+        if section.get(step) is None:
+            section[step] = {}
+        section = section[step]
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {setting}: `{step}` is no section with keys in this file: edit the file")
+    try:
+        section[name] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {setting}: the value is not valid YAML: {error}") from None

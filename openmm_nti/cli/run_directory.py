@@ -1,0 +1,124 @@
+"""The directory of one run: where each file lies, and the rules for starting in it and going on.
+
+A directory belongs to one configuration. Stages write whole files only and look for their own output first, so going
+on after any interruption is running again in the same directory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from openmm_nti.cli.config_errors import ConfigError
+from openmm_nti.cli.run_config import RunConfig, load_config
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.files import provenance, write_json, write_text
+from openmm_nti.state import StatePoint
+
+_FREE_TO_CHANGE = ("workers",)  # decides how fast a run is, never its results
+
+
+class RunDirectory:
+    """Paths below the directory of a run.
+
+    Attributes
+    ----------
+    path
+        The directory itself.
+    config, provenance, results, report
+        config.yaml (resolved), provenance.json, results.json and report.html.
+    reference, model
+        Folders of the reference ensembles and of the trained model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.provenance = path / "provenance.json"
+        self.results = path / "results.json"
+        self.report = path / "report.html"
+        self.reference = path / "reference"
+        self.model = path / "model"
+
+    def ensemble(self, state: StatePoint) -> Ensemble:
+        """The reference ensemble of `state`, as it is on disk: the same numbers in a first run and a resumed one."""
+        return Ensemble.load(self.reference / f"{state.label}.h5")
+
+    def state(self, state: StatePoint) -> Path:
+        """The folder of everything estimated at `state`."""
+        return self.path / state.label
+
+    def estimates(self, state: StatePoint) -> Path:
+        """The folder of one JSON file for each estimate at `state`."""
+        return self.state(state) / "estimates"
+
+    def stored_config(self) -> RunConfig:
+        """The configuration this directory belongs to.
+
+        Raises
+        ------
+        ConfigError
+            If there is none, or it is not valid.
+        """
+        if not self.config.is_file():
+            raise ConfigError(f"{self.path} is not the directory of a run: it holds no config.yaml")
+        return load_config(self.config, [], None)
+
+
+def open_run(path: Path, config: RunConfig, *, resume: bool) -> RunDirectory:
+    """Start a run of `config` in `path`, or take up the one that is there.
+
+    Parameters
+    ----------
+    path
+        Made if it does not exist.
+    config
+        What to run.
+    resume
+        Allow `path` to hold a run of the same configuration already.
+
+    Raises
+    ------
+    ConfigError
+        If `path` holds other files, a run that was not to be resumed, or a run of another configuration.
+    """
+    directory = RunDirectory(path)
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--output {path} is a file: name a directory")
+    if directory.config.is_file():
+        if not resume:
+            raise ConfigError(f"{path} already holds a run: add --resume to go on with it, or name another --output")
+        _refuse_another_config(directory, config)
+    elif path.exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+        raise ConfigError(f"{path} is not empty and holds no config.yaml of a run: name another --output")
+    if not directory.provenance.is_file():
+        write_json(directory.provenance, provenance(config.seed))
+    # Last, so that a directory with a configuration is a complete start.
+    write_text(directory.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    return directory
+
+
+def _refuse_another_config(directory: RunDirectory, config: RunConfig) -> None:
+    stored = _flat(directory.stored_config().model_dump(mode="json"))
+    wanted = _flat(config.model_dump(mode="json"))
+    keys = sorted(stored.keys() | wanted.keys())
+    differing = [key for key in keys if key not in _FREE_TO_CHANGE and stored.get(key) != wanted.get(key)]
+    if differing:
+        lines = [f"  {key}: {stored.get(key)} there, {wanted.get(key)} now" for key in differing]
+        raise ConfigError(
+            f"{directory.path} holds a run of another configuration:\n" + "\n".join(lines) + "\n"
+            "Name another --output for the new configuration, or undo the changes to go on with the old one."
+        )
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    if not isinstance(data, dict):
+        return {prefix: data}
+    return {
+        key: value
+        for name, item in data.items()
+        for key, value in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()
+    }

@@ -1,0 +1,61 @@
+"""The commented YAML file that `openmm-nti init` writes, made from the configuration's own descriptions."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from openmm_nti.cli.run_config import RunConfig
+
+_HEADER = """\
+A calculation for `openmm-nti run THIS_FILE --output DIR`. Every value below but `system` is the default and may be
+left out; `--set section.key=value` replaces one for a single run."""
+_EXAMPLE_STATE = {"n_particles": 40, "box_length_sigma": 6.0, "temperature_star": 1.25}
+_ALTERNATIVES = """\
+Instead of box_length_sigma: box_length_nm or density_star. Instead of temperature_star: temperature_kelvin.
+n_particles may be a list such as [40, 80]."""
+_WIDTH = 100
+
+
+def commented_yaml() -> str:
+    """A complete configuration: each key with its default and, above it, what it means."""
+    lines = [*_comment(_HEADER, 0), ""]
+    for name, field in RunConfig.model_fields.items():
+        lines += _comment(field.description or "", 0)
+        if name == "system":
+            lines += ["system:", *_comment(_ALTERNATIVES, 1), *_system()]
+        else:
+            lines += _entry(name, field.get_default(call_default_factory=True), 0)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _system() -> Iterator[str]:
+    state = RunConfig.model_fields["system"].annotation.__args__[0]  # type: ignore[union-attr]
+    for name, field in state.model_fields.items():
+        yield from _comment(field.description or "", 1)
+        value = _EXAMPLE_STATE.get(name, field.default)
+        if value is PydanticUndefined:
+            raise ValueError(f"the template has no example for system.{name}: add one to _EXAMPLE_STATE")
+        yield from _entry(name, value, 1)
+
+
+def _entry(name: str, value: Any, depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    if not isinstance(value, BaseModel):
+        yield f"{indent}{name}: {yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"
+        return
+    yield f"{indent}{name}:"
+    for key, field in type(value).model_fields.items():
+        yield from _comment(field.description or "", depth + 1)
+        yield from _entry(key, getattr(value, key), depth + 1)
+
+
+def _comment(text: str, depth: int) -> list[str]:
+    indent = "  " * depth + "# "
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)

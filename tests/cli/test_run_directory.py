@@ -1,0 +1,57 @@
+"""When a directory may be used: new, or the same configuration with --resume."""
+
+import pytest
+
+from openmm_nti.cli.config_errors import ConfigError
+from openmm_nti.cli.run_config import load_config
+from openmm_nti.cli.run_directory import open_run
+
+
+@pytest.fixture
+def config(tiny):
+    return load_config(tiny, [], None)
+
+
+def test_a_new_directory_gets_configuration_and_provenance(config, tmp_path):
+    directory = open_run(tmp_path / "new", config, resume=True)
+    assert directory.provenance.is_file()
+    assert directory.stored_config() == config
+
+
+def test_a_used_directory_needs_resume(config, tmp_path):
+    open_run(tmp_path / "run", config, resume=False)
+    with pytest.raises(ConfigError, match="add --resume"):
+        open_run(tmp_path / "run", config, resume=False)
+    open_run(tmp_path / "run", config, resume=True)
+
+
+def test_resume_with_another_configuration_names_the_keys(config, tiny, tmp_path):
+    open_run(tmp_path / "run", config, resume=False)
+    other = load_config(
+        tiny, ["training.n_steps=21", "system.n_particles=7", "workers=2", "estimates.widom=null"], None
+    )
+    with pytest.raises(ConfigError) as caught:
+        open_run(tmp_path / "run", other, resume=True)
+    message = str(caught.value)
+    assert "training.n_steps: 20 there, 21 now" in message
+    assert "system.n_particles: 6 there, 7 now" in message
+    assert "estimates.widom" in message
+    assert "workers" not in message
+
+
+def test_workers_may_change(config, tiny, tmp_path):
+    open_run(tmp_path / "run", config, resume=False)
+    open_run(tmp_path / "run", load_config(tiny, ["workers=2"], None), resume=True)
+
+
+def test_a_directory_of_other_files_is_left_alone(config, tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match="holds no config.yaml"):
+            open_run(tmp_path, config, resume=resume)
+
+
+def test_a_file_is_no_directory(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="name a directory"):
+        open_run(tmp_path / "file", config, resume=False)

@@ -1,0 +1,67 @@
+"""Runs the documentation: each `python` or `console` block below a line `<!-- runnable -->` (see CONTRIBUTING.md)."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, save_model
+from openmm_nti.cli import app
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.lj_fluid import lattice_positions_nm, reduced_potential_numpy
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^<!-- runnable -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+\.\w+)(?:#[^)]*)?\)")
+
+
+@pytest.fixture(scope="module")
+def run_directory(tmp_path_factory):
+    """`fluid/`: a small untrained model and some reference data of N = 40, as the pages assume."""
+    folder = tmp_path_factory.mktemp("docs") / "fluid"
+    state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
+    model = LambdaHamiltonian(state.pair_potential, NetworkConfig(n_radial=4, n_channels=2, width=8))
+    save_model(model, folder / "model", trained_on=[state])
+    positions = np.stack([lattice_positions_nm(state, seed) for seed in range(20)])
+    Ensemble(state, positions, reduced_potential_numpy(positions / state.sigma_nm, state), {}).save(
+        folder / "reference" / f"{state.label}.h5"
+    )
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_runnable_blocks_run(page, run_directory, monkeypatch, capsys):
+    monkeypatch.chdir(run_directory.parent)
+    namespace = {"__name__": page.stem}
+    for language, code in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "python":
+            exec(compile(code, str(page), "exec"), namespace)
+            assert capsys.readouterr().out
+        else:
+            assert language == "console"
+            run_console(code)
+
+
+def run_console(code):
+    for line in code.splitlines():
+        dollar, command, *arguments = shlex.split(line, comments=True)
+        assert (dollar, command) == ("$", "openmm-nti")
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_example_script_runs(run_directory, monkeypatch, capsys):
+    script = ROOT / "examples" / "drop_in_torchforce.py"
+    monkeypatch.setattr("sys.argv", [str(script), str(run_directory / "model")])
+    exec(compile(script.read_text(encoding="utf-8"), str(script), "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.count("dU/dlambda") == 3

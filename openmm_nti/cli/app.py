@@ -164,11 +164,12 @@ def estimate(
 
     widom and mbar_softcore need no model.
     """
+    from openmm_nti.cli.results import finite
     from openmm_nti.cli.single_estimate import single_estimate
 
     result = single_estimate(method, data, model, settings or [], seed=seed, workers=workers)
     if json:
-        _print_json(result.to_dict())
+        _print_json(finite(result.to_dict()))
     else:
         typer.echo(str(result))
 
@@ -187,9 +188,10 @@ def sample(
 ) -> None:
     """Draw configurations of the fluid from the model alone, by reverse diffusion from the ideal gas."""
     from openmm_nti.cli.model_commands import state_of_model, write_samples
+    from openmm_nti.cli.run_config import section_config
 
     state = state_of_model(model, n_particles, box_length_sigma)
-    n_frames = write_samples(model, state, output, settings or [], seed=seed)
+    n_frames = write_samples(model, state, output, section_config("neural_ti", settings or []), seed=seed)
     typer.echo(f"Wrote {n_frames} configurations of {state} to {output}")
 
 

@@ -75,7 +75,9 @@ def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
 
 
 def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:
-    return neural_ti.estimate(job.model, job.ensemble.state, config, seed=job.seed, directory=job.directory)
+    return neural_ti.estimate(
+        job.model, job.ensemble.state, config, seed=job.seed, directory=job.directory, workers=job.workers
+    )
 
 
 def _mbar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
@@ -92,7 +94,7 @@ def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
     state = job.ensemble.state
     data = _stored(
         job.directory / "softcore_windows.npz",
-        lambda folder: softcore.sample(state, config, seed=job.seed, directory=folder, workers=job.workers),
+        lambda: softcore.sample(state, config, seed=job.seed, directory=job.directory, workers=job.workers),
     )
     return mbar_ti.estimate_mbar(data, state, method="mbar_softcore", seed=job.seed)
 
@@ -101,14 +103,14 @@ def _neural_windows(job: Job, config: WindowsConfig) -> WindowData:
     model, ensemble = job.model, job.ensemble
     return _stored(
         job.directory / "neural_windows.npz",
-        lambda folder: lambda_md.sample(model, ensemble, config, seed=job.seed, directory=folder, workers=job.workers),
+        lambda: lambda_md.sample(model, ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers),
     )
 
 
-def _stored(path: Path, sample: Callable[[Path], WindowData]) -> WindowData:
-    """Window data from `path`, or else sampled (piecewise, in a folder of that name) and saved there."""
+def _stored(path: Path, sample: Callable[[], WindowData]) -> WindowData:
+    """Window data from `path`, or else sampled (window by window, in a folder beside it) and saved there."""
     if not path.is_file():
-        sample(path.with_suffix("")).save(path)
+        sample().save(path)
     return WindowData.load(path)
 
 

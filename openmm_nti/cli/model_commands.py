@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import openmm
 from pydantic import ValidationError
 
 from openmm_nti.cli.config_errors import ConfigError, explain
-from openmm_nti.files import atomic_path, write_text
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.files import atomic_path, provenance, write_text
+from openmm_nti.forces import OpenMMEnergy, create_system, script, torch_force
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.lj_fluid import reduced_potential_numpy
 from openmm_nti.model_files import CARD_FILE, load_model, read_card
 from openmm_nti.state import StatePoint
+from openmm_nti.validation import neural_ti
+from openmm_nti.validation.neural_ti import NeuralTIConfig
 
 
 def model_path(path: Path) -> Path:
@@ -45,13 +51,19 @@ def state_of_model(path: Path, n_particles: int | None, box_length_sigma: float 
 
 def export_model(path: Path, state: StatePoint, output: Path) -> list[Path]:
     """Write hamiltonian.pt (TorchScript) and system.xml (OpenMM System with the model in it) to `output`."""
-    import openmm
-
-    from openmm_nti.forces import OpenMMEnergy, create_system, script, torch_force
-
     model = load_model_or_run(path)
     module, system = output / "hamiltonian.pt", output / "system.xml"
     with atomic_path(module) as temporary:
         script(OpenMMEnergy(model, state)).save(str(temporary))
     write_text(system, openmm.XmlSerializer.serialize(create_system(state, torch_force(model, state))))
     return [module, system]
+
+
+def write_samples(path: Path, state: StatePoint, output: Path, config: NeuralTIConfig, *, seed: int) -> int:
+    """Draw configurations of `state` by reverse diffusion, save them as an ensemble, and return their number."""
+    if output.suffix != ".h5":
+        raise ValueError(f"--output {output} must end in .h5, the format that mdtraj reads and the ensembles are in")
+    positions = neural_ti.sample(load_model_or_run(path), state, config, seed=seed)
+    facts = {**provenance(seed), "made_by": "reverse diffusion", "config": config.model_dump()}
+    Ensemble(state, positions * state.sigma_nm, reduced_potential_numpy(positions, state), facts).save(output)
+    return len(positions)

@@ -12,11 +12,11 @@ import numpy as np
 from rich.console import Console
 
 from openmm_nti.cli.estimators import METHODS, Job
-from openmm_nti.cli.results import write_results
+from openmm_nti.cli.results import write_estimate, write_results
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.files import atomic_path, write_json
+from openmm_nti.files import atomic_path
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.state import StatePoint
@@ -88,7 +88,7 @@ class Pipeline:
             if config is None or path.is_file():
                 continue
             result = method.compute(job, config)
-            write_json(path, result.to_dict())
+            write_estimate(path, result)
             self.console.print(f"  {result}")
         _write_radial_distributions(ensemble, job.directory)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,16 +19,35 @@ SCHEMA = 1
 _SYMBOLS = {"beta_f_ex": "beta F_ex", "beta_mu_ex": "beta mu_ex"}
 
 
+def write_estimate(path: Path, estimate: FreeEnergy) -> None:
+    """Write one estimate as JSON."""
+    write_json(path, finite(estimate.to_dict()))
+
+
 def read_estimates(directory: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
     """All estimates at `state` that are on disk, by name of the method."""
-    return [FreeEnergy.from_dict(read_json(path)) for path in sorted(directory.estimates(state).glob("*.json"))]
+    contents = [read_json(path) for path in sorted(directory.estimates(state).glob("*.json"))]
+    return [FreeEnergy.from_dict({**item, "std_err": _infinite_if_none(item["std_err"])}) for item in contents]
+
+
+def finite(data: Any) -> Any:
+    """`data` with null for numbers that JSON does not have: an unknown standard error is infinite."""
+    if isinstance(data, dict):
+        return {key: finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _infinite_if_none(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def write_results(directory: RunDirectory, config: RunConfig) -> None:
     """Write results.json from the estimates on disk."""
     points = [_state_point(directory, state) for state in config.system]
     results = {"schema": SCHEMA, "state_points": points, "provenance": read_json(directory.provenance)}
-    write_json(directory.results, results)
+    write_json(directory.results, finite(results))
 
 
 def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:

@@ -128,6 +128,17 @@ def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
         raise ConfigError(explain(error, RunConfig, source=str(path))) from None
 
 
+def section_config(section: str, settings: list[str]) -> Any:
+    """The configuration of `estimates.<section>` with `settings` applied to its defaults."""
+    content: dict[str, Any] = {}
+    for setting in settings:
+        apply_setting(content, setting)
+    try:
+        return getattr(EstimatesConfig.model_validate({section: content}), section)
+    except ValidationError as error:
+        raise ConfigError(explain(error, EstimatesConfig, source="--set")) from None
+
+
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))

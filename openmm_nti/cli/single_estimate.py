@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
-from openmm_nti.cli.config_errors import ConfigError, explain
 from openmm_nti.cli.estimators import Job, method
 from openmm_nti.cli.model_commands import load_model_or_run
-from openmm_nti.cli.run_config import EstimatesConfig, apply_setting
+from openmm_nti.cli.run_config import section_config
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
 
@@ -39,14 +35,3 @@ def single_estimate(
     config = section_config(chosen.section, settings)
     with tempfile.TemporaryDirectory(prefix="openmm-nti-") as folder:
         return chosen.compute(Job(Ensemble.load(data), trained, seed, workers, Path(folder)), config)
-
-
-def section_config(section: str, settings: list[str]) -> Any:
-    """The configuration of `estimates.<section>` with `settings` applied to its defaults."""
-    content: dict[str, Any] = {}
-    for setting in settings:
-        apply_setting(content, setting)
-    try:
-        return getattr(EstimatesConfig.model_validate({section: content}), section)
-    except ValidationError as error:
-        raise ConfigError(explain(error, EstimatesConfig, source="--set")) from None

@@ -51,17 +51,16 @@ def write_results(directory: RunDirectory, config: RunConfig) -> None:
 
 
 def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:
-    """Show every estimate of the run: state point, quantity, value and standard error, method, convention."""
-    table = Table(title=f"Estimates in {directory.path}")
-    for heading in ("N", "L / sigma", "T*", "quantity", "method", "convention"):
-        table.add_column(heading)
-    table.add_column("value +- std_err (kT)", justify="right")
+    """Show every estimate of the run: state point, quantity, method, convention, value and standard error."""
+    table = Table(title=f"Estimates at T* = {config.system[0].temperature_star:g}, in kT")
+    for heading in ("N", "L / sigma", "quantity", "method", "convention"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("value +- std_err", justify="right", no_wrap=True)
     for state in config.system:
         for estimate in read_estimates(directory, state):
             table.add_row(
                 str(state.n_particles),
                 f"{state.box_length_sigma:.5g}",
-                f"{state.temperature_star:g}",
                 _SYMBOLS[estimate.quantity],
                 estimate.method,
                 estimate.convention,

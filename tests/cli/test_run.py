@@ -1,0 +1,218 @@
+"""The whole command line on a tiny fluid: results, resuming after a kill, and everything done with a finished run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mdtraj
+import openmm
+import pytest
+import yaml
+from tiny import TINY
+from typer.testing import CliRunner
+
+from openmm_nti.cli import app
+from openmm_nti.cli.pipeline import Pipeline
+
+COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "run", "report", "doctor")
+METHODS = {"mbar_neural", "ti_neural_md", "neural_ti", "neural_ti_bound", "mbar_softcore"}
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def numbers(results):
+    """Every value and standard error of a results.json."""
+    points = json.loads(results.read_text())["state_points"]
+    return {
+        (point["n_particles"], method): (estimate["value"], estimate["std_err"])
+        for point in points
+        for quantity in ("beta_f_ex", "beta_mu_ex")
+        for method, estimate in point[quantity].items()
+    }
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    """An undisturbed run; its output is in `output.txt`."""
+    directory = tmp_path_factory.mktemp("runs") / "finished"
+    result = call("run", config, "--output", directory)
+    assert result.exit_code == 0, result.output
+    (directory.parent / "output.txt").write_text(result.output)
+    return directory
+
+
+def test_results_follow_the_contract(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert results["schema"] == 1
+    assert results["provenance"]["seed"] == 3
+    (point,) = results["state_points"]
+    assert {key: point[key] for key in ("n_particles", "box_length_sigma", "temperature_star", "convention")} == {
+        "n_particles": 6,
+        "box_length_sigma": 6.0,
+        "temperature_star": 1.25,
+        "convention": "switched",
+    }
+    assert set(point["beta_f_ex"]) == METHODS
+    assert set(point["beta_mu_ex"]) == {"widom"}
+    for method, estimate in [*point["beta_f_ex"].items(), *point["beta_mu_ex"].items()]:
+        assert set(estimate) == {"value", "std_err", "method", "convention", "diagnostics"}
+        assert estimate["method"] == method
+        assert estimate["std_err"] > 0
+    assert point["diagnostics"]["reference_frames"] > 0
+    assert (finished / "report.html").is_file()
+
+
+def test_the_terminal_ends_with_every_estimate(finished):
+    output = (finished.parent / "output.txt").read_text()
+    table = output[output.index("Estimates at T*") :]
+    assert all(method in table for method in (*METHODS, "widom"))
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(config, finished, tmp_path):
+    directory = tmp_path / "killed"
+    command = [sys.executable, "-m", "openmm_nti.cli", "run", str(config), "--output", str(directory)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    deadline = time.monotonic() + 120
+    while not list(directory.glob("*/neural_windows/[!.]*.npz")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (directory / "results.json").exists()
+    assert call("run", config, "--output", directory).exit_code == 2
+    result = call("run", config, "--output", directory, "--resume")
+    assert result.exit_code == 0, result.output
+    assert numbers(directory / "results.json") == numbers(finished / "results.json")
+
+
+def test_a_finished_run_is_refused_without_resume_and_unchanged_with_it(config, finished):
+    before = (finished / "results.json").read_bytes()
+    refused = call("run", config, "--output", finished)
+    assert refused.exit_code == 2
+    assert "--resume" in refused.output
+    other = call("run", config, "--output", finished, "--resume", "--set", "training.n_steps=21")
+    assert other.exit_code == 2
+    assert "training.n_steps: 20 there, 21 now" in other.output
+    assert call("run", config, "--output", finished, "--resume").exit_code == 0
+    assert (finished / "results.json").read_bytes() == before
+
+
+def test_report_writes_both_files_again(finished):
+    (finished / "report.html").unlink()
+    result = call("report", finished)
+    assert result.exit_code == 0, result.output
+    assert "mbar_neural" in result.output
+    assert (finished / "report.html").is_file()
+
+
+def test_estimate_repeats_a_number_of_the_run(finished):
+    (data,) = (finished / "reference").glob("*.h5")
+    settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bound"].items()]
+    result = call("estimate", "neural_ti_bound", "--data", data, "--model", finished, "--seed", 3, "--json", *settings)
+    assert result.exit_code == 0, result.output
+    estimate = json.loads(result.stdout)
+    assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[6, "neural_ti_bound"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["neural_ti_bond"], "did you mean neural_ti_bound"),
+        (["neural_ti_bound"], "add --model"),
+        (["widom", "--set", "insertions=3"], "did you mean n_insertions_per_frame"),
+    ],
+)
+def test_estimate_says_what_is_missing(finished, arguments, message):
+    (data,) = (finished / "reference").glob("*.h5")
+    result = call("estimate", *arguments, "--data", data)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_samples_are_a_trajectory(finished, tmp_path):
+    result = call("sample", finished, "--output", tmp_path / "s.h5", "--set", "n_samples=4", "--set", "n_steps=10")
+    assert result.exit_code == 0, result.output
+    assert mdtraj.load(tmp_path / "s.h5").xyz.shape == (4, 6, 3)
+
+
+def test_the_exported_system_runs_in_openmm(finished, tmp_path):
+    pytest.importorskip("openmmtorch")
+    result = call("export", finished / "model", "--output", tmp_path, "--n-particles", 4, "--box-length-sigma", 7)
+    assert result.exit_code == 0, result.output
+    system = openmm.XmlSerializer.deserialize((tmp_path / "system.xml").read_text())
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions([openmm.Vec3(0.4 * i, 0.0, 0.0) for i in range(4)])
+    context.setParameter("lambda_nti", 0.5)
+    energy = context.getState(getEnergy=True, getParameterDerivatives=True)
+    assert energy.getEnergyParameterDerivatives()["lambda_nti"] != 0.0
+    assert (tmp_path / "hamiltonian.pt").stat().st_size > 0
+
+
+def test_a_box_too_small_for_the_model_is_refused(finished, tmp_path):
+    result = call("export", finished, "--output", tmp_path / "x", "--box-length-sigma", 5)
+    assert result.exit_code == 2
+    assert "under two cutoffs" in result.output
+
+
+def test_a_trajectory_of_ones_own_becomes_the_reference(config, finished, tmp_path):
+    (data,) = (finished / "reference").glob("*.h5")
+    frames = mdtraj.load(data)
+    frames.save_dcd(tmp_path / "own.dcd")
+    frames[0].save_pdb(tmp_path / "own.pdb")
+    own = ["--trajectory", tmp_path / "own.dcd", "--topology", tmp_path / "own.pdb"]
+    result = call("generate", config, "--output", tmp_path / "run", *own)
+    assert result.exit_code == 0, result.output
+    assert "decorrelated frames" in result.output
+    again = call("generate", config, "--output", tmp_path / "run")
+    assert again.exit_code == 0, again.output
+
+
+def test_an_interrupt_says_how_to_go_on(config, tmp_path, monkeypatch):
+    def interrupt(_self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "run", interrupt)
+    result = call("run", config, "--output", tmp_path / "run")
+    assert result.exit_code == 130
+    assert "--resume" in result.output
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("no"), 2), (RuntimeError("no"), 1)])
+def test_errors_are_messages_and_debug_shows_them(config, tmp_path, monkeypatch, error, code):
+    def fail(_self):
+        raise error
+
+    monkeypatch.setattr(Pipeline, "run", fail)
+    result = call("run", config, "--output", tmp_path / "run")
+    assert (result.exit_code, result.output.strip()) == (code, "no")
+    assert call("--debug", "run", config, "--output", tmp_path / "again").exception is error
+
+
+@pytest.mark.parametrize(
+    "command", ["", "init", "generate", "train", "export", "sample", "estimate", "run", "report", "doctor"]
+)
+def test_help_of_every_command(command):
+    result = call(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_init_does_not_overwrite(tmp_path):
+    path = tmp_path / "new.yaml"
+    assert call("init", path).exit_code == 0
+    assert call("init", path).exit_code == 2
+    assert call("init", path, "--force").exit_code == 0

@@ -77,15 +77,26 @@ def read_segment(path: Path, name: str) -> np.ndarray:
         If the file is damaged.
     """
     try:
-        with np.load(path) as content:
+        with path.open("rb") as stream, np.load(stream) as content:
             return np.asarray(content[name])
     except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
         raise ValueError(f"{path} is truncated or damaged: delete it and run again") from error
 
 
 def _run_segment(chain: Chain, segment: int) -> dict[str, Any]:
+    try:
+        recorded = _record(_context(chain, segment), chain)
+    except openmm.OpenMMException as error:  # some platforms refuse NaN, others carry on with it
+        if "NaN" not in str(error):
+            raise
+        raise ValueError(_ran_into_nan(chain)) from error
+    if not np.isfinite(recorded["frames_nm"]).all():
+        raise ValueError(_ran_into_nan(chain))
+    return recorded
+
+
+def _record(context: openmm.Context, chain: Chain) -> dict[str, Any]:
     state, config = chain.state, chain.config
-    context = _context(chain, segment)
     frames, temperatures = [], []
     for _ in range(config.segment_frames):
         context.getIntegrator().step(config.frame_interval)
@@ -94,11 +105,11 @@ def _run_segment(chain: Chain, segment: int) -> dict[str, Any]:
         temperatures.append(_temperature_star(now, state))
     last = context.getState(positions=True, velocities=True)
     wrapped = wrap(np.array(frames), state)
-    _check_finite(wrapped, chain)
+    positions_sigma = wrapped.astype(np.float64) / state.sigma_nm
     return {
         "frames_nm": wrapped,
-        "reduced_potentials": reduced_potential_numpy(wrapped / state.sigma_nm, state),
-        "log_weights": truncation_log_weights(wrapped / state.sigma_nm, state),
+        "reduced_potentials": reduced_potential_numpy(positions_sigma, state),
+        "log_weights": truncation_log_weights(positions_sigma, state),
         "temperatures_star": np.array(temperatures),
         "positions_nm": last.getPositions(asNumpy=True).value_in_unit(unit.nanometer),
         "velocities": last.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond),
@@ -138,9 +149,5 @@ def _temperature_star(now: openmm.State, state: StatePoint) -> float:
     return float(2 * kinetic / (3 * state.n_particles * state.epsilon_kj_mol))
 
 
-def _check_finite(positions: np.ndarray, chain: Chain) -> None:
-    if not np.isfinite(positions).all():
-        raise ValueError(
-            f"the simulation of {chain} ran into NaN at timestep_star = {chain.config.timestep_star:g}: "
-            "lower timestep_star (0.004 is usual)"
-        )
+def _ran_into_nan(chain: Chain) -> str:
+    return f"it ran into NaN at timestep_star = {chain.config.timestep_star:g}: lower timestep_star (0.004 is usual)"

@@ -71,7 +71,7 @@ def thin(
     kept = min(n_frames, sampling.n_decorrelated)
     indices = statistics.evenly_spaced(log_weights[equilibrated].ravel(), kept)
     chain = np.repeat(np.arange(len(energies)), energies.shape[1])
-    mean, error = statistics.mean_and_error(energies.ravel(), chain)
+    mean, error = statistics.mean_and_error(energies.ravel()[indices], chain[indices])
     facts = {
         "n_recorded_frames": int(reduced_potentials.size),
         "equilibration_frames": sampling.t0,

@@ -67,8 +67,9 @@ def _load(trajectory: Path, topology: str | Path | None) -> mdtraj.Trajectory:
     try:
         return mdtraj.load(str(trajectory), **({} if topology is None else {"top": str(topology)}))
     except Exception as error:  # each format raises its own kinds for a damaged file
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]  # HDF5 puts its stack before it
         raise ValueError(
-            f"{trajectory} cannot be read ({error}): check that it is whole and that the topology belongs to it"
+            f"{trajectory} cannot be read ({reason[0]}): check that it is whole and that the topology belongs to it"
         ) from error
 
 

@@ -1,0 +1,104 @@
+"""A user's own trajectory: accepted when it is what the state point says, otherwise one clear message."""
+
+import mdtraj
+import numpy as np
+import pytest
+
+from openmm_nti import StatePoint
+from openmm_nti.lj_fluid import lattice_positions_nm, lj_topology, reduced_potential_numpy
+from openmm_nti.reference_md import from_trajectory
+
+STATE = StatePoint(n_particles=12, box_length_sigma=6, temperature_star=1.25)
+BOX = STATE.box_length_nm
+
+
+@pytest.fixture
+def trajectory():
+    positions = np.array([lattice_positions_nm(STATE, seed) for seed in range(40)]) - BOX  # another image
+    topology = mdtraj.Topology.from_openmm(lj_topology(STATE))
+    return mdtraj.Trajectory(
+        positions, topology, unitcell_lengths=np.full((40, 3), BOX), unitcell_angles=np.full((40, 3), 90.0)
+    )
+
+
+@pytest.fixture
+def read(tmp_path):
+    def save_and_read(trajectory, state=STATE):
+        trajectory.save_dcd(str(tmp_path / "own.dcd"))
+        trajectory[0].save_pdb(str(tmp_path / "own.pdb"))
+        return from_trajectory(tmp_path / "own.dcd", tmp_path / "own.pdb", state, seed=4)
+
+    return save_and_read
+
+
+def test_frames_are_wrapped_and_get_their_energies(trajectory, read):
+    ensemble = read(trajectory)
+    assert 20 <= ensemble.n_frames <= 40  # independent frames: hardly any is dropped
+    assert ensemble.positions_nm.min() >= 0
+    assert ensemble.positions_nm.max() <= BOX * (1 + 1e-6)
+    expected = reduced_potential_numpy(ensemble.positions_sigma, STATE)
+    np.testing.assert_allclose(ensemble.reduced_potentials, expected, rtol=1e-12)
+    assert ensemble.provenance["trajectory"] == "own.dcd"
+    assert ensemble.provenance["seed"] == 4
+
+
+def test_hdf5_needs_no_topology(trajectory, tmp_path):
+    trajectory.save_hdf5(str(tmp_path / "own.h5"))
+    assert from_trajectory(tmp_path / "own.h5", None, STATE).n_frames >= 20
+
+
+def test_another_number_of_particles(trajectory, read):
+    other = StatePoint(n_particles=13, box_length_sigma=6, temperature_star=1.25)
+    with pytest.raises(ValueError, match=r"own\.dcd: positions hold 12 particles, but .* n_particles = 13"):
+        read(trajectory, other)
+
+
+def test_nan_positions(trajectory, read):
+    trajectory.xyz[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"own\.dcd: positions hold NaN or infinity in 1 of 40 frames .first: frame 3"):
+        read(trajectory)
+
+
+def test_no_unit_cell(trajectory, read):
+    trajectory.unitcell_vectors = None
+    with pytest.raises(ValueError, match=r"own\.dcd: the trajectory has no unit cell: save it with"):
+        read(trajectory)
+
+
+def test_another_box(trajectory, read):
+    trajectory.unitcell_lengths[7] *= 1.02
+    with pytest.raises(ValueError, match="an edge of 2.08386 nm, but the box of the state point is 2.043 nm"):
+        read(trajectory)
+
+
+def test_a_box_that_is_no_cube(trajectory, read):
+    trajectory.unitcell_angles[:] = 80
+    with pytest.raises(ValueError, match="the unit cell is not rectangular: simulate in a cubic box"):
+        read(trajectory)
+
+
+def test_positions_in_another_unit(trajectory, read):
+    trajectory.xyz = trajectory.xyz / 10
+    with pytest.raises(ValueError, match=r"two particles of frame \d+ are 0\.\d+ sigma apart, closer than 0\.7: check"):
+        read(trajectory)
+
+
+def test_a_truncated_file(trajectory, tmp_path):
+    path = tmp_path / "own.h5"
+    trajectory.save_hdf5(str(path))
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"own\.h5 cannot be read .*: check that it is whole"):
+        from_trajectory(path, None, STATE)
+
+
+def test_a_truncated_dcd(trajectory, read, tmp_path):
+    read(trajectory)
+    path = tmp_path / "own.dcd"
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(ValueError, match=r"own\.dcd cannot be read .*: check that it is whole"):
+        from_trajectory(path, tmp_path / "own.pdb", STATE)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ValueError, match=r"own\.dcd does not exist: give the path"):
+        from_trajectory(tmp_path / "own.dcd", None, STATE)

@@ -111,4 +111,4 @@ def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:
         with np.load(samples) as file:
             arrays["g_model"] = gr.radial_distribution(file["positions_sigma"], box)[1]
     with atomic_path(directory / "gr.npz") as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)

@@ -1,0 +1,140 @@
+"""Every estimator along the learned path within three errors of exact values, for N = 2 and 3, and for a bad network."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from exact import exact_ensemble, pair_free_energy
+from models import make_random_model
+
+from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti.validation import bounds, lambda_md, neural_ti
+from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
+
+PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
+WINDOWS = lambda_md.WindowsConfig(n_windows=5, n_chains=64, n_frames=4, equilibration_steps=40, steps_between=20)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return exact_ensemble(PAIR, 2000)
+
+
+@pytest.fixture(scope="module")
+def two_body():
+    return LambdaHamiltonian(PAIR.pair_potential)
+
+
+def within(result, exact, errors=3.0):
+    assert 0 < result.std_err < 0.1
+    assert abs(result.value - exact) < errors * result.std_err, str(result)
+
+
+def test_the_bound_is_tight_for_two_particles(pairs, two_body):
+    """The two-body path is the exact score of two particles but for the shell and the gate: the bound is attained."""
+    result = bounds.estimate(two_body, pairs, bounds.BoundConfig(n_levels=24, n_pairs=400), seed=1)
+    within(result, pair_free_energy(PAIR))
+
+
+def test_a_bad_network_loosens_the_bound_and_never_breaks_it(pairs):
+    model = make_random_model(PAIR)
+    result = bounds.estimate(model, pairs, bounds.BoundConfig(n_levels=24, n_pairs=100), seed=1)
+    assert result.value < pair_free_energy(PAIR) - 3 * result.std_err
+
+
+def test_neural_ti_for_two_particles(two_body, tmp_path):
+    config = neural_ti.NeuralTIConfig(n_samples=1000, n_steps=100)
+    result = neural_ti.estimate(two_body, PAIR, config, seed=2, directory=tmp_path, progress=False)
+    within(result, pair_free_energy(PAIR), errors=4)
+    with np.load(tmp_path / "neural_ti.npz") as file:
+        assert file["positions_sigma"].shape == (1000, 2, 3)
+        assert file["lambdas"].shape == file["dudl_mean"].shape == file["dudl_err"].shape == (101,)
+
+
+@pytest.mark.parametrize("network", ["none", "random"])
+def test_windows_are_exact_for_any_network(network, pairs, two_body, tmp_path):
+    model = two_body if network == "none" else make_random_model(PAIR, "float32")
+    data = lambda_md.sample(model, pairs, WINDOWS, seed=3, directory=tmp_path, progress=False)
+    mbar = estimate_mbar(data, PAIR, method="mbar_neural", seed=1)
+    within(mbar, pair_free_energy(PAIR))
+    ti = estimate_ti(data, PAIR, method="ti_neural_md", seed=1)
+    assert abs(ti.value - pair_free_energy(PAIR)) < 3 * ti.std_err
+
+
+def test_three_particles(tmp_path):
+    """Against -ln of the mean Boltzmann factor of uniform positions, to a few 1e-3."""
+    state = StatePoint(n_particles=3, box_length_sigma=6.0, temperature_star=1.25)
+    from openmm_nti.lj_fluid import reduced_potential_numpy
+
+    rng = np.random.default_rng(0)
+    boltzmann = np.exp(-reduced_potential_numpy(rng.uniform(0, 6, size=(400_000, 3, 3)), state))
+    exact, exact_error = -math.log(boltzmann.mean()), boltzmann.std() / boltzmann.mean() / math.sqrt(boltzmann.size)
+    ensemble = exact_ensemble(state, 1000)
+    model = LambdaHamiltonian(state.pair_potential)
+    data = lambda_md.sample(model, ensemble, WINDOWS, seed=3, directory=tmp_path, progress=False)
+    mbar = estimate_mbar(data, state, method="mbar_neural", seed=1)
+    assert abs(mbar.value - exact) < 3 * math.hypot(mbar.std_err, exact_error)
+    bound = bounds.estimate(model, ensemble, bounds.BoundConfig(n_levels=24, n_pairs=200), seed=1)
+    assert bound.value < exact + 3 * math.hypot(bound.std_err, exact_error)
+    assert bound.value == pytest.approx(exact, abs=3 * bound.std_err + 0.01)
+
+
+def test_windows_resume_without_running_again(pairs, two_body, tmp_path, monkeypatch):
+    config = WINDOWS.model_copy(update={"n_windows": 3, "n_chains": 8})
+    whole = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "a", progress=False)
+    run = lambda_md._simulate
+    started = []
+
+    def dies_at_the_last_window(task, lam):
+        if lam == 1.0 and not started:
+            started.append(lam)
+            raise KeyboardInterrupt
+        return run(task, lam)
+
+    monkeypatch.setattr(lambda_md, "_simulate", dies_at_the_last_window)
+    with pytest.raises(KeyboardInterrupt):
+        lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
+    resumed = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
+    np.testing.assert_array_equal(resumed.u_kln, whole.u_kln)
+
+
+def test_another_seed_does_not_pick_up_old_windows(pairs, two_body, tmp_path):
+    config = WINDOWS.model_copy(update={"n_windows": 3, "n_chains": 8})
+    first = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path, progress=False)
+    second = lambda_md.sample(two_body, pairs, config, seed=4, directory=tmp_path, progress=False)
+    assert not np.array_equal(first.u_kln, second.u_kln)
+
+
+def test_python_force_samples_the_same_windows(pairs, two_body, tmp_path):
+    config = WINDOWS.model_copy(update={"n_windows": 3, "n_chains": 8, "n_frames": 1, "equilibration_steps": 5})
+    torch_data = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path, progress=False)
+    config = config.model_copy(update={"force": "python"})
+    python_data = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path, progress=False)
+    np.testing.assert_allclose(python_data.u_kln, torch_data.u_kln, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_of_another_temperature_is_refused(pairs, tmp_path):
+    other = LambdaHamiltonian(PAIR.pair_potential.model_copy(update={"temperature_star": 2.0}))
+    for call in (
+        lambda: bounds.estimate(other, pairs, bounds.BoundConfig(), seed=1),
+        lambda: neural_ti.estimate(other, PAIR, neural_ti.NeuralTIConfig(), seed=1, directory=tmp_path),
+        lambda: lambda_md.sample(other, pairs, WINDOWS, seed=1, directory=tmp_path),
+    ):
+        with pytest.raises(ValueError, match="temperature_star = 2.0 in the model"):
+            call()
+
+
+def test_regression_takes_out_what_is_known():
+    rng = np.random.default_rng(1)
+    control = rng.normal(size=(400, 1))
+    values = 2.0 + 5.0 * control[:, 0] + 0.1 * rng.normal(size=400)
+    mean, error, slope = bounds.regressed_mean(values, control)
+    assert mean == pytest.approx(2.0, abs=4 * error)
+    assert error == pytest.approx(0.1 / 20, rel=0.2)
+    assert slope[0] == pytest.approx(5.0, abs=0.05)
+
+
+def test_noised_frames_come_from_different_reference_frames(pairs):
+    frames = lambda_md.noised_frames(pairs, 1.0, 500, torch.Generator().manual_seed(0))
+    assert len(torch.unique(frames[:, 0, 0])) == 500

@@ -1,0 +1,171 @@
+"""MBAR and TI on one-dimensional paths whose free energies are known exactly."""
+
+import math
+
+import numpy as np
+import pytest
+
+from openmm_nti.state import StatePoint
+from openmm_nti.validation import mbar_ti
+from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
+from openmm_nti.validation.window_data import WindowData
+
+STATE = StatePoint(n_particles=2, box_length_sigma=6, temperature_star=1.25)
+
+
+def harmonic_windows(rng, *, n=400, n_windows=9, n_chains=8, memory=0.0, dimensions=10, stiffness=8.0):
+    """U = k(lambda) x^2 / 2 with k = 1 + (stiffness - 1) lambda; exact answer dimensions ln(stiffness) / 2.
+
+    `memory` is the correlation of neighbouring samples of a chain.
+    """
+    lambdas = np.linspace(0, 1, n_windows)
+    k = 1 + (stiffness - 1) * lambdas
+    length = n // n_chains
+    x = np.empty((n_windows, n_chains, length, dimensions))
+    x[:, :, 0] = rng.standard_normal(x[:, :, 0].shape)
+    for step in range(1, length):
+        kick = rng.standard_normal(x[:, :, 0].shape)
+        x[:, :, step] = memory * x[:, :, step - 1] + math.sqrt(1 - memory**2) * kick
+    half_x2 = 0.5 * (x**2).sum(axis=-1).reshape(n_windows, n) / k[:, None]
+    data = WindowData(
+        lambdas, half_x2[:, :, None] * k, (stiffness - 1) * half_x2, np.repeat(np.arange(n_chains), length)
+    )
+    return data, 0.5 * dimensions * math.log(stiffness)
+
+
+def gaussian_windows(rng, *, spacing, n_windows=6, n=400):
+    """Gaussians of unequal widths at distance `spacing`; exact answer ln(sigma_0 / sigma_1). dudl is a dummy."""
+    centres = spacing * np.arange(n_windows)
+    widths = np.linspace(1, 2, n_windows)
+    x = centres[:, None] + widths[:, None] * rng.standard_normal((n_windows, n))
+    u_kln = 0.5 * ((x[:, :, None] - centres) / widths) ** 2
+    lambdas = np.linspace(0, 1, n_windows)
+    return WindowData(lambdas, u_kln, x, np.repeat(np.arange(8), n // 8)), math.log(widths[0] / widths[-1])
+
+
+def test_mbar_and_ti_find_the_free_energy_of_an_oscillator():
+    data, exact = harmonic_windows(np.random.default_rng(1))
+    mbar = estimate_mbar(data, STATE, method="mbar", seed=1)
+    ti = estimate_ti(data, STATE, method="ti", seed=1)
+    for result in (mbar, ti):
+        assert abs(result.value - exact) < 3 * result.std_err
+        assert 0.005 < result.std_err < 0.2
+        assert (result.convention, result.n_particles, result.quantity) == ("switched", 2, "beta_f_ex")
+    assert mbar.method == "mbar"
+    assert mbar.diagnostics["verdict"].startswith("good")
+    np.testing.assert_allclose(np.sum(mbar.diagnostics["overlap_matrix"], axis=1), 1, atol=1e-6)
+
+
+def test_mbar_finds_the_ratio_of_gaussian_widths():
+    data, exact = gaussian_windows(np.random.default_rng(2), spacing=1.5, n=1600)
+    result = estimate_mbar(data, STATE, method="mbar", seed=0)
+    assert abs(result.value - exact) < 3 * result.std_err
+    assert result.std_err < 0.1
+
+
+@pytest.mark.parametrize("n_chains", [2, 8])
+def test_standard_errors_cover_the_truth(n_chains):
+    """Over 40 experiments on correlated samples, (value - exact) / std_err has the spread of a standard normal."""
+    z = {"mbar": [], "ti": []}
+    for seed in range(40):
+        data, exact = harmonic_windows(
+            np.random.default_rng(seed), n=160, n_windows=5, n_chains=n_chains, memory=0.7, stiffness=3.0
+        )
+        for name, estimate in (("mbar", estimate_mbar), ("ti", estimate_ti)):
+            result = estimate(data, STATE, method=name, seed=seed, n_bootstraps=40)
+            z[name].append((result.value - exact) / result.std_err)
+    for scores in z.values():
+        assert 0.7 < np.std(scores) < 1.4  # the spread of 40 scores is known to 11 %, each error to some 15 %
+        assert abs(np.mean(scores)) < 3 / math.sqrt(40)
+
+
+def test_ignoring_correlation_would_fail_the_coverage_test():
+    """The same data labelled as 160 chains of one sample: the error comes out too small by sqrt(g) = 1.7 or so."""
+    data, _ = harmonic_windows(np.random.default_rng(0), n=160, n_chains=2, memory=0.7)
+    naive = WindowData(data.lambdas, data.u_kln, data.dudl, np.arange(160))
+    honest = estimate_mbar(data, STATE, method="mbar", seed=0).std_err
+    assert estimate_mbar(naive, STATE, method="mbar", seed=0).std_err < 0.8 * honest
+
+
+def test_bootstrap_solver_agrees_with_pymbar():
+    """Newton's method with weights 0, 1, 2, ... against pymbar given the samples that many times."""
+    from pymbar import MBAR
+
+    rng = np.random.default_rng(3)
+    data, _ = gaussian_windows(rng, spacing=1.0)
+    u_kn = data.u_kln.reshape(-1, data.n_windows).T
+    f_k, _ = mbar_ti._solve_mbar(data)
+    drawn = np.stack([rng.integers(data.n_samples, size=data.n_samples) for _ in range(data.n_windows)])
+    weights = np.stack([np.bincount(row, minlength=data.n_samples) for row in drawn]).ravel()
+    shift = mbar_ti._newton_shift(mbar_ti._assignments(u_kn, f_k), weights)
+    columns = (drawn + data.n_samples * np.arange(data.n_windows)[:, None]).ravel()
+    reference = MBAR(u_kn[:, columns], np.full(data.n_windows, data.n_samples), solver_protocol="robust").f_k
+    np.testing.assert_allclose(f_k + shift, reference, atol=1e-5)
+    assert np.abs(shift).max() > 0.01
+
+
+def test_windows_that_do_not_overlap_give_no_error_bar():
+    data, _ = gaussian_windows(np.random.default_rng(4), spacing=25.0, n_windows=3)
+    result = estimate_mbar(data, STATE, method="mbar", seed=0)
+    assert result.std_err == math.inf
+    assert "do not overlap" in result.diagnostics["verdict"]
+
+
+def test_poor_overlap_is_named():
+    data, _ = gaussian_windows(np.random.default_rng(4), spacing=5.0, n_windows=4)
+    assert "poor overlap" in estimate_mbar(data, STATE, method="mbar", seed=0).diagnostics["verdict"]
+
+
+def test_forbidden_configurations_are_infinite_and_harmless():
+    """Uniform samples on [0, 1] seen from the left part [0, b] of it: F = -ln b, where u is 0 or infinity."""
+    rng = np.random.default_rng(5)
+    widths = np.array([1.0, 0.7, 0.5])
+    x = rng.uniform(size=(3, 800)) * widths[:, None]
+    u_kln = np.where(x[:, :, None] < widths, 0.0, np.inf)
+    data = WindowData(np.array([0, 0.5, 1]), u_kln, np.zeros((3, 800)), np.repeat(np.arange(8), 100))
+    result = estimate_mbar(data, STATE, method="mbar", seed=0)
+    assert abs(result.value - math.log(2)) < 3 * result.std_err < 0.2
+
+
+def test_constant_series_are_no_obstacle():
+    lambdas = np.array([0.0, 0.5, 1.0])
+    u_kln = np.broadcast_to(3 * lambdas, (3, 40, 3))
+    data = WindowData(lambdas, u_kln, np.full((3, 40), 3.0), np.zeros(40))
+    for estimate in (estimate_mbar, estimate_ti):
+        result = estimate(data, STATE, method="constant", seed=0)
+        assert result.value == pytest.approx(3, abs=1e-6)
+        assert result.std_err < 1e-5
+
+
+def test_a_frozen_chain_has_no_error_bar():
+    """One chain whose samples are all one correlation time apart or less says nothing about its error."""
+    data, _ = harmonic_windows(np.random.default_rng(6), n=60, n_chains=1, memory=0.999)
+    for estimate in (estimate_mbar, estimate_ti):
+        result = estimate(data, STATE, method="frozen", seed=0)
+        assert result.std_err == math.inf
+        assert "independent samples" in result.diagnostics["verdict"]
+
+
+def test_ti_reports_the_error_of_its_rule_when_windows_are_few():
+    rng = np.random.default_rng(7)
+    coarse, exact = harmonic_windows(rng, n=8000, n_windows=4, stiffness=40.0, dimensions=1)
+    fine, _ = harmonic_windows(rng, n=8000, n_windows=40, stiffness=40.0, dimensions=1)
+    rough, good = (estimate_ti(data, STATE, method="ti", seed=0) for data in (coarse, fine))
+    assert abs(rough.value - exact) < 3 * rough.std_err
+    assert "add windows" in rough.diagnostics["verdict"]
+    assert good.diagnostics["integration_error"] < 0.1 * rough.diagnostics["integration_error"]
+    assert abs(good.value - exact) < 3 * good.std_err
+
+
+def test_results_repeat_with_the_seed():
+    data, _ = harmonic_windows(np.random.default_rng(8))
+    first, second, other = (estimate_mbar(data, STATE, method="mbar", seed=seed) for seed in (1, 1, 2))
+    assert first == second
+    assert first.value == other.value
+    assert first.std_err != other.std_err
+
+
+def test_one_bootstrap_is_refused():
+    data, _ = harmonic_windows(np.random.default_rng(9))
+    with pytest.raises(ValueError, match="n_bootstraps = 1"):
+        estimate_mbar(data, STATE, method="mbar", seed=0, n_bootstraps=1)

@@ -1,0 +1,50 @@
+"""Radial distribution function g(r), by mdtraj: the structure of the data beside that of the model's samples."""
+
+from __future__ import annotations
+
+import mdtraj
+import numpy as np
+
+
+def radial_distribution(
+    positions_sigma: np.ndarray, box_length_sigma: float, r_max: float | None = None, n_bins: int = 120
+) -> tuple[np.ndarray, np.ndarray]:
+    """g(r) of identical particles in a cubic periodic box, averaged over frames.
+
+    It tends to 1 - 1/N for an ideal gas, since each particle has N - 1 others around it.
+
+    Parameters
+    ----------
+    positions_sigma
+        Positions, wrapped or not. Shape (F, N, 3), sigma.
+    box_length_sigma
+        Edge of the box, in sigma.
+    r_max
+        Largest distance, in sigma; by default, and at most, half the box.
+    n_bins
+        Number of equal bins.
+
+    Returns
+    -------
+    r, g
+        Centres of the bins, in sigma, and g(r). Both of shape (n_bins,).
+
+    Raises
+    ------
+    ValueError
+        If `r_max` is not between 0 and half the box.
+    """
+    half_box = 0.5 * box_length_sigma
+    r_max = half_box if r_max is None else r_max
+    if not 0 < r_max <= half_box:
+        raise ValueError(f"r_max = {r_max:g} must be between 0 and half the box, {half_box:g}")
+    n_frames, n_particles, _ = positions_sigma.shape
+    trajectory = mdtraj.Trajectory(
+        np.mod(positions_sigma, box_length_sigma),
+        None,
+        unitcell_lengths=np.full((n_frames, 3), box_length_sigma),
+        unitcell_angles=np.full((n_frames, 3), 90.0),
+    )
+    pairs = np.column_stack(np.triu_indices(n_particles, k=1))
+    r, g = mdtraj.compute_rdf(trajectory, pairs, r_range=(0.0, r_max), n_bins=n_bins)
+    return np.asarray(r, dtype=np.float64), np.asarray(g, dtype=np.float64) * (1 - 1 / n_particles)

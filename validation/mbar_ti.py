@@ -1,0 +1,296 @@
+r"""Free energy along lambda from window samples, by MBAR and by thermodynamic integration.
+
+MBAR (Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008)) solves, for the reduced free energies f_k of K windows,
+
+    sum_n P_nk(f) = N_k,    P_nk = N_k exp(f_k - u_k(x_n)) / sum_l N_l exp(f_l - u_l(x_n)),
+
+and TI integrates beta F(1) - beta F(0) = int_0^1 <dU/dlambda> dlambda over a cubic spline through the means of the
+windows.
+
+Both errors come from a bootstrap over units that are independent of each other: whole chains when there are at least
+`MIN_CHAINS`, otherwise blocks two statistical inefficiencies long. Each bootstrap solves the MBAR equations again with
+the resampled multiplicities as weights, by Newton's method from the solution of the full data. Windows are taken as
+independent of each other; samples of exchanging replicas are not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from scipy.integrate import cumulative_trapezoid
+from scipy.interpolate import CubicSpline
+from scipy.special import logsumexp
+
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.reference_md.statistics import MIN_CHAINS, bootstrap_chains, statistical_inefficiency
+from openmm_nti.state import StatePoint
+from openmm_nti.validation.window_data import WindowData
+
+GOOD_OVERLAP = 0.03  # Klimovich, Shirts and Mobley, J. Comput. Aided Mol. Des. 29, 397 (2015)
+NO_OVERLAP = 1e-3  # below this neither value nor error of MBAR means anything
+
+
+def estimate_mbar(
+    data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 100
+) -> FreeEnergy:
+    """Free energy difference between lambda = 1 and lambda = 0 by MBAR.
+
+    Parameters
+    ----------
+    data
+        Samples of all windows.
+    state
+        The state point, for the labels of the result.
+    method
+        Name of the estimator in the result, such as `mbar_neural`.
+    seed
+        Seed of the bootstrap.
+    n_bootstraps
+        Number of bootstrap samples behind the standard error; 2 or more.
+
+    Returns
+    -------
+    FreeEnergy
+        With the overlap matrix and a verdict in its diagnostics. The standard error is infinite where neighbouring
+        windows do not overlap, or where no two samples of a window are independent: the data then do not determine it.
+
+    Raises
+    ------
+    ValueError
+        If `n_bootstraps` is below 2.
+    RuntimeError
+        If the MBAR equations cannot be solved.
+    """
+    if n_bootstraps < 2:
+        raise ValueError(f"n_bootstraps = {n_bootstraps} must be at least 2 to give an error; 100 is usual")
+    f_k, overlap = _solve_mbar(data)
+    neighbours = np.diagonal(overlap, offset=1)
+    block_lengths, n_eff = _block_lengths(data)
+    n_units = _n_units(data, block_lengths)
+    std_err = math.inf
+    if neighbours.min() > NO_OVERLAP:
+        assignments = _assignments(_sample_potentials(data), f_k)
+        weights = _bootstrap_weights(data, block_lengths, n_bootstraps, seed)
+        std_err = _standard_error(np.array([_newton_shift(assignments, w.ravel())[-1] for w in weights]), n_units)
+    return FreeEnergy(
+        value=float(f_k[-1] - f_k[0]),
+        std_err=std_err,
+        method=method,
+        convention=state.convention,
+        n_particles=state.n_particles,
+        diagnostics={
+            **_counts(data, n_eff, n_units),
+            "overlap_matrix": overlap.tolist(),
+            "min_neighbour_overlap": float(neighbours.min()),
+            "verdict": _verdict(neighbours, data.lambdas, std_err),
+        },
+    )
+
+
+def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 200) -> FreeEnergy:
+    """Free energy difference between lambda = 1 and lambda = 0 by thermodynamic integration.
+
+    The integral over a cubic spline is a weighted sum of the window means. Its own error is judged by what the integral
+    moves, beyond noise, when every other window is left out: a third of that, as for a rule of second order, which is
+    cautious for the spline's fourth. It is added to the statistical error in quadrature.
+
+    Parameters
+    ----------
+    data, state, method, seed, n_bootstraps
+        As in `estimate_mbar`.
+
+    Returns
+    -------
+    FreeEnergy
+        With the profile of <dU/dlambda> and both parts of the error in its diagnostics.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 3 windows, which say nothing about the error of the rule.
+    """
+    if data.n_windows < 3:
+        raise ValueError(f"thermodynamic integration over {data.n_windows} windows has no error: give 3 or more")
+    block_lengths, n_eff = _block_lengths(data)
+    n_units = _n_units(data, block_lengths)
+    means = data.dudl.mean(axis=1)
+    weights = _bootstrap_weights(data, block_lengths, n_bootstraps, seed)
+    resampled = np.stack([(w * data.dudl).mean(axis=1) for w in weights])
+    rule, coarse_rule = _spline_rules(data.lambdas)
+    value = float(rule @ means)
+    statistical = _standard_error(resampled @ rule, n_units)
+    change = rule - coarse_rule
+    integration = max(0.0, abs(float(change @ means)) - 2 * float((resampled @ change).std(ddof=1))) / 3
+    return FreeEnergy(
+        value=value,
+        std_err=math.hypot(statistical, integration),
+        method=method,
+        convention=state.convention,
+        n_particles=state.n_particles,
+        diagnostics={
+            **_counts(data, n_eff, n_units),
+            "lambdas": data.lambdas.tolist(),
+            "dudl_mean": means.tolist(),
+            "dudl_std_err": resampled.std(axis=0, ddof=1).tolist(),
+            "statistical_error": statistical if math.isfinite(statistical) else None,
+            "integration_error": integration,
+            "verdict": _ti_verdict(statistical, integration),
+        },
+    )
+
+
+def _spline_rules(lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the windows in the spline's integral, using all of them and every other one. Both of shape (K,)."""
+    k = len(lambdas)
+    some = np.union1d(np.arange(0, k, 2), [k - 1])
+    coarse = np.zeros(k)
+    coarse[some] = CubicSpline(lambdas[some], np.eye(len(some))).integrate(0, 1)
+    return CubicSpline(lambdas, np.eye(k)).integrate(0, 1), coarse
+
+
+def _solve_mbar(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
+    """Reduced free energies (K,) and overlap matrix (K, K) by pymbar, checked to solve the MBAR equations."""
+    from pymbar import MBAR
+
+    u_kn = _sample_potentials(data)
+    n_k = np.full(data.n_windows, data.n_samples)
+    start = cumulative_trapezoid(data.dudl.mean(axis=1), data.lambdas, initial=0)
+    with _quiet_pymbar():
+        try:
+            mbar = MBAR(u_kn, n_k, solver_protocol="robust", initial_f_k=start)
+            overlap = mbar.compute_overlap()["matrix"]
+        except Exception as error:  # pymbar raises many kinds; here each means the same
+            raise RuntimeError(f"MBAR failed ({error}): the windows may not overlap; add windows or samples") from error
+    residual = float(np.abs(_assignments(u_kn, mbar.f_k).sum(axis=1) / n_k - 1).max())
+    if not residual < 1e-4:
+        raise RuntimeError(f"MBAR did not converge (residual {residual:.1e} of N_k): add windows or samples")
+    return mbar.f_k, overlap
+
+
+def _sample_potentials(data: WindowData) -> np.ndarray:
+    """u_k(x_n) of all K n samples. Shape (K, K n), kT; infinities as a finite number of no weight."""
+    u_kn = data.u_kln.reshape(-1, data.n_windows).T
+    return np.asarray(np.minimum(u_kn, u_kn.min(axis=0) + 1e5))
+
+
+def _assignments(u_kn: np.ndarray, f_k: np.ndarray) -> np.ndarray:
+    """P_nk of the module docstring, the probability that sample n came from window k. Shape (K, K n)."""
+    log_weights = f_k[:, None] - u_kn
+    return np.asarray(np.exp(log_weights - logsumexp(log_weights, axis=0)))
+
+
+def _newton_shift(assignments: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How f_k moves when the samples get `weights`; NaN when Newton's method does not converge.
+
+    Parameters
+    ----------
+    assignments
+        P_nk at equal weights. Shape (K, M).
+    weights
+        One for each sample; they sum to M / K in each window. Shape (M,).
+    """
+    k, m = assignments.shape
+    shift = np.zeros(k)
+    for _ in range(30):
+        moved = assignments * np.exp(shift)[:, None]
+        moved /= moved.sum(axis=0)
+        weighted = moved * weights
+        totals = weighted.sum(axis=1)
+        hessian = np.diag(totals) - weighted @ moved.T
+        step = np.linalg.lstsq(hessian[1:, 1:], totals[1:] - m / k, rcond=None)[0]
+        shift[1:] -= np.clip(step, -5, 5)
+        if np.abs(step).max() < 1e-6:
+            return shift
+    return np.full(k, np.nan)
+
+
+def _block_lengths(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
+    """Length of the blocks of the bootstrap, and number of independent samples, of each window. Both of shape (K,)."""
+    chains = [data.chain == label for label in np.unique(data.chain)]
+    g = np.array([_shared_inefficiency([dudl[members] for members in chains]) for dudl in data.dudl])
+    return np.ceil(2 * g).astype(int), data.n_samples / g
+
+
+def _shared_inefficiency(chains: list[np.ndarray]) -> float:
+    shortest = min(len(chain) for chain in chains)
+    return statistical_inefficiency(np.stack([chain[:shortest] for chain in chains]))
+
+
+def _bootstrap_weights(
+    data: WindowData, block_lengths: np.ndarray, n_bootstraps: int, seed: int
+) -> Iterator[np.ndarray]:
+    """For each bootstrap, the weight of each sample; they average 1 in each window. Shape (K, n)."""
+    rng = np.random.default_rng(seed)
+    windows = [
+        bootstrap_chains(data.chain, rng=rng, n_bootstraps=n_bootstraps, block_length=int(length))
+        for length in block_lengths
+    ]
+    for drawn in zip(*windows, strict=True):
+        weights = np.stack([np.bincount(indices, minlength=data.n_samples) for indices in drawn])
+        yield weights / weights.mean(axis=1, keepdims=True)
+
+
+def _n_units(data: WindowData, block_lengths: np.ndarray) -> int:
+    """Number of units that the bootstrap draws from, in the window with the fewest."""
+    if data.n_chains >= MIN_CHAINS:
+        return data.n_chains
+    sizes = np.unique(data.chain, return_counts=True)[1]
+    return int(np.maximum(1, sizes // block_lengths.max()).sum())
+
+
+def _standard_error(bootstrapped: np.ndarray, n_units: int) -> float:
+    """Spread of the bootstrapped values, corrected for few units; infinite when they do not determine one."""
+    if n_units < 2 or not np.isfinite(bootstrapped).all():
+        return math.inf
+    return math.sqrt(n_units / (n_units - 1)) * float(bootstrapped.std(ddof=1))
+
+
+def _counts(data: WindowData, n_eff: np.ndarray, n_units: int) -> dict[str, Any]:
+    return {
+        "n_windows": data.n_windows,
+        "n_samples": data.n_windows * data.n_samples,
+        "n_eff": float(n_eff.sum()),
+        "n_chains": data.n_chains,
+        "n_bootstrap_units": n_units,
+    }
+
+
+def _verdict(neighbours: np.ndarray, lambdas: np.ndarray, std_err: float) -> str:
+    worst = int(neighbours.argmin())
+    between = f"lambda {lambdas[worst]:.3g}-{lambdas[worst + 1]:.3g}"
+    where = f"smallest neighbour overlap {neighbours[worst]:.2g} at {between}"
+    if neighbours[worst] < NO_OVERLAP:
+        return f"unreliable: the windows do not overlap ({where}); add windows there"
+    if not math.isfinite(std_err):
+        return f"unreliable: too few independent samples for an error ({where}); sample longer"
+    if neighbours[worst] < GOOD_OVERLAP:
+        return f"poor overlap ({where}); add windows there"
+    return f"good ({where})"
+
+
+def _ti_verdict(statistical: float, integration: float) -> str:
+    if not math.isfinite(statistical):
+        return "unreliable: too few independent samples for an error; sample longer"
+    if integration > statistical:
+        return "few windows: the rule of integration limits the error; add windows"
+    return "good"
+
+
+@contextmanager
+def _quiet_pymbar() -> Iterator[None]:
+    """Silence pymbar: it logs what this module checks and reports itself."""
+    logger = logging.getLogger("pymbar")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,309 @@
+r"""Excess free energy by the classical route: soft-core windows in plain OpenMM, then MBAR.
+
+All pairs at once are scaled from nothing to Lennard-Jones (Beutler et al., Chem. Phys. Lett. 222, 529 (1994)):
+
+    u_lambda(r) = 4 eps lambda y (y - 1) S(r),    y = 1 / (alpha (1 - lambda) + (r / sigma)^6),
+
+with the cutoff and switching function S of the state point, so u_0 = 0 and u_1 is its pair potential. Windows are
+equidistant in thermodynamic length, int std(dU/dlambda) dlambda, of the pair approximation
+
+    var(dU/dlambda) = N (N - 1) / (2 V) int (du/dlambda)^2 exp(-u_lambda) 4 pi r^2 dr,
+
+which is exact at low density and needs no simulation. alpha = 1/2 minimises that length at T* = 1.25.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import unit
+from pydantic import BaseModel, ConfigDict, Field
+
+from openmm_nti.files import atomic_path, fingerprint
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.lj_fluid import truncation_log_weights
+from openmm_nti.platforms import fastest_platform, platform_properties
+from openmm_nti.reference_md.statistics import evenly_spaced
+from openmm_nti.state import StatePoint
+from openmm_nti.tasks import derive_seed, run_tasks
+from openmm_nti.validation.mbar_ti import estimate_mbar
+from openmm_nti.validation.window_data import WindowData, read_arrays
+
+ALPHA = 0.5
+PARAMETER = "lambda_softcore"
+_RAMP_STAGES = 20
+_FEWEST_WINDOWS = 5
+
+
+class SoftcoreConfig(BaseModel):
+    """How soft-core windows are sampled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_windows: int | None = Field(default=None, ge=3, description="Windows; by default as many as window_length asks.")
+    window_length: float = Field(
+        default=0.7, gt=0, le=2, description="Thermodynamic length between neighbouring windows, in the pair estimate."
+    )
+    n_chains: int = Field(default=8, ge=1, description="Independent chains in each window; 8 or more for chain errors.")
+    n_frames: int = Field(default=60, ge=2, description="Frames kept of each chain.")
+    steps_between: int = Field(default=50, ge=1, description="MD steps between frames.")
+    equilibration: int = Field(
+        default=800, ge=0, description="MD steps before the first frame; lambda grows to its value in the first half."
+    )
+    timestep_star: float = Field(default=0.006, gt=0, le=0.02, description="MD time step, in sigma sqrt(m / epsilon).")
+    friction_star: float = Field(default=1.0, gt=0, description="Langevin friction, in 1 / (sigma sqrt(m / epsilon)).")
+    platform: str | None = Field(default=None, description="OpenMM platform; by default the fastest that works.")
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One task: everything that decides the samples of one window, and where they go."""
+
+    state: StatePoint
+    config: SoftcoreConfig
+    lambdas: np.ndarray
+    index: int
+    seed: int
+    path: Path
+
+    @property
+    def coupling(self) -> float:
+        """The window's lambda."""
+        return float(self.lambdas[self.index])
+
+    def __str__(self) -> str:
+        return f"soft-core window lambda = {self.coupling:.4f} of {self.state}"
+
+
+def estimate(
+    state: StatePoint,
+    config: SoftcoreConfig,
+    *,
+    seed: int,
+    directory: Path,
+    workers: int = 1,
+    progress: bool = True,
+) -> FreeEnergy:
+    """Excess free energy beta F_ex of `state` by `sample` and MBAR, as `mbar_softcore`. Arguments as in `sample`."""
+    data = sample(state, config, seed=seed, directory=directory, workers=workers, progress=progress)
+    return estimate_mbar(data, state, method="mbar_softcore", seed=derive_seed(seed, "bootstrap"))
+
+
+def sample(
+    state: StatePoint,
+    config: SoftcoreConfig,
+    *,
+    seed: int,
+    directory: Path,
+    workers: int = 1,
+    progress: bool = True,
+) -> WindowData:
+    """Sample all soft-core windows.
+
+    Each finished window is a file in `directory` named by what decides it, so that a run that was interrupted
+    goes on where it stopped, and another seed or configuration never picks up old samples.
+
+    Parameters
+    ----------
+    state
+        The state point.
+    config
+        How to sample.
+    seed
+        Equal seeds give equal samples on one platform.
+    directory
+        Where the windows are kept.
+    workers
+        Number of processes.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    WindowData
+        u_kln from float64 numpy, dU/dlambda from OpenMM.
+    """
+    lambdas = window_lambdas(state, config)
+    name = fingerprint([state.model_dump(), config.model_dump(), seed])
+    windows = [
+        _Window(state, config, lambdas, k, derive_seed(seed, "softcore", k), directory / f"{name}_{k:03d}.npz")
+        for k in range(len(lambdas))
+    ]
+    sampled = run_tasks(_sample_window, windows, workers=workers, description="soft-core windows", progress=progress)
+    u_kln, dudl = (np.stack(arrays) for arrays in zip(*sampled, strict=True))
+    return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), config.n_frames))
+
+
+def window_lambdas(state: StatePoint, config: SoftcoreConfig) -> np.ndarray:
+    """Windows equidistant in the pair estimate of thermodynamic length. Shape (K,), from 0 to 1."""
+    grid = np.linspace(0, 1, 401)
+    r = np.linspace(0, state.cutoff_sigma, 2001)[1:]
+    energy, slope = soft_pair(r**2, state, grid)
+    with np.errstate(invalid="ignore"):  # infinity times zero where r -> 0 at lambda = 1
+        integrand = np.nan_to_num(slope**2 * np.exp(-energy)) * 4 * np.pi * r**2
+    pairs = 0.5 * state.n_particles * (state.n_particles - 1)
+    deviation = np.sqrt(pairs / state.box_length_sigma**3 * np.trapezoid(integrand, r))
+    length = np.concatenate([[0.0], np.cumsum(0.5 * (deviation[1:] + deviation[:-1]) * np.diff(grid))])
+    n_windows = config.n_windows or max(_FEWEST_WINDOWS, 1 + int(np.ceil(length[-1] / config.window_length)))
+    lambdas = np.interp(np.linspace(0, length[-1], n_windows), length, grid)
+    lambdas[[0, -1]] = 0, 1
+    return lambdas
+
+
+def soft_pair(r2: np.ndarray, state: StatePoint, lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Soft-core pair energy and its lambda derivative at each lambda.
+
+    Parameters
+    ----------
+    r2
+        Squared distances. Any shape S, sigma^2.
+    lambdas
+        Shape (K,).
+
+    Returns
+    -------
+    energy, slope
+        u_lambda and du_lambda/dlambda, shape (K, *S), kT; energy is +infinity for r = 0 at lambda = 1.
+    """
+    coupling = lambdas.reshape(-1, *[1] * r2.ndim)
+    prefactor = 4 / state.temperature_star * _switch(r2, state)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        y = 1 / (ALPHA * (1 - coupling) + r2**3)
+        energy = np.where(prefactor != 0, prefactor * coupling * y * (y - 1), 0.0)
+        slope = np.where(prefactor != 0, prefactor * y * ((y - 1) + coupling * ALPHA * y * (2 * y - 1)), 0.0)
+    return energy, slope
+
+
+def soft_potential(
+    positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reduced soft-core potential of each frame and its lambda derivative, in float64.
+
+    Parameters
+    ----------
+    positions_sigma
+        Positions, wrapped or not. Shape (F, N, 3), sigma.
+    lambdas
+        Shape (K,).
+
+    Returns
+    -------
+    potential, slope
+        U_lambda and dU_lambda/dlambda. Shape (F, K), kT.
+    """
+    potential = np.empty((len(positions_sigma), len(lambdas)))
+    slope = np.empty_like(potential)
+    for frame, positions in enumerate(positions_sigma):
+        r2 = _pair_r2(positions, state)
+        energies, slopes = soft_pair(r2[r2 < state.cutoff_sigma**2], state, lambdas)
+        potential[frame], slope[frame] = energies.sum(axis=-1), slopes.sum(axis=-1)
+    return potential, slope
+
+
+def soft_system(state: StatePoint) -> openmm.System:
+    """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its derivative."""
+    force = openmm.CustomNonbondedForce(
+        f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + (r/{state.sigma_nm!r})^6)"
+    )
+    force.addGlobalParameter(PARAMETER, 0.0)
+    force.addEnergyParameterDerivative(PARAMETER)
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    force.setCutoffDistance(state.cutoff_nm)
+    force.setUseSwitchingFunction(state.convention == "switched")
+    force.setSwitchingDistance(state.switch_nm)
+    system = openmm.System()
+    for _ in range(state.n_particles):
+        system.addParticle(state.mass_dalton)
+        force.addParticle([])
+    system.addForce(force)
+    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
+    return system
+
+
+def _sample_window(window: _Window) -> tuple[np.ndarray, np.ndarray]:
+    """Potentials at all lambdas (n, K) and dU/dlambda (n,) of one window, kT; from its file when that is there."""
+    if window.path.exists():
+        loaded = read_arrays(window.path, ["u", "dudl"])
+        return loaded["u"], loaded["dudl"]
+    try:
+        chains = [_sample_chain(window, derive_seed(window.seed, chain)) for chain in range(window.config.n_chains)]
+    except openmm.OpenMMException as error:
+        raise RuntimeError(f"{error} Where it is NaN, lower timestep_star = {window.config.timestep_star:g}") from error
+    positions, dudl = (np.concatenate(arrays) for arrays in zip(*chains, strict=True))
+    u = soft_potential(positions, window.state, window.lambdas)[0]
+    with atomic_path(window.path) as temporary:
+        np.savez(temporary, u=u, dudl=dudl)
+    return u, dudl
+
+
+def _sample_chain(window: _Window, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (F, N, 3), sigma, and dU/dlambda (F,), kT, of one chain that starts from random positions.
+
+    At lambda = 0 every frame is a fresh set of random positions, which are exact and independent samples.
+    """
+    state, config = window.state, window.config
+    rng = np.random.default_rng(seed)
+    context = _context(state, config, seed)
+    positions = np.empty((config.n_frames, state.n_particles, 3))
+    dudl = np.empty(config.n_frames)
+    context.setPositions(rng.uniform(0, state.box_length_nm, positions.shape[1:]))
+    if window.index > 0:
+        _equilibrate(context, window.coupling, config.equilibration)
+    for frame in range(config.n_frames):
+        if window.index == 0:
+            context.setPositions(rng.uniform(0, state.box_length_nm, positions.shape[1:]))
+        else:
+            context.getIntegrator().step(config.steps_between)
+        snapshot = context.getState(positions=True, parameterDerivatives=True)
+        positions[frame] = snapshot.getPositions(asNumpy=True).value_in_unit(unit.nanometer) / state.sigma_nm
+        dudl[frame] = snapshot.getEnergyParameterDerivatives()[PARAMETER] / state.kt_kj_mol
+    if not np.isfinite(positions).all():
+        raise RuntimeError(f"the simulation blew up: lower timestep_star = {config.timestep_star:g}")
+    kept = _undo_shift(positions, state, window.coupling)
+    return positions[kept], dudl[kept]
+
+
+def _context(state: StatePoint, config: SoftcoreConfig, seed: int) -> openmm.Context:
+    integrator = openmm.LangevinMiddleIntegrator(
+        state.temperature_kelvin, config.friction_star / state.time_unit_ps, config.timestep_star * state.time_unit_ps
+    )
+    integrator.setRandomNumberSeed(seed)
+    platform = fastest_platform(config.platform)
+    return openmm.Context(soft_system(state), integrator, platform, platform_properties(platform))
+
+
+def _equilibrate(context: openmm.Context, coupling: float, n_steps: int) -> None:
+    """Raise lambda from random positions to `coupling` in stages, then relax there."""
+    for stage in range(1, _RAMP_STAGES + 1):
+        context.setParameter(PARAMETER, coupling * stage / _RAMP_STAGES)
+        context.getIntegrator().step(n_steps // (2 * _RAMP_STAGES))
+    context.getIntegrator().step(n_steps // 2)
+
+
+def _undo_shift(positions_sigma: np.ndarray, state: StatePoint, coupling: float) -> np.ndarray:
+    """Indices of frames, some repeated, that represent `state.convention`: see `lj_fluid.truncation_log_weights`."""
+    at_cutoff = soft_pair(np.array(np.nextafter(state.cutoff_sigma**2, 0)), state, np.array([coupling, 1.0]))[0]
+    log_weights = truncation_log_weights(positions_sigma, state)
+    if state.convention == "truncated":
+        log_weights *= at_cutoff[0] / at_cutoff[1]
+    return evenly_spaced(log_weights, len(positions_sigma))
+
+
+def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Squared minimum-image distances of one frame (N, 3). Shape (N (N - 1) / 2,), sigma^2."""
+    first, second = np.triu_indices(state.n_particles, k=1)
+    separation = positions_sigma[first] - positions_sigma[second]
+    separation -= state.box_length_sigma * np.round(separation / state.box_length_sigma)
+    return np.asarray((separation**2).sum(axis=-1))
+
+
+def _switch(r2: np.ndarray, state: StatePoint) -> np.ndarray:
+    """S(r) of `state.convention`, zero from the cutoff on. Shape of `r2`."""
+    inside = (r2 < state.cutoff_sigma**2).astype(np.float64)
+    if state.convention == "truncated":
+        return inside
+    x = np.clip((np.sqrt(r2) - state.switch_sigma) / (state.cutoff_sigma - state.switch_sigma), 0, 1)
+    return inside * (1 + x**3 * (-10 + x * (15 - 6 * x)))

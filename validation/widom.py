@@ -1,0 +1,113 @@
+"""Excess chemical potential by inserting a test particle (Widom, J. Chem. Phys. 39, 2808 (1963)).
+
+    beta mu_ex(N) = beta F_ex(N + 1) - beta F_ex(N) = -ln < exp(-beta dU) >,
+
+dU being the energy of one more particle at a uniformly random place in a configuration of N. In a dense fluid nearly
+every place is taken: then a few insertions carry the whole average, and the result says so.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.lj_fluid import pair_energy
+from openmm_nti.reference_md.statistics import mean_and_error
+from openmm_nti.state import StatePoint
+
+_PAIRS_AT_ONCE = 500_000  # bounds memory
+_MAX_FRAME_SHARE = 0.1  # of the average that one frame may carry
+_MIN_INSERTIONS = 100  # that the average must rest on
+
+
+def estimate(ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 2000) -> FreeEnergy:
+    """Excess chemical potential of adding a particle to the ensemble's fluid, in its own box and convention.
+
+    Parameters
+    ----------
+    ensemble
+        Decorrelated frames of N particles.
+    seed
+        Seed of the insertions.
+    n_insertions_per_frame
+        Random places tried in each frame.
+
+    Returns
+    -------
+    FreeEnergy
+        `beta_mu_ex`. The error is that of the frames' averages; the diagnostics tell how many insertions carry them.
+
+    Raises
+    ------
+    ValueError
+        If `n_insertions_per_frame` is below 1, or all insertions overlap with a particle.
+    """
+    if n_insertions_per_frame < 1:
+        raise ValueError(f"n_insertions_per_frame = {n_insertions_per_frame} must be at least 1; 2000 is usual")
+    state = ensemble.state
+    factors = _boltzmann_factors(ensemble.positions_sigma, state, n_insertions_per_frame, seed)
+    total = float(factors.sum())
+    if total == 0:
+        raise ValueError(
+            f"all {factors.size} insertions overlap with a particle at rho* = {state.density_star:.3g}: "
+            "raise n_insertions_per_frame, or use mbar_softcore at N and N + 1"
+        )
+    by_frame = factors.mean(axis=1)
+    mean, error = mean_and_error(by_frame)
+    largest_share = float(by_frame.max() / by_frame.sum())
+    n_eff_insertions = total**2 / float((factors**2).sum())
+    return FreeEnergy(
+        value=-math.log(mean),
+        std_err=error / mean,
+        method="widom",
+        convention=state.convention,
+        n_particles=state.n_particles,
+        quantity="beta_mu_ex",
+        diagnostics={
+            "n_frames": ensemble.n_frames,
+            "n_insertions": factors.size,
+            "n_eff_insertions": n_eff_insertions,
+            "n_eff_frames": float(by_frame.sum() ** 2 / (by_frame**2).sum()),
+            "largest_frame_share": largest_share,
+            "largest_insertion_share": float(factors.max() / total),
+            "verdict": _verdict(ensemble.n_frames, largest_share, n_eff_insertions),
+        },
+    )
+
+
+def _boltzmann_factors(positions_sigma: np.ndarray, state: StatePoint, n_insertions: int, seed: int) -> np.ndarray:
+    """exp(-beta dU) of each insertion. Shape (F, n_insertions)."""
+    rng = np.random.default_rng(seed)
+    box = state.box_length_sigma
+    factors = np.empty((len(positions_sigma), n_insertions))
+    chunk = max(1, _PAIRS_AT_ONCE // state.n_particles)
+    for frame, positions in enumerate(positions_sigma):
+        for start in range(0, n_insertions, chunk):
+            places = rng.uniform(0, box, (min(chunk, n_insertions - start), 3))
+            r2 = _squared_distances(places, positions, box)
+            energy = np.zeros(r2.shape)
+            near = r2 < state.cutoff_sigma**2
+            energy[near] = pair_energy(r2[near], state)
+            factors[frame, start : start + len(places)] = np.exp(-energy.sum(axis=1) / state.temperature_star)
+    return factors
+
+
+def _squared_distances(places: np.ndarray, positions: np.ndarray, box: float) -> np.ndarray:
+    """Minimum-image r^2 from each of M places to each of N particles. Shape (M, N), sigma^2."""
+    r2 = np.zeros((len(places), len(positions)))
+    for axis in range(3):
+        separation = places[:, axis, None] - positions[:, axis]
+        separation -= box * np.rint(separation / box)
+        r2 += separation**2
+    return r2
+
+
+def _verdict(n_frames: int, largest_share: float, n_eff_insertions: float) -> str:
+    if largest_share > max(_MAX_FRAME_SHARE, 3 / n_frames):
+        return f"unreliable: one frame carries {largest_share:.0%} of the average; the fluid is too dense for insertion"
+    if n_eff_insertions < _MIN_INSERTIONS:
+        return f"unreliable: only about {n_eff_insertions:.0f} insertions carry the average; try more of them"
+    return "good"

@@ -1,0 +1,123 @@
+"""`WindowData`: samples at K values of lambda, each evaluated at all K: what MBAR and TI need, and nothing else."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from openmm_nti.files import atomic_path
+
+
+@dataclass(frozen=True, eq=False)
+class WindowData:
+    """Reduced potentials and their lambda derivatives along a path of Hamiltonians.
+
+    Attributes
+    ----------
+    lambdas
+        The windows, ascending from 0 to 1. Shape (K,).
+    u_kln
+        Reduced potential of sample n of window k at lambda l. Shape (K, n, K), kT. May be +infinity where l is not k: a
+        configuration that another window forbids.
+    dudl
+        dU/dlambda of sample n of window k, at lambda k. Shape (K, n), kT.
+    chain
+        Which independent chain a sample belongs to; the same layout in every window. Shape (n,), integer.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, the windows do not ascend from 0 to 1, or a number is NaN or infinite where it must not be.
+    """
+
+    lambdas: np.ndarray
+    u_kln: np.ndarray
+    dudl: np.ndarray
+    chain: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("lambdas", "u_kln", "dudl"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
+        object.__setattr__(self, "chain", np.asarray(self.chain, dtype=np.int64))
+        self._check_shapes()
+        self._check_numbers()
+
+    @property
+    def n_windows(self) -> int:
+        """Number of windows K."""
+        return len(self.lambdas)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples n in each window."""
+        return len(self.chain)
+
+    @property
+    def n_chains(self) -> int:
+        """Number of independent chains in each window."""
+        return len(np.unique(self.chain))
+
+    def save(self, path: str | Path) -> None:
+        """Write all arrays to `path` (.npz), atomically."""
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> WindowData:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated, lacks an array, or fails the checks of this class.
+        """
+        return cls(**read_arrays(path, [field.name for field in fields(cls)]))
+
+    def _check_shapes(self) -> None:
+        k, n = self.lambdas.size, self.chain.size
+        expected = {"lambdas": (k,), "u_kln": (k, n, k), "dudl": (k, n), "chain": (n,)}
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"{name} has shape {getattr(self, name).shape}, expected {shape} for K = {k} lambdas and n = {n} "
+                    "entries of chain: give every window the same samples"
+                )
+        if k < 2 or n < 2:
+            raise ValueError(f"{k} windows of {n} samples: at least 2 windows of 2 samples are needed")
+
+    def _check_numbers(self) -> None:
+        if self.lambdas[0] != 0 or self.lambdas[-1] != 1 or not (np.diff(self.lambdas) > 0).all():
+            raise ValueError(f"lambdas = {self.lambdas.tolist()} must ascend from exactly 0 to exactly 1")
+        own = np.diagonal(self.u_kln, axis1=0, axis2=2)
+        for name, numbers in {"u_kln at its own lambda": own, "dudl": self.dudl}.items():
+            if not np.isfinite(numbers).all():
+                raise ValueError(f"{name} holds NaN or infinity: the simulation of that window failed; sample it again")
+        if np.isnan(self.u_kln).any() or np.isneginf(self.u_kln).any():
+            raise ValueError(
+                "u_kln holds NaN or -infinity: evaluate it in float64 with a guard for overlapping particles"
+            )
+
+
+def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the arrays called `names` from an .npz file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated or lacks an array.
+    """
+    with Path(path).open("rb") as raw:
+        try:
+            with np.load(raw, allow_pickle=False) as file:
+                return {name: file[name] for name in names}
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, ValueError) as error:
+            raise ValueError(f"{path} is truncated or not whole ({error}): delete it and sample again") from error

@@ -49,7 +49,7 @@ def test_mean_energy_of_two_particles_is_the_quadrature(convention, tmp_path):
         convention=convention,
     )
     config = ReferenceConfig(
-        n_frames=1500, equilibration_steps=500, frame_interval=50, max_steps=10_000, platform="CPU"
+        n_frames=1500, equilibration_steps=500, frame_interval=50, max_steps=10_000, platform="Reference"
     )
     energies = run(tmp_path, [state], config)[0].reduced_potentials
     grid = (np.arange(160) + 0.5) / 160 * 1.3

@@ -47,7 +47,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One plugin build per environment: the wheels of two builds overwrite each other's files.
-$(STAMP): setup.py pyproject.toml | $(BIN)/python
+$(STAMP): setup.py | $(BIN)/python
 	@for other in $(filter-out $(PLUGIN),cpu cuda12 cuda13); do \
 		[ ! -e $(VENV)/.installed-$$other ] || { echo "$(VENV) holds the $$other plugin: make clean first"; exit 1; }; \
 	done

@@ -306,4 +306,4 @@ def _switch(r2: np.ndarray, state: StatePoint) -> np.ndarray:
     if state.convention == "truncated":
         return inside
     x = np.clip((np.sqrt(r2) - state.switch_sigma) / (state.cutoff_sigma - state.switch_sigma), 0, 1)
-    return inside * (1 + x**3 * (-10 + x * (15 - 6 * x)))
+    return np.asarray(inside * (1 + x**3 * (-10 + x * (15 - 6 * x))))

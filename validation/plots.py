@@ -1,0 +1,124 @@
+"""The figures of a run. Each function draws on `ax`, or on a new figure when there is none, and returns the Axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+# Three hues that stay apart on light and dark paper and for colour-blind readers.
+COLOURS = ("#2f7ed8", "#d9741a", "#2a9d72")
+_ANNOTATED = 12  # windows up to which an overlap matrix has room for numbers
+
+
+def overlap_matrix(matrix: np.ndarray | Sequence[Sequence[float]], ax: Axes | None = None) -> Axes:
+    """How much each pair of windows overlaps: the probability that a sample of one is taken for the other's.
+
+    Parameters
+    ----------
+    matrix
+        `overlap_matrix` of an MBAR result. Shape (K, K).
+    """
+    ax = _axes(ax)
+    overlap = np.asarray(matrix, dtype=np.float64)
+    ax.pcolormesh(overlap, cmap="Blues", vmin=0, vmax=max(0.5, overlap.max()))
+    if len(overlap) <= _ANNOTATED:
+        for (row, column), value in np.ndenumerate(overlap):
+            if value >= 0.005:
+                colour = "white" if value > 0.25 else "black"
+                ax.text(column + 0.5, row + 0.5, f"{value:.2f}"[1:], ha="center", va="center", size=7, color=colour)
+    ax.set(xlabel="window", ylabel="window", aspect="equal", title="Overlap")
+    ax.invert_yaxis()
+    return ax
+
+
+def dudl(
+    lambdas: np.ndarray, mean: np.ndarray, std_err: np.ndarray, *, label: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Profile of <dU/dlambda> with a band of two standard errors; its area is the free energy.
+
+    Parameters
+    ----------
+    lambdas, mean, std_err
+        Shape (K,); mean and std_err in kT.
+    label
+        Name in the legend.
+    """
+    ax = _axes(ax)
+    mean, std_err = np.asarray(mean), np.asarray(std_err)
+    colour = COLOURS[len(ax.lines) % len(COLOURS)]
+    ax.plot(lambdas, mean, color=colour, label=label, marker="o" if len(mean) < 40 else None, markersize=3)
+    ax.fill_between(lambdas, mean - 2 * std_err, mean + 2 * std_err, color=colour, alpha=0.25, linewidth=0)
+    ax.set(xlabel="λ  (0: ideal gas, 1: fluid)", ylabel="⟨dU/dλ⟩ / kT", title="dU/dλ ± 2 errors")
+    return _with_legend(ax)
+
+
+def radial_distribution(r: np.ndarray, g: np.ndarray, *, label: str | None = None, ax: Axes | None = None) -> Axes:
+    """Structure of the fluid.
+
+    Parameters
+    ----------
+    r, g
+        Distances in sigma, and g(r). Shape (n_bins,).
+    label
+        Name in the legend.
+    """
+    ax = _axes(ax)
+    first = not ax.lines
+    ax.plot(r, g, color=COLOURS[0 if first else 1], label=label, linestyle="-" if first else "--")
+    ax.set(xlabel="r / σ", ylabel="g(r)", title="Radial distribution", ylim=(0, None))
+    return _with_legend(ax)
+
+
+def training_curve(metrics: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+    """Loss on training batches and on held-out frames.
+
+    Parameters
+    ----------
+    metrics
+        Lines of metrics.jsonl, with `step`, `loss` and `validation_loss`.
+    """
+    ax = _axes(ax)
+    steps = [line["step"] for line in metrics]
+    for name, colour in (("loss", COLOURS[0]), ("validation_loss", COLOURS[1])):
+        ax.plot(steps, [line[name] for line in metrics], color=colour, label=name.replace("_", " "))
+    ax.set(xlabel="step", ylabel="loss", title="Training")
+    return _with_legend(ax)
+
+
+def estimates(results: Mapping[str, tuple[float, float]], ax: Axes | None = None) -> Axes:
+    """Estimates side by side with bars of two standard errors; an infinite error gives an open marker without a bar.
+
+    Parameters
+    ----------
+    results
+        Value and standard error by the name of the method, kT.
+    """
+    ax = _axes(ax)
+    for row, (value, std_err) in enumerate(results.values()):
+        known = bool(np.isfinite(std_err))
+        ax.errorbar(
+            value, row, xerr=2 * std_err if known else None, color=COLOURS[0], marker="o", capsize=3,
+            markerfacecolor=COLOURS[0] if known else "none",
+        )  # fmt: skip
+    ax.set_yticks(range(len(results)), list(results))
+    ax.set(xlabel="kT", title="Estimates ± 2 errors", ylim=(len(results) - 0.5, -0.5))
+    ax.grid(axis="x", alpha=0.3)
+    return ax
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt
+
+    axes: Axes = plt.subplots(layout="constrained")[1]
+    return axes
+
+
+def _with_legend(ax: Axes) -> Axes:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False)
+    return ax

@@ -9,7 +9,7 @@ PLUGIN ?= cpu
 VENV ?= .venv
 OUTPUT ?= demo-output
 CONFIG ?= examples/lj_quickstart.yaml
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --dist loadfile
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(PLUGIN)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 # Three hues that stay apart on light and dark paper and for colour-blind readers.
 COLOURS = ("#2f7ed8", "#d9741a", "#2a9d72")
@@ -23,14 +24,17 @@ def overlap_matrix(matrix: np.ndarray | Sequence[Sequence[float]], ax: Axes | No
     """
     ax = _axes(ax)
     overlap = np.asarray(matrix, dtype=np.float64)
-    ax.pcolormesh(overlap, cmap="Blues", vmin=0, vmax=max(0.5, overlap.max()))
+    edges = np.arange(len(overlap) + 1) - 0.5
+    ax.pcolormesh(edges, edges, overlap, cmap="Blues", vmin=0, vmax=max(0.5, overlap.max()))
     if len(overlap) <= _ANNOTATED:
         for (row, column), value in np.ndenumerate(overlap):
             if value >= 0.005:
-                colour = "white" if value > 0.25 else "black"
-                ax.text(column + 0.5, row + 0.5, f"{value:.2f}"[1:], ha="center", va="center", size=7, color=colour)
+                colour = "white" if value > 0.35 else "black"
+                ax.text(column, row, f"{value:.2f}"[1:], ha="center", va="center", size=7, color=colour)
     ax.set(xlabel="window", ylabel="window", aspect="equal", title="Overlap")
     ax.invert_yaxis()
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
 

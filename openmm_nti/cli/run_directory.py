@@ -93,10 +93,10 @@ def open_run(path: Path, config: RunConfig, *, resume: bool) -> RunDirectory:
         _refuse_another_config(directory, config)
     elif path.exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise ConfigError(f"{path} is not empty and holds no config.yaml of a run: name another --output")
+    # The configuration goes first: a start that is killed right here can be taken up.
+    write_text(directory.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     if not directory.provenance.is_file():
         write_json(directory.provenance, provenance(config.seed))
-    # Last, so that a directory with a configuration is a complete start.
-    write_text(directory.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     return directory
 
 

@@ -25,6 +25,13 @@ def test_a_used_directory_needs_resume(config, tmp_path):
     open_run(tmp_path / "run", config, resume=True)
 
 
+def test_a_start_killed_after_its_first_file_can_be_taken_up(config, tmp_path):
+    directory = open_run(tmp_path / "run", config, resume=False)
+    directory.provenance.unlink()
+    (tmp_path / "run" / ".config.123.partial.yaml").touch()
+    assert open_run(tmp_path / "run", config, resume=True).provenance.is_file()
+
+
 def test_resume_with_another_configuration_names_the_keys(config, tiny, tmp_path):
     open_run(tmp_path / "run", config, resume=False)
     other = load_config(

@@ -27,7 +27,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,9 +75,12 @@ def versions() -> dict[str, str]:
 
 def git_hash() -> str:
     """Commit of the source tree this package runs from (`-dirty` with local changes), or `unknown`."""
-    source = Path(__file__).resolve().parent
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    source = Path(__file__).resolve()
+    git = ["git", "-C", str(source.parent)]
+    command = [*git, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
+        # An installed copy may lie inside somebody else's repository.
+        subprocess.run([*git, "ls-files", "--error-unmatch", source.name], capture_output=True, timeout=10, check=True)
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return "unknown"

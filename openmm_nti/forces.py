@@ -1,7 +1,7 @@
 """The learned Hamiltonian as an OpenMM force: two thin adapters over one module, and one reader of dU/dlambda.
 
-`torch_force` runs inside OpenMM with a derivative by `lambda_nti`; `python_force` runs wherever OpenMM >= 8.5 does, also
-where no openmm-torch wheel exists. Energies are in kJ/mol, positions in nm, as OpenMM has them.
+`torch_force` runs inside OpenMM with a derivative by `lambda_nti`; `python_force` runs wherever OpenMM >= 8.5 does,
+also where no openmm-torch wheel exists. Energies are in kJ/mol, positions in nm, as OpenMM has them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import pickle
 import warnings
 from functools import lru_cache
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import openmm
@@ -62,7 +62,7 @@ class OpenMMEnergy(nn.Module):
         if positions.shape[0] != self.n_replicas * self.n_particles:
             raise ValueError("openmm_nti: the System has another number of particles than the force was made for")
         if not bool(torch.isfinite(positions).all()):
-            raise ValueError("openmm_nti: positions contain NaN or infinity: the simulation blew up; use a shorter step")
+            raise ValueError("openmm_nti: positions contain NaN or infinity: use a shorter step")
         box = torch.diagonal(box_vectors).double() / self.sigma_nm
         if bool((box < self.shortest_box).any()):
             raise ValueError("openmm_nti: the box is under two cutoffs of the model: enlarge the box")
@@ -103,7 +103,7 @@ def torch_force(model: LambdaHamiltonian, state: StatePoint, *, n_replicas: int 
     """
     check_model_fits(model, state)
     try:
-        import openmmtorch  # noqa: PLC0415 (optional: has no wheel on some platforms)
+        import openmmtorch  # optional: has no wheel on some platforms
     except ImportError as error:
         raise RuntimeError(
             f"openmm-torch cannot be imported ({error}): install openmm-nti[cpu] or openmm-nti[cuda13], "
@@ -184,8 +184,7 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
     if parameter not in context.getParameters():
         raise ValueError(f"no force in this Context has the parameter {parameter}: add openmm_nti.forces.torch_force")
     total, native = 0.0, False
-    for force in context.getSystem().getForces():
-        force = _typed(force)
+    for force in map(_typed, context.getSystem().getForces()):
         if isinstance(force, openmm.PythonForce):
             total += _python_dudl(force, context, parameter)
             continue
@@ -205,7 +204,7 @@ def _typed(force: Any) -> Any:
     """OpenMM hands out plugin forces as bare Force objects; give a TorchForce its own type back."""
     if type(force) is not openmm.Force:
         return force
-    import openmmtorch  # noqa: PLC0415 (only its own forces come out untyped)
+    import openmmtorch  # only its own forces come out untyped
 
     return openmmtorch.TorchForce.cast(force) if openmmtorch.TorchForce.isinstance(force) else force
 
@@ -222,15 +221,17 @@ def _parameters(force: Any) -> tuple[list[str], list[str]]:
 
 def _python_dudl(force: openmm.PythonForce, context: openmm.Context, parameter: str) -> float:
     # OpenMM's bindings hand out neither the function nor its pickle, but the force's XML holds it in hexadecimal.
-    element = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
+    element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314 (OpenMM's own output)
     if all(each.get("name") != parameter for each in element.iter("Parameter")):
         return 0.0
     energy = _unpickled(element.get("function", ""))
     if not isinstance(energy, PythonEnergy):
-        raise ValueError(f"PythonForce {force.getName()} depends on {parameter} and cannot report the derivative by it")
+        raise ValueError(  # noqa: TRY004 (about the force, not about a type)
+            f"PythonForce {force.getName()} depends on {parameter} and cannot report the derivative by it"
+        )
     return energy.dudl(context.getState(getPositions=True, getParameters=True))
 
 
 @lru_cache(maxsize=4)
 def _unpickled(function: str) -> Any:
-    return pickle.loads(bytes.fromhex(function))  # this process put it into the Context
+    return pickle.loads(bytes.fromhex(function))  # noqa: S301 (this process put it into the Context)

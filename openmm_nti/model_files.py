@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -84,7 +84,7 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
         potential = PairPotential(**card["potential"])
         network = NetworkConfig(**card["network"]) if card["network"] else None
     except (KeyError, TypeError, ValidationError) as error:
-        raise ValueError(f"{directory / CARD_FILE} does not describe a model ({error}): save the model again") from error
+        raise ValueError(f"{directory / CARD_FILE} describes no model ({error}): save the model again") from error
     model = LambdaHamiltonian(potential, network)
     weights = directory / WEIGHTS_FILE
     try:
@@ -133,8 +133,8 @@ def check_model_fits(model: LambdaHamiltonian, state: StatePoint) -> None:
     ours, theirs = model.potential.model_dump(), state.pair_potential.model_dump()
     differing = [name for name in ours if not _same(ours[name], theirs[name])]
     if differing:
-        listed = ", ".join(f"{name} = {ours[name]} in the model, {theirs[name]} in the state point" for name in differing)
-        raise ValueError(f"the model is of another Hamiltonian: {listed}; train a model for this state or change the state")
+        listed = ", ".join(f"{name} = {ours[name]} in the model, {theirs[name]} in the state" for name in differing)
+        raise ValueError(f"the model is of another Hamiltonian: {listed}; train a model for this state or change it")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -143,7 +143,10 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def check_finite(positions: torch.Tensor) -> None:
-    """Raise ValueError if any position is NaN or infinite."""
-    if not bool(torch.isfinite(positions).all()):
-        raise ValueError("positions contain NaN or infinity: the simulation blew up or the file is damaged")
+def weights_fingerprint(model: LambdaHamiltonian) -> str:
+    """A short hash of a model's potential and weights: equal models, equal name."""
+    digest = hashlib.sha256(model.potential.model_dump_json().encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -150,9 +150,7 @@ class StatePoint(BaseModel):
     @property
     def label(self) -> str:
         """A short name for files: N40_L6_T1.25_switched."""
-        return (
-            f"N{self.n_particles}_L{self.box_length_sigma:.6g}_T{self.temperature_star:.6g}_{self.convention}"
-        )
+        return f"N{self.n_particles}_L{self.box_length_sigma:.6g}_T{self.temperature_star:.6g}_{self.convention}"
 
     def __str__(self) -> str:
         return (

@@ -64,6 +64,11 @@ class NoisedBatch:
     target: Tensor
     precision: Tensor
 
+    def split(self, size: int) -> list[NoisedBatch]:
+        """Consecutive batches of at most `size` configurations."""
+        parts = (each.split(size) for each in (self.positions, self.log_s, self.target, self.precision))
+        return [NoisedBatch(x, self.box, log_s, g, weight) for x, log_s, g, weight in zip(*parts, strict=True)]
+
 
 def lennard_jones_gradient(model: LambdaHamiltonian, positions: Tensor, box: Tensor) -> Tensor:
     """beta grad U_LJ, (B, N, 3), 1 / sigma."""

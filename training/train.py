@@ -19,8 +19,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, write_text
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
-from openmm_nti.hamiltonian.geometry import minimum_image, neighbour_matrix
-from openmm_nti.hamiltonian.noise import effective_variance, log_noise_max
+from openmm_nti.hamiltonian.noise import log_noise_max
 from openmm_nti.model_files import CARD_FILE, load_model, read_card, save_model
 from openmm_nti.tasks import derive_seed
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -154,24 +153,15 @@ class _Training:
         levels = self._noise_levels(data, _VALIDATION_LEVELS)
         z = torch.randn(data.positions[chosen].shape, generator=self.generator, dtype=torch.float64)
         batch = noise_batch(data.subset(chosen), levels, z.to(self.device))
-        size = self._configurations(data)
-        for start in range(0, _VALIDATION_LEVELS, size):
-            part = slice(start, start + size)
-            self.held_out.append(
-                NoisedBatch(batch.positions[part], batch.box, batch.log_s[part], batch.target[part], batch.precision[part])
-            )
+        self.held_out += batch.split(self._configurations(data))
 
     def _normalise(self) -> None:
         """Scale the descriptors by their size on the densest reference data, over all noise levels."""
         data = max(self.training_data, key=lambda item: item.positions.shape[1])
         self.generator.manual_seed(derive_seed(self.seed, "scales"))
         batch = self._draw(data)
-        network = self.model.network
-        index, mask = neighbour_matrix(batch.positions, batch.box, network.cutoff)
-        displacement = minimum_image(batch.positions.reshape(-1, 3)[index] - batch.positions.unsqueeze(2), batch.box)
-        dtype = network.time_centres.dtype
-        variance = effective_variance(batch.log_s)
-        network.normalise(displacement.to(dtype), index, mask.to(dtype), batch.log_s.to(dtype), variance.to(dtype))
+        displacement, _, mask = self.model.neighbourhoods(batch.positions, batch.box)
+        self.model.network.normalise(displacement, mask, batch.log_s.to(displacement.dtype))
 
     def _take_step(self, share: float) -> Tensor:
         config = self.config
@@ -249,7 +239,7 @@ def _inputs(ensembles: Sequence[Ensemble], network: NetworkConfig, config: Train
         raise ValueError("no ensembles to train on: generate reference data first")
     potentials = {ensemble.state.pair_potential for ensemble in ensembles}
     if len(potentials) > 1:
-        raise ValueError("the ensembles are of different pair potentials (temperature, cutoff, convention): train one model each")
+        raise ValueError("the ensembles differ in temperature, cutoff or convention: train one model for each")
     data = [[e.state.model_dump(), e.positions_nm.shape[0], float(e.positions_nm.sum())] for e in ensembles]
     return fingerprint([data, network.model_dump(), config.model_dump(), seed])
 

@@ -1,6 +1,7 @@
 r"""`LambdaHamiltonian`: the path from the ideal gas to the Lennard-Jones fluid, as a sum of its physical terms.
 
-.. math:: U(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s) + \Big(1 - \frac{s^2}{s_{max}^2}\Big) \, U_{net}(x, s), \qquad s = s(\lambda),
+.. math:: U(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s) + \Big(1 - \frac{s^2}{s_{max}^2}\Big) \, U_{net}(x, s),
+          \qquad s = s(\lambda),
 
 in kT, with both ends exact whatever the network: U(x, 1) = beta U_LJ(x) and U(x, 0) = 0, hence
 beta F_ex = beta F(1) - beta F(0) needs no constant (Mate, Fleuret, Bereau, arXiv 2406.02313).
@@ -92,7 +93,7 @@ class LambdaHamiltonian(nn.Module):
         return total.index_add(0, configuration, self.lennard_jones(r * r))
 
     def lennard_jones_laplacian(self, positions: Tensor, box: Tensor) -> Tensor:
-        """Laplacian of beta U_LJ over all 3N coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
+        """Laplacian of beta U_LJ by all coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
         configuration, r = self._pairs(positions, box)
         r = r.detach().requires_grad_(True)
         with torch.enable_grad():
@@ -103,16 +104,19 @@ class LambdaHamiltonian(nn.Module):
 
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """The learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
-        index, mask = neighbour_matrix(positions, box, self.network.cutoff)
-        displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box)
-        dtype = self.network.time_centres.dtype
-        variance = effective_variance(log_s)
-        learned = self.network(
-            displacement.to(dtype), index, mask.to(dtype), log_s.to(dtype), variance.to(dtype)
-        )
+        displacement, index, mask = self.neighbourhoods(positions, box)
+        dtype = displacement.dtype
+        learned = self.network(displacement, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
         # exp of an exact zero at lambda = 0: the end is the ideal gas to the last bit.
         end = -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))
         return learned.to(positions.dtype) * end
+
+    def neighbourhoods(self, positions: Tensor, box: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network sees, in its own precision: displacements (B, N, M, 3), index and mask (B, N, M)."""
+        index, mask = neighbour_matrix(positions, box, self.network.cutoff)
+        displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box)
+        dtype = self.network.time_centres.dtype
+        return displacement.to(dtype), index, mask.to(dtype)
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Gradient of U at noise ln s, (B, N, 3), kT / sigma: minus the score.

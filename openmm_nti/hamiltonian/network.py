@@ -112,12 +112,13 @@ class DensityNetwork(nn.Module):
             for gate, message in zip(self.gates, self.messages):  # noqa: B905 (TorchScript has no strict zip)
                 if inner == stage:
                     own, sent = gate(torch.cat(features, -1), time).split([self.n_radial, self.n_message], -1)
-                    radial = torch.cat([own.unsqueeze(-1), message.weight.expand(own.shape + (-1,))], -1)
+                    shared = message.weight.expand(own.shape[0], own.shape[1], -1, -1)
+                    radial = torch.cat([own.unsqueeze(-1), shared], -1)
                     pull = torch.matmul(basis, radial)
                     received = sent.reshape(-1, self.n_message)[index]
                     size = (pull[..., 0] + (pull[..., 1:] * received).sum(-1)) * weight
                     moved = moved - step * (size.unsqueeze(-1) * direction).sum(2)
-                inner += 1
+                inner += 1  # noqa: SIM113 (TorchScript cannot enumerate a zip of module lists)
             stage += 1
         if stage > 1:
             features.append(torch.log1p(moved.square().sum(-1, keepdim=True) / (variance + 1e-6)))
@@ -131,7 +132,7 @@ class DensityNetwork(nn.Module):
         return torch.exp(-0.5 * ((log_s.unsqueeze(-1) - self.time_centres) * self.time_inverse_width).square())
 
     @torch.no_grad()
-    def normalise(self, displacement: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> None:
+    def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales to one over their root mean square on a batch; arguments as for `forward`."""
         r, direction = soft_norm(displacement)
         moments = density_moments(self.basis(r), direction, self.basis.envelope(r) * mask)

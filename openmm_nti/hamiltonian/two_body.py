@@ -34,7 +34,7 @@ from openmm_nti.hamiltonian.lennard_jones import LennardJones, switching_functio
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance
 from openmm_nti.state import PairPotential
 
-NOISE_GATE_SIGMA = 0.8  # s_g, or a quarter of a short cutoff
+NOISE_GATE_SIGMA = 0.8  # s_g; less where the cutoff is short
 _SHELL_NOISE_SIGMA = 0.05  # s_b
 _N_NOISE = 160
 _R_STEP = 0.01
@@ -75,10 +75,7 @@ class TwoBodyTerm(nn.Module):
         row = x.detach().floor().clamp(max=n_noise - 2.0).to(torch.long)
         h = hermite_weights(x - row).unsqueeze(-1).unsqueeze(-1)
         return (
-            h[0] * self.nodes[row]
-            + h[1] * self.slopes[row]
-            + h[2] * self.nodes[row + 1]
-            + h[3] * self.slopes[row + 1]
+            h[0] * self.nodes[row] + h[1] * self.slopes[row] + h[2] * self.nodes[row + 1] + h[3] * self.slopes[row + 1]
         )
 
     def forward(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
@@ -124,7 +121,7 @@ def hermite_weights(x: Tensor) -> Tensor:
 def two_body_table(potential: PairPotential) -> tuple[NDArray, NDArray, NDArray]:
     """Tabulate Phi: grids ln s (n_noise,) and r (n_r,) in sigma, and values (n_noise, n_r) in kT, all float64."""
     cutoff = potential.cutoff_sigma
-    noise_gate = min(NOISE_GATE_SIGMA, 0.25 * cutoff)
+    noise_gate = min(NOISE_GATE_SIGMA, 0.27 * cutoff)
     # The last row is zero, and the box holds two cutoffs: the term is gone before s reaches L / 2.
     log_s = np.linspace(math.log(NOISE_MIN_SIGMA), math.log(2.2 * noise_gate), _N_NOISE)
     r = np.linspace(0.0, cutoff, round(cutoff / _R_STEP) + 1)
@@ -143,7 +140,7 @@ def two_body_table(potential: PairPotential) -> tuple[NDArray, NDArray, NDArray]
 def smeared_potential(r: NDArray, variance: float, potential: PairPotential) -> NDArray:
     """phi_s(r) = -ln (exp(-beta u) * G)(r) in kT, for r (n_r,) in sigma and s_eff^2 = `variance` in sigma^2."""
     width = math.sqrt(2.0 * variance)
-    step = min(width / 4.0, 0.004)
+    step = min(width / 4.0, 0.016)
     inner = np.arange(0.5, (potential.cutoff_sigma + 10.0 * width) / step) * step
     log_boltzmann = -_capped_potential(inner, potential) + math.log(step)
     out = np.empty(r.size)

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from models import make_random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
 from openmm_nti.hamiltonian.geometry import neighbour_matrix

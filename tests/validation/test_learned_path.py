@@ -15,10 +15,13 @@ from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 WINDOWS = lambda_md.WindowsConfig(n_windows=5, n_chains=64, n_frames=4, equilibration_steps=40, steps_between=20)
 
+# Two particles rarely meet, so their means have heavy tails and want many samples.
+MANY_PAIRS = bounds.BoundConfig(n_levels=24, n_pairs=2000)
+
 
 @pytest.fixture(scope="module")
 def pairs():
-    return exact_ensemble(PAIR, 2000)
+    return exact_ensemble(PAIR, 4000)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def within(result, exact, errors=3.0):
 
 def test_the_bound_is_tight_for_two_particles(pairs, two_body):
     """The two-body path is the exact score of two particles but for the shell and the gate: the bound is attained."""
-    result = bounds.estimate(two_body, pairs, bounds.BoundConfig(n_levels=24, n_pairs=400), seed=1)
+    result = bounds.estimate(two_body, pairs, MANY_PAIRS, seed=1)
     within(result, pair_free_energy(PAIR))
 
 
@@ -75,9 +78,9 @@ def test_three_particles(tmp_path):
     data = lambda_md.sample(model, ensemble, WINDOWS, seed=3, directory=tmp_path, progress=False)
     mbar = estimate_mbar(data, state, method="mbar_neural", seed=1)
     assert abs(mbar.value - exact) < 3 * math.hypot(mbar.std_err, exact_error)
-    bound = bounds.estimate(model, ensemble, bounds.BoundConfig(n_levels=24, n_pairs=200), seed=1)
+    bound = bounds.estimate(model, ensemble, MANY_PAIRS, seed=1)
     assert bound.value < exact + 3 * math.hypot(bound.std_err, exact_error)
-    assert bound.value == pytest.approx(exact, abs=3 * bound.std_err + 0.01)
+    assert bound.value == pytest.approx(exact, abs=3 * math.hypot(bound.std_err, exact_error))
 
 
 def test_windows_resume_without_running_again(pairs, two_body, tmp_path, monkeypatch):

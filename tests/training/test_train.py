@@ -1,0 +1,135 @@
+"""Training lowers the loss, repeats, survives being killed at any checkpoint, and refuses what does not belong."""
+
+import json
+
+import pytest
+import torch
+from exact import exact_ensemble
+
+from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, load_model
+from openmm_nti.model_files import read_card
+from openmm_nti.training import TrainingConfig, train
+from openmm_nti.training.checkpoint import CHECKPOINT_FILE
+from openmm_nti.training.loss import held_out_loss
+from openmm_nti.training.targets import CleanData, noise_batch, stratified_log_noise
+
+NETWORK = NetworkConfig(n_radial=6, n_channels=3, width=16, n_refinements=1)
+CONFIG = TrainingConfig(n_steps=12, validate_every=4, atoms_per_step=32, warmup_steps=2)
+STATES = [StatePoint(n_particles=n, box_length_sigma=6.0, temperature_star=1.25) for n in (2, 3)]
+
+
+@pytest.fixture(scope="module")
+def ensembles():
+    return [exact_ensemble(state, 60) for state in STATES]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ensembles, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed")
+    return train(ensembles, NETWORK, CONFIG, seed=4, directory=directory, progress=False), directory
+
+
+def weights(model):
+    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("steps_before", [3, 4, 9])
+def test_a_killed_training_resumes_to_the_same_weights(steps_before, ensembles, undisturbed, tmp_path, monkeypatch):
+    module = __import__("sys").modules["openmm_nti.training.train"]
+    step = module._Training._take_step
+    taken = []
+
+    def interrupted(self, share):
+        if len(taken) == steps_before:
+            raise Killed
+        taken.append(share)
+        return step(self, share)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(module._Training, "_take_step", interrupted)
+        train(ensembles, NETWORK, CONFIG, seed=4, directory=tmp_path, progress=False)
+    model = train(ensembles, NETWORK, CONFIG, seed=4, directory=tmp_path, progress=False)
+    assert torch.equal(weights(model), weights(undisturbed[0]))
+    losses = [json.loads(line)["validation_loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    expected = [json.loads(line)["validation_loss"] for line in (undisturbed[1] / "metrics.jsonl").read_text().splitlines()]
+    assert losses == expected
+
+
+def test_a_finished_training_is_taken_up(ensembles, undisturbed):
+    again = train(ensembles, NETWORK, CONFIG, seed=4, directory=undisturbed[1], progress=False)
+    assert torch.equal(weights(again), weights(undisturbed[0]))
+
+
+def test_another_seed_gives_another_model(ensembles, undisturbed, tmp_path):
+    other = train(ensembles, NETWORK, CONFIG, seed=5, directory=tmp_path, progress=False)
+    assert not torch.allclose(weights(other), weights(undisturbed[0]))
+
+
+def test_the_card_says_what_the_model_is(undisturbed):
+    card = read_card(undisturbed[1])
+    assert [state["n_particles"] for state in card["trained_on"]] == [2, 3]
+    assert card["training"]["steps"] == 12
+    assert card["provenance"]["seed"] == 4
+
+
+def test_training_lowers_the_held_out_loss(tmp_path):
+    """What the network learns helps on frames it never saw: a compressed trio, where many-body terms are large."""
+    state = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)
+    training = TrainingConfig(n_steps=200, validate_every=100, atoms_per_step=192, ema_decay=0.98)
+    ensemble = exact_ensemble(state, 400)
+    train([ensemble], NETWORK, training, seed=1, directory=tmp_path, progress=False)
+    bare = held_out_loss_of(LambdaHamiltonian(state.pair_potential), ensemble)
+    assert held_out_loss_of(load_model(tmp_path), ensemble) < bare - 0.002
+
+
+def held_out_loss_of(model, ensemble):
+    """Mean loss over frames of another seed, with the same noise for every model."""
+    fresh = CleanData.from_ensemble(exact_ensemble(ensemble.state, 2000, seed=9), model, "cpu")
+    generator = torch.Generator().manual_seed(2)
+    levels = stratified_log_noise(2000, -4.0, 0.0, generator)
+    z = torch.randn(fresh.positions.shape, generator=generator, dtype=torch.float64)
+    return held_out_loss(model, noise_batch(fresh, levels, z).split(500))
+
+
+def test_a_time_budget_ends_the_training(ensembles, tmp_path):
+    config = CONFIG.model_copy(update={"n_steps": 10**6, "max_minutes": 1e-3})
+    train(ensembles, NETWORK, config, seed=1, directory=tmp_path, progress=False)
+    assert read_card(tmp_path)["training"]["steps"] < 10**5
+
+
+def test_other_inputs_in_the_directory_are_refused(ensembles, undisturbed):
+    with pytest.raises(ValueError, match="another configuration or other data"):
+        train(ensembles[:1], NETWORK, CONFIG, seed=4, directory=undisturbed[1], progress=False)
+
+
+def test_a_truncated_checkpoint_is_named(ensembles, undisturbed, tmp_path):
+    whole = (undisturbed[1] / CHECKPOINT_FILE).read_bytes()
+    (tmp_path / CHECKPOINT_FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="truncated or no checkpoint.*delete it"):
+        train(ensembles, NETWORK, CONFIG, seed=4, directory=tmp_path, progress=False)
+
+
+def test_mixed_potentials_are_refused(ensembles, tmp_path):
+    warm = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=2.0)
+    with pytest.raises(ValueError, match="differ in temperature"):
+        train([*ensembles, exact_ensemble(warm, 10)], NETWORK, CONFIG, seed=1, directory=tmp_path, progress=False)
+
+
+def test_a_saved_model_comes_back_whole(undisturbed, tmp_path):
+    model, directory = undisturbed
+    positions = torch.rand(3, 5, 3, dtype=torch.float64) * 6
+    box, lam = torch.full((3,), 6.0, dtype=torch.float64), torch.tensor([0.2, 0.6, 1.0], dtype=torch.float64)
+    loaded = load_model(directory / "model.json")
+    assert torch.equal(loaded(positions, box, lam), model(positions, box, lam))
+    damaged = (directory / "model.safetensors").read_bytes()[:-100]
+    (tmp_path / "model.safetensors").write_bytes(damaged)
+    (tmp_path / "model.json").write_text((directory / "model.json").read_text())
+    with pytest.raises(ValueError, match="missing, truncated"):
+        load_model(tmp_path)
+    with pytest.raises(ValueError, match="no model at"):
+        load_model(tmp_path / "elsewhere" / "nothing")
+    assert isinstance(loaded, LambdaHamiltonian)

@@ -1,0 +1,1 @@
+"""Free-energy estimators, each in one file, and the report."""

@@ -1,0 +1,234 @@
+r"""Equilibrium MD in windows along the learned path: exact for any network.
+
+Windows are spaced by thermodynamic length, the integral of std(dU/dlambda), measured on noised reference frames before
+any MD. In every window several chains start from different noised frames, which a good model has near equilibrium
+already, and run side by side as replicas in one OpenMM Context under the TorchForce. All samples are then evaluated
+at all windows: MBAR and TI (`mbar_ti`) follow from the same data. At lambda = 0 positions are uniform: no MD is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import openmm
+import torch
+from numpy.typing import NDArray
+from openmm import unit
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.files import atomic_path, fingerprint
+from openmm_nti.forces import LAMBDA, create_system, python_force, torch_force
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.noise import effective_variance, log_noise
+from openmm_nti.model_files import check_model_fits, weights_fingerprint
+from openmm_nti.platforms import fastest_platform, platform_properties
+from openmm_nti.state import StatePoint
+from openmm_nti.tasks import derive_seed, run_tasks
+from openmm_nti.validation.window_data import WindowData, read_arrays
+
+Array = NDArray[np.float64]
+_PILOT_LAMBDAS = 49
+_ATOMS_PER_BATCH = 2560
+
+
+class WindowsConfig(BaseModel):
+    """Effort spent on MD along the learned path."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_windows: int | None = Field(
+        default=None, ge=3, description="Windows, both ends included; empty: as many as `window_length` asks for."
+    )
+    window_length: float = Field(
+        default=1.2, gt=0, description="Thermodynamic length between neighbouring windows, about std(Delta U) in kT."
+    )
+    n_chains: int = Field(default=32, ge=2, description="Independent chains in each window.")
+    n_frames: int = Field(default=8, ge=1, description="Frames kept of each chain.")
+    steps_between: int = Field(default=20, ge=1, description="MD steps between frames.")
+    equilibration_steps: int = Field(default=80, ge=0, description="MD steps before the first frame.")
+    timestep_star: float = Field(default=0.005, gt=0, lt=0.02, description="Time step in sigma sqrt(m / epsilon).")
+    friction_star: float = Field(default=1.0, gt=0, description="Langevin friction, in the inverse of that time.")
+    pilot_frames: int = Field(default=32, ge=4, description="Noised frames per lambda to place the windows with.")
+    force: Literal["torch", "python"] = Field(default="torch", description="TorchForce, or PythonForce where it lacks.")
+    platform: str | None = Field(default=None, description="OpenMM platform; empty: the fastest.")
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One task: everything that decides the samples of one window, and the file that keeps them."""
+
+    number: int
+    lambdas: Array
+    model: LambdaHamiltonian = field(repr=False)
+    ensemble: Ensemble = field(repr=False)
+    config: WindowsConfig = field(repr=False)
+    seed: int = field(repr=False)
+    path: Path = field(repr=False)
+
+
+def sample(
+    model: LambdaHamiltonian,
+    ensemble: Ensemble,
+    config: WindowsConfig,
+    *,
+    seed: int,
+    directory: str | Path,
+    workers: int = 1,
+    progress: bool = True,
+) -> WindowData:
+    """Sample all windows along the path of `model`; finished windows in `directory` are not run again.
+
+    Parameters
+    ----------
+    model
+        Any `LambdaHamiltonian` of the ensemble's pair potential.
+    ensemble
+        Reference frames to start from.
+    config
+        Effort.
+    seed
+        Of starts and thermostats; the same seed gives the same samples on the same platform.
+    directory
+        Keeps one file a window in `neural_windows/`.
+    workers
+        Processes to share the windows out to.
+    progress
+        Show a progress bar with the time left.
+
+    Returns
+    -------
+    WindowData
+        K windows of n_chains * n_frames samples.
+
+    Raises
+    ------
+    ValueError
+        If model and ensemble are of different pair potentials.
+    """
+    check_model_fits(model, ensemble.state)
+    lambdas = place_windows(model, ensemble, config, seed=seed)
+    facts = [ensemble.state.model_dump(), config.model_dump(), seed, weights_fingerprint(model), lambdas.tolist()]
+    folder = Path(directory) / "neural_windows"
+    name = fingerprint(facts)
+    tasks = [
+        _Window(number, lambdas, model, ensemble, config, seed, folder / f"{name}_{number:03d}.npz")
+        for number in range(len(lambdas))
+    ]
+    results = run_tasks(_run_window, tasks, workers=workers, description="lambda windows", progress=progress)
+    u_kln, dudl = (np.stack(arrays) for arrays in zip(*results, strict=True))
+    return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), config.n_frames))
+
+
+def place_windows(model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsConfig, *, seed: int) -> Array:
+    """Lambdas (K,) from 0 to 1, equidistant in thermodynamic length as noised frames show it."""
+    pilot = np.linspace(0.0, 1.0, _PILOT_LAMBDAS)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "pilot"))
+    spread = []
+    for value in pilot:
+        positions = noised_frames(ensemble, value, config.pilot_frames, generator)
+        spread.append(dudl_of_frames(model, positions, ensemble.state, value).std(ddof=1))
+    speed = np.array(spread)
+    length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(pilot))])
+    count = config.n_windows or max(4, 1 + math.ceil(length[-1] / config.window_length))
+    # A trickle of length everywhere keeps flat stretches of the path from being left without a window.
+    length = length / length[-1] + 0.15 * pilot
+    lambdas = np.interp(np.linspace(0.0, length[-1], count), length, pilot)
+    lambdas[0], lambdas[-1] = 0.0, 1.0
+    return lambdas
+
+
+def noised_frames(ensemble: Ensemble, lam: float, n_frames: int, generator: torch.Generator) -> Tensor:
+    """Frames of the ensemble under the noise of `lam`, (n_frames, N, 3), sigma; different frames while they last."""
+    available = len(ensemble.positions_nm)
+    order = [torch.randperm(available, generator=generator) for _ in range(-(-n_frames // available))]
+    frames = torch.as_tensor(ensemble.positions_sigma)[torch.cat(order)[:n_frames]]
+    box = torch.full((3,), ensemble.state.box_length_sigma, dtype=torch.float64)
+    spread = effective_variance(log_noise(torch.tensor([lam], dtype=torch.float64), box)).sqrt()
+    return frames + spread * torch.randn(frames.shape, generator=generator, dtype=torch.float64)
+
+
+def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float) -> Array:
+    """dU/dlambda in kT of frames (F, N, 3) in sigma at one lambda, (F,)."""
+    slopes = []
+    for part in positions.split(max(1, _ATOMS_PER_BATCH // state.n_particles)):
+        at = torch.full((len(part),), lam, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(model(part, _box(state), at).sum(), at)
+        slopes.append(slope)
+    return torch.cat(slopes).numpy()
+
+
+@torch.no_grad()
+def reduced_potentials(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lambdas: Array) -> Array:
+    """U in kT of frames (F, N, 3) in sigma at every lambda, (F, K)."""
+    columns = []
+    for value in lambdas:
+        parts = positions.split(max(1, _ATOMS_PER_BATCH // state.n_particles))
+        at = torch.tensor([value], dtype=torch.float64)
+        columns.append(torch.cat([model(part, _box(state), at.expand(len(part))) for part in parts]))
+    return torch.stack(columns, dim=1).numpy()
+
+
+def _run_window(task: _Window) -> tuple[Array, Array]:
+    """Potentials (n, K) and dU/dlambda (n,) of one window, from its file or by running it."""
+    if task.path.is_file():
+        arrays = read_arrays(task.path, ("u_nl", "dudl"))
+        return arrays["u_nl"], arrays["dudl"]
+    state, lam = task.ensemble.state, float(task.lambdas[task.number])
+    positions = _uniform(task) if lam == 0.0 else _simulate(task, lam)
+    u_nl = reduced_potentials(task.model, positions, state, task.lambdas)
+    dudl = dudl_of_frames(task.model, positions, state, lam)
+    with atomic_path(task.path) as temporary:
+        np.savez(temporary, u_nl=u_nl, dudl=dudl, positions_sigma=positions.numpy().astype(np.float32))
+    return u_nl, dudl
+
+
+def _uniform(task: _Window) -> Tensor:
+    """The ideal gas needs no simulation: (n, N, 3), sigma."""
+    generator = torch.Generator().manual_seed(derive_seed(task.seed, "ideal gas"))
+    shape = (task.config.n_chains * task.config.n_frames, task.ensemble.state.n_particles, 3)
+    return torch.rand(shape, generator=generator, dtype=torch.float64) * task.ensemble.state.box_length_sigma
+
+
+def _simulate(task: _Window, lam: float) -> Tensor:
+    """MD of all chains of a window in one Context: (n_chains * n_frames, N, 3), sigma."""
+    config, state = task.config, task.ensemble.state
+    generator = torch.Generator().manual_seed(derive_seed(task.seed, "start", task.number))
+    start = noised_frames(task.ensemble, lam, config.n_chains, generator)
+    context = _context(task, state)
+    context.setParameter(LAMBDA, lam)
+    context.setPositions(start.reshape(-1, 3).numpy() * state.sigma_nm)
+    context.setVelocitiesToTemperature(
+        state.temperature_kelvin * unit.kelvin, derive_seed(task.seed, "velocities", task.number)
+    )
+    context.getIntegrator().step(config.equilibration_steps)
+    frames = []
+    for _ in range(config.n_frames):
+        context.getIntegrator().step(config.steps_between)
+        positions = context.getState(getPositions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+        frames.append(torch.as_tensor(positions / state.sigma_nm).reshape(config.n_chains, state.n_particles, 3))
+    return torch.stack(frames, dim=1).flatten(0, 1)
+
+
+def _context(task: _Window, state: StatePoint) -> openmm.Context:
+    config = task.config
+    make_force = torch_force if config.force == "torch" else python_force
+    force = make_force(task.model, state, n_replicas=config.n_chains)
+    system = create_system(state, force, n_replicas=config.n_chains)
+    integrator = openmm.LangevinMiddleIntegrator(
+        state.temperature_kelvin * unit.kelvin,
+        config.friction_star / state.time_unit_ps / unit.picosecond,
+        config.timestep_star * state.time_unit_ps * unit.picosecond,
+    )
+    integrator.setRandomNumberSeed(derive_seed(task.seed, "thermostat", task.number))
+    platform = fastest_platform(config.platform)
+    return openmm.Context(system, integrator, platform, platform_properties(platform))
+
+
+def _box(state: StatePoint) -> Tensor:
+    return torch.full((3,), state.box_length_sigma, dtype=torch.float64)

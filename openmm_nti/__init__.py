@@ -1,7 +1,7 @@
 """Neural thermodynamic integration for OpenMM: learned lambda-paths from the ideal gas to the Lennard-Jones fluid."""
 
 # torch goes first: OpenMM's Torch plugin silently fails to load when torch's libraries are not in the process yet.
-import torch  # noqa: F401, I001
+import torch  # noqa: F401
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy

@@ -20,7 +20,7 @@ class FreeEnergy:
     std_err
         Its standard error from decorrelated data, in kT. NaN is refused; infinity says honestly "unknown".
     method
-        The estimator's name: `mbar_neural`, `ti_neural_md`, `neural_ti`, `neural_ti_bound`, `mbar_softcore`, `widom`, ...
+        The estimator's name: `mbar_neural`, `ti_neural_md`, `neural_ti`, `neural_ti_bound`, `mbar_softcore`, ...
     convention
         The Hamiltonian at lambda = 1: `switched`, `truncated` or `full`.
     n_particles

@@ -54,7 +54,7 @@ def run_tasks(
     """
     if workers < 1:
         raise ValueError(f"workers = {workers} must be at least 1: it is the number of processes")
-    with _progress_bar(progress) as bar:
+    with progress_bar(progress) as bar:
         advance = bar.advance
         job = bar.add_task(description, total=len(tasks))
         if workers == 1 or len(tasks) < 2:
@@ -71,7 +71,8 @@ def derive_seed(seed: int, *names: object) -> int:
     return int.from_bytes(digest[:8], "little") % (2**31 - 1) + 1
 
 
-def _progress_bar(shown: bool) -> Progress:
+def progress_bar(shown: bool) -> Progress:
+    """A bar with counts, elapsed time and the time that remains, on the standard error stream."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -10,14 +10,14 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_steps: int = Field(default=3000, ge=1, description="Optimiser steps; the learning rate falls to zero over them.")
+    n_steps: int = Field(default=2000, ge=1, description="Optimiser steps; the learning rate falls to zero over them.")
     max_minutes: float | None = Field(
         default=None,
         gt=0,
         description="Wall-time budget: the schedule is hurried to end in time. Leave empty for a result that repeats.",
     )
     atoms_per_step: int = Field(
-        default=1280, ge=2, description="Noised atoms in a step, shared out over configurations of one N."
+        default=640, ge=2, description="Noised atoms in a step, shared out over configurations of one N."
     )
     learning_rate: float = Field(default=3e-3, gt=0, description="Adam's largest learning rate.")
     warmup_steps: int = Field(default=50, ge=0, description="Steps over which the learning rate rises.")

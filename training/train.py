@@ -11,9 +11,9 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
@@ -21,7 +21,8 @@ from openmm_nti.files import fingerprint, write_text
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
 from openmm_nti.hamiltonian.noise import log_noise_max
 from openmm_nti.model_files import CARD_FILE, load_model, read_card, save_model
-from openmm_nti.tasks import derive_seed
+from openmm_nti.state import StatePoint
+from openmm_nti.tasks import derive_seed, progress_bar
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from openmm_nti.training.config import TrainingConfig
 from openmm_nti.training.loss import held_out_loss, score_loss
@@ -114,7 +115,7 @@ class _Training:
         """Step until the budget of steps or minutes is spent."""
         began = time.monotonic() - self.seconds
         losses: list[Tensor] = []
-        with _progress_bar(progress) as bar:
+        with progress_bar(progress) as bar:
             task = bar.add_task("training", total=self.config.n_steps, completed=self.step)
             while (share := self._share_done()) < 1.0:
                 losses.append(self._take_step(share))
@@ -125,7 +126,7 @@ class _Training:
                     losses = []
                 bar.update(task, completed=self.step)
 
-    def finish(self, states: list) -> LambdaHamiltonian:
+    def finish(self, states: list[StatePoint]) -> LambdaHamiltonian:
         """Save the averaged model and return it as loaded from disk."""
         self.model.load_state_dict(self.average)
         facts = {
@@ -250,20 +251,8 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _metrics_until(path: Path, step: int) -> list[dict]:
+def _metrics_until(path: Path, step: int) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line["step"] <= step]
-
-
-def _progress_bar(show: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, disable=not show)

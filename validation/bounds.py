@@ -42,8 +42,8 @@ class BoundConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_levels: int = Field(default=32, ge=4, description="Noise levels: nodes of the Gauss-Legendre quadrature in ln s.")
-    n_pairs: int = Field(default=64, ge=8, description="Antithetic pairs of noised frames at each level.")
+    n_levels: int = Field(default=24, ge=4, description="Noise levels: nodes of the Gauss-Legendre quadrature in ln s.")
+    n_pairs: int = Field(default=192, ge=8, description="Antithetic pairs of noised frames at each level.")
 
 
 def estimate(model: LambdaHamiltonian, ensemble: Ensemble, config: BoundConfig, *, seed: int) -> FreeEnergy:

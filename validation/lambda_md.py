@@ -46,13 +46,13 @@ class WindowsConfig(BaseModel):
         default=None, ge=3, description="Windows, both ends included; empty: as many as `window_length` asks for."
     )
     window_length: float = Field(
-        default=1.2, gt=0, description="Thermodynamic length between neighbouring windows, about std(Delta U) in kT."
+        default=1.0, gt=0, description="Thermodynamic length between neighbouring windows, about std(Delta U) in kT."
     )
     n_chains: int = Field(default=32, ge=2, description="Independent chains in each window.")
-    n_frames: int = Field(default=8, ge=1, description="Frames kept of each chain.")
+    n_frames: int = Field(default=16, ge=1, description="Frames kept of each chain.")
     steps_between: int = Field(default=20, ge=1, description="MD steps between frames.")
     equilibration_steps: int = Field(default=80, ge=0, description="MD steps before the first frame.")
-    timestep_star: float = Field(default=0.005, gt=0, lt=0.02, description="Time step in sigma sqrt(m / epsilon).")
+    timestep_star: float = Field(default=0.006, gt=0, lt=0.02, description="Time step in sigma sqrt(m / epsilon).")
     friction_star: float = Field(default=1.0, gt=0, description="Langevin friction, in the inverse of that time.")
     pilot_frames: int = Field(default=32, ge=4, description="Noised frames per lambda to place the windows with.")
     force: Literal["torch", "python"] = Field(default="torch", description="TorchForce, or PythonForce where it lacks.")

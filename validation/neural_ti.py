@@ -7,8 +7,8 @@ variance-exploding process),
           v = s_{eff}^2, \quad \Delta v = v_k - v_{k-1},
 
 and beta F_ex = int_0^1 <dU/dlambda> dlambda along the way (Mate, Fleuret, Bereau, arXiv 2406.02313). Trajectories are
-independent, so the error is that of their separate integrals. It tells nothing of the model's own error: the samples are
-the model's, and only an exact score makes the estimate exact. `mbar_ti` and `bounds` know better.
+independent, so the error is that of their separate integrals. The model's own error is not in it: the samples are its
+own, and only an exact score makes the estimate exact. `mbar_ti` and `bounds` know better.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class NeuralTIConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_samples: int = Field(default=64, ge=4, description="Independent reverse trajectories.")
-    n_steps: int = Field(default=300, ge=10, description="Noise levels, equidistant in lambda.")
+    n_samples: int = Field(default=128, ge=4, description="Independent reverse trajectories.")
+    n_steps: int = Field(default=200, ge=10, description="Noise levels, equidistant in lambda.")
     corrector_steps: int = Field(default=0, ge=0, description="Langevin steps at every level after the denoising step.")
 
 
@@ -121,7 +121,7 @@ def sample(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, 
 
 def _integrate(lambdas: Array, dudl: Array, state: StatePoint) -> FreeEnergy:
     """Integrate every trajectory by itself; half the levels show what the discretisation costs."""
-    integrals = np.trapezoid(dudl, lambdas, axis=1)
+    integrals = np.asarray(np.trapezoid(dudl, lambdas, axis=1))
     coarse = np.trapezoid(dudl[:, ::2], lambdas[::2], axis=1) if len(lambdas) % 2 else integrals
     # The trapezoidal error falls with the square of the spacing: a third of the change is what remains.
     discretisation = abs(float((integrals - coarse).mean())) / 3.0

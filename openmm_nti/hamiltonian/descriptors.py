@@ -9,8 +9,6 @@ and the descriptors are rho_k, |v_c|^2, |q_c|^2 and v_c . q_c . v_c. Radial sums
 many-body term of the noised fluid, |sum_j f_ij|^2; the vector moments can.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -22,6 +20,8 @@ SOFTENING_SIGMA = 0.1
 
 class RadialBasis(nn.Module):
     """Gaussians in r on [0, cutoff], and the envelope that ends them with two continuous derivatives."""
+
+    exponent: Tensor
 
     def __init__(self, cutoff: float, n_radial: int) -> None:
         super().__init__()

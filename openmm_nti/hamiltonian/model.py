@@ -1,6 +1,7 @@
 r"""`LambdaHamiltonian`: the path from the ideal gas to the Lennard-Jones fluid, as a sum of its physical terms.
 
-.. math:: U(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s) + \Big(1 - \frac{s^2}{s_{max}^2}\Big) \, U_{net}(x, s),
+.. math:: U(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s) + C(\lambda)
+          + \Big(1 - \frac{s^2}{s_{max}^2}\Big) \, U_{net}(x, s),
           \qquad s = s(\lambda),
 
 in kT, with both ends exact whatever the network: U(x, 1) = beta U_LJ(x) and U(x, 0) = 0, hence
@@ -57,7 +58,7 @@ class LambdaHamiltonian(nn.Module):
         """
         positions, box, lam = positions.double(), box.double(), lam.double()
         log_s = log_noise(lam, box)
-        energy = self.pair_energy(positions, box, log_s)
+        energy = self.pair_energy(positions, box, log_s) + self._gauge(positions.shape[1], box, lam)
         if self.has_network:
             energy = energy + self.network_energy(positions, box, log_s)
         at_end = lam == 1.0
@@ -131,6 +132,13 @@ class LambdaHamiltonian(nn.Module):
         with torch.enable_grad():
             learned = self.network_energy(positions, box, log_s).sum()
             return gradient + torch.autograd.grad(learned, positions, create_graph=create_graph)[0]
+
+    def _gauge(self, n_particles: int, box: Tensor, lam: Tensor) -> Tensor:
+        """The constant C(lambda) that makes the free energy of pairs linear in lambda, (B,), kT."""
+        volume = box.prod()
+        at, end = log_noise(lam, box), log_noise(torch.ones_like(lam), box)
+        step = self.two_body.free_energy(at, volume) - lam * self.two_body.free_energy(end, volume)
+        return -0.5 * n_particles * (n_particles - 1) * step
 
     def _table_energy(self, positions: Tensor, box: Tensor, rows: Tensor) -> Tensor:
         """Sum over pairs of the function that `rows` (B, n_r, 2) tabulates, (B,), kT."""

@@ -12,8 +12,6 @@ vectors, a conservative kind of message passing that amounts to a guess of the s
 with a_i and q_j functions of what the two atoms see.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -34,16 +32,19 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cutoff_sigma: float = Field(default=2.3, gt=1.2, description="Range of the network's neighbourhoods, in sigma.")
-    n_radial: int = Field(default=14, ge=4, le=64, description="Radial basis functions.")
-    n_channels: int = Field(default=16, ge=2, le=128, description="Radial mixtures of the l = 1 and l = 2 moments.")
-    width: int = Field(default=128, ge=8, le=1024, description="Hidden width of the atomic energy.")
+    cutoff_sigma: float = Field(default=2.0, gt=1.2, description="Range of the network's neighbourhoods, in sigma.")
+    n_radial: int = Field(default=10, ge=4, le=64, description="Radial basis functions.")
+    n_channels: int = Field(default=8, ge=2, le=128, description="Radial mixtures of the l = 1 and l = 2 moments.")
+    width: int = Field(default=64, ge=8, le=1024, description="Hidden width of the atomic energy.")
     n_refinements: int = Field(default=1, ge=0, le=4, description="How often atoms are moved to refined positions.")
     dtype: str = Field(default="float32", pattern="^float(32|64)$", description="Precision of the network.")
 
 
 class DensityNetwork(nn.Module):
     """U_net for a batch of configurations; see the module's formula."""
+
+    time_centres: Tensor
+    scales: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -58,24 +59,21 @@ class DensityNetwork(nn.Module):
         stages = config.n_refinements + 1
         n_invariants = config.n_radial + 3 * config.n_channels
         mixing = 2 * config.n_channels * config.n_radial
-        self.mixtures = nn.ModuleList([nn.Linear(_N_TIME, mixing) for _ in range(stages)])
-        self.gates = nn.ModuleList(
-            [
-                AtomicMLP(n_invariants * (stage + 1), config.width // 2, config.n_radial + _N_MESSAGE)
-                for stage in range(config.n_refinements)
-            ]
-        )
-        self.messages = nn.ModuleList(
-            [nn.Linear(_N_MESSAGE, config.n_radial, bias=False) for _ in range(config.n_refinements)]
-        )
+        mixtures = [nn.Linear(_N_TIME, mixing) for _ in range(stages)]
+        gates = [
+            AtomicMLP(n_invariants * (stage + 1), config.width // 2, config.n_radial + _N_MESSAGE)
+            for stage in range(config.n_refinements)
+        ]
+        for layer in mixtures:
+            nn.init.normal_(layer.bias, std=1.0 / math.sqrt(config.n_radial))
+        for gate in gates:  # no atom moves at first
+            nn.init.zeros_(gate.last.weight)
+            nn.init.zeros_(gate.last.bias)
+        self.mixtures, self.gates = nn.ModuleList(mixtures), nn.ModuleList(gates)
+        self.messages = nn.Parameter(0.3 * torch.randn(config.n_refinements, config.n_radial, _N_MESSAGE))
         # One more input than descriptors: how far the refinement moved the atom, in units of the noise.
         self.energy = AtomicMLP(n_invariants * stages + int(config.n_refinements > 0), config.width, 1)
         self.register_buffer("scales", torch.ones(stages, n_invariants))
-        for layer in self.mixtures:
-            nn.init.normal_(layer.bias, std=1.0 / math.sqrt(config.n_radial))
-        for gate in self.gates:
-            nn.init.zeros_(gate.last.weight)
-            nn.init.zeros_(gate.last.bias)
 
     def forward(self, displacement: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
         """Energies (B,), kT.
@@ -96,8 +94,7 @@ class DensityNetwork(nn.Module):
         step = 8.0 * variance / (1.0 + 60.0 * variance)
         moved = torch.zeros_like(displacement[:, :, 0])
         features: list[Tensor] = []
-        stage = 0
-        for mixture in self.mixtures:
+        for stage, mixture in enumerate(self.mixtures):
             vectors = displacement
             if stage > 0:
                 shift = moved.reshape(-1, 3)[index] - moved.unsqueeze(2)
@@ -108,19 +105,15 @@ class DensityNetwork(nn.Module):
             mix = mixture(time).reshape(-1, 2, self.n_channels, self.n_radial)
             found = invariants(density_moments(basis, direction, weight), mix[:, 0], mix[:, 1])
             features.append(torch.asinh(found * self.scales[stage]))
-            inner = 0
-            for gate, message in zip(self.gates, self.messages):  # noqa: B905 (TorchScript has no strict zip)
-                if inner == stage:
+            for number, gate in enumerate(self.gates):  # TorchScript cannot index a list of modules
+                if number == stage:
                     own, sent = gate(torch.cat(features, -1), time).split([self.n_radial, self.n_message], -1)
-                    shared = message.weight.expand(own.shape[0], own.shape[1], -1, -1)
-                    radial = torch.cat([own.unsqueeze(-1), shared], -1)
-                    pull = torch.matmul(basis, radial)
+                    shared = self.messages[stage].expand(own.shape[0], own.shape[1], -1, -1)
+                    pull = torch.matmul(basis, torch.cat([own.unsqueeze(-1), shared], -1))
                     received = sent.reshape(-1, self.n_message)[index]
                     size = (pull[..., 0] + (pull[..., 1:] * received).sum(-1)) * weight
                     moved = moved - step * (size.unsqueeze(-1) * direction).sum(2)
-                inner += 1  # noqa: SIM113 (TorchScript cannot enumerate a zip of module lists)
-            stage += 1
-        if stage > 1:
+        if len(self.gates) > 0:
             features.append(torch.log1p(moved.square().sum(-1, keepdim=True) / (variance + 1e-6)))
         described = torch.cat(features, -1)
         empty = torch.zeros_like(described[:, :1])

@@ -17,9 +17,14 @@ is no description of a dense fluid: the tabulated function is
 
 with S the quintic switch. It is the full Lennard-Jones potential at s_eff = 0. What the two factors remove, any
 estimator along the path sees and accounts for, and the network may put back.
-"""
 
-from __future__ import annotations
+The free energy of two particles along this path, f_2(s) = -ln(1 + M(s) / V) with the Mayer integral
+M = int (exp(-Phi) - 1) d^3r, would rise in a step where the gate opens. A constant of the configuration,
+
+.. math:: C(\lambda) = -\frac{N (N - 1)}{2} \, [ f_2(s(\lambda)) - \lambda f_2(s_{min}) ],
+
+zero at both ends, makes it linear in lambda: no force feels it, and TI needs no windows to resolve the step.
+"""
 
 import math
 from functools import lru_cache
@@ -34,6 +39,7 @@ from openmm_nti.hamiltonian.lennard_jones import LennardJones, switching_functio
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance
 from openmm_nti.state import PairPotential
 
+Array = NDArray[np.float64]
 NOISE_GATE_SIGMA = 0.8  # s_g; less where the cutoff is short
 _SHELL_NOISE_SIGMA = 0.05  # s_b
 _N_NOISE = 160
@@ -52,6 +58,10 @@ class TwoBodyTerm(nn.Module):
         The Lennard-Jones end of the path.
     """
 
+    nodes: Tensor
+    slopes: Tensor
+    mayer: Tensor
+
     def __init__(self, potential: PairPotential) -> None:
         super().__init__()
         log_s, r, values = two_body_table(potential)
@@ -66,17 +76,33 @@ class TwoBodyTerm(nn.Module):
         slopes = np.stack([spline_s(log_s, 1), slope_rs * self.r_step], axis=-1) * self.log_s_step
         self.register_buffer("nodes", torch.from_numpy(nodes), persistent=False)
         self.register_buffer("slopes", torch.from_numpy(slopes), persistent=False)
+        shells = 4.0 * math.pi * r**2 * np.expm1(-values)
+        mayer = CubicSpline(r, shells, axis=1).integrate(r[0], r[-1])
+        mayer_slopes = CubicSpline(log_s, mayer)(log_s, 1) * self.log_s_step
+        self.register_buffer("mayer", torch.from_numpy(np.stack([mayer, mayer_slopes], axis=-1)), persistent=False)
 
     def rows(self, log_s: Tensor) -> Tensor:
         """Radial nodes at noise levels `log_s` (B,): values and slopes in r, (B, n_r, 2)."""
+        row, weights = self._noise_bracket(log_s)
+        h = weights.unsqueeze(-1).unsqueeze(-1)
+        return (
+            h[0] * self.nodes[row] + h[1] * self.slopes[row] + h[2] * self.nodes[row + 1] + h[3] * self.slopes[row + 1]
+        )
+
+    def free_energy(self, log_s: Tensor, volume: Tensor) -> Tensor:
+        """f_2(s) of two particles in a box of `volume` (0-dim, sigma^3) at noise `log_s` (B,); (B,), kT."""
+        row, h = self._noise_bracket(log_s)
+        left, right = self.mayer[row], self.mayer[row + 1]
+        mayer = h[0] * left[:, 0] + h[1] * left[:, 1] + h[2] * right[:, 0] + h[3] * right[:, 1]
+        return -torch.log1p(mayer / volume)
+
+    def _noise_bracket(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
+        """Row of the grid below each level (B,), and the weights of the two rows about it (4, B)."""
         n_noise = self.nodes.shape[0]
         # A level beyond the last row takes the last row, which is zero.
         x = ((log_s - self.log_s_min) / self.log_s_step).clamp(0.0, n_noise - 1.0)
         row = x.detach().floor().clamp(max=n_noise - 2.0).to(torch.long)
-        h = hermite_weights(x - row).unsqueeze(-1).unsqueeze(-1)
-        return (
-            h[0] * self.nodes[row] + h[1] * self.slopes[row] + h[2] * self.nodes[row + 1] + h[3] * self.slopes[row + 1]
-        )
+        return row, hermite_weights(x - row)
 
     def forward(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
         """Energies of pairs, (P,), kT.
@@ -118,7 +144,7 @@ def hermite_weights(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def two_body_table(potential: PairPotential) -> tuple[NDArray, NDArray, NDArray]:
+def two_body_table(potential: PairPotential) -> tuple[Array, Array, Array]:
     """Tabulate Phi: grids ln s (n_noise,) and r (n_r,) in sigma, and values (n_noise, n_r) in kT, all float64."""
     cutoff = potential.cutoff_sigma
     noise_gate = min(NOISE_GATE_SIGMA, 0.27 * cutoff)
@@ -137,7 +163,7 @@ def two_body_table(potential: PairPotential) -> tuple[NDArray, NDArray, NDArray]
     return log_s, r, values
 
 
-def smeared_potential(r: NDArray, variance: float, potential: PairPotential) -> NDArray:
+def smeared_potential(r: Array, variance: float, potential: PairPotential) -> Array:
     """phi_s(r) = -ln (exp(-beta u) * G)(r) in kT, for r (n_r,) in sigma and s_eff^2 = `variance` in sigma^2."""
     width = math.sqrt(2.0 * variance)
     step = min(width / 4.0, 0.016)
@@ -151,7 +177,7 @@ def smeared_potential(r: NDArray, variance: float, potential: PairPotential) -> 
     return out
 
 
-def _log_radial_gaussian(r: NDArray, inner: NDArray, width: float) -> NDArray:
+def _log_radial_gaussian(r: Array, inner: Array, width: float) -> Array:
     """Log density that a point at distance `r`, moved by a 3D Gaussian of `width`, ends at distance `inner`."""
     product = 2.0 * r * inner / width**2
     # (1 - exp(-p)) / p with its limit 1 at r = 0.
@@ -160,7 +186,7 @@ def _log_radial_gaussian(r: NDArray, inner: NDArray, width: float) -> NDArray:
     return norm + 2.0 * np.log(inner) - 0.5 * ((r - inner) / width) ** 2 + np.log(ratio)
 
 
-def _capped_potential(r: NDArray, potential: PairPotential) -> NDArray:
+def _capped_potential(r: Array, potential: PairPotential) -> Array:
     """beta u(r) in kT, continued linearly where it exceeds the core energy."""
     prefactor = 4.0 / potential.temperature_star
     # u = prefactor * (y^2 - y) with y = r^-6 reaches the core energy at:

@@ -120,7 +120,9 @@ def test_the_laplacian_is_the_divergence_of_the_gradient(model, fluid_positions)
 
 def test_particles_out_of_reach_have_no_energy(model):
     far = torch.tensor([[[0.0, 0.0, 0.0], [3.0, 3.0, 3.0]]], dtype=torch.float64)
-    assert model(far, BOX, torch.tensor([0.5], dtype=torch.float64)).abs().item() < 1e-12
+    level = torch.log(torch.tensor([0.15], dtype=torch.float64))
+    assert model.pair_energy(far, BOX, level).item() == 0.0
+    assert abs(model.network_energy(far, BOX, level).item()) < 1e-12
 
 
 def test_float32_network_agrees_with_float64(small_state, fluid_positions):

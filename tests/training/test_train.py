@@ -1,6 +1,7 @@
 """Training lowers the loss, repeats, survives being killed at any checkpoint, and refuses what does not belong."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -33,13 +34,17 @@ def weights(model):
     return torch.cat([value.flatten().double() for value in model.state_dict().values()])
 
 
+def validation_losses(directory):
+    return [json.loads(line)["validation_loss"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
 class Killed(BaseException):
     pass
 
 
 @pytest.mark.parametrize("steps_before", [3, 4, 9])
 def test_a_killed_training_resumes_to_the_same_weights(steps_before, ensembles, undisturbed, tmp_path, monkeypatch):
-    module = __import__("sys").modules["openmm_nti.training.train"]
+    module = sys.modules["openmm_nti.training.train"]
     step = module._Training._take_step
     taken = []
 
@@ -49,14 +54,13 @@ def test_a_killed_training_resumes_to_the_same_weights(steps_before, ensembles, 
         taken.append(share)
         return step(self, share)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(module._Training, "_take_step", interrupted)
+    monkeypatch.setattr(module._Training, "_take_step", interrupted)
+    with pytest.raises(Killed):
         train(ensembles, NETWORK, CONFIG, seed=4, directory=tmp_path, progress=False)
+    monkeypatch.setattr(module._Training, "_take_step", step)
     model = train(ensembles, NETWORK, CONFIG, seed=4, directory=tmp_path, progress=False)
     assert torch.equal(weights(model), weights(undisturbed[0]))
-    losses = [json.loads(line)["validation_loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    expected = [json.loads(line)["validation_loss"] for line in (undisturbed[1] / "metrics.jsonl").read_text().splitlines()]
-    assert losses == expected
+    assert validation_losses(tmp_path) == validation_losses(undisturbed[1])
 
 
 def test_a_finished_training_is_taken_up(ensembles, undisturbed):

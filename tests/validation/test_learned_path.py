@@ -1,4 +1,4 @@
-"""Every estimator along the learned path within three errors of exact values, for N = 2 and 3, and for a bad network."""
+"""Every estimator along the learned path within three errors of exact values, for N = 2 and 3, and a bad network."""
 
 import math
 
@@ -13,15 +13,15 @@ from openmm_nti.validation import bounds, lambda_md, neural_ti
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
-WINDOWS = lambda_md.WindowsConfig(n_windows=5, n_chains=64, n_frames=4, equilibration_steps=40, steps_between=20)
+WINDOWS = lambda_md.WindowsConfig(n_windows=10, n_chains=64, n_frames=4, equilibration_steps=40, steps_between=20)
 
 # Two particles rarely meet, so their means have heavy tails and want many samples.
-MANY_PAIRS = bounds.BoundConfig(n_levels=24, n_pairs=2000)
+MANY_PAIRS = bounds.BoundConfig(n_levels=24, n_pairs=8000)
 
 
 @pytest.fixture(scope="module")
 def pairs():
-    return exact_ensemble(PAIR, 4000)
+    return exact_ensemble(PAIR, 20_000)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_three_particles(tmp_path):
     rng = np.random.default_rng(0)
     boltzmann = np.exp(-reduced_potential_numpy(rng.uniform(0, 6, size=(400_000, 3, 3)), state))
     exact, exact_error = -math.log(boltzmann.mean()), boltzmann.std() / boltzmann.mean() / math.sqrt(boltzmann.size)
-    ensemble = exact_ensemble(state, 1000)
+    ensemble = exact_ensemble(state, 20_000)
     model = LambdaHamiltonian(state.pair_potential)
     data = lambda_md.sample(model, ensemble, WINDOWS, seed=3, directory=tmp_path, progress=False)
     mbar = estimate_mbar(data, state, method="mbar_neural", seed=1)

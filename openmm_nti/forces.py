@@ -6,6 +6,8 @@ also where no openmm-torch wheel exists. Energies are in kJ/mol, positions in nm
 
 from __future__ import annotations
 
+import importlib
+import logging
 import pickle
 import warnings
 from functools import lru_cache
@@ -102,14 +104,7 @@ def torch_force(model: LambdaHamiltonian, state: StatePoint, *, n_replicas: int 
         If openmm-torch is not installed; `python_force` works without it.
     """
     check_model_fits(model, state)
-    try:
-        import openmmtorch  # optional: has no wheel on some platforms
-    except ImportError as error:
-        raise RuntimeError(
-            f"openmm-torch cannot be imported ({error}): install openmm-nti[cpu] or openmm-nti[cuda13], "
-            "run `openmm-nti doctor`, or use openmm_nti.forces.python_force"
-        ) from error
-    force = openmmtorch.TorchForce(script(OpenMMEnergy(model, state, n_replicas)))
+    force = _openmmtorch().TorchForce(script(OpenMMEnergy(model, state, n_replicas)))
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)
     force.addGlobalParameter(LAMBDA, 1.0)
@@ -144,6 +139,21 @@ class PythonEnergy:
         box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
         lam = state.getParameters()[LAMBDA]
         return torch.tensor(positions), torch.tensor(box), torch.tensor(lam, dtype=torch.float64)
+
+
+def _openmmtorch() -> Any:
+    """The plugin's module, which has no wheel on some platforms, without the warning it logs about a package of old."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        return importlib.import_module("openmmtorch")
+    except ImportError as error:
+        raise RuntimeError(
+            f"openmm-torch cannot be imported ({error}): install openmm-nti[cpu] or openmm-nti[cuda13], "
+            "run `openmm-nti doctor`, or use openmm_nti.forces.python_force"
+        ) from error
+    finally:
+        logging.disable(disabled)
 
 
 def python_force(model: LambdaHamiltonian, state: StatePoint, *, n_replicas: int = 1) -> openmm.PythonForce:
@@ -204,9 +214,8 @@ def _typed(force: Any) -> Any:
     """OpenMM hands out plugin forces as bare Force objects; give a TorchForce its own type back."""
     if type(force) is not openmm.Force:
         return force
-    import openmmtorch  # only its own forces come out untyped
-
-    return openmmtorch.TorchForce.cast(force) if openmmtorch.TorchForce.isinstance(force) else force
+    torch_force_type = _openmmtorch().TorchForce  # only plugins' forces come out untyped
+    return torch_force_type.cast(force) if torch_force_type.isinstance(force) else force
 
 
 def _parameters(force: Any) -> tuple[list[str], list[str]]:

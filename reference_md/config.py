@@ -10,7 +10,7 @@ class ReferenceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_frames: int = Field(default=1000, ge=1, description="Decorrelated frames wanted from all chains together.")
+    n_frames: int = Field(default=2000, ge=1, description="Decorrelated frames wanted from all chains together.")
     n_replicas: int = Field(default=8, ge=1, description="Independent chains, each from its own start.")
     timestep_star: float = Field(default=0.004, gt=0, le=0.02, description="Time step, in Lennard-Jones time units.")
     friction_star: float = Field(default=1.0, gt=0, description="Langevin friction, per Lennard-Jones time unit.")

@@ -1,7 +1,7 @@
 r"""Equilibrium MD in windows along the learned path: exact for any network.
 
-Windows are spaced by thermodynamic length, the integral of std(dU/dlambda), measured on noised reference frames before
-any MD. In every window several chains start from different noised frames, which a good model has near equilibrium
+Windows are spaced by thermodynamic length, in essence the integral of std(dU/dlambda), measured on noised reference
+frames before any MD. In every window several chains start from different noised frames, which a good model has near equilibrium
 already, and run side by side as replicas in one OpenMM Context under the TorchForce. All samples are then evaluated
 at all windows: MBAR and TI (`mbar_ti`) follow from the same data. At lambda = 0 positions are uniform: no MD is needed.
 """
@@ -126,14 +126,20 @@ def sample(
 
 
 def place_windows(model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsConfig, *, seed: int) -> Array:
-    """Lambdas (K,) from 0 to 1, equidistant in thermodynamic length as noised frames show it."""
+    """Lambdas (K,) from 0 to 1, equidistant in the length that noised frames show.
+
+    The element of length is sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|) dlambda: the first term keeps neighbours
+    overlapping for MBAR, the second keeps the mean resolved for TI where it varies and hardly fluctuates.
+    """
     pilot = np.linspace(0.0, 1.0, _PILOT_LAMBDAS)
-    generator = torch.Generator().manual_seed(derive_seed(seed, "pilot"))
-    spread = []
+    slopes = []
     for value in pilot:
+        # The same frames and noise at every lambda: their mean then varies smoothly.
+        generator = torch.Generator().manual_seed(derive_seed(seed, "pilot"))
         positions = noised_frames(ensemble, value, config.pilot_frames, generator)
-        spread.append(dudl_of_frames(model, positions, ensemble.state, value).std(ddof=1))
-    speed = np.array(spread)
+        slopes.append(dudl_of_frames(model, positions, ensemble.state, value))
+    dudl = np.array(slopes)
+    speed = np.sqrt(dudl.var(axis=1, ddof=1) + np.abs(np.gradient(dudl.mean(axis=1), pilot)))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(pilot))])
     count = config.n_windows or max(4, 1 + math.ceil(length[-1] / config.window_length))
     # A trickle of length everywhere keeps flat stretches of the path from being left without a window.

@@ -51,16 +51,15 @@ def write_results(directory: RunDirectory, config: RunConfig) -> None:
 
 
 def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:
-    """Show every estimate of the run: state point, quantity, method, convention, value and standard error."""
-    table = Table(title=f"Estimates at T* = {config.system[0].temperature_star:g}, in kT")
-    for heading in ("N", "L / sigma", "quantity", "method", "convention"):
+    """Show every estimate of the run, a section for each state point, within 80 columns: errors are never cut off."""
+    table = Table(title="Estimates in kT")
+    for heading in ("quantity", "method", "convention"):
         table.add_column(heading, no_wrap=True)
     table.add_column("value +- std_err", justify="right", no_wrap=True)
     for state in config.system:
+        table.add_row(f"[bold]N = {state.n_particles}", f"[bold]L = {state.box_length_sigma:.5g} sigma")
         for estimate in read_estimates(directory, state):
             table.add_row(
-                str(state.n_particles),
-                f"{state.box_length_sigma:.5g}",
                 _SYMBOLS[estimate.quantity],
                 estimate.method,
                 estimate.convention,

@@ -1,9 +1,10 @@
 r"""Equilibrium MD in windows along the learned path: exact for any network.
 
 Windows are spaced by thermodynamic length, in essence the integral of std(dU/dlambda), measured on noised reference
-frames before any MD. In every window several chains start from different noised frames, which a good model has near equilibrium
-already, and run side by side as replicas in one OpenMM Context under the TorchForce. All samples are then evaluated
-at all windows: MBAR and TI (`mbar_ti`) follow from the same data. At lambda = 0 positions are uniform: no MD is needed.
+frames before any MD. In every window several chains start from different noised frames, which a good model has near
+equilibrium already, and run side by side as replicas in one OpenMM Context under the TorchForce. All samples are then
+evaluated at all windows: MBAR and TI (`mbar_ti`) follow from the same data. At lambda = 0 positions are uniform: no MD
+is needed.
 """
 
 from __future__ import annotations

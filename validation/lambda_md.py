@@ -36,6 +36,7 @@ from openmm_nti.validation.window_data import WindowData, read_arrays
 Array = NDArray[np.float64]
 _PILOT_LAMBDAS = 49
 _ATOMS_PER_BATCH = 2560
+_MAX_FRAMES = 200
 
 
 class WindowsConfig(BaseModel):
@@ -50,7 +51,12 @@ class WindowsConfig(BaseModel):
         default=1.0, gt=0, description="Thermodynamic length between neighbouring windows, about std(Delta U) in kT."
     )
     n_chains: int = Field(default=32, ge=2, description="Independent chains in each window.")
-    n_frames: int = Field(default=16, ge=1, description="Frames kept of each chain.")
+    n_frames: int | None = Field(
+        default=None, ge=1, description="Frames kept of each chain; empty: as many as `target_error` asks for."
+    )
+    target_error: float = Field(
+        default=0.2, gt=0, description="Standard error of beta F_ex aimed at, in kT; foreseen from the pilot."
+    )
     steps_between: int = Field(default=20, ge=1, description="MD steps between frames.")
     equilibration_steps: int = Field(default=80, ge=0, description="MD steps before the first frame.")
     timestep_star: float = Field(default=0.006, gt=0, lt=0.02, description="Time step in sigma sqrt(m / epsilon).")
@@ -66,6 +72,7 @@ class _Window:
 
     number: int
     lambdas: Array
+    n_frames: int
     model: LambdaHamiltonian = field(repr=False)
     ensemble: Ensemble = field(repr=False)
     config: WindowsConfig = field(repr=False)
@@ -113,24 +120,45 @@ def sample(
         If model and ensemble are of different pair potentials.
     """
     check_model_fits(model, ensemble.state)
-    lambdas = place_windows(model, ensemble, config, seed=seed)
-    facts = [ensemble.state.model_dump(), config.model_dump(), seed, weights_fingerprint(model), lambdas.tolist()]
+    lambdas, length = place_windows(model, ensemble, config, seed=seed)
+    n_frames = config.n_frames or frames_needed(length, len(lambdas), config)
+    facts = [
+        ensemble.state.model_dump(),
+        config.model_dump(),
+        seed,
+        weights_fingerprint(model),
+        lambdas.tolist(),
+        n_frames,
+    ]
     folder = Path(directory) / "neural_windows"
     name = fingerprint(facts)
     tasks = [
-        _Window(number, lambdas, model, ensemble, config, seed, folder / f"{name}_{number:03d}.npz")
+        _Window(number, lambdas, n_frames, model, ensemble, config, seed, folder / f"{name}_{number:03d}.npz")
         for number in range(len(lambdas))
     ]
     results = run_tasks(_run_window, tasks, workers=workers, description="lambda windows", progress=progress)
     u_kln, dudl = (np.stack(arrays) for arrays in zip(*results, strict=True))
-    return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), config.n_frames))
+    return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), n_frames))
 
 
-def place_windows(model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsConfig, *, seed: int) -> Array:
-    """Lambdas (K,) from 0 to 1, equidistant in the length that noised frames show.
+def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
+    """Frames of each chain for `target_error`, foreseen from the thermodynamic length of the path.
 
-    The element of length is sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|) dlambda: the first term keeps neighbours
-    overlapping for MBAR, the second keeps the mean resolved for TI where it varies and hardly fluctuates.
+    K - 1 gaps of std(Delta U) = length / (K - 1) and n decorrelated samples a window give the variance
+    length^2 / ((K - 1) n); of neighbouring frames about half count. The error reported is the measured one.
+    """
+    samples = 2.0 * length**2 / ((n_windows - 1) * config.target_error**2)
+    return min(_MAX_FRAMES, max(4, math.ceil(samples / config.n_chains)))
+
+
+def place_windows(
+    model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsConfig, *, seed: int
+) -> tuple[Array, float]:
+    """Lambdas (K,) from 0 to 1, spaced by what noised frames show; and the thermodynamic length of the path.
+
+    The thermodynamic length is the integral of std(dU/dlambda). Windows are equidistant in one of element
+    sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|) dlambda: the first term keeps neighbours overlapping for MBAR, the
+    second keeps the mean resolved for TI where it varies and hardly fluctuates.
     """
     pilot = np.linspace(0.0, 1.0, _PILOT_LAMBDAS)
     slopes = []
@@ -140,14 +168,15 @@ def place_windows(model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsC
         positions = noised_frames(ensemble, value, config.pilot_frames, generator)
         slopes.append(dudl_of_frames(model, positions, ensemble.state, value))
     dudl = np.array(slopes)
-    speed = np.sqrt(dudl.var(axis=1, ddof=1) + np.abs(np.gradient(dudl.mean(axis=1), pilot)))
+    variance = dudl.var(axis=1, ddof=1)
+    speed = np.sqrt(variance + np.abs(np.gradient(dudl.mean(axis=1), pilot)))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(pilot))])
     count = config.n_windows or max(4, 1 + math.ceil(length[-1] / config.window_length))
     # A trickle of length everywhere keeps flat stretches of the path from being left without a window.
     length = length / length[-1] + 0.15 * pilot
     lambdas = np.interp(np.linspace(0.0, length[-1], count), length, pilot)
     lambdas[0], lambdas[-1] = 0.0, 1.0
-    return lambdas
+    return lambdas, float(np.trapezoid(np.sqrt(variance), pilot))
 
 
 def noised_frames(ensemble: Ensemble, lam: float, n_frames: int, generator: torch.Generator) -> Tensor:
@@ -198,7 +227,7 @@ def _run_window(task: _Window) -> tuple[Array, Array]:
 def _uniform(task: _Window) -> Tensor:
     """The ideal gas needs no simulation: (n, N, 3), sigma."""
     generator = torch.Generator().manual_seed(derive_seed(task.seed, "ideal gas"))
-    shape = (task.config.n_chains * task.config.n_frames, task.ensemble.state.n_particles, 3)
+    shape = (task.config.n_chains * task.n_frames, task.ensemble.state.n_particles, 3)
     return torch.rand(shape, generator=generator, dtype=torch.float64) * task.ensemble.state.box_length_sigma
 
 
@@ -215,7 +244,7 @@ def _simulate(task: _Window, lam: float) -> Tensor:
     )
     context.getIntegrator().step(config.equilibration_steps)
     frames = []
-    for _ in range(config.n_frames):
+    for _ in range(task.n_frames):
         context.getIntegrator().step(config.steps_between)
         positions = context.getState(getPositions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
         frames.append(torch.as_tensor(positions / state.sigma_nm).reshape(config.n_chains, state.n_particles, 3))

@@ -128,6 +128,26 @@ def test_a_model_of_another_temperature_is_refused(pairs, tmp_path):
             call()
 
 
+def test_windows_are_placed_where_the_path_needs_them(pairs):
+    """For two particles all happens at short range and small noise: the windows crowd there, and are few."""
+    model = make_random_model(PAIR)
+    coarse, length = lambda_md.place_windows(model, pairs, lambda_md.WindowsConfig(window_length=1.0), seed=1)
+    fine, same_length = lambda_md.place_windows(model, pairs, lambda_md.WindowsConfig(window_length=0.1), seed=1)
+    assert length == same_length > 0
+    assert len(fine) > 2 * len(coarse)
+    for lambdas in (coarse, fine):
+        assert lambdas[0] == 0.0
+        assert lambdas[-1] == 1.0
+        assert (np.diff(lambdas) > 0).all()
+
+
+def test_half_the_error_takes_four_times_the_frames():
+    wide, narrow = (lambda_md.WindowsConfig(target_error=error) for error in (0.2, 0.1))
+    # 16 gaps of unit length and n = 32 chains * 25 frames, of which half count: the variance is 16 / (n / 2) = 0.2^2.
+    assert lambda_md.frames_needed(16.0, 17, wide) == 25
+    assert lambda_md.frames_needed(16.0, 17, narrow) == 100
+
+
 def test_regression_takes_out_what_is_known():
     rng = np.random.default_rng(1)
     control = rng.normal(size=(400, 1))

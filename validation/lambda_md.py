@@ -145,9 +145,9 @@ def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
     """Frames of each chain for `target_error`, foreseen from the thermodynamic length of the path.
 
     K - 1 gaps of std(Delta U) = length / (K - 1) and n decorrelated samples a window give the variance
-    length^2 / ((K - 1) n); of neighbouring frames about half count. The error reported is the measured one.
+    length^2 / ((K - 1) n); of neighbouring frames about two in five count. The error reported is the measured one.
     """
-    samples = 2.0 * length**2 / ((n_windows - 1) * config.target_error**2)
+    samples = 2.5 * length**2 / ((n_windows - 1) * config.target_error**2)
     return min(_MAX_FRAMES, max(4, math.ceil(samples / config.n_chains)))
 
 

@@ -14,7 +14,6 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,14 +25,6 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
 
 MIN_CHAINS = 8  # fewer chains than this say too little about the error of their mean
 _EQUILIBRATION_TRIALS = 50
-
-
-class Decorrelation(NamedTuple):
-    """Samples of one series to keep: after `t0` samples of equilibration, `indices` are one in every `g`."""
-
-    t0: int
-    g: float
-    indices: np.ndarray
 
 
 def equilibration(series: np.ndarray) -> int:
@@ -63,20 +54,6 @@ def statistical_inefficiency(series: np.ndarray) -> float:
     if _is_constant(chains):
         return 1.0
     return float(timeseries.statistical_inefficiency_multiple(chains))
-
-
-def decorrelate(series: np.ndarray) -> Decorrelation:
-    """Equilibration, statistical inefficiency and the samples to keep.
-
-    Parameters
-    ----------
-    series
-        Samples in the order of time. Shape (n,).
-    """
-    t0 = equilibration(series)
-    g = statistical_inefficiency(series[t0:])
-    kept = max(1, int((len(series) - t0) / g))
-    return Decorrelation(t0, g, t0 + evenly_spaced(np.zeros(len(series) - t0), kept))
 
 
 def evenly_spaced(log_weights: np.ndarray, kept: int) -> np.ndarray:

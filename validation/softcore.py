@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.lj_fluid import truncation_log_weights
+from openmm_nti.lj_fluid import cutoff_function, truncation_log_weights
 from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.statistics import evenly_spaced
 from openmm_nti.state import StatePoint
@@ -169,7 +169,7 @@ def soft_pair(r2: np.ndarray, state: StatePoint, lambdas: np.ndarray) -> tuple[n
         u_lambda and du_lambda/dlambda, shape (K, *S), kT; energy is +infinity for r = 0 at lambda = 1.
     """
     coupling = lambdas.reshape(-1, *[1] * r2.ndim)
-    prefactor = 4 / state.temperature_star * _switch(r2, state)
+    prefactor = 4 / state.temperature_star * cutoff_function(r2, state)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         y = 1 / (ALPHA * (1 - coupling) + r2**3)
         energy = np.where(prefactor != 0, prefactor * coupling * y * (y - 1), 0.0)
@@ -298,12 +298,3 @@ def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
     separation = positions_sigma[first] - positions_sigma[second]
     separation -= state.box_length_sigma * np.round(separation / state.box_length_sigma)
     return np.asarray((separation**2).sum(axis=-1))
-
-
-def _switch(r2: np.ndarray, state: StatePoint) -> np.ndarray:
-    """S(r) of `state.convention`, zero from the cutoff on. Shape of `r2`."""
-    inside = (r2 < state.cutoff_sigma**2).astype(np.float64)
-    if state.convention == "truncated":
-        return inside
-    x = np.clip((np.sqrt(r2) - state.switch_sigma) / (state.cutoff_sigma - state.switch_sigma), 0, 1)
-    return np.asarray(inside * (1 + x**3 * (-10 + x * (15 - 6 * x))))

@@ -96,7 +96,8 @@ def estimate_mbar(
 def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 200) -> FreeEnergy:
     """Free energy difference between lambda = 1 and lambda = 0 by thermodynamic integration.
 
-    The integral over a cubic spline is a weighted sum of the window means. Its own error is judged by what the integral
+    The integral over a natural cubic spline is a weighted sum of the window means (other ends give large weights of
+    either sign where windows are unevenly spaced, and so large errors). Its own error is judged by what the integral
     moves, beyond noise, when every other window is left out: a third of that, as for a rule of second order, which is
     cautious for the spline's fourth. It is added to the statistical error in quadrature.
 
@@ -150,8 +151,8 @@ def _spline_rules(lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     k = len(lambdas)
     some = np.union1d(np.arange(0, k, 2), [k - 1])
     coarse = np.zeros(k)
-    coarse[some] = CubicSpline(lambdas[some], np.eye(len(some))).integrate(0, 1)
-    return CubicSpline(lambdas, np.eye(k)).integrate(0, 1), coarse
+    coarse[some] = CubicSpline(lambdas[some], np.eye(len(some)), bc_type="natural").integrate(0, 1)
+    return CubicSpline(lambdas, np.eye(k), bc_type="natural").integrate(0, 1), coarse
 
 
 def _solve_mbar(data: WindowData) -> tuple[np.ndarray, np.ndarray]:

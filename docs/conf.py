@@ -7,3 +7,4 @@ extensions = ["myst_parser"]
 myst_enable_extensions = ["dollarmath"]
 html_theme = "furo"
 exclude_patterns = ["_build"]
+myst_heading_anchors = 2  # links such as theory.md#training

@@ -16,6 +16,7 @@ from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.state import StatePoint
 
 SCHEMA = 1
+_CIRCUMSTANCES = ("command", "date_utc", "git_hash", "machine")
 _SYMBOLS = {"beta_f_ex": "beta F_ex", "beta_mu_ex": "beta mu_ex"}
 
 
@@ -92,10 +93,12 @@ def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
 
 def _diagnostics(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
     ensemble = directory.ensemble(state)
+    # When and from where a stage ran is in the files themselves: a resumed run ends in the same results.json.
+    reference = {key: value for key, value in ensemble.provenance.items() if key not in _CIRCUMSTANCES}
     return {
         "density_star": state.density_star,
         "state": state.model_dump(mode="json"),
         "reference_frames": ensemble.n_frames,
         "reference_mean_energy_kt": float(ensemble.reduced_potentials.mean()),
-        "reference": ensemble.provenance,
+        "reference": reference,
     }

@@ -96,7 +96,8 @@ def test_a_killed_run_resumes_to_the_same_numbers(config, finished, tmp_path):
     assert call("run", config, "--output", directory).exit_code == 2
     result = call("run", config, "--output", directory, "--resume")
     assert result.exit_code == 0, result.output
-    assert numbers(directory / "results.json") == numbers(finished / "results.json")
+    killed, undisturbed = (json.loads((each / "results.json").read_text()) for each in (directory, finished))
+    assert killed["state_points"] == undisturbed["state_points"]
 
 
 def test_a_finished_run_is_refused_without_resume_and_unchanged_with_it(config, finished):

@@ -1,8 +1,12 @@
-"""A model on disk: weights as safetensors and a JSON card that says what it is; nothing that unpickles."""
+"""A model on disk: weights as safetensors and a JSON card that says what it is; nothing that unpickles.
+
+Models that ship with the package lie in `openmm_nti/models`, each in the folder of its name, and load by that name.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from openmm_nti.state import PairPotential, StatePoint
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
+SHIPPED = Path(__file__).parent / "models"
 _UNITS = {"length": "sigma", "energy": "kT", "lambda": "0 ideal gas, 1 Lennard-Jones fluid"}
 
 
@@ -71,7 +76,7 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
     Parameters
     ----------
     path
-        Its directory, or either file in it.
+        Its directory, either file in it, the directory of a run, or the name of a shipped model (`shipped_models`).
 
     Raises
     ------
@@ -95,16 +100,27 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{weights} and {CARD_FILE} are of different models: copy both again") from error
+    model.trained_on = tuple(StatePoint(**state) for state in card["trained_on"])
     return model.eval().requires_grad_(False)
 
 
+def shipped_models() -> dict[str, Path]:
+    """Directories of the models that come with the package, by name."""
+    return {card.parent.name: card.parent for card in sorted(SHIPPED.glob(f"*/{CARD_FILE}"))}
+
+
 def model_directory(path: str | Path) -> Path:
-    """The directory of a model given as a directory or as a file in it; ValueError if there is none."""
+    """The directory of a model given as for `load_model`; ValueError if there is none."""
+    shipped = shipped_models()
+    if str(path) in shipped and not Path(path).exists():
+        return shipped[str(path)]
     path = Path(path)
     directory = path if path.is_dir() else path.parent
-    if not (directory / CARD_FILE).is_file():
-        raise ValueError(f"no model at {path}: expected a directory with {WEIGHTS_FILE} and {CARD_FILE}")
-    return directory
+    for candidate in (directory, directory / "model"):
+        if (candidate / CARD_FILE).is_file():
+            return candidate
+    names = f", or the name of a shipped model: {', '.join(shipped)}" if shipped else ""
+    raise ValueError(f"no model at {path}: expected a directory with {WEIGHTS_FILE} and {CARD_FILE}{names}")
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -123,7 +139,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 
 def check_model_fits(model: LambdaHamiltonian, state: StatePoint) -> None:
-    """Refuse a model of another pair potential than the state's.
+    """Refuse a model of another pair potential than the state's; warn of a density it was not trained at.
 
     Raises
     ------
@@ -135,6 +151,13 @@ def check_model_fits(model: LambdaHamiltonian, state: StatePoint) -> None:
     if differing:
         listed = ", ".join(f"{name} = {ours[name]} in the model, {theirs[name]} in the state" for name in differing)
         raise ValueError(f"the model is of another Hamiltonian: {listed}; train a model for this state or change it")
+    densities = [trained.density_star for trained in model.trained_on]
+    if densities and not min(densities) * (1 - 1e-6) <= state.density_star <= max(densities) * (1 + 1e-6):
+        warnings.warn(
+            f"rho* = {state.density_star:.4g} is outside of the model's training range, {min(densities):.4g} to "
+            f"{max(densities):.4g}: exact estimators (mbar_neural) stay right with larger errors, neural_ti does not",
+            stacklevel=2,
+        )
 
 
 def _same(a: Any, b: Any) -> bool:

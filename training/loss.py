@@ -7,7 +7,6 @@ that matters, bounded gradient noise where there is little.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from openmm_nti.hamiltonian import LambdaHamiltonian
@@ -19,9 +18,3 @@ def score_loss(model: LambdaHamiltonian, batch: NoisedBatch, *, create_graph: bo
     gradient = model.gradient(batch.positions, batch.box, batch.log_s, create_graph=create_graph)
     error = (gradient - batch.target).square().mean((1, 2))
     return (error * batch.precision).mean()
-
-
-def held_out_loss(model: LambdaHamiltonian, batches: list[NoisedBatch]) -> float:
-    """Mean loss over fixed noised batches."""
-    losses = [score_loss(model, batch, create_graph=False).detach() for batch in batches]
-    return float(torch.stack(losses).mean())

@@ -25,11 +25,11 @@ from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, progress_bar
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from openmm_nti.training.config import TrainingConfig
-from openmm_nti.training.loss import held_out_loss, score_loss
+from openmm_nti.training.held_out import HeldOut
+from openmm_nti.training.loss import score_loss
 from openmm_nti.training.targets import CleanData, NoisedBatch, noise_batch, stratified_log_noise
 
 METRICS_FILE = "metrics.jsonl"
-_VALIDATION_LEVELS = 32
 
 
 def train(
@@ -97,7 +97,7 @@ class _Training:
         self.model = LambdaHamiltonian(ensembles[0].state.pair_potential, network).to(self.device)
         self.generator = torch.Generator()
         self.training_data: list[CleanData] = []
-        self.held_out: list[NoisedBatch] = []
+        self.held_out: list[HeldOut] = []
         for number, ensemble in enumerate(ensembles):
             self._split(ensemble, number)
         self._normalise()
@@ -124,7 +124,13 @@ class _Training:
                 if self.step % self.config.validate_every == 0 or self._share_done() >= 1.0:
                     self._validate(losses)
                     losses = []
+                    bar.update(task, description=self._progress())
                 bar.update(task, completed=self.step)
+
+    def _progress(self) -> str:
+        """How far the network has raised the bound on beta F_ex above the two-body path's, for each state point."""
+        gains = (f"{item['gain_kt']:+.1f}" for item in self.metrics[-1]["held_out"].values())
+        return f"training, bound {' '.join(gains)} kT"
 
     def finish(self, states: list[StatePoint]) -> LambdaHamiltonian:
         """Save the averaged model and return it as loaded from disk."""
@@ -135,6 +141,7 @@ class _Training:
             "steps": self.step,
             "seconds": round(self.seconds, 1),
             "validation_loss": self.metrics[-1]["validation_loss"],
+            "held_out": self.metrics[-1]["held_out"],
             "frames": [len(data.positions) for data in self.training_data],
         }
         save_model(self.model, self.directory, trained_on=states, seed=self.seed, training=facts)
@@ -150,11 +157,9 @@ class _Training:
         self.generator.manual_seed(derive_seed(self.seed, "held out", number))
         order = torch.randperm(n_frames, generator=self.generator)
         self.training_data.append(data.subset(order[n_held_out:].to(self.device)))
-        chosen = order[torch.arange(_VALIDATION_LEVELS) % n_held_out].to(self.device)
-        levels = self._noise_levels(data, _VALIDATION_LEVELS)
-        z = torch.randn(data.positions[chosen].shape, generator=self.generator, dtype=torch.float64)
-        batch = noise_batch(data.subset(chosen), levels, z.to(self.device))
-        self.held_out += batch.split(self._configurations(data))
+        low, high = self._noise_range(data)
+        held_out = data.subset(order[:n_held_out].to(self.device))
+        self.held_out.append(HeldOut(ensemble.state.label, held_out, self.model, low, high, self.generator))
 
     def _normalise(self) -> None:
         """Scale the descriptors by their size on the densest reference data, over all noise levels."""
@@ -193,8 +198,10 @@ class _Training:
         return noise_batch(data.subset(frames.repeat(2)), levels.repeat(2), torch.cat([z, -z]))
 
     def _noise_levels(self, data: CleanData, n_levels: int) -> Tensor:
-        low, high = math.log(self.config.noise_min_sigma), float(log_noise_max(data.box))
-        return stratified_log_noise(n_levels, low, high, self.generator).to(self.device)
+        return stratified_log_noise(n_levels, *self._noise_range(data), self.generator).to(self.device)
+
+    def _noise_range(self, data: CleanData) -> tuple[float, float]:
+        return math.log(self.config.noise_min_sigma), float(log_noise_max(data.box))
 
     def _configurations(self, data: CleanData) -> int:
         return max(2, self.config.atoms_per_step // data.positions.shape[1])
@@ -208,13 +215,15 @@ class _Training:
         """Evaluate the averaged weights, then write metrics and checkpoint."""
         current = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
-        validation_loss = held_out_loss(self.model, self.held_out)
+        held_out = {item.label: item.evaluate(self.model) for item in self.held_out}
+        validation_loss = sum(item.pop("loss") for item in held_out.values()) / len(held_out)
         self.model.load_state_dict(current)
         self.metrics.append(
             {
                 "step": self.step,
                 "loss": float(torch.stack(losses).mean()),
                 "validation_loss": validation_loss,
+                "held_out": held_out,
                 "learning_rate": self.optimiser.param_groups[0]["lr"],
                 "seconds": round(self.seconds, 2),
             }

@@ -92,6 +92,27 @@ def training_curve(metrics: Sequence[Mapping[str, Any]], ax: Axes | None = None)
     return _with_legend(ax)
 
 
+def gain_by_noise(held_out: Mapping[str, Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+    """How far the network has raised the denoising bound above the two-body path's, by tenths of ln s.
+
+    Parameters
+    ----------
+    held_out
+        `held_out` of a line of metrics.jsonl: for each state point `noise_sigma`, `decile_gain_kt` and
+        `decile_gain_err`.
+    """
+    ax = _axes(ax)
+    for number, (label, gains) in enumerate(held_out.items()):
+        ax.errorbar(
+            gains["noise_sigma"], gains["decile_gain_kt"], yerr=2 * np.asarray(gains["decile_gain_err"]),
+            color=COLOURS[number % len(COLOURS)], marker="os^Dv"[number % 5], markersize=3, capsize=2,
+            label=label.partition("_")[0],
+        )  # fmt: skip
+    ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+    ax.set(xscale="log", xlabel="noise s / σ", ylabel="gain / kT", title="Bound gained over the two-body path")
+    return _with_legend(ax)
+
+
 def estimates(results: Mapping[str, tuple[float, float]], ax: Axes | None = None) -> Axes:
     """Estimates side by side with bars of two standard errors; an infinite error gives an open marker without a bar.
 

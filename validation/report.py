@@ -189,15 +189,21 @@ def _draw_gr(path: Path, ax: Axes) -> Axes:
     return ax
 
 
-def _training(run_directory: Path) -> tuple[Markup | None, str | None]:
-    """The figure of the training curve, or else a note."""
+def _training(run_directory: Path) -> tuple[list[tuple[str, Markup]], str | None]:
+    """Captions and figures of the training, or else a note."""
     path = run_directory / "model" / "metrics.jsonl"
     if not path.is_file():
-        return None, "No training curve: model/metrics.jsonl is not there."
+        return [], "No training curve: model/metrics.jsonl is not there."
     metrics = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     if not metrics:
-        return None, "No training curve: model/metrics.jsonl is empty."
-    return _svg(partial(plots.training_curve, metrics), "Training curve"), None
+        return [], "No training curve: model/metrics.jsonl is empty."
+    drawings: dict[str, _Drawing] = {
+        "Loss on training batches and on held-out frames": partial(plots.training_curve, metrics)
+    }
+    if "held_out" in metrics[-1]:
+        caption = "What the network adds to the lower bound, by noise level, on held-out frames (± 2 errors)"
+        drawings[caption] = partial(plots.gain_by_noise, metrics[-1]["held_out"])
+    return [(caption, _svg(draw, caption)) for caption, draw in drawings.items()], None
 
 
 def _svg(draw: _Drawing, label: str) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,10 +43,11 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces one value, such as system.n_particles=60; repeatable."),
 ]
-Model = Annotated[Path, typer.Argument(help="Directory of a model, or of a run.", exists=True, metavar="MODEL")]
+_MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or of a run."
+Model = Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")]
 Number = Annotated[
     int | None,
-    typer.Option("--n-particles", "-n", min=2, help="Number of particles N; by default that of the training."),
+    typer.Option("--n-particles", "--n", "-n", min=2, help="Number of particles N; by default that of the training."),
 ]
 BoxLength = Annotated[
     float | None,
@@ -57,9 +59,10 @@ BoxLength = Annotated[
 
 @app.callback()
 def main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
 ) -> None:
-    """Read by `FriendlyGroup`; the help text is the application's."""
+    """`debug` is read by `FriendlyGroup`; the help text is the application's."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 
 @app.command()
@@ -144,12 +147,25 @@ def report(directory: Annotated[Path, typer.Argument(help="Directory of a run.",
 def estimate(
     method: Annotated[
         str,
-        typer.Argument(
-            help="neural_ti_bound, neural_ti, mbar_neural, ti_neural_md, widom or mbar_softcore.", metavar="METHOD"
+        typer.Option(
+            "--method",
+            "-m",
+            help="neural_ti_bound, neural_ti, mbar_neural, ti_neural_md, widom or mbar_softcore.",
         ),
     ],
-    data: Annotated[Path, typer.Option(help="Ensemble file (.h5), such as DIR/reference/*.h5.", exists=True)],
-    model: Annotated[Path | None, typer.Option(help="Directory of a model, or of a run.", exists=True)] = None,
+    model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,
+    n_particles: Number = None,
+    box_length_sigma: BoxLength = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Ensemble file (.h5), such as DIR/reference/*.h5; made by MD if not given.", exists=True),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Keep reference data and simulations here, and go on from them the next time."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -160,18 +176,36 @@ def estimate(
     workers: Annotated[int, typer.Option(min=1, help="Processes for independent simulations.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the estimate with its diagnostics as JSON.")] = False,
 ) -> None:
-    """Make one estimate from a model and an ensemble, outside of a run.
+    """Make one estimate with a trained model, outside of a run:
 
-    widom and mbar_softcore need no model.
+        openmm-nti estimate --model lj-fluid-t1.25 --n 100 --method neural_ti_bound
+
+    The state point is that of --data, or else the model's with N particles; reference data are simulated where the
+    method needs them. widom and mbar_softcore need no model when there are --data.
     """
     from openmm_nti.cli.results import finite
-    from openmm_nti.cli.single_estimate import single_estimate
+    from openmm_nti.cli.single_estimate import Request, single_estimate
 
-    result = single_estimate(method, data, model, settings or [], seed=seed, workers=workers)
+    request = Request(method, model, n_particles, box_length_sigma, data, settings or [], seed, workers)
+    result = single_estimate(request, output)
     if json:
         _print_json(finite(result.to_dict()))
     else:
         typer.echo(str(result))
+
+
+@app.command()
+def models(
+    json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
+) -> None:
+    """List the trained models that come with the package, with what they are for."""
+    from openmm_nti.cli.model_commands import print_models
+    from openmm_nti.model_files import read_card, shipped_models
+
+    if json:
+        _print_json({name: read_card(path) for name, path in shipped_models().items()})
+    else:
+        print_models(Console())
 
 
 @app.command()

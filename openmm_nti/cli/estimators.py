@@ -12,6 +12,7 @@ from openmm_nti.cli.run_config import WidomConfig
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.state import StatePoint
 from openmm_nti.validation import bounds, lambda_md, mbar_ti, neural_ti, softcore, widom
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
@@ -26,8 +27,10 @@ class Job:
 
     Attributes
     ----------
-    ensemble
-        Reference data of the state point.
+    state
+        The state point.
+    data
+        Its reference data, or None for the estimators that need none.
     trained
         The model, or None for the classical estimators alone.
     seed, workers
@@ -36,25 +39,37 @@ class Job:
         Keeps the windows and other intermediate results, from which an interrupted estimate goes on.
     """
 
-    ensemble: Ensemble
+    state: StatePoint
+    data: Ensemble | None
     trained: LambdaHamiltonian | None
     seed: int
     workers: int
     directory: Path
 
     @property
+    def ensemble(self) -> Ensemble:
+        """The reference data; ValueError where there are none."""
+        if self.data is None:
+            raise ValueError("this estimate needs reference data: add --data FILE")
+        return self.data
+
+    @property
     def model(self) -> LambdaHamiltonian:
         """The model; ValueError where there is none."""
         if self.trained is None:
-            raise ValueError("this estimate needs a model: add --model DIR, the directory of a model or of a run")
+            raise ValueError(
+                "this estimate needs a model: add --model, a name (see `openmm-nti models`) or a directory"
+            )
         return self.trained
 
 
 class Method(NamedTuple):
-    """Where an estimator's settings are (`estimates.<section>`) and how it is called."""
+    """Where an estimator's settings are (`estimates.<section>`), how it is called, and what it cannot do without."""
 
     section: str
     compute: Callable[[Job, Any], FreeEnergy]
+    needs_model: bool = True
+    needs_data: bool = True
 
 
 def method(name: str) -> Method:
@@ -75,23 +90,21 @@ def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
 
 
 def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:
-    return neural_ti.estimate(
-        job.model, job.ensemble.state, config, seed=job.seed, directory=job.directory, workers=job.workers
-    )
+    return neural_ti.estimate(job.model, job.state, config, seed=job.seed, directory=job.directory, workers=job.workers)
 
 
 def _mbar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
     data = _neural_windows(job, config)
-    return mbar_ti.estimate_mbar(data, job.ensemble.state, method="mbar_neural", seed=job.seed)
+    return mbar_ti.estimate_mbar(data, job.state, method="mbar_neural", seed=job.seed)
 
 
 def _ti_neural_md(job: Job, config: WindowsConfig) -> FreeEnergy:
     data = _neural_windows(job, config)
-    return mbar_ti.estimate_ti(data, job.ensemble.state, method="ti_neural_md", seed=job.seed)
+    return mbar_ti.estimate_ti(data, job.state, method="ti_neural_md", seed=job.seed)
 
 
 def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
-    state = job.ensemble.state
+    state = job.state
     data = _stored(
         job.directory / "softcore_windows.npz",
         lambda: softcore.sample(state, config, seed=job.seed, directory=job.directory, workers=job.workers),
@@ -117,9 +130,9 @@ def _stored(path: Path, sample: Callable[[], WindowData]) -> WindowData:
 # In the order of a run: from the quickest to the slowest.
 METHODS = {
     "neural_ti_bound": Method("bound", _neural_ti_bound),
-    "widom": Method("widom", _widom),
-    "neural_ti": Method("neural_ti", _neural_ti),
+    "widom": Method("widom", _widom, needs_model=False),
+    "neural_ti": Method("neural_ti", _neural_ti, needs_data=False),
     "mbar_neural": Method("windows", _mbar_neural),
     "ti_neural_md": Method("windows", _ti_neural_md),
-    "mbar_softcore": Method("softcore", _mbar_softcore),
+    "mbar_softcore": Method("softcore", _mbar_softcore, needs_model=False, needs_data=False),
 }

@@ -7,30 +7,39 @@ from typing import Any
 
 import openmm
 from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
 
 from openmm_nti.cli.config_errors import ConfigError, explain
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, provenance, write_text
 from openmm_nti.forces import OpenMMEnergy, create_system, script, torch_force
-from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.lj_fluid import reduced_potential_numpy
-from openmm_nti.model_files import CARD_FILE, load_model, read_card
+from openmm_nti.model_files import load_model, read_card, shipped_models
 from openmm_nti.state import StatePoint
 from openmm_nti.validation import neural_ti
 from openmm_nti.validation.neural_ti import NeuralTIConfig
 
 
-def model_path(path: Path) -> Path:
-    """The directory of the model at `path`, which is a model's directory or a run's."""
-    return path / "model" if (path / "model" / CARD_FILE).is_file() else path
+def print_models(console: Console) -> None:
+    """A table of the shipped models: fluid, range of N it was trained on, and its lower bounds."""
+    table = Table(title="Shipped models")
+    for heading in ("name", "fluid", "trained at N"):
+        table.add_column(heading)
+    for name, path in shipped_models().items():
+        card = read_card(path)
+        potential, states = card["potential"], [StatePoint(**state) for state in card["trained_on"]]
+        fluid = f"LJ, T* = {potential['temperature_star']:g}, cutoff {potential['cutoff_sigma']:g} sigma, "
+        boxes = sorted({state.box_length_sigma for state in states})
+        numbers = ", ".join(str(state.n_particles) for state in states)
+        table.add_row(
+            name, fluid + potential["convention"], f"{numbers} (L = {', '.join(f'{box:g}' for box in boxes)} sigma)"
+        )
+    console.print(table)
+    console.print("Use: openmm_nti.load_model(NAME), or openmm-nti estimate --model NAME --n 100 --method neural_ti")
 
 
-def load_model_or_run(path: Path) -> LambdaHamiltonian:
-    """The model in `path`, the directory of a model or of a run."""
-    return load_model(model_path(path))
-
-
-def state_of_model(path: Path, n_particles: int | None, box_length_sigma: float | None) -> StatePoint:
+def state_of_model(path: str, n_particles: int | None, box_length_sigma: float | None) -> StatePoint:
     """The state point a model was trained on first, with another N or box where one is given.
 
     Raises
@@ -38,7 +47,7 @@ def state_of_model(path: Path, n_particles: int | None, box_length_sigma: float 
     ConfigError
         If the model's card names no state point and one of the two is missing, or they do not fit the model.
     """
-    card = read_card(model_path(path))
+    card = read_card(path)
     trained_on: list[dict[str, Any]] = card["trained_on"]
     state = dict(trained_on[0]) if trained_on else dict(card["potential"])
     given = {"n_particles": n_particles, "box_length_sigma": box_length_sigma}
@@ -49,9 +58,9 @@ def state_of_model(path: Path, n_particles: int | None, box_length_sigma: float 
         raise ConfigError(explain(error, StatePoint, source="this state point")) from None
 
 
-def export_model(path: Path, state: StatePoint, output: Path) -> list[Path]:
+def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
     """Write hamiltonian.pt (TorchScript) and system.xml (OpenMM System with the model in it) to `output`."""
-    model = load_model_or_run(path)
+    model = load_model(path)
     module, system = output / "hamiltonian.pt", output / "system.xml"
     with atomic_path(module) as temporary:
         script(OpenMMEnergy(model, state)).save(str(temporary))
@@ -59,11 +68,11 @@ def export_model(path: Path, state: StatePoint, output: Path) -> list[Path]:
     return [module, system]
 
 
-def write_samples(path: Path, state: StatePoint, output: Path, config: NeuralTIConfig, *, seed: int) -> int:
+def write_samples(path: str, state: StatePoint, output: Path, config: NeuralTIConfig, *, seed: int) -> int:
     """Draw configurations of `state` by reverse diffusion, save them as an ensemble, and return their number."""
     if output.suffix != ".h5":
         raise ValueError(f"--output {output} must end in .h5, the format that mdtraj reads and the ensembles are in")
-    positions = neural_ti.sample(load_model_or_run(path), state, config, seed=seed)
+    positions = neural_ti.sample(load_model(path), state, config, seed=seed)
     facts = {**provenance(seed), "made_by": "reverse diffusion", "config": config.model_dump()}
     Ensemble(state, positions * state.sigma_nm, reduced_potential_numpy(positions, state), facts).save(output)
     return len(positions)

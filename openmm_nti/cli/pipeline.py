@@ -81,7 +81,7 @@ class Pipeline:
         """All estimates at one state point that the configuration asks for and that are not on disk yet."""
         state = ensemble.state
         self._say("estimates", str(state))
-        job = Job(ensemble, model, self.config.seed, self.config.workers, self.directory.state(state))
+        job = Job(state, ensemble, model, self.config.seed, self.config.workers, self.directory.state(state))
         for name, method in METHODS.items():
             config = getattr(self.config.estimates, method.section)
             path = self.directory.estimates(state) / f"{name}.json"

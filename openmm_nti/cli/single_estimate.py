@@ -1,37 +1,81 @@
-"""`openmm-nti estimate`: one method on one ensemble, outside of a run."""
+"""`openmm-nti estimate`: one method at one state point, outside of a run."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.estimators import Job, method
-from openmm_nti.cli.model_commands import load_model_or_run
+from openmm_nti.cli.model_commands import state_of_model
 from openmm_nti.cli.run_config import section_config
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.model_files import check_model_fits, load_model
+from openmm_nti.reference_md import ReferenceConfig, generate
+from openmm_nti.state import StatePoint
 
 
-def single_estimate(
-    name: str, data: Path, model: Path | None, settings: list[str], *, seed: int, workers: int
-) -> FreeEnergy:
-    """Load, estimate, and leave nothing on disk.
+@dataclass(frozen=True)
+class Request:
+    """What to estimate; the options of `openmm-nti estimate`."""
+
+    method: str
+    model: str | None
+    n_particles: int | None
+    box_length_sigma: float | None
+    data: Path | None
+    settings: list[str]
+    seed: int
+    workers: int
+
+
+def single_estimate(request: Request, output: Path | None) -> FreeEnergy:
+    """Load, simulate what is missing, and estimate.
 
     Parameters
     ----------
-    name
-        Method, as in results.json.
-    data
-        Ensemble file.
-    model
-        Directory of a model or of a run; None for classical methods.
-    settings
-        `key=value` for the method's section of `estimates`.
-    seed, workers
-        Random numbers and processes.
+    request
+        What to estimate.
+    output
+        Directory that keeps reference data and simulations for the next time; None leaves nothing on disk.
+
+    Raises
+    ------
+    ValueError
+        Before any simulation, if the method is unknown, a model or a state point is missing, or they do not fit.
     """
-    chosen = method(name)
-    trained = load_model_or_run(model) if model is not None else None
-    config = section_config(chosen.section, settings)
-    with tempfile.TemporaryDirectory(prefix="openmm-nti-") as folder:
-        return chosen.compute(Job(Ensemble.load(data), trained, seed, workers, Path(folder)), config)
+    chosen = method(request.method)
+    config = section_config(chosen.section, request.settings)
+    trained = load_model(request.model) if request.model is not None else None
+    stored = Ensemble.load(request.data) if request.data is not None else None
+    state = _state(request, stored)
+    if trained is not None:
+        check_model_fits(trained, state)
+    with tempfile.TemporaryDirectory(prefix="openmm-nti-") as temporary:
+        directory = output or Path(temporary)
+        job = Job(state, stored, trained, request.seed, request.workers, directory / state.label)
+        if chosen.needs_model:
+            _ = job.model  # say that it is missing before anything is simulated
+        if stored is None and chosen.needs_data:
+            job = replace(job, data=_reference(state, request, directory))
+        return chosen.compute(job, config)
+
+
+def _state(request: Request, stored: Ensemble | None) -> StatePoint:
+    if stored is not None:
+        if request.n_particles not in (None, stored.state.n_particles) or request.box_length_sigma is not None:
+            raise ConfigError(f"--data is of {stored.state}: leave out --n and --box-length-sigma")
+        return stored.state
+    if request.model is None:
+        raise ConfigError("which state point? Give --model with --n, or --data")
+    if request.n_particles is None:
+        raise ConfigError("how many particles? Add --n N, or --data FILE")
+    return state_of_model(request.model, request.n_particles, request.box_length_sigma)
+
+
+def _reference(state: StatePoint, request: Request, directory: Path) -> Ensemble:
+    """Reference data at `state` by MD with the default effort, or as found in `directory`."""
+    config = ReferenceConfig()
+    return generate([state], config, seed=request.seed, directory=directory / "reference", workers=request.workers)[0]

@@ -18,7 +18,7 @@ from openmm_nti.hamiltonian.lennard_jones import LennardJones
 from openmm_nti.hamiltonian.network import DensityNetwork, NetworkConfig
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
-from openmm_nti.state import PairPotential
+from openmm_nti.state import PairPotential, StatePoint
 
 
 class LambdaHamiltonian(nn.Module):
@@ -30,11 +30,17 @@ class LambdaHamiltonian(nn.Module):
         The Lennard-Jones potential at lambda = 1.
     network
         Architecture of the learned part; None leaves the two-body path alone.
+
+    Attributes
+    ----------
+    trained_on
+        State points of the training data, where the model comes from a file; never part of a TorchForce.
     """
 
     def __init__(self, potential: PairPotential, network: NetworkConfig | None = None) -> None:
         super().__init__()
         self.potential = potential
+        self.trained_on: tuple[StatePoint, ...] = ()
         self.network_config = network
         self.lennard_jones = LennardJones(potential)
         self.two_body = TwoBodyTerm(potential)

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 from openmm_nti.cli import app
 from openmm_nti.cli.pipeline import Pipeline
+from openmm_nti.model_files import shipped_models
+from openmm_nti.reference_md import ReferenceConfig
 
-COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "run", "report", "doctor")
+COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "models", "run", "report", "doctor")
 METHODS = {"mbar_neural", "ti_neural_md", "neural_ti", "neural_ti_bound", "mbar_softcore"}
 
 
@@ -123,18 +125,40 @@ def test_report_writes_both_files_again(finished):
 def test_estimate_repeats_a_number_of_the_run(finished):
     (data,) = (finished / "reference").glob("*.h5")
     settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bound"].items()]
-    result = call("estimate", "neural_ti_bound", "--data", data, "--model", finished, "--seed", 3, "--json", *settings)
+    bound = ["--method", "neural_ti_bound", "--model", finished, "--seed", 3, "--json", *settings]
+    result = call("estimate", *bound, "--data", data)
     assert result.exit_code == 0, result.output
     estimate = json.loads(result.stdout)
     assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[6, "neural_ti_bound"]
 
 
+def test_estimate_simulates_the_reference_data_it_needs(finished, tmp_path, monkeypatch):
+    module = "openmm_nti.cli.single_estimate.ReferenceConfig"
+    monkeypatch.setattr(module, lambda: ReferenceConfig(**TINY["reference"]))
+    settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bound"].items()]
+    bound = ["--method", "neural_ti_bound", "--model", finished, "--n", 6, "--seed", 3, "--json", *settings]
+    result = call("estimate", *bound, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["value"] == numbers(finished / "results.json")[6, "neural_ti_bound"][0]
+    other = call("estimate", *bound, "--n", 7, "--data", tmp_path / "reference" / "N6_L6_T1.25_switched.h5")
+    assert other.exit_code == 2
+    assert "leave out --n" in other.output
+
+
+def test_a_model_elsewhere_than_trained_warns(finished):
+    reverse = ["--method", "neural_ti", "--model", finished, "--set", "n_samples=4", "--set", "n_steps=10"]
+    with pytest.warns(UserWarning, match=r"outside of the model's training range, 0.02778 to 0.02778"):
+        result = call("estimate", *reverse, "--n", 8)
+    assert result.exit_code == 0, result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["neural_ti_bond"], "did you mean neural_ti_bound"),
-        (["neural_ti_bound"], "add --model"),
-        (["widom", "--set", "insertions=3"], "did you mean n_insertions_per_frame"),
+        (["-m", "neural_ti_bond"], "did you mean neural_ti_bound"),
+        (["-m", "neural_ti_bound"], "add --model"),
+        (["-m", "neural_ti_bound", "--model", "nothing"], "no model at nothing"),
+        (["-m", "widom", "--set", "insertions=3"], "did you mean n_insertions_per_frame"),
     ],
 )
 def test_estimate_says_what_is_missing(finished, arguments, message):
@@ -142,6 +166,19 @@ def test_estimate_says_what_is_missing(finished, arguments, message):
     result = call("estimate", *arguments, "--data", data)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_estimate_asks_for_the_state_point(finished):
+    for arguments, message in (([], "--model with --n, or --data"), (["--model", finished], "Add --n N")):
+        result = call("estimate", "-m", "neural_ti", *arguments)
+        assert result.exit_code == 2
+        assert message in result.output
+
+
+def test_models_lists_what_is_shipped():
+    listed = json.loads(call("models", "--json").stdout)
+    assert set(listed) == set(shipped_models())
+    assert all(name in call("models").output for name in listed)
 
 
 def test_samples_are_a_trajectory(finished, tmp_path):
@@ -152,7 +189,8 @@ def test_samples_are_a_trajectory(finished, tmp_path):
 
 def test_the_exported_system_runs_in_openmm(finished, tmp_path):
     pytest.importorskip("openmmtorch")
-    result = call("export", finished / "model", "--output", tmp_path, "--n-particles", 4, "--box-length-sigma", 7)
+    with pytest.warns(UserWarning, match="training range"):
+        result = call("export", finished / "model", "--output", tmp_path, "--n", 4, "--box-length-sigma", 7)
     assert result.exit_code == 0, result.output
     system = openmm.XmlSerializer.deserialize((tmp_path / "system.xml").read_text())
     platform = openmm.Platform.getPlatformByName("Reference")
@@ -204,9 +242,7 @@ def test_errors_are_messages_and_debug_shows_them(config, tmp_path, monkeypatch,
     assert call("--debug", "run", config, "--output", tmp_path / "again").exception is error
 
 
-@pytest.mark.parametrize(
-    "command", ["", "init", "generate", "train", "export", "sample", "estimate", "run", "report", "doctor"]
-)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_of_every_command(command):
     result = call(*command.split(), "--help")
     assert result.exit_code == 0

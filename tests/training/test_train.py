@@ -1,18 +1,22 @@
 """Training lowers the loss, repeats, survives being killed at any checkpoint, and refuses what does not belong."""
 
 import json
+import math
 import sys
 
 import pytest
 import torch
 from exact import exact_ensemble
+from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, load_model
 from openmm_nti.model_files import read_card
 from openmm_nti.training import TrainingConfig, train
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE
-from openmm_nti.training.loss import held_out_loss
+from openmm_nti.training.held_out import HeldOut
+from openmm_nti.training.loss import score_loss
 from openmm_nti.training.targets import CleanData, noise_batch, stratified_log_noise
+from openmm_nti.validation import bounds
 
 NETWORK = NetworkConfig(n_radial=6, n_channels=3, width=16, n_refinements=1)
 CONFIG = TrainingConfig(n_steps=12, validate_every=4, atoms_per_step=32, warmup_steps=2)
@@ -96,7 +100,28 @@ def held_out_loss_of(model, ensemble):
     generator = torch.Generator().manual_seed(2)
     levels = stratified_log_noise(2000, -4.0, 0.0, generator)
     z = torch.randn(fresh.positions.shape, generator=generator, dtype=torch.float64)
-    return held_out_loss(model, noise_batch(fresh, levels, z).split(500))
+    losses = [score_loss(model, batch, create_graph=False) for batch in noise_batch(fresh, levels, z).split(500)]
+    return float(torch.stack(losses).mean())
+
+
+def test_the_gain_on_held_out_frames_is_the_difference_of_two_bounds():
+    state = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)
+    ensemble = exact_ensemble(state, 3000)
+    bare, model = LambdaHamiltonian(state.pair_potential), make_random_model(state)
+    for parameter in model.parameters():
+        parameter.mul_(0.5)
+    clean = CleanData.from_ensemble(ensemble, model, "cpu")
+    low, high = math.log(0.006), math.log(1.3)
+    generator = torch.Generator().manual_seed(3)
+    gains = [HeldOut("trio", clean, model, low, high, generator).evaluate(model) for _ in range(40)]
+    mean = sum(gain["gain_kt"] for gain in gains) / len(gains)
+    error = math.hypot(*(gain["gain_err"] for gain in gains)) / len(gains)
+    effort = bounds.BoundConfig(n_levels=24, n_pairs=1500)
+    difference = [bounds.estimate(each, ensemble, effort, seed=2) for each in (model, bare)]
+    expected = difference[0].value - difference[1].value
+    assert error < 0.2 * abs(expected)
+    assert abs(mean - expected) < 3 * math.hypot(error, difference[0].std_err, difference[1].std_err)
+    assert HeldOut("trio", clean, bare, low, high, generator).evaluate(bare)["gain_kt"] == 0.0
 
 
 def test_a_time_budget_ends_the_training(ensembles, tmp_path):

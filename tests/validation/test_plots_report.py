@@ -41,6 +41,11 @@ def estimates():
     return {one["method"]: one for one in entries}
 
 
+HELD_OUT = {
+    STATE.label: {"noise_sigma": [0.1, 0.3], "decile_gain_kt": [1.0, 2.0], "decile_gain_err": [0.1, 0.2]},
+}
+
+
 @pytest.fixture
 def run_directory(tmp_path):
     """A run with every file that the report reads."""
@@ -53,7 +58,9 @@ def run_directory(tmp_path):
     provenance = {"seed": 7, "versions": {"openmm": "8.5.2"}, "command": "run <script>"}
     write_json(tmp_path / "results.json", {"schema": 1, "state_points": [point], "provenance": provenance})
     write_text(tmp_path / "config.yaml", "seed: 7\n")
-    metrics = [{"step": step, "loss": 1 / step, "validation_loss": 2 / step} for step in (1, 2, 3)]
+    metrics = [
+        {"step": step, "loss": 1 / step, "validation_loss": 2 / step, "held_out": HELD_OUT} for step in (1, 2, 3)
+    ]
     write_text(tmp_path / "model" / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics))
     folder = tmp_path / STATE.label
     folder.mkdir()
@@ -108,10 +115,10 @@ def test_report_shows_every_estimate_with_error_convention_and_verdict(run_direc
     assert "seed: 7" in page.text
 
 
-def test_report_stands_alone_with_its_six_figures(run_directory):
+def test_report_stands_alone_with_all_its_figures(run_directory):
     text = write_report(run_directory).read_text()
     page = _Page(text)
-    assert page.tags.count("svg") == 6
+    assert page.tags.count("svg") == 7
     assert "script" not in page.tags
     assert "<script>" not in text  # text from the run is escaped
     assert all(link.startswith(("#", "data:")) for link in page.links)
@@ -195,8 +202,9 @@ def test_figures_make_their_own_axes():
             plots.dudl(*PROFILE.values()),
             plots.radial_distribution(np.arange(3), np.arange(3)),
             plots.training_curve([{"step": 1, "loss": 1.0, "validation_loss": 2.0}]),
+            plots.gain_by_noise(HELD_OUT),
             plots.estimates({"a": (1.0, 0.1)}),
         ]
         mpl.pyplot.close("all")
-    assert len({id(ax.figure) for ax in axes}) == 5
+    assert len({id(ax.figure) for ax in axes}) == 6
     assert all(ax.get_xlabel() and ax.get_title() for ax in axes)

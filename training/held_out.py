@@ -1,0 +1,114 @@
+r"""Held-out frames: the loss, and where along the noise the model earns its bound.
+
+The lower bound on beta F_ex (`validation.bounds`) adds up, over the noise, half of 2 E[f . g*] - E|f|^2 for the model's
+gradient f. Against the two-body path f_0 on the same frames and the same noise,
+
+.. math:: G = \int \Big( E[f \cdot g^*] - \tfrac12 E|f|^2 - E[f_0 \cdot g^*] + \tfrac12 E|f_0|^2 \Big) d(s_{eff}^2)
+
+is how far the network has raised the bound, in kT: the gap to the truth that training closes. What is constant in it
+(the noise of the target) cancels, so that changes from one evaluation to the next mean something at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.training.targets import CleanData, NoisedBatch, noise_batch
+
+N_DECILES = 10
+_PAIRS_PER_DECILE = 4
+_ATOMS_PER_BATCH = 2560
+
+
+@dataclass(frozen=True)
+class _Decile:
+    """Antithetic noised frames of one tenth of ln s, and what each is worth along the two-body path."""
+
+    noise_sigma: float  # its middle
+    batch: NoisedBatch
+    weight: Tensor  # of each configuration in the integral over s_eff^2
+    baseline: Tensor
+
+
+class HeldOut:
+    """Held-out frames of one state point, noised once and for all.
+
+    Parameters
+    ----------
+    label
+        Name of the state point in the metrics.
+    clean
+        The frames.
+    model
+        Supplies the two-body path.
+    log_low, log_high
+        Range of ln s; every tenth of it gets the same number of frames, at stratified levels.
+    generator
+        Of the noise.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        clean: CleanData,
+        model: LambdaHamiltonian,
+        log_low: float,
+        log_high: float,
+        generator: torch.Generator,
+    ) -> None:
+        self.label = label
+        width = (log_high - log_low) / N_DECILES
+        self.deciles = [
+            self._decile(clean, model, log_low + number * width, width, generator) for number in range(N_DECILES)
+        ]
+
+    def evaluate(self, model: LambdaHamiltonian) -> dict[str, Any]:
+        """Mean loss; gain over the two-body path by decile of ln s and in all, with standard errors, kT."""
+        losses, gains, errors = [], [], []
+        for decile in self.deciles:
+            gradient = _gradient(model, decile.batch)
+            error = (gradient - decile.batch.target).square().mean((1, 2))
+            losses.append((error * decile.batch.precision).mean())
+            gain = (_worth(gradient, decile.batch) - decile.baseline) * decile.weight
+            pairs = gain.reshape(2, -1).mean(0)  # a frame with its noise of either sign
+            gains.append(float(pairs.mean()))
+            errors.append(float(pairs.std()) / math.sqrt(len(pairs)))
+        return {
+            "loss": float(torch.stack(losses).mean()),
+            "gain_kt": sum(gains),
+            "gain_err": math.hypot(*errors),
+            "noise_sigma": [decile.noise_sigma for decile in self.deciles],
+            "decile_gain_kt": gains,
+            "decile_gain_err": errors,
+        }
+
+    def _decile(
+        self, clean: CleanData, model: LambdaHamiltonian, low: float, width: float, generator: torch.Generator
+    ) -> _Decile:
+        n_pairs = _PAIRS_PER_DECILE
+        frames = torch.randint(len(clean.positions), (n_pairs,), generator=generator).to(clean.positions.device)
+        place = (torch.arange(n_pairs) + torch.rand(n_pairs, generator=generator, dtype=torch.float64)) / n_pairs
+        z = torch.randn(n_pairs, *clean.positions.shape[1:], generator=generator, dtype=torch.float64)
+        log_s = (low + width * place).repeat(2).to(clean.positions.device)
+        batch = noise_batch(clean.subset(frames.repeat(2)), log_s, torch.cat([z, -z]).to(clean.positions.device))
+        # d(s_eff^2) = 2 s^2 d(ln s), and the bound has a factor 1/2.
+        weight = width * torch.exp(2.0 * log_s)
+        baseline = _worth(model.pair_gradient(batch.positions, batch.box, log_s), batch)
+        return _Decile(math.exp(low + 0.5 * width), batch, weight, baseline)
+
+
+def _gradient(model: LambdaHamiltonian, batch: NoisedBatch) -> Tensor:
+    size = max(1, _ATOMS_PER_BATCH // batch.positions.shape[1])
+    return torch.cat(
+        [model.gradient(part.positions, part.box, part.log_s).detach() for part in batch.split(size)],
+    )
+
+
+def _worth(gradient: Tensor, batch: NoisedBatch) -> Tensor:
+    return (gradient * (2.0 * batch.target - gradient)).sum((1, 2))

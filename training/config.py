@@ -17,7 +17,9 @@ class TrainingConfig(BaseModel):
         description="Wall-time budget: the schedule is hurried to end in time. Leave empty for a result that repeats.",
     )
     atoms_per_step: int = Field(
-        default=640, ge=2, description="Noised atoms in a step, shared out over configurations of one N."
+        default=640,
+        ge=2,
+        description="Noised atoms in a step, shared out over configurations of one N and over processes.",
     )
     learning_rate: float = Field(default=3e-3, gt=0, description="Adam's largest learning rate.")
     warmup_steps: int = Field(default=50, ge=0, description="Steps over which the learning rate rises.")

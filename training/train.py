@@ -1,4 +1,4 @@
-"""The training loop: one model on reference ensembles of one or several N.
+"""The training loop: one model on reference ensembles of one or several N, in one process or several (`parallel`).
 
 Every step draws its frames, noise levels and noise from a generator seeded by (seed, step), so that a training that
 was killed and resumed takes the very steps of one that was not. Noise comes in antithetic pairs.
@@ -27,6 +27,7 @@ from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, sav
 from openmm_nti.training.config import TrainingConfig
 from openmm_nti.training.held_out import HeldOut
 from openmm_nti.training.loss import score_loss
+from openmm_nti.training.parallel import Workers, local_rank
 from openmm_nti.training.targets import CleanData, NoisedBatch, noise_batch, stratified_log_noise
 
 METRICS_FILE = "metrics.jsonl"
@@ -93,6 +94,7 @@ class _Training:
     ) -> None:
         self.config, self.seed, self.directory, self.inputs = config, seed, directory, inputs
         self.device = torch.device(_device(config.device))
+        self.workers = Workers(self.device)
         torch.manual_seed(seed)
         self.model = LambdaHamiltonian(ensembles[0].state.pair_potential, network).to(self.device)
         self.generator = torch.Generator()
@@ -115,16 +117,17 @@ class _Training:
         """Step until the budget of steps or minutes is spent."""
         began = time.monotonic() - self.seconds
         losses: list[Tensor] = []
-        with progress_bar(progress) as bar:
+        with progress_bar(progress and self.workers.leads) as bar:
             task = bar.add_task("training", total=self.config.n_steps, completed=self.step)
-            while (share := self._share_done()) < 1.0:
+            while (share := self.workers.agree(self._share_done())) < 1.0:
                 losses.append(self._take_step(share))
                 self.step += 1
                 self.seconds = time.monotonic() - began
                 if self.step % self.config.validate_every == 0 or self._share_done() >= 1.0:
-                    self._validate(losses)
+                    if self.workers.leads:
+                        self._validate(losses)
+                        bar.update(task, description=self._progress())
                     losses = []
-                    bar.update(task, description=self._progress())
                 bar.update(task, completed=self.step)
 
     def _progress(self) -> str:
@@ -134,6 +137,12 @@ class _Training:
 
     def finish(self, states: list[StatePoint]) -> LambdaHamiltonian:
         """Save the averaged model and return it as loaded from disk."""
+        if self.workers.leads:
+            self._save(states)
+        self.workers.agree(0.0)  # the others wait for the file
+        return load_model(self.directory)
+
+    def _save(self, states: list[StatePoint]) -> None:
         self.model.load_state_dict(self.average)
         facts = {
             "inputs": self.inputs,
@@ -142,10 +151,10 @@ class _Training:
             "seconds": round(self.seconds, 1),
             "validation_loss": self.metrics[-1]["validation_loss"],
             "held_out": self.metrics[-1]["held_out"],
+            "processes": self.workers.size,
             "frames": [len(data.positions) for data in self.training_data],
         }
         save_model(self.model, self.directory, trained_on=states, seed=self.seed, training=facts)
-        return load_model(self.directory)
 
     def _split(self, ensemble: Ensemble, number: int) -> None:
         """Hold out a share of the frames, noised once and for all at levels spread over the whole path."""
@@ -171,7 +180,9 @@ class _Training:
 
     def _take_step(self, share: float) -> Tensor:
         config = self.config
-        self.generator.manual_seed(derive_seed(self.seed, "step", self.step))
+        # Each process has draws of its own; one process alone has those of a training without torchrun.
+        draw = self.step * self.workers.size + self.workers.rank
+        self.generator.manual_seed(derive_seed(self.seed, "step", draw))
         data = self.training_data[self.step % len(self.training_data)]
         rate = config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
         rate *= min(1.0, (self.step + 1) / max(1, config.warmup_steps))
@@ -180,6 +191,7 @@ class _Training:
         loss = score_loss(self.model, self._draw(data))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.workers.average_gradients(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         self.optimiser.step()
         # Early averages forget the first steps sooner.
@@ -204,7 +216,8 @@ class _Training:
         return math.log(self.config.noise_min_sigma), float(log_noise_max(data.box))
 
     def _configurations(self, data: CleanData) -> int:
-        return max(2, self.config.atoms_per_step // data.positions.shape[1])
+        atoms = self.config.atoms_per_step // self.workers.size
+        return max(2, atoms // data.positions.shape[1])
 
     def _share_done(self) -> float:
         by_steps = self.step / self.config.n_steps
@@ -257,7 +270,7 @@ def _inputs(ensembles: Sequence[Ensemble], network: NetworkConfig, config: Train
 def _device(name: str) -> str:
     if name != "auto":
         return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
 
 
 def _metrics_until(path: Path, step: int) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.state import StatePoint
 from openmm_nti.training import train
+from openmm_nti.training.parallel import rank_and_size
 from openmm_nti.validation import gr
 from openmm_nti.validation.report import write_report
 
@@ -57,6 +58,8 @@ class Pipeline:
     def reference(self) -> list[Ensemble]:
         """Reference ensembles, one for each state point: simulated, where no trajectory was imported."""
         self._say("reference data", ", ".join(str(state) for state in self.config.system))
+        if rank_and_size()[1] > 1:
+            return self._ready_ensembles()
         generate(
             [state for state in self.config.system if not self._imported(state)],
             self.config.reference,
@@ -65,6 +68,13 @@ class Pipeline:
             workers=self.config.workers,
         )
         return [self.directory.ensemble(state) for state in self.config.system]
+
+    def _ready_ensembles(self) -> list[Ensemble]:
+        """What `generate` has made: several processes of one training read it and never simulate."""
+        try:
+            return [self.directory.ensemble(state) for state in self.config.system]
+        except FileNotFoundError as error:
+            raise ValueError(f"{error}: before torchrun, make the data by openmm-nti generate") from error
 
     def _imported(self, state: StatePoint) -> bool:
         exists = (self.directory.reference / f"{state.label}.h5").is_file()

@@ -1,0 +1,64 @@
+"""One training in several processes: every process draws its own noise, and all take the mean gradient.
+
+`torchrun --nproc-per-node 2 -m openmm_nti.cli train CONFIG --output DIR` starts the processes and tells each its rank
+in the environment; without torchrun there is one process, and nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Workers:
+    """The processes of this training.
+
+    Attributes
+    ----------
+    rank, size
+        Number of this process, and how many there are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.rank, self.size = rank_and_size()
+        self.device = device
+        if self.size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process validates and writes the files."""
+        return self.rank == 0
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace the gradients of `parameters` by their means over the processes."""
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+    def agree(self, value: float) -> float:
+        """`value` of the leading process; also waits for all processes to be here."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, src=0)
+        return float(shared)
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Number of this process and how many there are, as torchrun says in the environment; (0, 1) without it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, which is the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))

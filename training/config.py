@@ -30,6 +30,12 @@ class TrainingConfig(BaseModel):
     noise_min_sigma: float = Field(
         default=0.01, gt=0.006, description="Smallest noise trained on, in sigma; below, the known terms suffice."
     )
+    focus_sigma: tuple[float, float] = Field(
+        default=(0.03, 0.5), description="Noise between these, in sigma, is where dense fluids are hard to learn."
+    )
+    focus_share: float = Field(
+        default=0.73, ge=0, le=1, description="Share of the noise levels drawn from focus_sigma; the rest elsewhere."
+    )
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="Share of frames held out.")
     validate_every: int = Field(default=250, ge=1, description="Steps between validations and checkpoints.")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, ...")

@@ -10,8 +10,10 @@ has variance I_0 / (1 + s_eff^2 I_0), bounded at every noise level.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,8 +90,28 @@ def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
     return NoisedBatch(clean.positions + spread * z, clean.box, log_s, target, precision)
 
 
-def stratified_log_noise(n_levels: int, log_low: float, log_high: float, generator: torch.Generator) -> Tensor:
-    """`n_levels` values of ln s, one uniform in each of as many equal strata of [log_low, log_high]."""
-    u = torch.rand(n_levels, generator=generator, dtype=torch.float64)
-    place = (torch.randperm(n_levels, generator=generator) + u) / n_levels
-    return log_low + (log_high - log_low) * place
+def stratified_log_noise(
+    n_levels: int,
+    log_low: float,
+    log_high: float,
+    generator: torch.Generator,
+    *,
+    focus: tuple[float, float] = (-math.inf, math.inf),
+    focus_share: float = 0.0,
+) -> Tensor:
+    """`n_levels` values of ln s, one in each of as many strata of equal probability.
+
+    A share `focus_share` falls, uniformly in ln s, between the two values of `focus`; the rest is uniform over
+    [log_low, log_high] outside of it.
+    """
+    place = (
+        torch.randperm(n_levels, generator=generator) + torch.rand(n_levels, generator=generator, dtype=torch.float64)
+    ) / n_levels
+    inner_low, inner_high = max(log_low, focus[0]), min(log_high, focus[1])
+    inner, whole = inner_high - inner_low, log_high - log_low
+    if not 0.0 < inner < whole:
+        return log_low + whole * place
+    below = (1.0 - focus_share) * (inner_low - log_low) / (whole - inner)
+    edges = [0.0, below, below + focus_share, 1.0]
+    values = [log_low, inner_low, inner_high, log_high]
+    return torch.from_numpy(np.interp(place.numpy(), edges, values))

@@ -31,6 +31,7 @@ from openmm_nti.training.parallel import Workers, local_rank
 from openmm_nti.training.targets import CleanData, NoisedBatch, noise_batch, stratified_log_noise
 
 METRICS_FILE = "metrics.jsonl"
+_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
 def train(
@@ -183,7 +184,7 @@ class _Training:
         # Each process has draws of its own; one process alone has those of a training without torchrun.
         draw = self.step * self.workers.size + self.workers.rank
         self.generator.manual_seed(derive_seed(self.seed, "step", draw))
-        data = self.training_data[self.step % len(self.training_data)]
+        data = self.training_data[self._turn()]
         rate = config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
         rate *= min(1.0, (self.step + 1) / max(1, config.warmup_steps))
         for group in self.optimiser.param_groups:
@@ -201,6 +202,12 @@ class _Training:
                 self.average[name].lerp_(value, 1.0 - decay)
         return loss.detach()
 
+    def _turn(self) -> int:
+        """Which ensemble has its turn: each in proportion to its N, spread evenly over the steps."""
+        sizes = torch.tensor([data.positions.shape[1] for data in self.training_data], dtype=torch.float64)
+        place = (self.step + 0.5) * _GOLDEN % 1.0
+        return int(torch.searchsorted(sizes.cumsum(0) / sizes.sum(), place).clamp(max=len(sizes) - 1))
+
     def _draw(self, data: CleanData) -> NoisedBatch:
         """Frames at random, noise levels stratified, noise antithetic."""
         half = max(1, self._configurations(data) // 2)
@@ -210,7 +217,12 @@ class _Training:
         return noise_batch(data.subset(frames.repeat(2)), levels.repeat(2), torch.cat([z, -z]))
 
     def _noise_levels(self, data: CleanData, n_levels: int) -> Tensor:
-        return stratified_log_noise(n_levels, *self._noise_range(data), self.generator).to(self.device)
+        low, high = self._noise_range(data)
+        focus = math.log(self.config.focus_sigma[0]), math.log(self.config.focus_sigma[1])
+        levels = stratified_log_noise(
+            n_levels, low, high, self.generator, focus=focus, focus_share=self.config.focus_share
+        )
+        return levels.to(self.device)
 
     def _noise_range(self, data: CleanData) -> tuple[float, float]:
         return math.log(self.config.noise_min_sigma), float(log_noise_max(data.box))

@@ -7,8 +7,10 @@ variance-exploding process),
           v = s_{eff}^2, \quad \Delta v = v_k - v_{k-1},
 
 and beta F_ex = int_0^1 <dU/dlambda> dlambda along the way (Mate, Fleuret, Bereau, arXiv 2406.02313). Trajectories are
-independent, so the error is that of their separate integrals. The model's own error is not in it: the samples are its
-own, and only an exact score makes the estimate exact. `mbar_ti` and `bounds` know better.
+independent, so the error is that of their separate integrals. Along a path dU = dU/dlambda dlambda + grad U . dx, whose
+random part, the sum of grad U(x_k) . (noise of the step), has mean zero whatever the model: regression on it, by
+stretches of the path, takes out most of the scatter. The model's own error is not in the standard error: the samples
+are its own, and only an exact score makes the estimate exact. `mbar_ti` and `bounds` know better.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
+from openmm_nti.validation.bounds import regressed_mean
 from openmm_nti.validation.window_data import read_arrays
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
+_N_STRETCHES = 8  # of the path, each with its own slope in the regression
 
 
 class NeuralTIConfig(BaseModel):
@@ -104,30 +108,32 @@ def estimate(
         for number, count in enumerate(sizes)
     ]
     results = run_tasks(_run_batch, tasks, workers=workers, description="reverse diffusion", progress=progress)
-    dudl = np.concatenate([result[0] for result in results])
-    positions = np.concatenate([result[1] for result in results])
+    dudl, work, positions = (np.concatenate(parts) for parts in zip(*results, strict=True))
     lambdas = np.linspace(0.0, 1.0, config.n_steps + 1)
     errors = dudl.std(axis=0, ddof=1) / math.sqrt(len(dudl))
     with atomic_path(directory / "neural_ti.npz") as temporary:
         np.savez(temporary, lambdas=lambdas, dudl_mean=dudl.mean(axis=0), dudl_err=errors, positions_sigma=positions)
-    return _integrate(lambdas, dudl, state)
+    return _integrate(lambdas, dudl, work, state)
 
 
 def sample(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, *, seed: int) -> Array:
     """Positions (n_samples, N, 3) in sigma drawn by reverse diffusion alone, wrapped into the box."""
     check_model_fits(model, state)
-    return _reverse_diffusion(model, state, config, config.n_samples, derive_seed(seed, "reverse", 0))[1]
+    return _reverse_diffusion(model, state, config, config.n_samples, derive_seed(seed, "reverse", 0))[2]
 
 
-def _integrate(lambdas: Array, dudl: Array, state: StatePoint) -> FreeEnergy:
+def _integrate(lambdas: Array, dudl: Array, work: Array, state: StatePoint) -> FreeEnergy:
     """Integrate every trajectory by itself; half the levels show what the discretisation costs."""
     integrals = np.asarray(np.trapezoid(dudl, lambdas, axis=1))
     coarse = np.trapezoid(dudl[:, ::2], lambdas[::2], axis=1) if len(lambdas) % 2 else integrals
+    n_stretches = min(_N_STRETCHES, len(integrals) // 8)
+    stretches = np.array_split(np.arange(work.shape[1]), n_stretches) if n_stretches else []
+    controls = np.column_stack([np.zeros(len(integrals)), *(work[:, steps].sum(axis=1) for steps in stretches)])
+    value, statistical, _ = regressed_mean(integrals, controls)
     # The trapezoidal error falls with the square of the spacing: a third of the change is what remains.
-    discretisation = abs(float((integrals - coarse).mean())) / 3.0
-    statistical = float(integrals.std(ddof=1) / math.sqrt(len(integrals)))
+    discretisation = abs(regressed_mean(integrals - coarse, controls)[0]) / 3.0
     return FreeEnergy(
-        value=float(integrals.mean()),
+        value=value,
         std_err=math.hypot(statistical, discretisation),
         method="neural_ti",
         convention=state.convention,
@@ -137,33 +143,38 @@ def _integrate(lambdas: Array, dudl: Array, state: StatePoint) -> FreeEnergy:
             "n_steps": len(lambdas) - 1,
             "statistical_err": statistical,
             "discretisation_err": discretisation,
+            "plain_mean_err": float(integrals.std(ddof=1) / math.sqrt(len(integrals))),
             "verdict": "as good as the trained score: compare with mbar_neural, which is exact for any network",
         },
     )
 
 
-def _run_batch(task: _Batch) -> tuple[Array, Array]:
-    if task.path.is_file():
-        arrays = read_arrays(task.path, ("dudl", "positions_sigma"))
-        return arrays["dudl"], arrays["positions_sigma"]
-    seed = derive_seed(task.seed, "reverse", task.number)
-    dudl, positions = _reverse_diffusion(task.model, task.state, task.config, task.n_samples, seed)
-    with atomic_path(task.path) as temporary:
-        np.savez(temporary, dudl=dudl, positions_sigma=positions)
-    return dudl, positions
+def _run_batch(task: _Batch) -> tuple[Array, Array, Array]:
+    names = ("dudl", "work", "positions_sigma")
+    if not task.path.is_file():
+        seed = derive_seed(task.seed, "reverse", task.number)
+        found = _reverse_diffusion(task.model, task.state, task.config, task.n_samples, seed)
+        with atomic_path(task.path) as temporary:
+            np.savez(temporary, allow_pickle=False, **dict(zip(names, found, strict=True)))
+    arrays = read_arrays(task.path, names)
+    return arrays["dudl"], arrays["work"], arrays["positions_sigma"]
 
 
 def _reverse_diffusion(
     model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, n_samples: int, seed: int
-) -> tuple[Array, Array]:
-    """dU/dlambda at every level (n_samples, n_steps + 1) in kT, and the final positions (n_samples, N, 3) in sigma."""
+) -> tuple[Array, Array, Array]:
+    """Run n_samples trajectories.
+
+    Returns dU/dlambda at every level (n_samples, n_steps + 1) and the work of the noise in every step (n_samples,
+    n_steps), both in kT, and the final positions (n_samples, N, 3) in sigma.
+    """
     generator = torch.Generator().manual_seed(seed)
     box = torch.full((3,), state.box_length_sigma, dtype=torch.float64)
     lambdas = torch.linspace(0.0, 1.0, config.n_steps + 1, dtype=torch.float64)
     variance = effective_variance(log_noise(lambdas, box))
     shape = (n_samples, state.n_particles, 3)
     positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
-    slopes = []
+    slopes, work = [], []
     for level, lam in enumerate(lambdas):
         for _ in range(config.corrector_steps if level else 0):
             gradient, _ = _gradients(model, positions, box, lam)
@@ -174,10 +185,11 @@ def _reverse_diffusion(
             raise ValueError(f"reverse diffusion ran into NaN at lambda = {float(lam):.3f}: take more n_steps")
         if level < config.n_steps:
             before, after = variance[level], variance[level + 1]
-            noise = torch.randn(shape, generator=generator, dtype=torch.float64)
             spread = ((before - after) * after / before).sqrt()
-            positions = (positions - (before - after) * gradient + spread * noise).remainder(box)
-    return torch.stack(slopes, dim=1).numpy(), positions.numpy()
+            noise = spread * torch.randn(shape, generator=generator, dtype=torch.float64)
+            work.append((gradient * noise).sum((1, 2)))
+            positions = (positions - (before - after) * gradient + noise).remainder(box)
+    return torch.stack(slopes, dim=1).numpy(), torch.stack(work, dim=1).numpy(), positions.numpy()
 
 
 def _langevin_step(positions: Tensor, gradient: Tensor, variance: Tensor, generator: torch.Generator) -> Tensor:

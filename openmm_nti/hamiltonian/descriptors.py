@@ -1,104 +1,121 @@
 r"""What an atom sees of its neighbours: radial sums and rotation-invariant products of density moments.
 
-For a radial basis B_k(r) with a smooth cutoff, unit vectors u and real harmonics Y_2 (l = 2, five components),
+For radial Gaussians B_k(r) under a smooth cutoff, directions u and real harmonics Y_2 (l = 2, five components),
 
-.. math:: \rho^{(0)}_k = \sum_j B_k, \quad v_c = \sum_k w^1_{ck} \sum_j B_k u_{ij}, \quad
+.. math:: \rho_k = \sum_j B_k, \quad v_c = \sum_k w^1_{ck} \sum_j B_k u_{ij}, \quad
           q_c = \sum_k w^2_{ck} \sum_j B_k Y_2(u_{ij}),
 
-and the descriptors are rho_k, |v_c|^2, |q_c|^2 and v_c . q_c . v_c. Radial sums alone cannot represent the leading
-many-body term of the noised fluid, |sum_j f_ij|^2; the vector moments can.
+and the descriptors are rho_k, |v_c|^2, |q_c|^2 and v_c . q_c . v_c, with mixtures w that depend on the noise. Radial
+sums alone cannot represent the leading many-body term of the noised fluid, |sum_j f_ij|^2; the vector moments can.
+
+Arrays over edges keep the M neighbours in their last dimension: long contiguous rows are what a CPU is fast at.
 """
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES
+
 # Directions and distances are softened below this, for atoms do pass through each other near the ideal gas.
-SOFTENING_SIGMA = 0.1
+_SOFTENING = 0.1  # sigma
+# Gaussians (B, N, K, M), directions (B, N, 3, M) and envelope (B, N, 1, M) of the edges.
+Edges = tuple[Tensor, Tensor, Tensor]
 
 
-class RadialBasis(nn.Module):
-    """Gaussians in r on [0, cutoff], and the envelope that ends them with two continuous derivatives."""
-
-    exponent: Tensor
-
-    def __init__(self, cutoff: float, n_radial: int) -> None:
-        super().__init__()
-        centres = torch.linspace(0.3, cutoff, n_radial + 1)[:-1]
-        self.cutoff = cutoff
-        weight = 0.5 / (1.1 * float(centres[1] - centres[0])) ** 2
-        # The exponent -w (r - c_k)^2 as a product of [r^2, r, 1] with a matrix: one dense operation in place of three.
-        exponent = torch.stack([-weight * torch.ones_like(centres), 2.0 * weight * centres, -weight * centres**2])
-        self.register_buffer("exponent", exponent, persistent=False)
-
-    def forward(self, r: Tensor) -> Tensor:
-        """Gaussians (..., K) at distances r (...), sigma."""
-        powers = torch.stack([r * r, r, torch.ones_like(r)], dim=-1)
-        return torch.exp(torch.matmul(powers, self.exponent))
-
-    def envelope(self, r: Tensor) -> Tensor:
-        """(1 - (r / cutoff)^2)^3 inside the cutoff, zero beyond, (...)."""
-        x = (1.0 - (r / self.cutoff).square()).clamp(min=0.0)
-        return x * x * x
+def initial_basis(cutoff: float, n_radial: int) -> Tensor:
+    """Centres and log sharpness of the Gaussians before any training, (2, n_radial, 1); lengths in sigma."""
+    centres = torch.from_numpy(crowded_centres(cutoff, n_radial))
+    gaps = torch.gradient(centres)[0]
+    return torch.stack([centres, -math.log(2.0) - 2.0 * torch.log(1.1 * gaps)]).float().unsqueeze(-1)
 
 
-def soft_norm(displacement: Tensor, softening: float = SOFTENING_SIGMA) -> tuple[Tensor, Tensor]:
-    """Softened length (...) and direction (..., 3) of `displacement` (..., 3), both smooth at zero."""
-    r = (displacement.square().sum(-1) + softening**2).sqrt()
-    return r, displacement / r.unsqueeze(-1)
-
-
-def second_harmonics(u: Tensor) -> Tensor:
-    """Real l = 2 harmonics of vectors u (..., 3), normalised so that |Y_2|^2 = |u|^4; (..., 5)."""
-    x, y, z = u[..., 0], u[..., 1], u[..., 2]
-    root3 = math.sqrt(3.0)
-    return torch.stack(
-        [
-            root3 * x * y,
-            root3 * y * z,
-            root3 * x * z,
-            0.5 * root3 * (x * x - y * y),
-            z * z - 0.5 * (x * x + y * y),
-        ],
-        dim=-1,
-    )
-
-
-def density_moments(basis: Tensor, direction: Tensor, weight: Tensor) -> Tensor:
-    """Moments of the neighbours' density, (B, N, K, 9): one l = 0, three l = 1, five l = 2 components.
+def edges_at(displacement: Tensor, mask: Tensor, basis: Tensor, cutoff: float, softening: float = _SOFTENING) -> Edges:
+    """Gaussians, softened directions and envelope of the edges.
 
     Parameters
     ----------
+    displacement
+        Vectors to the neighbours, (B, N, 3, M), sigma.
+    mask
+        (B, N, 1, M), 1 for a neighbour and 0 for padding.
     basis
-        (B, N, M, K) radial Gaussians.
-    direction
-        (B, N, M, 3).
-    weight
-        Envelope, zero for padding, (B, N, M).
+        Centres in sigma and log sharpness of the Gaussians, (2, K, 1).
+    cutoff
+        Where the envelope ends them, with two continuous derivatives, sigma.
     """
-    angular = torch.cat([torch.ones_like(direction[..., :1]), direction, second_harmonics(direction)], dim=-1)
-    return torch.matmul(basis.transpose(-1, -2), angular * weight.unsqueeze(-1))
+    r = (displacement.square().sum(2, keepdim=True) + softening * softening).sqrt()
+    gaussians = torch.exp(-basis[1].exp() * (r - basis[0]).square())
+    inside = (1.0 - (r / cutoff).square()).clamp(min=0.0)
+    return gaussians, displacement / r, inside * inside * inside * mask
 
 
-def invariants(moments: Tensor, mix_vector: Tensor, mix_tensor: Tensor) -> Tensor:
-    """Rotation-invariant descriptors (B, N, K + 3 C) from `density_moments`.
+def crowded_centres(cutoff: float, n_radial: int) -> NDArray[np.float64]:
+    """`n_radial` distances in sigma, three times as dense about contact as elsewhere, (n_radial,)."""
+    r = np.linspace(0.35, cutoff, 2000)
+    crowd = np.cumsum(1.0 + 2.0 * np.exp(-0.5 * ((r - 0.95) / 0.2) ** 2))
+    places = (np.arange(n_radial) + 0.5) / n_radial
+    return np.interp(places * crowd[-1], crowd, r)
+
+
+class Descriptors(nn.Module):
+    """Invariants of the neighbours' density, scaled to order one.
 
     Parameters
     ----------
-    moments
-        (B, N, K, 9).
-    mix_vector, mix_tensor
-        Radial mixtures for l = 1 and l = 2, (B, C, K) each.
+    n_radial, n_channels
+        Numbers of Gaussians K, and of mixtures C for l = 1 and for l = 2.
     """
-    vector = torch.matmul(mix_vector.unsqueeze(1), moments[..., 1:4])
-    tensor = torch.matmul(mix_tensor.unsqueeze(1), moments[..., 4:9])
-    return torch.cat(
-        [
-            moments[..., 0],
-            vector.square().sum(-1),
-            tensor.square().sum(-1),
-            (second_harmonics(vector) * tensor).sum(-1),
-        ],
-        dim=-1,
-    )
+
+    scales: Tensor
+
+    def __init__(self, n_radial: int, n_channels: int) -> None:
+        super().__init__()
+        self.n_radial, self.n_channels = n_radial, n_channels
+        self.n_outputs = n_radial + 3 * n_channels
+        self.mixtures = nn.Linear(N_NOISE_FEATURES, 2 * n_channels * n_radial)
+        nn.init.normal_(self.mixtures.bias, std=1.0 / math.sqrt(n_radial))
+        self.register_buffer("scales", torch.ones(self.n_outputs))
+
+    def forward(self, edges: Edges, noise: Tensor) -> Tensor:
+        """(B, N, n_outputs) from `edges_at` and the noise features (B, n_noise)."""
+        gaussians, direction, envelope = edges
+        n_batch, n_atoms, n_radial, n_neighbours = gaussians.shape
+        x, y, z = direction.unbind(2)
+        first = [torch.ones_like(x), x, y, z]
+        angular = torch.stack(first + second_harmonics(x, y, z), dim=2) * envelope
+        moments = torch.bmm(
+            angular.reshape(n_batch * n_atoms, 9, n_neighbours),
+            gaussians.reshape(n_batch * n_atoms, n_radial, n_neighbours).transpose(1, 2),
+        ).reshape(n_batch, n_atoms, 9, n_radial)
+        mix = self.mixtures(noise).reshape(n_batch, 2, self.n_channels, n_radial).transpose(-1, -2)
+        vector = torch.matmul(moments[:, :, 1:4].reshape(n_batch, n_atoms * 3, n_radial), mix[:, 0])
+        tensor = torch.matmul(moments[:, :, 4:9].reshape(n_batch, n_atoms * 5, n_radial), mix[:, 1])
+        vector = vector.reshape(n_batch, n_atoms, 3, self.n_channels)
+        tensor = tensor.reshape(n_batch, n_atoms, 5, self.n_channels)
+        vx, vy, vz = vector.unbind(2)
+        triple = torch.stack(second_harmonics(vx, vy, vz), dim=2) * tensor
+        squares = [moments[:, :, 0], vector.square().sum(2), tensor.square().sum(2), triple.sum(2)]
+        return torch.cat(squares, dim=-1) * self.scales
+
+    @torch.no_grad()
+    def normalise(self, edges: Edges, noise: Tensor) -> None:
+        """Set the scales to one over the root mean square on a batch; arguments as for `forward`."""
+        self.scales.fill_(1.0)
+        found = self(edges, noise)
+        self.scales.copy_(1.0 / found.square().mean((0, 1)).sqrt().clamp(min=1e-4))
+
+
+def second_harmonics(x: Tensor, y: Tensor, z: Tensor) -> list[Tensor]:
+    """The five real l = 2 harmonics of vectors (x, y, z), normalised so that the sum of squares is |u|^4."""
+    root3 = math.sqrt(3.0)
+    return [
+        root3 * x * y,
+        root3 * y * z,
+        root3 * x * z,
+        0.5 * root3 * (x * x - y * y),
+        z * z - 0.5 * (x * x + y * y),
+    ]

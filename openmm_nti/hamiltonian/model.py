@@ -122,7 +122,7 @@ class LambdaHamiltonian(nn.Module):
         """What the network sees, in its own precision: displacements (B, N, M, 3), index and mask (B, N, M)."""
         index, mask = neighbour_matrix(positions, box, self.network.cutoff)
         displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box)
-        dtype = self.network.time_centres.dtype
+        dtype = self.network.noise.centres.dtype
         return displacement.to(dtype), index, mask.to(dtype)
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:

@@ -9,15 +9,15 @@ alone: only this map knows the box. (Mate, Fleuret, Bereau, arXiv 2406.02313, us
 difference is worth 4 kT.) TorchScript reads default arguments but no globals: hence the constant as `log_min`.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 NOISE_MIN_SIGMA = 0.006
 _LOG_NOISE_MIN = math.log(NOISE_MIN_SIGMA)
+_LOG_NOISE_MAX = math.log(6.0)  # of the noise features; boxes up to 12 sigma
+N_NOISE_FEATURES = 13
 
 
 def log_noise_max(box: Tensor) -> Tensor:
@@ -30,11 +30,21 @@ def log_noise(lam: Tensor, box: Tensor, log_min: float = _LOG_NOISE_MIN) -> Tens
     return log_min + (1.0 - lam) * (log_noise_max(box) - log_min)
 
 
-def lambda_of_log_noise(log_s: Tensor, box: Tensor) -> Tensor:
-    """The coupling at which the noise is exp(log_s) sigma; inverse of `log_noise`, (B,)."""
-    return 1.0 - (log_s - _LOG_NOISE_MIN) / (log_noise_max(box) - _LOG_NOISE_MIN)
-
-
 def effective_variance(log_s: Tensor, log_min: float = _LOG_NOISE_MIN) -> Tensor:
     """s_eff^2 = s^2 - s_min^2 in sigma^2, exactly 0 at s = s_min; (B,)."""
     return math.exp(2.0 * log_min) * torch.expm1(2.0 * (log_s - log_min))
+
+
+class NoiseFeatures(nn.Module):
+    """Overlapping Gaussians in ln s, which is how a network sees the noise level."""
+
+    centres: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.linspace(_LOG_NOISE_MIN, _LOG_NOISE_MAX, N_NOISE_FEATURES), False)
+        self.inverse_width = (N_NOISE_FEATURES - 1) / (_LOG_NOISE_MAX - _LOG_NOISE_MIN)
+
+    def forward(self, log_s: Tensor) -> Tensor:
+        """(B, N_NOISE_FEATURES) at ln s (B,)."""
+        return torch.exp(-0.5 * ((log_s.unsqueeze(-1) - self.centres) * self.inverse_width).square())

@@ -67,3 +67,14 @@ def test_splitting_a_batch_keeps_all_of_it(pair_data):
     parts = batch.split(1500)
     assert [len(part.positions) for part in parts] == [1500, 1500, 1000]
     assert torch.equal(torch.cat([part.target for part in parts]), batch.target)
+
+
+def test_a_share_of_the_levels_falls_into_the_focus():
+    generator = torch.Generator().manual_seed(0)
+    levels = stratified_log_noise(1000, -5.0, 1.0, generator, focus=(-3.0, -1.0), focus_share=0.7).numpy()
+    assert ((levels > -3.0) & (levels < -1.0)).sum() == pytest.approx(700, abs=2)
+    assert (levels <= -3.0).sum() == pytest.approx(150, abs=2)  # two units of ln s on either side
+    assert levels.min() >= -5.0
+    assert levels.max() <= 1.0
+    narrow = stratified_log_noise(100, -5.0, -4.0, generator, focus=(-3.0, -1.0), focus_share=0.7).numpy()
+    assert np.histogram(narrow, 4, (-5.0, -4.0))[0].tolist() == [25] * 4

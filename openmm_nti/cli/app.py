@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -268,7 +269,8 @@ def _pipeline(config: Path, output: Path, seed: int | None, settings: list[str] 
     from openmm_nti.cli.run_directory import open_run
 
     resolved = load_config(config, settings or [], seed)
-    return Pipeline(resolved, open_run(output, resolved, resume=resume), Console(stderr=True))
+    leads = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun starts, one speaks
+    return Pipeline(resolved, open_run(output, resolved, resume=resume), Console(stderr=True, quiet=not leads))
 
 
 def _print_json(data: dict[str, Any]) -> None:

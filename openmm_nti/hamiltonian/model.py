@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from openmm_nti.hamiltonian.geometry import minimum_image, neighbour_matrix, pairs_within
 from openmm_nti.hamiltonian.lennard_jones import LennardJones
-from openmm_nti.hamiltonian.network import DensityNetwork, NetworkConfig
+from openmm_nti.hamiltonian.network import NetworkConfig, build_network
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
 from openmm_nti.state import PairPotential, StatePoint
@@ -47,7 +47,7 @@ class LambdaHamiltonian(nn.Module):
         self.cutoff = potential.cutoff_sigma
         self.has_network = network is not None
         # TorchScript needs the attribute's type even where the network is off.
-        self.network = DensityNetwork(network or NetworkConfig(n_radial=4, n_channels=2, width=8))
+        self.network = build_network(network or NetworkConfig(n_radial=4, n_channels=2, width=8))
         self.network.to(torch.float64 if network is not None and network.dtype == "float64" else torch.float32)
 
     def forward(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:

@@ -15,12 +15,15 @@ harmonic forces the exact U is such a minimum, U(x) = min_y [ U_0(y) + |x - y|^2
 pairs at y and springs, E has as linear terms. It is message passing with a physical meaning, and it stays conservative.
 """
 
+from typing import Literal
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian.descriptors import Descriptors, Edges, edges_at, initial_basis
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
+from openmm_nti.hamiltonian.painn import PainnNetwork
 
 _ONSET_SQUARED = 0.01  # s_1^2, sigma^2
 _N_GATES = 4  # q
@@ -31,6 +34,11 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["density", "painn"] = Field(
+        default="density",
+        description="`density`: invariants at refined positions (the default, and the more accurate by far); "
+        "`painn`: equivariant message passing with n_refinements layers of n_channels features, for comparison.",
+    )
     cutoff_sigma: float = Field(default=2.0, gt=1.2, description="Range of the network's neighbourhoods, in sigma.")
     n_radial: int = Field(default=8, ge=4, le=64, description="Radial basis functions.")
     n_channels: int = Field(default=8, ge=2, le=128, description="Radial mixtures of the l = 1 and l = 2 moments.")
@@ -186,3 +194,8 @@ class AtomicMLP(nn.Module):
         hidden = nn.functional.silu(self.first(described) + self.noise_shift(noise).unsqueeze(1))
         hidden = nn.functional.silu(self.second(hidden)) * self.noise_scale(noise).unsqueeze(1)
         return self.last(hidden)
+
+
+def build_network(config: NetworkConfig) -> DensityNetwork | PainnNetwork:
+    """The network that `config` describes: forward(displacement, index, mask, log_s, variance) -> energies (B,)."""
+    return PainnNetwork(config, _ONSET_SQUARED) if config.kind == "painn" else DensityNetwork(config)

@@ -23,9 +23,10 @@ def energies(model, positions, lam=LAMBDAS):
     return model(torch.as_tensor(positions).expand(len(lam), -1, -1), BOX, lam).numpy()
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
+@pytest.fixture(scope="module", params=[("density", 0), ("density", 1), ("density", 2), ("painn", 2)], ids=str)
 def model(request, small_state):
-    return make_random_model(small_state, n_refinements=request.param)
+    kind, n_refinements = request.param
+    return make_random_model(small_state, kind=kind, n_refinements=n_refinements)
 
 
 def test_the_network_contributes(model, small_state, fluid_positions):

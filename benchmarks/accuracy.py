@@ -1,0 +1,95 @@
+"""How accurate a model is: neural_ti and neural_ti_bound against reference values, and its samples against data.
+
+For every ensemble file in DATA (frames the model was not trained on) prints both estimates and their bias, the RMS
+difference of g(r) over 0.8 <= r <= 3 sigma between reverse-diffusion samples and data, and the difference of the mean
+energies per particle. With --card the numbers are written into the model's card. Usage:
+
+    openmm-nti generate examples/lj_pretrained.yaml --output data --seed 2 --set reference.n_frames=800
+    python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--samples 512] [--workers 2] [--card]
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from openmm_nti import Ensemble, load_model
+from openmm_nti.files import read_json, write_json
+from openmm_nti.lj_fluid import reduced_potential_numpy
+from openmm_nti.model_files import CARD_FILE, model_directory
+from openmm_nti.validation import bounds, gr, neural_ti
+
+REFERENCE = Path(__file__).parent / "reference_values.json"
+
+
+def structure(ensemble: Ensemble, samples: np.ndarray) -> tuple[float, float]:
+    """RMS difference of g(r), and the samples' mean energy per particle less that of the data, in epsilon."""
+    state = ensemble.state
+    r, data = gr.radial_distribution(ensemble.positions_sigma, state.box_length_sigma)
+    model = gr.radial_distribution(samples, state.box_length_sigma)[1]
+    inside = (r >= 0.8) & (r <= 3.0)
+    rms = float(np.sqrt(np.mean((model[inside] - data[inside]) ** 2)))
+    excess = reduced_potential_numpy(samples, state).mean() - ensemble.reduced_potentials.mean()
+    return rms, float(excess) * state.temperature_star / state.n_particles
+
+
+def examine(model, ensemble: Ensemble, options: argparse.Namespace) -> dict:
+    """Everything about one state point."""
+    state = ensemble.state
+    bound = bounds.estimate(model, ensemble, bounds.BoundConfig(n_pairs=options.pairs), seed=1)
+    config = neural_ti.NeuralTIConfig(n_samples=options.samples, n_steps=options.steps)
+    folder = Path(options.output) / state.label
+    began = time.perf_counter()
+    published = neural_ti.estimate(
+        model, state, config, seed=1, directory=folder, workers=options.workers, progress=False
+    )
+    seconds = time.perf_counter() - began
+    with np.load(folder / "neural_ti.npz") as file:
+        rms, excess = structure(ensemble, file["positions_sigma"])
+    return {
+        "n_particles": state.n_particles,
+        "neural_ti_bound": [bound.value, bound.std_err],
+        "neural_ti": [published.value, published.std_err],
+        "gr_rms": rms,
+        "energy_excess_epsilon": excess,
+        "neural_ti_seconds": round(seconds, 1),
+    }
+
+
+def main() -> None:
+    """Print the table; errors in brackets are standard errors in kT."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=384)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--output", default="accuracy-output")
+    parser.add_argument("--card", action="store_true")
+    options = parser.parse_args()
+    model = load_model(options.model)
+    reference = read_json(REFERENCE)["switched"]
+    rows = []
+    print("N    reference        bound            bias    neural_ti        bias    g(r) RMS  dE/N (eps)  time")
+    ensembles = [Ensemble.load(path) for path in options.data.glob("*.h5")]
+    for ensemble in sorted(ensembles, key=lambda item: item.state.n_particles):
+        row = examine(model, ensemble, options)
+        rows.append(row)
+        known = reference.get(str(row["n_particles"]))
+        cells = [f"{row['n_particles']:<4d}", f"{known[0]:8.2f}({known[1]:.2f})" if known else " " * 14]
+        for method in ("neural_ti_bound", "neural_ti"):
+            value, error = row[method]
+            bias = f"{value - known[0]:+7.2f}" if known else " " * 7
+            cells.append(f"{value:8.2f}({error:.2f}) {bias}")
+        cells.append(f"{row['gr_rms']:.4f}    {row['energy_excess_epsilon']:+.4f}   {row['neural_ti_seconds']:.0f} s")
+        print("  ".join(cells), flush=True)
+    if options.card:
+        path = model_directory(options.model) / CARD_FILE
+        write_json(path, {**read_json(path), "accuracy": rows})
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

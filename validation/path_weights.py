@@ -1,0 +1,275 @@
+r"""Exact free energies from the weights of noising and denoising paths: one reference simulation, nothing in between.
+
+Noise levels 0 = v_0 < v_1 < ... < v_K. A forward path starts from data and adds Gaussian increments; a reverse path
+starts uniform in the box and follows the model's denoising kernels. Both are Gaussian in the unwrapped increments
+D_k = x_{k+1} - x_k, so the logarithm of the ratio of their densities is a plain sum,
+
+.. math:: \omega = \beta U_{LJ}(x_0) + \sum_k \ln \frac{N(x_k; \, x_{k+1} - \delta_k \nabla U(x_{k+1}), \, r_k)}
+          {N(x_{k+1}; \, x_k, \, \delta_k)}, \qquad \delta_k = v_{k+1} - v_k ,
+
+which is the work of a switching process: E_reverse[exp(-omega)] = exp(-beta F_ex) = 1 / E_forward[exp(omega)] for any
+model and any number of steps (Crooks 1999), and
+
+.. math:: E_{forward}[\omega] \le \beta F_{ex} \le E_{reverse}[\omega].
+
+Bennett's acceptance ratio joins both sets of works. The reverse variance r_k = delta_k (1 - delta_k I_k / 3N), with
+I_k = E|grad U|^2 at level k + 1 measured on frames of their own, is the one that matches the forward kernel best.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pymbar
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.files import atomic_path, fingerprint
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA
+from openmm_nti.model_files import check_model_fits, weights_fingerprint
+from openmm_nti.state import StatePoint
+from openmm_nti.tasks import derive_seed, run_tasks
+from openmm_nti.validation.window_data import read_arrays
+
+Array = NDArray[np.float64]
+_ATOMS_PER_BATCH = 1280
+_PILOT_LEVELS = 24
+_PILOT_FRAMES = 16
+_N_BOOTSTRAP = 200
+SMALLEST_OVERLAP = 0.05  # below, the works of the two directions hardly meet, and no error bar can be trusted
+
+
+class PathConfig(BaseModel):
+    """Effort spent on path weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_paths: int = Field(default=64, ge=8, description="Paths in each direction.")
+    n_steps: int = Field(default=300, ge=10, description="Steps of a path, geometric in the noise.")
+    first_noise_sigma: float = Field(default=0.004, gt=0, lt=0.1, description="Noise of the first level, in sigma.")
+
+
+@dataclass(frozen=True)
+class Works:
+    """omega of the forward and of the reverse paths, (n_paths,) each, kT."""
+
+    state: StatePoint
+    forward: Array
+    reverse: Array
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One task: some paths of one direction, and the file that keeps their works."""
+
+    direction: str
+    number: int
+    starts: Array | None = field(repr=False)  # frames that forward paths start from
+    n_paths: int
+    levels: Array = field(repr=False)
+    reverse_variances: Array = field(repr=False)
+    model: LambdaHamiltonian = field(repr=False)
+    state: StatePoint = field(repr=False)
+    seed: int = field(repr=False)
+    path: Path = field(repr=False)
+
+
+def sample(
+    model: LambdaHamiltonian,
+    ensemble: Ensemble,
+    config: PathConfig,
+    *,
+    seed: int,
+    directory: str | Path,
+    workers: int = 1,
+    progress: bool = True,
+) -> Works:
+    """Works of `n_paths` forward and reverse paths; finished batches in `directory`/path_weights are not run again.
+
+    Raises
+    ------
+    ValueError
+        If model and ensemble are of different pair potentials, or there are too few frames.
+    """
+    state = ensemble.state
+    check_model_fits(model, state)
+    needed = config.n_paths + _PILOT_FRAMES
+    if ensemble.n_frames < needed:
+        raise ValueError(f"{ensemble.n_frames} frames are too few for {config.n_paths} paths: {needed} are needed")
+    generator = torch.Generator().manual_seed(derive_seed(seed, "paths", state.label))
+    frames = ensemble.positions_sigma[torch.randperm(ensemble.n_frames, generator=generator)[:needed].numpy()]
+    levels = noise_levels(config, state)
+    variances = _reverse_variances(model, state, frames[config.n_paths :], levels, generator)
+    name = fingerprint([state.model_dump(), config.model_dump(), seed, weights_fingerprint(model), float(frames.sum())])
+    folder = Path(directory) / "path_weights"
+    size = max(1, _ATOMS_PER_BATCH // state.n_particles)
+    tasks = []
+    for direction in ("forward", "reverse"):
+        for number, start in enumerate(range(0, config.n_paths, size)):
+            count = min(size, config.n_paths - start)
+            starts = frames[start : start + count] if direction == "forward" else None
+            path = folder / f"{name}_{direction}_{number:03d}.npz"
+            tasks.append(_Batch(direction, number, starts, count, levels, variances, model, state, seed, path))
+    works = run_tasks(_run_batch, tasks, workers=workers, description="path weights", progress=progress)
+    parts = {
+        direction: [work for task, work in zip(tasks, works, strict=True) if task.direction == direction]
+        for direction in ("forward", "reverse")
+    }
+    return Works(state, np.concatenate(parts["forward"]), np.concatenate(parts["reverse"]))
+
+
+def estimate_bar(works: Works, *, seed: int) -> FreeEnergy:
+    """beta F_ex by Bennett's acceptance ratio between both directions; method `path_bar`, exact for any model.
+
+    The standard error is a bootstrap over paths. Where the works of the two directions hardly overlap it is infinite
+    and the verdict says so: then only the bracket of `estimate_bracket` holds.
+    """
+    value = _bar(works.forward, works.reverse)
+    rng = np.random.default_rng(derive_seed(seed, "path bootstrap"))
+    resampled = [
+        _bar(rng.choice(works.forward, works.forward.size), rng.choice(works.reverse, works.reverse.size))
+        for _ in range(_N_BOOTSTRAP)
+    ]
+    overlap = _overlap(works, value)
+    enough = overlap >= SMALLEST_OVERLAP
+    return FreeEnergy(
+        value=value,
+        std_err=float(np.std(resampled, ddof=1)) if enough else math.inf,
+        method="path_bar",
+        convention=works.state.convention,
+        n_particles=works.state.n_particles,
+        diagnostics={
+            **_bounds(works),
+            "overlap": overlap,
+            "bootstrap_err": float(np.std(resampled, ddof=1)),
+            "verdict": "the works of both directions overlap"
+            if enough
+            else f"overlap {overlap:.3f} is below {SMALLEST_OVERLAP}: trust the bracket alone, or train a better model",
+        },
+    )
+
+
+def estimate_bracket(works: Works) -> FreeEnergy:
+    """Middle of the rigorous bounds E_forward[omega] <= beta F_ex <= E_reverse[omega]; method `path_bracket`.
+
+    Were the works Gaussian, a quarter of the difference of the two variances would be the midpoint's error: it is
+    taken for the systematic part of `std_err`. Diagnostics hold the bounds with their standard errors.
+    """
+    bounds = _bounds(works)
+    systematic = abs(works.reverse.var(ddof=1) - works.forward.var(ddof=1)) / 4.0
+    statistical = 0.5 * math.hypot(bounds["lower_err"], bounds["upper_err"])
+    return FreeEnergy(
+        value=0.5 * (bounds["lower"] + bounds["upper"]),
+        std_err=math.hypot(statistical, systematic),
+        method="path_bracket",
+        convention=works.state.convention,
+        n_particles=works.state.n_particles,
+        diagnostics={**bounds, "statistical_err": statistical, "systematic_err": float(systematic)},
+    )
+
+
+def noise_levels(config: PathConfig, state: StatePoint) -> Array:
+    """v_0 = 0 and then geometric levels up to (L / 2)^2, (n_steps + 1,), sigma^2."""
+    spread = np.geomspace(config.first_noise_sigma, 0.5 * state.box_length_sigma, config.n_steps)
+    return np.concatenate([[0.0], spread**2])
+
+
+def _bounds(works: Works) -> dict[str, float]:
+    return {
+        "lower": float(works.forward.mean()),
+        "lower_err": float(works.forward.std(ddof=1) / math.sqrt(works.forward.size)),
+        "upper": float(works.reverse.mean()),
+        "upper_err": float(works.reverse.std(ddof=1) / math.sqrt(works.reverse.size)),
+    }
+
+
+def _bar(forward: Array, reverse: Array) -> float:
+    """The root of Bennett's equation: works from the ideal gas are omega, works back are -omega."""
+    result = pymbar.bar(reverse, -forward, compute_uncertainty=False)
+    return float(result["Delta_f"])
+
+
+def _overlap(works: Works, free_energy: float) -> float:
+    """How much the two directions overlap, as in MBAR's overlap matrix: 1 for equal distributions, 0 for disjoint."""
+    ratio = np.exp(np.clip(free_energy - np.concatenate([works.forward, works.reverse]), -700.0, 700.0))
+    n_forward, n_reverse = works.forward.size, works.reverse.size
+    weight = 1.0 / (n_reverse + n_forward * ratio)
+    return float((n_forward + n_reverse) * np.sum(weight * weight * ratio))
+
+
+def _reverse_variances(
+    model: LambdaHamiltonian, state: StatePoint, frames: Array, levels: Array, generator: torch.Generator
+) -> Array:
+    """r_k, (n_steps,), sigma^2, from E|grad U|^2 at some levels of noise on frames that no path starts from."""
+    box = torch.full((3,), state.box_length_sigma, dtype=torch.float64)
+    clean = torch.as_tensor(frames, dtype=torch.float64)
+    pilot = np.unique(np.linspace(1, len(levels) - 1, _PILOT_LEVELS).astype(int))
+    squares = []
+    for level in levels[pilot]:
+        z = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+        gradient = model.gradient(clean + math.sqrt(level) * z, box, _log_s(level, len(clean)))
+        squares.append(float(gradient.square().mean()))
+    information = np.exp(np.interp(np.log(levels[1:]), np.log(levels[pilot]), np.log(np.maximum(squares, 1e-12))))
+    steps = np.diff(levels)
+    return np.asarray(steps * np.maximum(1.0 - steps * information, 0.05))
+
+
+def _run_batch(task: _Batch) -> Array:
+    if not task.path.is_file():
+        seed = derive_seed(task.seed, task.direction, task.number)
+        works = _forward_works(task, seed) if task.starts is not None else _reverse_works(task, seed)
+        with atomic_path(task.path) as temporary:
+            np.savez(temporary, allow_pickle=False, omega=works)
+    return np.asarray(read_arrays(task.path, ("omega",))["omega"])
+
+
+def _forward_works(task: _Batch, seed: int) -> Array:
+    generator = torch.Generator().manual_seed(seed)
+    box = torch.full((3,), task.state.box_length_sigma, dtype=torch.float64)
+    positions = torch.as_tensor(task.starts, dtype=torch.float64)
+    omega = task.model.lennard_jones_energy(positions, box)
+    for step, reverse_variance in zip(range(len(task.levels) - 1), task.reverse_variances, strict=True):
+        delta = task.levels[step + 1] - task.levels[step]
+        increment = math.sqrt(delta) * torch.randn(positions.shape, generator=generator, dtype=torch.float64)
+        positions = positions + increment
+        gradient = task.model.gradient(positions, box, _log_s(task.levels[step + 1], task.n_paths))
+        omega = omega + _log_ratio(increment, gradient, delta, reverse_variance)
+    return omega.numpy()
+
+
+def _reverse_works(task: _Batch, seed: int) -> Array:
+    generator = torch.Generator().manual_seed(seed)
+    box = torch.full((3,), task.state.box_length_sigma, dtype=torch.float64)
+    shape = (task.n_paths, task.state.n_particles, 3)
+    positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
+    omega = torch.zeros(task.n_paths, dtype=torch.float64)
+    for step in reversed(range(len(task.levels) - 1)):
+        delta, reverse_variance = task.levels[step + 1] - task.levels[step], task.reverse_variances[step]
+        gradient = task.model.gradient(positions, box, _log_s(task.levels[step + 1], task.n_paths))
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        increment = delta * gradient - math.sqrt(reverse_variance) * noise
+        positions = positions - increment
+        omega = omega + _log_ratio(increment, gradient, delta, reverse_variance)
+    return (omega + task.model.lennard_jones_energy(positions, box)).numpy()
+
+
+def _log_ratio(increment: Tensor, gradient: Tensor, delta: float, reverse_variance: float) -> Tensor:
+    """ln of the reverse kernel's density over the forward kernel's, at forward increments (B, N, 3); (B,)."""
+    forward = increment.square() / delta
+    reverse = (increment - delta * gradient).square() / reverse_variance
+    per_coordinate = 0.5 * (forward - reverse) + 0.5 * math.log(delta / reverse_variance)
+    return per_coordinate.sum((1, 2))
+
+
+def _log_s(variance: float, n_configurations: int) -> Tensor:
+    """ln s with s_eff^2 = `variance`, (n_configurations,)."""
+    log_s = 0.5 * math.log(variance + NOISE_MIN_SIGMA**2)
+    return torch.full((n_configurations,), log_s, dtype=torch.float64)

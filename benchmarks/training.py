@@ -26,8 +26,9 @@ SIZES = ((200, 8), (40, 32))  # N and configurations in a step
 class DenseHamiltonian(LambdaHamiltonian):
     """Every atom is everyone's neighbour, and autograd does all derivatives."""
 
-    def neighbourhoods(self, positions: Tensor, box: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def neighbourhoods(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All N - 1 others."""
+        del r_squared
         batch, n_particles = positions.shape[:2]
         others = torch.arange(n_particles).repeat(n_particles, 1)
         others = others[~torch.eye(n_particles, dtype=torch.bool)].reshape(1, n_particles, n_particles - 1)

@@ -43,6 +43,7 @@ Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
 _PILOT_LEVELS = 24
 _PILOT_FRAMES = 16
+_FEWEST_FRAMES = 12
 _N_BOOTSTRAP = 200
 SMALLEST_OVERLAP = 0.05  # below, the works of the two directions hardly meet, and no error bar can be trusted
 
@@ -92,7 +93,9 @@ def sample(
     workers: int = 1,
     progress: bool = True,
 ) -> Works:
-    """Works of `n_paths` forward and reverse paths; finished batches in `directory`/path_weights are not run again.
+    """Works of `n_paths` reverse paths, and of as many forward paths or one for each frame.
+
+    Finished batches in `directory`/path_weights are not run again.
 
     Raises
     ------
@@ -101,20 +104,24 @@ def sample(
     """
     state = ensemble.state
     check_model_fits(model, state)
-    needed = config.n_paths + _PILOT_FRAMES
-    if ensemble.n_frames < needed:
-        raise ValueError(f"{ensemble.n_frames} frames are too few for {config.n_paths} paths: {needed} are needed")
+    if ensemble.n_frames < _FEWEST_FRAMES:
+        raise ValueError(
+            f"{ensemble.n_frames} frames are too few for path weights: {_FEWEST_FRAMES} or more are needed"
+        )
+    n_pilot = min(_PILOT_FRAMES, ensemble.n_frames // 4)
+    n_forward = min(config.n_paths, ensemble.n_frames - n_pilot)  # a frame starts one path, or they would be correlated
     generator = torch.Generator().manual_seed(derive_seed(seed, "paths", state.label))
-    frames = ensemble.positions_sigma[torch.randperm(ensemble.n_frames, generator=generator)[:needed].numpy()]
+    order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
+    frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
     levels = noise_levels(config, state)
-    variances = _reverse_variances(model, state, frames[config.n_paths :], levels, generator)
+    variances = _reverse_variances(model, state, frames[n_forward:], levels, generator)
     name = fingerprint([state.model_dump(), config.model_dump(), seed, weights_fingerprint(model), float(frames.sum())])
     folder = Path(directory) / "path_weights"
     size = max(1, _ATOMS_PER_BATCH // state.n_particles)
     tasks = []
-    for direction in ("forward", "reverse"):
-        for number, start in enumerate(range(0, config.n_paths, size)):
-            count = min(size, config.n_paths - start)
+    for direction, n_paths in (("forward", n_forward), ("reverse", config.n_paths)):
+        for number, start in enumerate(range(0, n_paths, size)):
+            count = min(size, n_paths - start)
             starts = frames[start : start + count] if direction == "forward" else None
             path = folder / f"{name}_{direction}_{number:03d}.npz"
             tasks.append(_Batch(direction, number, starts, count, levels, variances, model, state, seed, path))
@@ -129,31 +136,27 @@ def sample(
 def estimate_bar(works: Works, *, seed: int) -> FreeEnergy:
     """beta F_ex by Bennett's acceptance ratio between both directions; method `path_bar`, exact for any model.
 
-    The standard error is a bootstrap over paths. Where the works of the two directions hardly overlap it is infinite
-    and the verdict says so: then only the bracket of `estimate_bracket` holds.
+    The standard error is a bootstrap over paths. Where the works of the two directions hardly overlap, that would be
+    far too small: half the bracket is taken in its place, and the verdict says so.
     """
-    value = _bar(works.forward, works.reverse)
+    value, bounds = _bar(works.forward, works.reverse), _bounds(works)
     rng = np.random.default_rng(derive_seed(seed, "path bootstrap"))
     resampled = [
         _bar(rng.choice(works.forward, works.forward.size), rng.choice(works.reverse, works.reverse.size))
         for _ in range(_N_BOOTSTRAP)
     ]
-    overlap = _overlap(works, value)
-    enough = overlap >= SMALLEST_OVERLAP
+    bootstrap_err, overlap = float(np.std(resampled, ddof=1)), _overlap(works, value)
+    std_err, verdict = bootstrap_err, f"good (overlap {overlap:.2f})"
+    if overlap < SMALLEST_OVERLAP:
+        std_err = max(bootstrap_err, 0.5 * (bounds["upper"] - bounds["lower"]))
+        verdict = f"unreliable: overlap {overlap:.3f}, under {SMALLEST_OVERLAP}; the error is half the bracket"
     return FreeEnergy(
         value=value,
-        std_err=float(np.std(resampled, ddof=1)) if enough else math.inf,
+        std_err=std_err,
         method="path_bar",
         convention=works.state.convention,
         n_particles=works.state.n_particles,
-        diagnostics={
-            **_bounds(works),
-            "overlap": overlap,
-            "bootstrap_err": float(np.std(resampled, ddof=1)),
-            "verdict": "the works of both directions overlap"
-            if enough
-            else f"overlap {overlap:.3f} is below {SMALLEST_OVERLAP}: trust the bracket alone, or train a better model",
-        },
+        diagnostics={**bounds, "overlap": overlap, "bootstrap_err": bootstrap_err, "verdict": verdict},
     )
 
 

@@ -11,11 +11,18 @@ DESCRIPTIONS = {
     "mbar_softcore": "MBAR over classical soft-core windows; uses no network",
     "mbar_neural": "MBAR over MD with the neural Hamiltonian; exact for any network",
     "ti_neural_md": "Thermodynamic integration over the same MD; exact for any network",
+    "path_bar": "BAR between noising and denoising paths; exact for any network, no simulation in between",
+    "path_bracket": "Middle of rigorous lower and upper bounds from those paths",
     "neural_ti": "Neural TI as published; as good as the network",
     "neural_ti_bound": "Lower bound from denoising; its gap is the network's whole error",
     "widom": "Test particle insertion into the reference data",
 }
-REFERENCES = ("mbar_softcore", "mbar_neural", "ti_neural_md")  # exact; the first that has an error bar serves
+REFERENCES = (
+    "mbar_softcore",
+    "mbar_neural",
+    "ti_neural_md",
+    "path_bar",
+)  # exact; the first that has an error bar serves
 _BOUNDS = {"neural_ti_bound"}
 _WARNINGS = ("unreliable", "poor", "few")  # how estimators' own verdicts begin when they are not to be passed over
 _AGREE = 3.0  # combined standard errors

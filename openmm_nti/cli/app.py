@@ -151,7 +151,8 @@ def estimate(
         typer.Option(
             "--method",
             "-m",
-            help="neural_ti_bound, neural_ti, mbar_neural, ti_neural_md, widom or mbar_softcore.",
+            help="neural_ti_bound, neural_ti, path_bar, path_bracket, mbar_neural, ti_neural_md, widom or "
+            "mbar_softcore.",
         ),
     ],
     model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,

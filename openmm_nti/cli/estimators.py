@@ -13,10 +13,11 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.state import StatePoint
-from openmm_nti.validation import bounds, lambda_md, mbar_ti, neural_ti, softcore, widom
+from openmm_nti.validation import bounds, lambda_md, mbar_ti, neural_ti, path_weights, softcore, widom
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.path_weights import PathConfig, Works
 from openmm_nti.validation.softcore import SoftcoreConfig
 from openmm_nti.validation.window_data import WindowData
 
@@ -93,6 +94,21 @@ def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:
     return neural_ti.estimate(job.model, job.state, config, seed=job.seed, directory=job.directory, workers=job.workers)
 
 
+def _path_bar(job: Job, config: PathConfig) -> FreeEnergy:
+    return path_weights.estimate_bar(_works(job, config), seed=job.seed)
+
+
+def _path_bracket(job: Job, config: PathConfig) -> FreeEnergy:
+    return path_weights.estimate_bracket(_works(job, config))
+
+
+def _works(job: Job, config: PathConfig) -> Works:
+    """The works of both directions; the second caller finds them on disk."""
+    return path_weights.sample(
+        job.model, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers
+    )
+
+
 def _mbar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
     data = _neural_windows(job, config)
     return mbar_ti.estimate_mbar(data, job.state, method="mbar_neural", seed=job.seed)
@@ -132,6 +148,8 @@ METHODS = {
     "neural_ti_bound": Method("bound", _neural_ti_bound),
     "widom": Method("widom", _widom, needs_model=False),
     "neural_ti": Method("neural_ti", _neural_ti, needs_data=False),
+    "path_bar": Method("paths", _path_bar),
+    "path_bracket": Method("paths", _path_bracket),
     "mbar_neural": Method("windows", _mbar_neural),
     "ti_neural_md": Method("windows", _ti_neural_md),
     "mbar_softcore": Method("softcore", _mbar_softcore, needs_model=False, needs_data=False),

@@ -20,6 +20,7 @@ from openmm_nti.training import TrainingConfig
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
 
 
@@ -41,6 +42,10 @@ class EstimatesConfig(BaseModel):
     )
     neural_ti: NeuralTIConfig | None = Field(
         default_factory=NeuralTIConfig, description="neural_ti: integral of dU/dlambda over reverse-diffusion samples."
+    )
+    paths: PathConfig | None = Field(
+        default_factory=PathConfig,
+        description="path_bar and path_bracket: weights of noising and denoising paths; exact for any model, no MD.",
     )
     windows: WindowsConfig | None = Field(
         default_factory=WindowsConfig,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.geometry import minimum_image, neighbour_matrix, pairs_within
+from openmm_nti.hamiltonian.geometry import minimum_image, neighbour_matrix, pairs_within, squared_distances
 from openmm_nti.hamiltonian.lennard_jones import LennardJones
 from openmm_nti.hamiltonian.network import NetworkConfig, build_network
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
@@ -64,63 +64,52 @@ class LambdaHamiltonian(nn.Module):
         """
         positions, box, lam = positions.double(), box.double(), lam.double()
         log_s = log_noise(lam, box)
-        energy = self.pair_energy(positions, box, log_s) + self._gauge(positions.shape[1], box, lam)
+        r_squared = squared_distances(positions, box)
+        configuration, r = self._pairs(positions, box, r_squared)
+        energy = self._table_sum(positions, configuration, r, self.two_body.rows(log_s))
+        energy = energy + self._gauge(positions.shape[1], box, lam)
         if self.has_network:
-            energy = energy + self.network_energy(positions, box, log_s)
+            energy = energy + self._learned(positions, box, log_s, r_squared)
         at_end = lam == 1.0
         if bool(at_end.any()):
             # The table holds Lennard-Jones to 1e-5 kT; lambda = 1 has it to the last bit. Its first row does not depend
             # on lambda, so dU/dlambda stays the path's. (A detached ln s would not do: TorchForce drops the detach.)
             first_row = self.two_body.nodes[:1].expand(positions.shape[0], -1, -1)
-            exact = self.lennard_jones_energy(positions, box)
-            correction = exact - self._table_energy(positions, box, first_row)
+            exact = self._sum(positions, configuration, self.lennard_jones(r * r))
+            correction = exact - self._table_sum(positions, configuration, r, first_row)
             energy = energy + torch.where(at_end, correction, torch.zeros_like(correction))
         return energy
 
     def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for lambda."""
-        return self._table_energy(positions, box, self.two_body.rows(log_s))
+        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
+        return self._table_sum(positions, configuration, r, self.two_body.rows(log_s))
 
     def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
-        with torch.no_grad():
-            configuration, first, second = pairs_within(positions, box, self.cutoff)
-            flat = positions.reshape(-1, 3)
-            d = minimum_image(flat[first] - flat[second], box)
-            r = (d.square().sum(-1) + 1e-24).sqrt()
-            slope = self.two_body.derivative(r, configuration, self.two_body.rows(log_s))
-            pull = d * (slope / r).unsqueeze(-1)
-            gradient = torch.zeros_like(flat).index_add(0, first, pull).index_add(0, second, -pull)
-            return gradient.reshape(positions.shape)
+        return self._pair_gradient(positions, box, log_s, squared_distances(positions, box))
 
     def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
         """beta U_LJ, (B,), kT."""
-        configuration, r = self._pairs(positions, box)
-        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
-        return total.index_add(0, configuration, self.lennard_jones(r * r))
+        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
+        return self._sum(positions, configuration, self.lennard_jones(r * r))
 
     def lennard_jones_laplacian(self, positions: Tensor, box: Tensor) -> Tensor:
         """Laplacian of beta U_LJ by all coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
-        configuration, r = self._pairs(positions, box)
+        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
         r = r.detach().requires_grad_(True)
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(self.lennard_jones(r * r).sum(), r, create_graph=True)
             (curvature,) = torch.autograd.grad(slope.sum(), r)
-        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
-        return total.index_add(0, configuration, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
+        return self._sum(positions, configuration, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
 
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """The learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
-        displacement, index, mask = self.neighbourhoods(positions, box)
-        dtype = displacement.dtype
-        learned = self.network(displacement, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
-        # exp of an exact zero at lambda = 0: the end is the ideal gas to the last bit.
-        end = -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))
-        return learned.to(positions.dtype) * end
+        return self._learned(positions, box, log_s, squared_distances(positions, box))
 
-    def neighbourhoods(self, positions: Tensor, box: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def neighbourhoods(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the network sees, in its own precision: displacements (B, N, M, 3), index and mask (B, N, M)."""
-        index, mask = neighbour_matrix(positions, box, self.network.cutoff)
+        index, mask = neighbour_matrix(r_squared, self.network.cutoff)
         displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box)
         dtype = self.network.noise.centres.dtype
         return displacement.to(dtype), index, mask.to(dtype)
@@ -131,13 +120,33 @@ class LambdaHamiltonian(nn.Module):
         The two-body part is analytic and stays out of the graph; with `create_graph` the network's part can be
         differentiated again, by its weights.
         """
-        gradient = self.pair_gradient(positions, box, log_s)
+        r_squared = squared_distances(positions, box)
+        gradient = self._pair_gradient(positions, box, log_s, r_squared)
         if not self.has_network:
             return gradient
         positions = positions.detach().requires_grad_(True)
         with torch.enable_grad():
-            learned = self.network_energy(positions, box, log_s).sum()
+            learned = self._learned(positions, box, log_s, r_squared).sum()
             return gradient + torch.autograd.grad(learned, positions, create_graph=create_graph)[0]
+
+    def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
+        displacement, index, mask = self.neighbourhoods(positions, box, r_squared)
+        dtype = displacement.dtype
+        learned = self.network(displacement, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
+        # exp of an exact zero at lambda = 0: the end is the ideal gas to the last bit.
+        end = -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))
+        return learned.to(positions.dtype) * end
+
+    def _pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
+        with torch.no_grad():
+            configuration, first, second = pairs_within(r_squared, self.cutoff)
+            flat = positions.reshape(-1, 3)
+            d = minimum_image(flat[first] - flat[second], box)
+            r = (d.square().sum(-1) + 1e-24).sqrt()
+            slope = self.two_body.derivative(r, configuration, self.two_body.rows(log_s))
+            pull = d * (slope / r).unsqueeze(-1)
+            gradient = torch.zeros_like(flat).index_add(0, first, pull).index_add(0, second, -pull)
+            return gradient.reshape(positions.shape)
 
     def _gauge(self, n_particles: int, box: Tensor, lam: Tensor) -> Tensor:
         """The constant C(lambda) that makes the free energy of pairs linear in lambda, (B,), kT."""
@@ -146,15 +155,18 @@ class LambdaHamiltonian(nn.Module):
         step = self.two_body.free_energy(at, volume) - lam * self.two_body.free_energy(end, volume)
         return -0.5 * n_particles * (n_particles - 1) * step
 
-    def _table_energy(self, positions: Tensor, box: Tensor, rows: Tensor) -> Tensor:
-        """Sum over pairs of the function that `rows` (B, n_r, 2) tabulates, (B,), kT."""
-        configuration, r = self._pairs(positions, box)
-        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
-        return total.index_add(0, configuration, self.two_body(r, configuration, rows))
-
-    def _pairs(self, positions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    def _pairs(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor]:
         """Configuration and distance of all pairs within the cutoff, (P,) each."""
-        configuration, first, second = pairs_within(positions, box, self.cutoff)
+        configuration, first, second = pairs_within(r_squared, self.cutoff)
         flat = positions.reshape(-1, 3)
         d = minimum_image(flat[first] - flat[second], box)
         return configuration, (d.square().sum(-1) + 1e-24).sqrt()
+
+    def _table_sum(self, positions: Tensor, configuration: Tensor, r: Tensor, rows: Tensor) -> Tensor:
+        """Sum over pairs of the function that `rows` (B, n_r, 2) tabulates, (B,), kT."""
+        return self._sum(positions, configuration, self.two_body(r, configuration, rows))
+
+    def _sum(self, positions: Tensor, configuration: Tensor, values: Tensor) -> Tensor:
+        """Sum the values of pairs (P,) over each configuration, (B,)."""
+        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
+        return total.index_add(0, configuration, values)

@@ -20,7 +20,7 @@ from openmm_nti.model_files import shipped_models
 from openmm_nti.reference_md import ReferenceConfig
 
 COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "models", "run", "report", "doctor")
-METHODS = {"mbar_neural", "ti_neural_md", "neural_ti", "neural_ti_bound", "mbar_softcore"}
+METHODS = {"mbar_neural", "ti_neural_md", "neural_ti", "neural_ti_bound", "mbar_softcore", "path_bar", "path_bracket"}
 
 
 def call(*arguments):

@@ -10,8 +10,10 @@ import importlib
 import logging
 import pickle
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -25,6 +27,7 @@ from openmm_nti.model_files import check_model_fits
 from openmm_nti.state import StatePoint
 
 LAMBDA = "lambda_nti"
+_modules: WeakKeyDictionary[openmm.Context, Any] = WeakKeyDictionary()
 
 
 class OpenMMEnergy(nn.Module):
@@ -208,6 +211,58 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
     if native:
         total += context.getState(getParameterDerivatives=True).getEnergyParameterDerivatives()[parameter]
     return total
+
+
+def reduced_potentials(context: openmm.Context, lambdas: Sequence[float] | np.ndarray) -> np.ndarray:
+    """U(x, lambda) of the configuration in `context` at every lambda, in one batched evaluation of the model.
+
+    What MBAR needs of a frame, without touching the Context's own lambda. Other forces in the System do not count.
+
+    Parameters
+    ----------
+    context
+        Holds one force of `torch_force` or `python_force`.
+    lambdas
+        Couplings, (K,).
+
+    Returns
+    -------
+    numpy.ndarray
+        (K,), or (n_replicas, K) where the force holds several replicas; kT of the model's temperature.
+
+    Raises
+    ------
+    ValueError
+        If there is no such force, or more than one.
+    """
+    module = _module(context)
+    state = context.getState(getPositions=True)
+    positions = torch.tensor(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)) / module.sigma_nm
+    box = torch.tensor(np.diagonal(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)).copy())
+    replicas = positions.reshape(module.n_replicas, 1, module.n_particles, 3)
+    at = torch.as_tensor(np.asarray(lambdas, dtype=np.float64))
+    batch = replicas.expand(-1, len(at), -1, -1).reshape(-1, module.n_particles, 3)
+    with torch.no_grad():
+        energies = module.model(batch, box / module.sigma_nm, at.repeat(module.n_replicas))
+    table = energies.reshape(module.n_replicas, len(at)).numpy()
+    return np.asarray(table[0] if module.n_replicas == 1 else table)
+
+
+def _module(context: openmm.Context) -> Any:
+    """The `OpenMMEnergy`, scripted or not, of the one learned force in `context`: OpenMM copies it out, slowly."""
+    if context in _modules:
+        return _modules[context]
+    found = []
+    for force in map(_typed, context.getSystem().getForces()):
+        if isinstance(force, openmm.PythonForce):
+            energy = _unpickled(ET.fromstring(openmm.XmlSerializer.serialize(force)).get("function", ""))  # noqa: S314
+            if isinstance(energy, PythonEnergy):
+                found.append(energy.module)
+        elif hasattr(force, "getModule") and LAMBDA in _parameters(force)[0]:
+            found.append(force.getModule())
+    if len(found) != 1:
+        raise ValueError(f"the Context holds {len(found)} learned forces where one is expected: add torch_force once")
+    return _modules.setdefault(context, found[0])
 
 
 def _typed(force: Any) -> Any:

@@ -151,8 +151,8 @@ def estimate(
         typer.Option(
             "--method",
             "-m",
-            help="neural_ti_bound, neural_ti, path_bar, path_bracket, mbar_neural, ti_neural_md, widom or "
-            "mbar_softcore.",
+            help="neural_ti_bound, neural_ti, path_bar, path_bracket, mbar_neural, ti_neural_md, widom, "
+            "mbar_softcore or eos.",
         ),
     ],
     model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,

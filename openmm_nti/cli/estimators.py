@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openmm_nti.cli.run_config import WidomConfig
+from openmm_nti.cli.run_config import EosConfig, WidomConfig
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.state import StatePoint
-from openmm_nti.validation import bounds, lambda_md, mbar_ti, neural_ti, path_weights, softcore, widom
+from openmm_nti.validation import bounds, eos, lambda_md, mbar_ti, neural_ti, path_weights, softcore, widom
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
@@ -128,6 +128,10 @@ def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
     return mbar_ti.estimate_mbar(data, state, method="mbar_softcore", seed=job.seed)
 
 
+def _eos(job: Job, _config: EosConfig) -> FreeEnergy:
+    return eos.estimate(job.state)
+
+
 def _neural_windows(job: Job, config: WindowsConfig) -> WindowData:
     model, ensemble = job.model, job.ensemble
     return _stored(
@@ -153,4 +157,5 @@ METHODS = {
     "mbar_neural": Method("windows", _mbar_neural),
     "ti_neural_md": Method("windows", _ti_neural_md),
     "mbar_softcore": Method("softcore", _mbar_softcore, needs_model=False, needs_data=False),
+    "eos": Method("eos", _eos, needs_model=False, needs_data=False),
 }

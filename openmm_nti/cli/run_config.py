@@ -32,6 +32,12 @@ class WidomConfig(BaseModel):
     n_insertions_per_frame: int = Field(default=2000, ge=1, description="Random trial insertions in each frame.")
 
 
+class EosConfig(BaseModel):
+    """The equation of state has nothing to choose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 class EstimatesConfig(BaseModel):
     """Which estimates to make, and the effort for each; `null` leaves one out."""
 
@@ -56,6 +62,9 @@ class EstimatesConfig(BaseModel):
     )
     widom: WidomConfig | None = Field(
         default_factory=WidomConfig, description="widom: excess chemical potential by insertion into the data."
+    )
+    eos: EosConfig | None = Field(
+        default=None, description="eos: equation of state of the bulk fluid, by teqp; {} asks for it."
     )
 
 

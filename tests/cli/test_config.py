@@ -1,5 +1,7 @@
 """Reading the configuration: defaults, `--set`, several N, and messages that name the key."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -76,3 +78,11 @@ def test_a_bad_file_is_one_clear_message(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(path, [], None)
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_are_valid(path):
+    assert load_config(path, [], None).system

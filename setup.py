@@ -27,7 +27,7 @@ setup(
     ],
     package_dir={f"openmm_nti.{stage}": stage for stage in STAGES},
     package_data={
-        "openmm_nti": ["py.typed", "models/*"],
+        "openmm_nti": ["py.typed", "models/*/*"],
         "openmm_nti.validation": ["templates/*"],
     },
     entry_points={"console_scripts": ["openmm-nti = openmm_nti.cli:app"]},

@@ -150,6 +150,7 @@ def test_mixed_potentials_are_refused(ensembles, tmp_path):
 
 def test_a_saved_model_comes_back_whole(undisturbed, tmp_path):
     model, directory = undisturbed
+    assert len({(directory / name).stat().st_mode for name in ("model.json", "model.safetensors")}) == 1
     positions = torch.rand(3, 5, 3, dtype=torch.float64) * 6
     box, lam = torch.full((3,), 6.0, dtype=torch.float64), torch.tensor([0.2, 0.6, 1.0], dtype=torch.float64)
     loaded = load_model(directory / "model.json")

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pymbar
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -196,8 +195,9 @@ def _bounds(works: Works) -> dict[str, float]:
 
 def _bar(forward: Array, reverse: Array) -> float:
     """The root of Bennett's equation: works from the ideal gas are omega, works back are -omega."""
-    result = pymbar.bar(reverse, -forward, compute_uncertainty=False)
-    return float(result["Delta_f"])
+    from pymbar import bar  # not in the worker processes: pymbar greets with a banner wherever it is imported first
+
+    return float(bar(reverse, -forward, compute_uncertainty=False)["Delta_f"])
 
 
 def _overlap(works: Works, free_energy: float) -> float:

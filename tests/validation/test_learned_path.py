@@ -42,7 +42,7 @@ def test_the_bound_is_tight_for_two_particles(pairs, two_body):
 
 def test_a_bad_network_loosens_the_bound_and_never_breaks_it(pairs):
     model = make_random_model(PAIR)
-    result = bounds.estimate(model, pairs, bounds.BoundConfig(n_levels=24, n_pairs=100), seed=1)
+    result = bounds.estimate(model, pairs, bounds.BoundConfig(n_levels=24, n_pairs=3000), seed=1)
     assert result.value < pair_free_energy(PAIR) - 3 * result.std_err
 
 

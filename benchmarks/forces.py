@@ -4,12 +4,11 @@ Prints milliseconds for one energy and force at N = 40 and 200 (L = 6 sigma) and
 times mean little, the ratios are taken in turn. Usage: python benchmarks/forces.py [repeats]
 """
 
-import statistics
 import sys
-import time
 
 import openmm
 import torch
+from timing import median_times
 
 from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint
 from openmm_nti.forces import OpenMMEnergy, create_system, python_force, torch_force
@@ -58,17 +57,10 @@ def main() -> None:
             "model, TorchForce": context_call(create_system(state, torch_force(model, state)), positions),
             "model, PythonForce": context_call(create_system(state, python_force(model, state)), positions),
         }
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        for round_number in range(repeats + 3):
-            for name, call in calls.items():
-                began = time.perf_counter()
-                call()
-                if round_number >= 3:  # the first rounds compile and warm up
-                    times[name].append(time.perf_counter() - began)
-        base = statistics.median(times["OpenMM Lennard-Jones"])
+        times = median_times(calls, repeats, warm_up=3)  # TorchScript compiles in the first rounds
+        base = times["OpenMM Lennard-Jones"]
         print(f"N = {n_particles}")
-        for name, values in times.items():
-            median = statistics.median(values)
+        for name, median in times.items():
             print(f"  {name:22s} {1e3 * median:8.2f} ms   {median / base:8.1f} x OpenMM LJ")
 
 

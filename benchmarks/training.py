@@ -6,11 +6,10 @@ twice: what one writes first. Rounds are taken in turn, medians and ratios print
     python benchmarks/training.py [rounds]
 """
 
-import statistics
 import sys
-import time
 
 import torch
+from timing import median_times
 from torch import Tensor
 
 from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint
@@ -84,18 +83,6 @@ def force_call(model: LambdaHamiltonian, batch):
     return call
 
 
-def median_times(calls, rounds: int) -> dict[str, float]:
-    """Median seconds of each call, the calls taken in turn."""
-    times = {name: [] for name in calls}
-    for round_number in range(rounds + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if round_number:  # the first one warms up
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def main() -> None:
     """Time both versions and print what the neighbours and the analytic two-body gradient save."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
@@ -113,7 +100,7 @@ def main() -> None:
             "energy + forces, dense": force_call(dense, batch),
             "energy + forces": force_call(ours, batch),
         }
-        times = median_times(calls, rounds)
+        times = median_times(calls, rounds, warm_up=1)
         print(f"N = {n_particles}, {n_configurations} configurations in a step")
         for name, seconds in times.items():
             ratio = times.get(f"{name}, dense", seconds) / seconds

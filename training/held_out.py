@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.training.targets import CleanData, NoisedBatch, noise_batch
+from openmm_nti.training.targets import CleanData, NoisedBatch, antithetic_batch
 
 N_DECILES = 10
 _PAIRS_PER_DECILE = 4
@@ -75,7 +75,7 @@ class HeldOut:
             gradient = _gradient(model, decile.batch)
             error = (gradient - decile.batch.target).square().mean((1, 2))
             losses.append((error * decile.batch.precision).mean())
-            gain = (_worth(gradient, decile.batch) - decile.baseline) * decile.weight
+            gain = (decile.batch.worth(gradient) - decile.baseline) * decile.weight
             pairs = gain.reshape(2, -1).mean(0)  # a frame with its noise of either sign
             gains.append(float(pairs.mean()))
             errors.append(float(pairs.std()) / math.sqrt(len(pairs)))
@@ -92,14 +92,12 @@ class HeldOut:
         self, clean: CleanData, model: LambdaHamiltonian, low: float, width: float, generator: torch.Generator
     ) -> _Decile:
         n_pairs = _PAIRS_PER_DECILE
-        frames = torch.randint(len(clean.positions), (n_pairs,), generator=generator).to(clean.positions.device)
+        frames = torch.randint(len(clean.positions), (n_pairs,), generator=generator)
         place = (torch.arange(n_pairs) + torch.rand(n_pairs, generator=generator, dtype=torch.float64)) / n_pairs
-        z = torch.randn(n_pairs, *clean.positions.shape[1:], generator=generator, dtype=torch.float64)
-        log_s = (low + width * place).repeat(2).to(clean.positions.device)
-        batch = noise_batch(clean.subset(frames.repeat(2)), log_s, torch.cat([z, -z]).to(clean.positions.device))
+        batch, _ = antithetic_batch(clean, frames, low + width * place, generator)
         # d(s_eff^2) = 2 s^2 d(ln s), and the bound has a factor 1/2.
-        weight = width * torch.exp(2.0 * log_s)
-        baseline = _worth(model.pair_gradient(batch.positions, batch.box, log_s), batch)
+        weight = width * torch.exp(2.0 * batch.log_s)
+        baseline = batch.worth(model.pair_gradient(batch.positions, batch.box, batch.log_s))
         return _Decile(math.exp(low + 0.5 * width), batch, weight, baseline)
 
 
@@ -108,7 +106,3 @@ def _gradient(model: LambdaHamiltonian, batch: NoisedBatch) -> Tensor:
     return torch.cat(
         [model.gradient(part.positions, part.box, part.log_s).detach() for part in batch.split(size)],
     )
-
-
-def _worth(gradient: Tensor, batch: NoisedBatch) -> Tensor:
-    return (gradient * (2.0 * batch.target - gradient)).sum((1, 2))

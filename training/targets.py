@@ -19,6 +19,7 @@ from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import effective_variance
 
 
@@ -47,7 +48,7 @@ class CleanData:
     def from_ensemble(cls, ensemble: Ensemble, model: LambdaHamiltonian, device: torch.device | str) -> CleanData:
         """Take the frames of `ensemble`; `model` supplies the Lennard-Jones gradient."""
         positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64, device=device)
-        box = torch.full((3,), ensemble.state.box_length_sigma, dtype=torch.float64, device=device)
+        box = cubic_box(ensemble.state.box_length_sigma, device)
         gradient = torch.cat([lennard_jones_gradient(model, block, box) for block in positions.split(64)])
         return cls(positions, gradient, box, gradient.square().mean())
 
@@ -65,6 +66,10 @@ class NoisedBatch:
     log_s: Tensor
     target: Tensor
     precision: Tensor
+
+    def worth(self, gradient: Tensor) -> Tensor:
+        """2 grad . g* - |grad|^2 of each configuration, (B,): at most E|grad U*|^2 on average, for any `gradient`."""
+        return (gradient * (2.0 * self.target - gradient)).sum((1, 2))
 
     def split(self, size: int) -> list[NoisedBatch]:
         """Consecutive batches of at most `size` configurations."""
@@ -88,6 +93,16 @@ def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
     target = spread * clean.gradient_square * share * z + share * clean.gradient
     precision = (1.0 / clean.gradient_square + variance).reshape(-1)
     return NoisedBatch(clean.positions + spread * z, clean.box, log_s, target, precision)
+
+
+def antithetic_batch(
+    clean: CleanData, frames: Tensor, log_s: Tensor, generator: torch.Generator
+) -> tuple[NoisedBatch, Tensor]:
+    """`frames` (n,) of `clean` under noise z, then -z, at levels `log_s` (n,): 2 n configurations, and z (n, N, 3)."""
+    device = clean.positions.device
+    z = torch.randn(len(frames), *clean.positions.shape[1:], generator=generator, dtype=torch.float64).to(device)
+    chosen = clean.subset(frames.to(device).repeat(2))
+    return noise_batch(chosen, log_s.to(device).repeat(2), torch.cat([z, -z])), z
 
 
 def stratified_log_noise(

@@ -29,7 +29,7 @@ from openmm_nti.training.config import TrainingConfig
 from openmm_nti.training.held_out import HeldOut
 from openmm_nti.training.loss import score_loss
 from openmm_nti.training.parallel import Workers, local_rank
-from openmm_nti.training.targets import CleanData, NoisedBatch, noise_batch, stratified_log_noise
+from openmm_nti.training.targets import CleanData, NoisedBatch, antithetic_batch, stratified_log_noise
 
 METRICS_FILE = "metrics.jsonl"
 _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
@@ -213,18 +213,16 @@ class _Training:
     def _draw(self, data: CleanData) -> NoisedBatch:
         """Frames at random, noise levels stratified, noise antithetic."""
         half = max(1, self._configurations(data) // 2)
-        frames = torch.randint(len(data.positions), (half,), generator=self.generator).to(self.device)
+        frames = torch.randint(len(data.positions), (half,), generator=self.generator)
         levels = self._noise_levels(data, half)
-        z = torch.randn(half, *data.positions.shape[1:], generator=self.generator, dtype=torch.float64).to(self.device)
-        return noise_batch(data.subset(frames.repeat(2)), levels.repeat(2), torch.cat([z, -z]))
+        return antithetic_batch(data, frames, levels, self.generator)[0]
 
     def _noise_levels(self, data: CleanData, n_levels: int) -> Tensor:
         low, high = self._noise_range(data)
         focus = math.log(self.config.focus_sigma[0]), math.log(self.config.focus_sigma[1])
-        levels = stratified_log_noise(
+        return stratified_log_noise(
             n_levels, low, high, self.generator, focus=focus, focus_share=self.config.focus_share
         )
-        return levels.to(self.device)
 
     def _noise_range(self, data: CleanData) -> tuple[float, float]:
         return math.log(self.config.noise_min_sigma), float(log_noise_max(data.box))

@@ -31,7 +31,7 @@ from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, log_noise_max
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.tasks import derive_seed
-from openmm_nti.training.targets import CleanData, noise_batch
+from openmm_nti.training.targets import CleanData, antithetic_batch
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 2560
@@ -153,12 +153,10 @@ def _information(
     frames = torch.cat(order)[:n_pairs]
     values, noise_squares = [], []
     for part in frames.split(max(1, _ATOMS_PER_BATCH // (2 * n_particles))):
-        z = torch.randn(len(part), n_particles, 3, generator=generator, dtype=torch.float64)
-        levels = torch.full((2 * len(part),), log_s, dtype=torch.float64)
-        batch = noise_batch(data.subset(part.repeat(2)), levels, torch.cat([z, -z]))
-        gradient = model.gradient(batch.positions, batch.box, levels)
-        value = (gradient * (2.0 * batch.target - gradient)).sum((1, 2))
-        values.append(value.reshape(2, -1).mean(0))
+        levels = torch.full((len(part),), log_s, dtype=torch.float64)
+        batch, z = antithetic_batch(data, part, levels, generator)
+        gradient = model.gradient(batch.positions, batch.box, batch.log_s)
+        values.append(batch.worth(gradient).reshape(2, -1).mean(0))
         noise_squares.append(z.square().sum((1, 2)) - 3.0 * n_particles)
     controls = torch.cat([torch.cat(noise_squares).unsqueeze(1), features[frames]], dim=1)
     mean, error, slopes = regressed_mean(torch.cat(values).numpy(), controls.numpy())

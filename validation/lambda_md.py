@@ -26,6 +26,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.forces import LAMBDA, create_system, python_force, torch_force
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.platforms import fastest_platform, platform_properties
@@ -184,7 +185,7 @@ def noised_frames(ensemble: Ensemble, lam: float, n_frames: int, generator: torc
     available = len(ensemble.positions_nm)
     order = [torch.randperm(available, generator=generator) for _ in range(-(-n_frames // available))]
     frames = torch.as_tensor(ensemble.positions_sigma)[torch.cat(order)[:n_frames]]
-    box = torch.full((3,), ensemble.state.box_length_sigma, dtype=torch.float64)
+    box = cubic_box(ensemble.state.box_length_sigma)
     spread = effective_variance(log_noise(torch.tensor([lam], dtype=torch.float64), box)).sqrt()
     return frames + spread * torch.randn(frames.shape, generator=generator, dtype=torch.float64)
 
@@ -194,7 +195,7 @@ def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoin
     slopes = []
     for part in positions.split(max(1, _ATOMS_PER_BATCH // state.n_particles)):
         at = torch.full((len(part),), lam, dtype=torch.float64, requires_grad=True)
-        (slope,) = torch.autograd.grad(model(part, _box(state), at).sum(), at)
+        (slope,) = torch.autograd.grad(model(part, cubic_box(state.box_length_sigma), at).sum(), at)
         slopes.append(slope)
     return torch.cat(slopes).numpy()
 
@@ -206,7 +207,9 @@ def reduced_potentials(model: LambdaHamiltonian, positions: Tensor, state: State
     for value in lambdas:
         parts = positions.split(max(1, _ATOMS_PER_BATCH // state.n_particles))
         at = torch.tensor([value], dtype=torch.float64)
-        columns.append(torch.cat([model(part, _box(state), at.expand(len(part))) for part in parts]))
+        columns.append(
+            torch.cat([model(part, cubic_box(state.box_length_sigma), at.expand(len(part))) for part in parts])
+        )
     return torch.stack(columns, dim=1).numpy()
 
 
@@ -264,7 +267,3 @@ def _context(task: _Window, state: StatePoint) -> openmm.Context:
     integrator.setRandomNumberSeed(derive_seed(task.seed, "thermostat", task.number))
     platform = fastest_platform(config.platform)
     return openmm.Context(system, integrator, platform, platform_properties(platform))
-
-
-def _box(state: StatePoint) -> Tensor:
-    return torch.full((3,), state.box_length_sigma, dtype=torch.float64)

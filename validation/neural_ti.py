@@ -28,6 +28,7 @@ from torch import Tensor
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.state import StatePoint
@@ -169,7 +170,7 @@ def _reverse_diffusion(
     n_steps), both in kT, and the final positions (n_samples, N, 3) in sigma.
     """
     generator = torch.Generator().manual_seed(seed)
-    box = torch.full((3,), state.box_length_sigma, dtype=torch.float64)
+    box = cubic_box(state.box_length_sigma)
     lambdas = torch.linspace(0.0, 1.0, config.n_steps + 1, dtype=torch.float64)
     variance = effective_variance(log_noise(lambdas, box))
     shape = (n_samples, state.n_particles, 3)

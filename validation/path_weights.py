@@ -32,6 +32,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.state import StatePoint
@@ -113,9 +114,14 @@ def sample(
     order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
     frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
     levels = noise_levels(config, state)
-    variances = _reverse_variances(model, state, frames[n_forward:], levels, generator)
     name = fingerprint([state.model_dump(), config.model_dump(), seed, weights_fingerprint(model), float(frames.sum())])
     folder = Path(directory) / "path_weights"
+    pilot = folder / f"{name}_variances.npz"
+    if not pilot.is_file():
+        with atomic_path(pilot) as temporary:
+            found = _reverse_variances(model, state, frames[n_forward:], levels, generator)
+            np.savez(temporary, allow_pickle=False, variances=found)
+    variances = np.asarray(read_arrays(pilot, ("variances",))["variances"])
     size = max(1, _ATOMS_PER_BATCH // state.n_particles)
     tasks = []
     for direction, n_paths in (("forward", n_forward), ("reverse", config.n_paths)):
@@ -212,7 +218,7 @@ def _reverse_variances(
     model: LambdaHamiltonian, state: StatePoint, frames: Array, levels: Array, generator: torch.Generator
 ) -> Array:
     """r_k, (n_steps,), sigma^2, from E|grad U|^2 at some levels of noise on frames that no path starts from."""
-    box = torch.full((3,), state.box_length_sigma, dtype=torch.float64)
+    box = cubic_box(state.box_length_sigma)
     clean = torch.as_tensor(frames, dtype=torch.float64)
     pilot = np.unique(np.linspace(1, len(levels) - 1, _PILOT_LEVELS).astype(int))
     squares = []
@@ -236,7 +242,7 @@ def _run_batch(task: _Batch) -> Array:
 
 def _forward_works(task: _Batch, seed: int) -> Array:
     generator = torch.Generator().manual_seed(seed)
-    box = torch.full((3,), task.state.box_length_sigma, dtype=torch.float64)
+    box = cubic_box(task.state.box_length_sigma)
     positions = torch.as_tensor(task.starts, dtype=torch.float64)
     omega = task.model.lennard_jones_energy(positions, box)
     for step, reverse_variance in zip(range(len(task.levels) - 1), task.reverse_variances, strict=True):
@@ -250,7 +256,7 @@ def _forward_works(task: _Batch, seed: int) -> Array:
 
 def _reverse_works(task: _Batch, seed: int) -> Array:
     generator = torch.Generator().manual_seed(seed)
-    box = torch.full((3,), task.state.box_length_sigma, dtype=torch.float64)
+    box = cubic_box(task.state.box_length_sigma)
     shape = (task.n_paths, task.state.n_particles, 3)
     positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
     omega = torch.zeros(task.n_paths, dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -268,9 +267,10 @@ def _pipeline(config: Path, output: Path, seed: int | None, settings: list[str] 
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import open_run
+    from openmm_nti.training.parallel import rank_and_size
 
     resolved = load_config(config, settings or [], seed)
-    leads = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun starts, one speaks
+    leads = rank_and_size()[0] == 0  # of the processes that torchrun starts, one speaks
     return Pipeline(resolved, open_run(output, resolved, resume=resume), Console(stderr=True, quiet=not leads))
 
 

@@ -22,7 +22,7 @@ from openmm_nti.validation.neural_ti import NeuralTIConfig
 
 
 def print_models(console: Console) -> None:
-    """A table of the shipped models: fluid, range of N it was trained on, and its lower bounds."""
+    """A table of the shipped models: fluid, and the N it was trained on."""
     table = Table(title="Shipped models")
     for heading in ("name", "fluid", "trained at N"):
         table.add_column(heading)

@@ -16,18 +16,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from openmm_nti.files import atomic_path, provenance, read_json, write_json
-from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
+from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
 from openmm_nti.state import PairPotential, StatePoint
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
+DENOISER_FOLDER = "denoiser"
 SHIPPED = Path(__file__).parent / "models"
 _UNITS = {"length": "sigma", "energy": "kT", "lambda": "0 ideal gas, 1 Lennard-Jones fluid"}
 
 
 def save_model(
-    model: LambdaHamiltonian,
+    model: NoisedFluid,
     directory: str | Path,
     *,
     trained_on: Sequence[StatePoint] = (),
@@ -71,7 +72,7 @@ def save_model(
 
 
 def load_model(path: str | Path) -> LambdaHamiltonian:
-    """Read a model saved by `save_model`, in evaluation mode.
+    """Read a Hamiltonian saved by `save_model`, in evaluation mode.
 
     Parameters
     ----------
@@ -81,8 +82,29 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
     Raises
     ------
     ValueError
-        If a file is missing, truncated, of another format, or if weights and card do not belong together.
+        If a file is missing, truncated, of another format, or if weights and card do not belong together; if the model
+        is a denoiser, which has no energy.
     """
+    model = load_any_model(path)
+    if isinstance(model, LambdaHamiltonian):
+        return model
+    raise ValueError(
+        f"the model at {path} is a denoiser, without an energy: it serves neural_ti_bound alone; "
+        "train a network of kind `density` for everything else"
+    )
+
+
+def load_denoiser(path: str | Path) -> NoisedFluid:
+    """The best score at `path` for the denoising bound: the model's companion in `denoiser/`, or else the model itself.
+
+    Arguments and errors as for `load_model`.
+    """
+    companion = model_directory(path) / DENOISER_FOLDER
+    return load_any_model(companion if (companion / CARD_FILE).is_file() else path)
+
+
+def load_any_model(path: str | Path) -> NoisedFluid:
+    """`load_model` for a Hamiltonian or a denoiser, whichever the card describes."""
     directory = model_directory(path)
     card = read_card(directory)
     try:
@@ -90,7 +112,7 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
         network = NetworkConfig(**card["network"]) if card["network"] else None
     except (KeyError, TypeError, ValidationError) as error:
         raise ValueError(f"{directory / CARD_FILE} describes no model ({error}): save the model again") from error
-    model = LambdaHamiltonian(potential, network)
+    model = build_model(potential, network)
     weights = directory / WEIGHTS_FILE
     try:
         state = load_file(weights)
@@ -138,7 +160,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return card
 
 
-def check_model_fits(model: LambdaHamiltonian, state: StatePoint) -> None:
+def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
     """Refuse a model of another pair potential than the state's; warn of a density it was not trained at.
 
     Raises
@@ -166,7 +188,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def weights_fingerprint(model: LambdaHamiltonian) -> str:
+def weights_fingerprint(model: NoisedFluid) -> str:
     """A short hash of a model's potential and weights: equal models, equal name."""
     digest = hashlib.sha256(model.potential.model_dump_json().encode())
     for name, value in sorted(model.state_dict().items()):

@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from openmm_nti.files import atomic_path
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import NoisedFluid
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 def save_checkpoint(
     path: Path,
-    model: LambdaHamiltonian,
+    model: NoisedFluid,
     average: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
     *,
@@ -41,7 +41,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path,
-    model: LambdaHamiltonian,
+    model: NoisedFluid,
     average: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
     *,

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.training.targets import CleanData, NoisedBatch, antithetic_batch
 
 N_DECILES = 10
@@ -57,7 +57,7 @@ class HeldOut:
         self,
         label: str,
         clean: CleanData,
-        model: LambdaHamiltonian,
+        model: NoisedFluid,
         log_low: float,
         log_high: float,
         generator: torch.Generator,
@@ -68,7 +68,7 @@ class HeldOut:
             self._decile(clean, model, log_low + number * width, width, generator) for number in range(N_DECILES)
         ]
 
-    def evaluate(self, model: LambdaHamiltonian) -> dict[str, Any]:
+    def evaluate(self, model: NoisedFluid) -> dict[str, Any]:
         """Mean loss; gain over the two-body path by decile of ln s and in all, with standard errors, kT."""
         losses, gains, errors = [], [], []
         for decile in self.deciles:
@@ -89,7 +89,7 @@ class HeldOut:
         }
 
     def _decile(
-        self, clean: CleanData, model: LambdaHamiltonian, low: float, width: float, generator: torch.Generator
+        self, clean: CleanData, model: NoisedFluid, low: float, width: float, generator: torch.Generator
     ) -> _Decile:
         n_pairs = _PAIRS_PER_DECILE
         frames = torch.randint(len(clean.positions), (n_pairs,), generator=generator)
@@ -101,7 +101,7 @@ class HeldOut:
         return _Decile(math.exp(low + 0.5 * width), batch, weight, baseline)
 
 
-def _gradient(model: LambdaHamiltonian, batch: NoisedBatch) -> Tensor:
+def _gradient(model: NoisedFluid, batch: NoisedBatch) -> Tensor:
     size = max(1, _ATOMS_PER_BATCH // batch.positions.shape[1])
     return torch.cat(
         [model.gradient(part.positions, part.box, part.log_s).detach() for part in batch.split(size)],

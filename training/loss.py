@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.training.targets import NoisedBatch
 
 
-def score_loss(model: LambdaHamiltonian, batch: NoisedBatch, *, create_graph: bool = True) -> Tensor:
+def score_loss(model: NoisedFluid, batch: NoisedBatch, *, create_graph: bool = True) -> Tensor:
     """Weighted squared error of the score per degree of freedom, 0-dim; 1 for a perfect model of pure target noise."""
     gradient = model.gradient(batch.positions, batch.box, batch.log_s, create_graph=create_graph)
     error = (gradient - batch.target).square().mean((1, 2))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import effective_variance
 
@@ -45,7 +45,7 @@ class CleanData:
     gradient_square: Tensor
 
     @classmethod
-    def from_ensemble(cls, ensemble: Ensemble, model: LambdaHamiltonian, device: torch.device | str) -> CleanData:
+    def from_ensemble(cls, ensemble: Ensemble, model: NoisedFluid, device: torch.device | str) -> CleanData:
         """Take the frames of `ensemble`; `model` supplies the Lennard-Jones gradient."""
         positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64, device=device)
         box = cubic_box(ensemble.state.box_length_sigma, device)
@@ -77,7 +77,7 @@ class NoisedBatch:
         return [NoisedBatch(x, self.box, log_s, g, weight) for x, log_s, g, weight in zip(*parts, strict=True)]
 
 
-def lennard_jones_gradient(model: LambdaHamiltonian, positions: Tensor, box: Tensor) -> Tensor:
+def lennard_jones_gradient(model: NoisedFluid, positions: Tensor, box: Tensor) -> Tensor:
     """beta grad U_LJ, (B, N, 3), 1 / sigma."""
     positions = positions.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(model.lennard_jones_energy(positions, box).sum(), positions)

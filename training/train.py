@@ -18,10 +18,10 @@ from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, write_text
-from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
+from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
 from openmm_nti.hamiltonian.geometry import squared_distances
 from openmm_nti.hamiltonian.noise import log_noise_max
-from openmm_nti.model_files import CARD_FILE, load_model, read_card, save_model
+from openmm_nti.model_files import CARD_FILE, load_any_model, read_card, save_model
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, progress_bar
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -43,15 +43,15 @@ def train(
     seed: int,
     directory: str | Path,
     progress: bool = True,
-) -> LambdaHamiltonian:
-    """Train a `LambdaHamiltonian` on `ensembles`, or finish a training begun in `directory`.
+) -> NoisedFluid:
+    """Train a model on `ensembles`, or finish a training begun in `directory`.
 
     Parameters
     ----------
     ensembles
         Reference frames, of one pair potential; N and the box may differ.
     network, config
-        Architecture and training settings.
+        Architecture and training settings; a `denoiser` network makes a `Denoiser`, any other a `LambdaHamiltonian`.
     seed
         Decides initial weights, the held-out frames and all noise.
     directory
@@ -62,7 +62,7 @@ def train(
 
     Returns
     -------
-    LambdaHamiltonian
+    LambdaHamiltonian or Denoiser
         With the running average of the weights, in evaluation mode, on the CPU.
 
     Raises
@@ -76,7 +76,7 @@ def train(
     if (directory / CARD_FILE).is_file():
         if read_card(directory)["training"].get("inputs") != inputs:
             raise ValueError(f"{directory} holds a model of another configuration or other data: use a new directory")
-        return load_model(directory)
+        return load_any_model(directory)
     run = _Training(ensembles, network, config, seed, directory, inputs)
     run.run(progress)
     return run.finish([ensemble.state for ensemble in ensembles])
@@ -98,7 +98,7 @@ class _Training:
         self.device = torch.device(_device(config.device))
         self.workers = Workers(self.device)
         torch.manual_seed(seed)
-        self.model = LambdaHamiltonian(ensembles[0].state.pair_potential, network).to(self.device)
+        self.model = build_model(ensembles[0].state.pair_potential, network).to(self.device)
         self.generator = torch.Generator()
         self.training_data: list[CleanData] = []
         self.held_out: list[HeldOut] = []
@@ -137,12 +137,12 @@ class _Training:
         gains = (f"{item['gain_kt']:+.1f}" for item in self.metrics[-1]["held_out"].values())
         return f"training, bound {' '.join(gains)} kT"
 
-    def finish(self, states: list[StatePoint]) -> LambdaHamiltonian:
+    def finish(self, states: list[StatePoint]) -> NoisedFluid:
         """Save the averaged model and return it as loaded from disk."""
         if self.workers.leads:
             self._save(states)
         self.workers.agree(0.0)  # the others wait for the file
-        return load_model(self.directory)
+        return load_any_model(self.directory)
 
     def _save(self, states: list[StatePoint]) -> None:
         self.model.load_state_dict(self.average)

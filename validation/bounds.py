@@ -27,7 +27,7 @@ from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, log_noise_max
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.tasks import derive_seed
@@ -50,13 +50,13 @@ class BoundConfig(BaseModel):
     )
 
 
-def estimate(model: LambdaHamiltonian, ensemble: Ensemble, config: BoundConfig, *, seed: int) -> FreeEnergy:
+def estimate(model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, *, seed: int) -> FreeEnergy:
     """Denoising lower bound on beta F_ex.
 
     Parameters
     ----------
     model
-        Any `LambdaHamiltonian` of the ensemble's pair potential.
+        Any `LambdaHamiltonian` or `Denoiser` of the ensemble's pair potential.
     ensemble
         Decorrelated frames of the interacting fluid; frames the model was trained on make the bound look better than
         it is by the amount of its overfitting.
@@ -111,12 +111,13 @@ def estimate(model: LambdaHamiltonian, ensemble: Ensemble, config: BoundConfig, 
             "contribution_kt": (weights * means).tolist(),
             "contribution_err": (weights * errors).tolist(),
             "bound": "lower",
+            "network": model.network_config.kind if model.network_config else "none",
         },
     )
 
 
 def _all_levels(
-    model: LambdaHamiltonian,
+    model: NoisedFluid,
     data: CleanData,
     features: Tensor,
     log_s: Array,
@@ -140,7 +141,7 @@ def _all_levels(
 
 
 def _information(
-    model: LambdaHamiltonian,
+    model: NoisedFluid,
     data: CleanData,
     features: Tensor,
     log_s: float,
@@ -163,7 +164,7 @@ def _information(
     return mean, error, slopes[1:]
 
 
-def _force_identity(model: LambdaHamiltonian, data: CleanData) -> Tensor:
+def _force_identity(model: NoisedFluid, data: CleanData) -> Tensor:
     """|beta grad U_LJ|^2 - beta lap U_LJ of each frame, (F,), 1 / sigma^2: zero on average in equilibrium."""
     laplacian = torch.cat([model.lennard_jones_laplacian(block, data.box) for block in data.positions.split(64)])
     return data.gradient.square().sum((1, 2)) - laplacian

@@ -39,6 +39,9 @@ from openmm_nti.validation.window_data import read_arrays
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
 _N_STRETCHES = 8  # of the path, each with its own slope in the regression
+# Corrector: steps in units of the inverse mean curvature, and no longer than the noise or this, in sigma.
+_CORRECTOR_STEP = 0.2
+_CORRECTOR_REACH = 0.05
 
 
 class NeuralTIConfig(BaseModel):
@@ -177,9 +180,8 @@ def _reverse_diffusion(
     positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
     slopes, work = [], []
     for level, lam in enumerate(lambdas):
-        for _ in range(config.corrector_steps if level else 0):
-            gradient, _ = _gradients(model, positions, box, lam)
-            positions = _langevin_step(positions, gradient, variance[level], generator)
+        if level and config.corrector_steps:
+            positions = _correct(model, positions, box, lam, variance[level], config.corrector_steps, generator)
         gradient, slope = _gradients(model, positions, box, lam)
         slopes.append(slope)
         if not bool(torch.isfinite(gradient).all()):
@@ -193,12 +195,29 @@ def _reverse_diffusion(
     return torch.stack(slopes, dim=1).numpy(), torch.stack(work, dim=1).numpy(), positions.numpy()
 
 
-def _langevin_step(positions: Tensor, gradient: Tensor, variance: Tensor, generator: torch.Generator) -> Tensor:
-    """One overdamped step that leaves exp(-U) nearly invariant, its size fitted to noise and stiffness."""
-    stiffness = gradient.square().mean()
-    step = 0.1 * variance / (1.0 + variance * stiffness)
-    noise = torch.randn(positions.shape, generator=generator, dtype=torch.float64)
-    return positions - step * gradient + (2.0 * step).sqrt() * noise
+def _correct(
+    model: LambdaHamiltonian,
+    positions: Tensor,
+    box: Tensor,
+    lam: Tensor,
+    variance: Tensor,
+    n_steps: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Overdamped Langevin steps that bring the samples into equilibrium with exp(-U) at this level.
+
+    Each step takes the mean of two successive noises (Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34): exact
+    where U is harmonic, at any stable step size, where plain Euler steps would heat the stiff modes.
+    """
+    log_s = log_noise(lam, box).expand(len(positions))
+    old = torch.randn(positions.shape, generator=generator, dtype=torch.float64)
+    for _ in range(n_steps):
+        gradient = model.gradient(positions, box, log_s)
+        step = _CORRECTOR_STEP / (gradient.square().mean() + 1.0 / (variance + _CORRECTOR_REACH**2))
+        new = torch.randn(positions.shape, generator=generator, dtype=torch.float64)
+        positions = positions - step * gradient + (0.5 * step).sqrt() * (old + new)
+        old = new
+    return positions
 
 
 def _gradients(model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:

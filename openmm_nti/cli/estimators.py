@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from openmm_nti.cli.run_config import EosConfig, WidomConfig
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
 from openmm_nti.state import StatePoint
 from openmm_nti.validation import bounds, eos, lambda_md, mbar_ti, neural_ti, path_weights, softcore, widom
 from openmm_nti.validation.bounds import BoundConfig
@@ -33,7 +33,7 @@ class Job:
     data
         Its reference data, or None for the estimators that need none.
     trained
-        The model, or None for the classical estimators alone.
+        The model, which may be a denoiser for the denoising bound; None for the classical estimators alone.
     seed, workers
         Random numbers and processes.
     directory
@@ -42,7 +42,7 @@ class Job:
 
     state: StatePoint
     data: Ensemble | None
-    trained: LambdaHamiltonian | None
+    trained: NoisedFluid | None
     seed: int
     workers: int
     directory: Path
@@ -55,13 +55,20 @@ class Job:
         return self.data
 
     @property
-    def model(self) -> LambdaHamiltonian:
-        """The model; ValueError where there is none."""
+    def score(self) -> NoisedFluid:
+        """The model, with an energy or without; ValueError where there is none."""
         if self.trained is None:
             raise ValueError(
                 "this estimate needs a model: add --model, a name (see `openmm-nti models`) or a directory"
             )
         return self.trained
+
+    @property
+    def model(self) -> LambdaHamiltonian:
+        """The model; ValueError where there is none, or one without an energy."""
+        if isinstance(self.score, LambdaHamiltonian):
+            return self.score
+        raise ValueError("this estimate needs energies: a denoiser serves neural_ti_bound alone")
 
 
 class Method(NamedTuple):
@@ -71,6 +78,7 @@ class Method(NamedTuple):
     compute: Callable[[Job, Any], FreeEnergy]
     needs_model: bool = True
     needs_data: bool = True
+    needs_energy: bool = True  # of the model: a denoiser will not do
 
 
 def method(name: str) -> Method:
@@ -83,7 +91,7 @@ def method(name: str) -> Method:
 
 
 def _neural_ti_bound(job: Job, config: BoundConfig) -> FreeEnergy:
-    return bounds.estimate(job.model, job.ensemble, config, seed=job.seed)
+    return bounds.estimate(job.score, job.ensemble, config, seed=job.seed)
 
 
 def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
@@ -149,7 +157,7 @@ def _stored(path: Path, sample: Callable[[], WindowData]) -> WindowData:
 
 # In the order of a run: from the quickest to the slowest.
 METHODS = {
-    "neural_ti_bound": Method("bound", _neural_ti_bound),
+    "neural_ti_bound": Method("bound", _neural_ti_bound, needs_energy=False),
     "widom": Method("widom", _widom, needs_model=False),
     "neural_ti": Method("neural_ti", _neural_ti, needs_data=False),
     "path_bar": Method("paths", _path_bar),

@@ -17,7 +17,8 @@ from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
+from openmm_nti.model_files import load_model
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.state import StatePoint
 from openmm_nti.training import train
@@ -33,9 +34,14 @@ class Pipeline:
         self.config, self.directory, self.console = config, directory, console
 
     def run(self) -> None:
-        """Everything, up to results.json and report.html."""
+        """Everything, up to results.json and report.html; ValueError for a network that gives no energies."""
+        if self.config.network.kind == "denoiser":
+            raise ValueError(
+                "network.kind: denoiser has no energies to estimate with: `train` it alone, or use `density`"
+            )
         ensembles = self.reference()
-        model = self.train(ensembles)
+        self.train(ensembles)
+        model = load_model(self.directory.model)
         for ensemble in ensembles:
             self.estimate(model, ensemble)
         self.report()
@@ -80,8 +86,8 @@ class Pipeline:
         exists = (self.directory.reference / f"{state.label}.h5").is_file()
         return exists and "trajectory" in self.directory.ensemble(state).provenance
 
-    def train(self, ensembles: Sequence[Ensemble]) -> LambdaHamiltonian:
-        """The trained Hamiltonian."""
+    def train(self, ensembles: Sequence[Ensemble]) -> NoisedFluid:
+        """The trained model."""
         self._say("training", f"{self.config.training.n_steps} steps")
         return train(
             ensembles, self.config.network, self.config.training, seed=self.config.seed, directory=self.directory.model

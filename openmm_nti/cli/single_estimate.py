@@ -12,7 +12,7 @@ from openmm_nti.cli.model_commands import state_of_model
 from openmm_nti.cli.run_config import section_config
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.model_files import check_model_fits, load_model
+from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.state import StatePoint
 
@@ -48,7 +48,8 @@ def single_estimate(request: Request, output: Path | None) -> FreeEnergy:
     """
     chosen = method(request.method)
     config = section_config(chosen.section, request.settings)
-    trained = load_model(request.model) if request.model is not None else None
+    load = load_model if chosen.needs_energy else load_denoiser
+    trained = load(request.model) if request.model is not None else None
     stored = Ensemble.load(request.data) if request.data is not None else None
     state = _state(request, stored)
     if trained is not None:
@@ -57,7 +58,7 @@ def single_estimate(request: Request, output: Path | None) -> FreeEnergy:
         directory = output or Path(temporary)
         job = Job(state, stored, trained, request.seed, request.workers, directory / state.label)
         if chosen.needs_model:
-            _ = job.model  # say that it is missing before anything is simulated
+            _ = job.score  # say that it is missing before anything is simulated
         if stored is None and chosen.needs_data:
             job = replace(job, data=_reference(state, request, directory))
         return chosen.compute(job, config)

@@ -1,6 +1,16 @@
 """The lambda-dependent Hamiltonian: one physical term a file, added up by `LambdaHamiltonian`."""
 
+from openmm_nti.hamiltonian.denoiser import Denoiser
 from openmm_nti.hamiltonian.model import LambdaHamiltonian
 from openmm_nti.hamiltonian.network import NetworkConfig
+from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
+from openmm_nti.state import PairPotential
 
-__all__ = ["LambdaHamiltonian", "NetworkConfig"]
+__all__ = ["Denoiser", "LambdaHamiltonian", "NetworkConfig", "NoisedFluid", "build_model"]
+
+
+def build_model(potential: PairPotential, network: NetworkConfig | None) -> LambdaHamiltonian | Denoiser:
+    """A model of `potential` with fresh weights: a `Denoiser` or, for any other network, a `LambdaHamiltonian`."""
+    if network is not None and network.kind == "denoiser":
+        return Denoiser(potential, network)
+    return LambdaHamiltonian(potential, network)

@@ -33,7 +33,7 @@ def initial_basis(cutoff: float, n_radial: int) -> Tensor:
     return torch.stack([centres, -math.log(2.0) - 2.0 * torch.log(1.1 * gaps)]).float().unsqueeze(-1)
 
 
-def edges_at(displacement: Tensor, mask: Tensor, basis: Tensor, cutoff: float, softening: float = _SOFTENING) -> Edges:
+def edges_at(displacement: Tensor, mask: Tensor, basis: Tensor, cutoff: float) -> Edges:
     """Gaussians, softened directions and envelope of the edges.
 
     Parameters
@@ -47,10 +47,15 @@ def edges_at(displacement: Tensor, mask: Tensor, basis: Tensor, cutoff: float, s
     cutoff
         Where the envelope ends them, with two continuous derivatives, sigma.
     """
+    r, direction, envelope = softened_edges(displacement, mask, cutoff)
+    return torch.exp(-basis[1].exp() * (r - basis[0]).square()), direction, envelope
+
+
+def softened_edges(displacement: Tensor, mask: Tensor, cutoff: float, softening: float = _SOFTENING) -> Edges:
+    """Softened lengths (B, N, 1, M), directions and envelope of edges; arguments as for `edges_at`."""
     r = (displacement.square().sum(2, keepdim=True) + softening * softening).sqrt()
-    gaussians = torch.exp(-basis[1].exp() * (r - basis[0]).square())
     inside = (1.0 - (r / cutoff).square()).clamp(min=0.0)
-    return gaussians, displacement / r, inside * inside * inside * mask
+    return r, displacement / r, inside * inside * inside * mask
 
 
 def crowded_centres(cutoff: float, n_radial: int) -> NDArray[np.float64]:
@@ -80,8 +85,14 @@ class Descriptors(nn.Module):
         nn.init.normal_(self.mixtures.bias, std=1.0 / math.sqrt(n_radial))
         self.register_buffer("scales", torch.ones(self.n_outputs))
 
-    def forward(self, edges: Edges, noise: Tensor) -> Tensor:
-        """(B, N, n_outputs) from `edges_at` and the noise features (B, n_noise)."""
+    def forward(self, edges: Edges, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Descriptors (B, N, n_outputs) and the vectors v_c and q_c . v_c, of order one too, (B, N, 3, 2 C).
+
+        Parameters
+        ----------
+        edges, noise
+            From `edges_at`, and the noise features (B, n_noise).
+        """
         gaussians, direction, envelope = edges
         n_batch, n_atoms, n_radial, n_neighbours = gaussians.shape
         x, y, z = direction.unbind(2)
@@ -96,16 +107,18 @@ class Descriptors(nn.Module):
         tensor = torch.matmul(moments[:, :, 4:9].reshape(n_batch, n_atoms * 5, n_radial), mix[:, 1])
         vector = vector.reshape(n_batch, n_atoms, 3, self.n_channels)
         tensor = tensor.reshape(n_batch, n_atoms, 5, self.n_channels)
-        vx, vy, vz = vector.unbind(2)
-        triple = torch.stack(second_harmonics(vx, vy, vz), dim=2) * tensor
-        squares = [moments[:, :, 0], vector.square().sum(2), tensor.square().sum(2), triple.sum(2)]
-        return torch.cat(squares, dim=-1) * self.scales
+        product = tensor_times_vector(tensor, vector)
+        triple = (vector * product).sum(2)
+        invariants = torch.cat([moments[:, :, 0], vector.square().sum(2), tensor.square().sum(2), triple], dim=-1)
+        sizes = self.scales[n_radial : n_radial + 2 * self.n_channels].sqrt()  # of vectors, then of tensors
+        of_vector, of_tensor = sizes.split(self.n_channels)
+        return invariants * self.scales, torch.cat([vector * of_vector, product * (of_vector * of_tensor)], dim=-1)
 
     @torch.no_grad()
     def normalise(self, edges: Edges, noise: Tensor) -> None:
         """Set the scales to one over the root mean square on a batch; arguments as for `forward`."""
         self.scales.fill_(1.0)
-        found = self(edges, noise)
+        found, _ = self(edges, noise)
         self.scales.copy_(1.0 / found.square().mean((0, 1)).sqrt().clamp(min=1e-4))
 
 
@@ -119,3 +132,19 @@ def second_harmonics(x: Tensor, y: Tensor, z: Tensor) -> list[Tensor]:
         0.5 * root3 * (x * x - y * y),
         z * z - 0.5 * (x * x + y * y),
     ]
+
+
+def tensor_times_vector(tensor: Tensor, vector: Tensor) -> Tensor:
+    """Symmetric traceless matrices, given by their five components (..., 5, C), times vectors (..., 3, C)."""
+    xy, yz, xz, across, along = tensor.unbind(-2)
+    x, y, z = vector.unbind(-2)
+    half_root3 = 0.5 * math.sqrt(3.0)
+    across = half_root3 * across
+    return torch.stack(
+        [
+            (across - 0.5 * along) * x + half_root3 * (xy * y + xz * z),
+            half_root3 * (xy * x + yz * z) - (across + 0.5 * along) * y,
+            half_root3 * (xz * x + yz * y) + along * z,
+        ],
+        dim=-2,
+    )

@@ -11,17 +11,16 @@ beta F_ex = beta F(1) - beta F(0) needs no constant (Mate, Fleuret, Bereau, arXi
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from openmm_nti.hamiltonian.geometry import minimum_image, neighbour_matrix, pairs_within, squared_distances
-from openmm_nti.hamiltonian.lennard_jones import LennardJones
+from openmm_nti.hamiltonian.geometry import squared_distances
 from openmm_nti.hamiltonian.network import NetworkConfig, build_network
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
-from openmm_nti.hamiltonian.two_body import TwoBodyTerm
-from openmm_nti.state import PairPotential, StatePoint
+from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
+from openmm_nti.state import PairPotential
 
 
-class LambdaHamiltonian(nn.Module):
+class LambdaHamiltonian(NoisedFluid):
     """Reduced energies U(x, lambda) of a batch of configurations; scriptable.
 
     Parameters
@@ -30,25 +29,11 @@ class LambdaHamiltonian(nn.Module):
         The Lennard-Jones potential at lambda = 1.
     network
         Architecture of the learned part; None leaves the two-body path alone.
-
-    Attributes
-    ----------
-    trained_on
-        State points of the training data, where the model comes from a file; never part of a TorchForce.
     """
 
     def __init__(self, potential: PairPotential, network: NetworkConfig | None = None) -> None:
-        super().__init__()
-        self.potential = potential
-        self.trained_on: tuple[StatePoint, ...] = ()
-        self.network_config = network
-        self.lennard_jones = LennardJones(potential)
-        self.two_body = TwoBodyTerm(potential)
-        self.cutoff = potential.cutoff_sigma
-        self.has_network = network is not None
-        # TorchScript needs the attribute's type even where the network is off.
-        self.network = build_network(network or NetworkConfig(n_radial=4, n_channels=2, width=8))
-        self.network.to(torch.float64 if network is not None and network.dtype == "float64" else torch.float32)
+        # TorchScript needs the network's type even where it is off.
+        super().__init__(potential, network, build_network(network or NetworkConfig(n_radial=4, n_channels=2, width=8)))
 
     def forward(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
         """Reduced energies, (B,), kT, float64.
@@ -80,39 +65,9 @@ class LambdaHamiltonian(nn.Module):
             energy = energy + torch.where(at_end, correction, torch.zeros_like(correction))
         return energy
 
-    def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
-        """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for lambda."""
-        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
-        return self._table_sum(positions, configuration, r, self.two_body.rows(log_s))
-
-    def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
-        """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
-        return self._pair_gradient(positions, box, log_s, squared_distances(positions, box))
-
-    def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
-        """beta U_LJ, (B,), kT."""
-        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
-        return self._sum(positions, configuration, self.lennard_jones(r * r))
-
-    def lennard_jones_laplacian(self, positions: Tensor, box: Tensor) -> Tensor:
-        """Laplacian of beta U_LJ by all coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
-        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
-        r = r.detach().requires_grad_(True)
-        with torch.enable_grad():
-            (slope,) = torch.autograd.grad(self.lennard_jones(r * r).sum(), r, create_graph=True)
-            (curvature,) = torch.autograd.grad(slope.sum(), r)
-        return self._sum(positions, configuration, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
-
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """The learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
         return self._learned(positions, box, log_s, squared_distances(positions, box))
-
-    def neighbourhoods(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network sees, in its own precision: displacements (B, N, M, 3), index and mask (B, N, M)."""
-        index, mask = neighbour_matrix(r_squared, self.network.cutoff)
-        displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box)
-        dtype = self.network.noise.centres.dtype
-        return displacement.to(dtype), index, mask.to(dtype)
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Gradient of U at noise ln s, (B, N, 3), kT / sigma: minus the score.
@@ -137,36 +92,9 @@ class LambdaHamiltonian(nn.Module):
         end = -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))
         return learned.to(positions.dtype) * end
 
-    def _pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
-        with torch.no_grad():
-            configuration, first, second = pairs_within(r_squared, self.cutoff)
-            flat = positions.reshape(-1, 3)
-            d = minimum_image(flat[first] - flat[second], box)
-            r = (d.square().sum(-1) + 1e-24).sqrt()
-            slope = self.two_body.derivative(r, configuration, self.two_body.rows(log_s))
-            pull = d * (slope / r).unsqueeze(-1)
-            gradient = torch.zeros_like(flat).index_add(0, first, pull).index_add(0, second, -pull)
-            return gradient.reshape(positions.shape)
-
     def _gauge(self, n_particles: int, box: Tensor, lam: Tensor) -> Tensor:
         """The constant C(lambda) that makes the free energy of pairs linear in lambda, (B,), kT."""
         volume = box.prod()
         at, end = log_noise(lam, box), log_noise(torch.ones_like(lam), box)
         step = self.two_body.free_energy(at, volume) - lam * self.two_body.free_energy(end, volume)
         return -0.5 * n_particles * (n_particles - 1) * step
-
-    def _pairs(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor]:
-        """Configuration and distance of all pairs within the cutoff, (P,) each."""
-        configuration, first, second = pairs_within(r_squared, self.cutoff)
-        flat = positions.reshape(-1, 3)
-        d = minimum_image(flat[first] - flat[second], box)
-        return configuration, (d.square().sum(-1) + 1e-24).sqrt()
-
-    def _table_sum(self, positions: Tensor, configuration: Tensor, r: Tensor, rows: Tensor) -> Tensor:
-        """Sum over pairs of the function that `rows` (B, n_r, 2) tabulates, (B,), kT."""
-        return self._sum(positions, configuration, self.two_body(r, configuration, rows))
-
-    def _sum(self, positions: Tensor, configuration: Tensor, values: Tensor) -> Tensor:
-        """Sum the values of pairs (P,) over each configuration, (B,)."""
-        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
-        return total.index_add(0, configuration, values)

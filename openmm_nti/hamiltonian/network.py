@@ -34,10 +34,11 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["density", "painn"] = Field(
+    kind: Literal["density", "painn", "denoiser"] = Field(
         default="density",
         description="`density`: invariants at refined positions (the default, and the more accurate by far); "
-        "`painn`: equivariant message passing with n_refinements layers of n_channels features, for comparison.",
+        "`painn`: equivariant message passing with n_refinements layers of n_channels features, for comparison; "
+        "`denoiser`: a score without an energy, for neural_ti_bound alone.",
     )
     cutoff_sigma: float = Field(default=2.0, gt=1.2, description="Range of the network's neighbourhoods, in sigma.")
     n_radial: int = Field(default=8, ge=4, le=64, description="Radial basis functions.")
@@ -87,7 +88,7 @@ class DensityNetwork(nn.Module):
         noise, variance = self.noise(log_s), variance.reshape(-1, 1, 1)
         moved = torch.zeros_like(displacement[..., 0])
         edges = edges_at(displacement, mask, self.basis, self.cutoff)
-        found = self.descriptors(edges, noise)
+        found, _ = self.descriptors(edges, noise)
         described = torch.asinh(found)
         for refinement in self.refinements:
             moved, edges, found = refinement(
@@ -173,7 +174,7 @@ class Refinement(nn.Module):
             moved = moved + velocity
             shift = moved.reshape(-1, 3)[index].transpose(2, 3) - moved.unsqueeze(-1)
             edges = edges_at(displacement + shift, mask, basis, self.cutoff)
-        return moved, edges, self.descriptors(edges, noise)
+        return moved, edges, self.descriptors(edges, noise)[0]
 
 
 class AtomicMLP(nn.Module):

@@ -9,6 +9,7 @@ from exact import exact_ensemble, pair_free_energy
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.validation import bounds, lambda_md, neural_ti
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
 
@@ -53,6 +54,35 @@ def test_neural_ti_for_two_particles(two_body, tmp_path):
     with np.load(tmp_path / "neural_ti.npz") as file:
         assert file["positions_sigma"].shape == (1000, 2, 3)
         assert file["lambdas"].shape == file["dudl_mean"].shape == file["dudl_err"].shape == (101,)
+
+
+def test_a_corrector_makes_neural_ti_right_with_a_bad_network(tmp_path):
+    """Without it the samples are not those of the Hamiltonian whose dU/dlambda is integrated."""
+    model = make_random_model(PAIR)
+    exact = pair_free_energy(PAIR)
+    plain = neural_ti.NeuralTIConfig(n_samples=500, n_steps=40)
+    corrected = plain.model_copy(update={"corrector_steps": 8})
+    wrong, right = (
+        neural_ti.estimate(model, PAIR, config, seed=2, directory=tmp_path, progress=False)
+        for config in (plain, corrected)
+    )
+    assert abs(wrong.value - exact) > 5 * wrong.std_err
+    within(right, exact, errors=4)
+
+
+def test_the_corrector_leaves_equilibrium_alone():
+    """At lambda = 1, from exact samples of a crowded trio: the energy and its fluctuations stay."""
+    state = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)
+    ensemble, model = exact_ensemble(state, 6000), LambdaHamiltonian(state.pair_potential)
+    before, box = torch.as_tensor(ensemble.positions_sigma), cubic_box(state.box_length_sigma)
+    end, generator = torch.ones((), dtype=torch.float64), torch.Generator().manual_seed(1)
+    none = torch.zeros((), dtype=torch.float64)
+    after = neural_ti._correct(model, before, box, end, none, 200, generator)
+    assert (after - before).square().mean().sqrt() > 0.1
+    change = (model.lennard_jones_energy(after, box) - model.lennard_jones_energy(before, box)).numpy()
+    squares = (model.lennard_jones_energy(after, box) ** 2 - model.lennard_jones_energy(before, box) ** 2).numpy()
+    for values in (change, squares):
+        assert abs(values.mean()) < 3.5 * values.std() / math.sqrt(values.size)
 
 
 @pytest.mark.parametrize("network", ["none", "random"])

@@ -1,0 +1,128 @@
+"""What every model of a noised Lennard-Jones fluid knows without learning: the pair potential and the two-body term."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from openmm_nti.hamiltonian.geometry import minimum_image, neighbour_matrix, pairs_within, squared_distances
+from openmm_nti.hamiltonian.lennard_jones import LennardJones
+from openmm_nti.hamiltonian.network import NetworkConfig
+from openmm_nti.hamiltonian.two_body import TwoBodyTerm
+from openmm_nti.state import PairPotential, StatePoint
+
+if TYPE_CHECKING:
+    from openmm_nti.hamiltonian.denoiser import DenoiserNetwork
+    from openmm_nti.hamiltonian.network import DensityNetwork
+    from openmm_nti.hamiltonian.painn import PainnNetwork
+
+
+class NoisedFluid(nn.Module):
+    """The known terms, and a network for the rest; what the network gives is for the subclass to say.
+
+    Parameters
+    ----------
+    potential
+        The Lennard-Jones potential at lambda = 1.
+    network_config
+        Architecture of the learned part, and its precision; None leaves the two-body path alone.
+    network
+        The learned part.
+
+    Attributes
+    ----------
+    trained_on
+        State points of the training data, where the model comes from a file; never part of a TorchForce.
+    """
+
+    def __init__(
+        self,
+        potential: PairPotential,
+        network_config: NetworkConfig | None,
+        network: DensityNetwork | PainnNetwork | DenoiserNetwork,
+    ) -> None:
+        super().__init__()
+        self.potential = potential
+        self.trained_on: tuple[StatePoint, ...] = ()
+        self.network_config = network_config
+        self.lennard_jones = LennardJones(potential)
+        self.two_body = TwoBodyTerm(potential)
+        self.cutoff = potential.cutoff_sigma
+        self.has_network = network_config is not None
+        double = network_config is not None and network_config.dtype == "float64"
+        self.network = network.to(torch.float64 if double else torch.float32)
+
+    def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
+        """The model's gradient at noise ln s, (B, N, 3), kT / sigma: minus the score.
+
+        Parameters
+        ----------
+        positions
+            (B, N, 3), sigma; unwrapped positions are fine.
+        box
+            Edges of the box, (3,), sigma.
+        log_s
+            ln s, with s in sigma, (B,).
+        create_graph
+            Leave the learned part differentiable by its weights.
+        """
+        raise NotImplementedError
+
+    def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
+        """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for lambda."""
+        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
+        return self._table_sum(positions, configuration, r, self.two_body.rows(log_s))
+
+    def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
+        """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
+        return self._pair_gradient(positions, box, log_s, squared_distances(positions, box))
+
+    def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
+        """beta U_LJ, (B,), kT."""
+        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
+        return self._sum(positions, configuration, self.lennard_jones(r * r))
+
+    def lennard_jones_laplacian(self, positions: Tensor, box: Tensor) -> Tensor:
+        """Laplacian of beta U_LJ by all coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
+        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
+        r = r.detach().requires_grad_(True)
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(self.lennard_jones(r * r).sum(), r, create_graph=True)
+            (curvature,) = torch.autograd.grad(slope.sum(), r)
+        return self._sum(positions, configuration, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
+
+    def neighbourhoods(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network sees, in its own precision: displacements (B, N, M, 3), index and mask (B, N, M)."""
+        index, mask = neighbour_matrix(r_squared, self.network.cutoff)
+        displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box)
+        dtype = self.network.noise.centres.dtype
+        return displacement.to(dtype), index, mask.to(dtype)
+
+    def _pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
+        with torch.no_grad():
+            configuration, first, second = pairs_within(r_squared, self.cutoff)
+            flat = positions.reshape(-1, 3)
+            d = minimum_image(flat[first] - flat[second], box)
+            r = (d.square().sum(-1) + 1e-24).sqrt()
+            slope = self.two_body.derivative(r, configuration, self.two_body.rows(log_s))
+            pull = d * (slope / r).unsqueeze(-1)
+            gradient = torch.zeros_like(flat).index_add(0, first, pull).index_add(0, second, -pull)
+            return gradient.reshape(positions.shape)
+
+    def _pairs(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor]:
+        """Configuration and distance of all pairs within the cutoff, (P,) each."""
+        configuration, first, second = pairs_within(r_squared, self.cutoff)
+        flat = positions.reshape(-1, 3)
+        d = minimum_image(flat[first] - flat[second], box)
+        return configuration, (d.square().sum(-1) + 1e-24).sqrt()
+
+    def _table_sum(self, positions: Tensor, configuration: Tensor, r: Tensor, rows: Tensor) -> Tensor:
+        """Sum over pairs of the function that `rows` (B, n_r, 2) tabulates, (B,), kT."""
+        return self._sum(positions, configuration, self.two_body(r, configuration, rows))
+
+    def _sum(self, positions: Tensor, configuration: Tensor, values: Tensor) -> Tensor:
+        """Sum the values of pairs (P,) over each configuration, (B,)."""
+        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
+        return total.index_add(0, configuration, values)

@@ -5,7 +5,7 @@ difference of g(r) over 0.8 <= r <= 3 sigma between reverse-diffusion samples an
 energies per particle. With --card the numbers are written into the model's card. Usage:
 
     openmm-nti generate examples/lj_pretrained.yaml --output data --seed 2 --set reference.n_frames=800
-    python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--samples 512] [--workers 2] [--card]
+    python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--samples 512] [--corrector 10] [--workers 2] [--card]
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 from openmm_nti import Ensemble, load_model
 from openmm_nti.files import read_json, write_json
 from openmm_nti.lj_fluid import reduced_potential_numpy
-from openmm_nti.model_files import CARD_FILE, model_directory
+from openmm_nti.model_files import CARD_FILE, load_denoiser, model_directory
 from openmm_nti.validation import bounds, gr, neural_ti
 
 LIMITS = (
@@ -38,14 +38,16 @@ def structure(ensemble: Ensemble, samples: np.ndarray) -> tuple[float, float]:
     return rms, float(excess) * state.temperature_star / state.n_particles
 
 
-def examine(model, ensemble: Ensemble, options: argparse.Namespace) -> dict:
+def examine(model, score, ensemble: Ensemble, options: argparse.Namespace) -> dict:
     """Everything about one state point; kept in OUTPUT, from where it is taken the next time."""
     state = ensemble.state
     done = Path(options.output) / state.label / "accuracy.json"
     if done.is_file():
         return read_json(done)
-    bound = bounds.estimate(model, ensemble, bounds.BoundConfig(n_pairs=options.pairs), seed=1)
-    config = neural_ti.NeuralTIConfig(n_samples=options.samples, n_steps=options.steps)
+    bound = bounds.estimate(score, ensemble, bounds.BoundConfig(n_pairs=options.pairs), seed=1)
+    config = neural_ti.NeuralTIConfig(
+        n_samples=options.samples, n_steps=options.steps, corrector_steps=options.corrector
+    )
     folder = Path(options.output) / state.label
     began = time.perf_counter()
     published = neural_ti.estimate(
@@ -58,6 +60,7 @@ def examine(model, ensemble: Ensemble, options: argparse.Namespace) -> dict:
         "n_particles": state.n_particles,
         "neural_ti_bound": [bound.value, bound.std_err],
         "neural_ti": [published.value, published.std_err],
+        "corrector_steps": options.corrector,
         "gr_rms": rms,
         "energy_excess_epsilon": excess,
         "neural_ti_seconds": round(seconds, 1),
@@ -73,18 +76,19 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--corrector", type=int, default=0)
     parser.add_argument("--pairs", type=int, default=384)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", default="accuracy-output")
     parser.add_argument("--card", action="store_true")
     options = parser.parse_args()
-    model = load_model(options.model)
+    model, score = load_model(options.model), load_denoiser(options.model)
     reference = read_json(REFERENCE)["switched"]
     rows = []
     print("N    reference        bound            bias    neural_ti        bias    g(r) RMS  dE/N (eps)  time")
     ensembles = [Ensemble.load(path) for path in options.data.glob("*.h5")]
     for ensemble in sorted(ensembles, key=lambda item: item.state.n_particles):
-        row = examine(model, ensemble, options)
+        row = examine(model, score, ensemble, options)
         rows.append(row)
         known = reference.get(str(row["n_particles"]))
         cells = [f"{row['n_particles']:<4d}", f"{known[0]:8.2f}({known[1]:.2f})" if known else " " * 14]

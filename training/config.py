@@ -36,6 +36,10 @@ class TrainingConfig(BaseModel):
     focus_share: float = Field(
         default=0.73, ge=0, le=1, description="Share of the noise levels drawn from focus_sigma; the rest elsewhere."
     )
+    start_from: str | None = Field(
+        default=None,
+        description="Model to start from in place of random weights: a directory or a shipped name; same network.",
+    )
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="Share of frames held out.")
     validate_every: int = Field(default=250, ge=1, description="Steps between validations and checkpoints.")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, ...")

@@ -21,7 +21,7 @@ from openmm_nti.files import fingerprint, write_text
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
 from openmm_nti.hamiltonian.geometry import squared_distances
 from openmm_nti.hamiltonian.noise import log_noise_max
-from openmm_nti.model_files import CARD_FILE, load_any_model, read_card, save_model
+from openmm_nti.model_files import CARD_FILE, load_any_model, read_card, save_model, weights_fingerprint
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, progress_bar
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -104,7 +104,10 @@ class _Training:
         self.held_out: list[HeldOut] = []
         for number, ensemble in enumerate(ensembles):
             self._split(ensemble, number)
-        self._normalise()
+        if config.start_from is None:
+            self._normalise()
+        else:
+            self._take_weights(config.start_from)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.step, self.seconds = 0, 0.0
@@ -180,6 +183,13 @@ class _Training:
         r_squared = squared_distances(batch.positions, batch.box)
         displacement, _, mask = self.model.neighbourhoods(batch.positions, batch.box, r_squared)
         self.model.network.normalise(displacement, mask, batch.log_s.to(displacement.dtype))
+
+    def _take_weights(self, start: str) -> None:
+        """Begin with the weights of a finished model."""
+        other = load_any_model(start)
+        if (other.network_config, other.potential) != (self.model.network_config, self.model.potential):
+            raise ValueError(f"start_from: the model at {start} is of another network or potential: use the same ones")
+        self.model.load_state_dict(other.state_dict())
 
     def _take_step(self, share: float) -> Tensor:
         config = self.config
@@ -276,7 +286,8 @@ def _inputs(ensembles: Sequence[Ensemble], network: NetworkConfig, config: Train
     if len(potentials) > 1:
         raise ValueError("the ensembles differ in temperature, cutoff or convention: train one model for each")
     data = [[e.state.model_dump(), e.positions_nm.shape[0], float(e.positions_nm.sum())] for e in ensembles]
-    return fingerprint([data, network.model_dump(), config.model_dump(), seed])
+    start = [] if config.start_from is None else [weights_fingerprint(load_any_model(config.start_from))]
+    return fingerprint([data, network.model_dump(), config.model_dump(), seed, *start])
 
 
 def _device(name: str) -> str:

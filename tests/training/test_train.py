@@ -126,6 +126,16 @@ def test_the_gain_on_held_out_frames_is_the_difference_of_two_bounds():
     assert HeldOut("trio", clean, bare, low, high, generator).evaluate(bare)["gain_kt"] == 0.0
 
 
+def test_a_training_may_start_from_a_finished_model(ensembles, undisturbed, tmp_path):
+    """One step of no size leaves its weights; another network is refused."""
+    again = CONFIG.model_copy(update={"start_from": str(undisturbed[1]), "n_steps": 1, "learning_rate": 1e-12})
+    model = train(ensembles, NETWORK, again, seed=5, directory=tmp_path, progress=False)
+    torch.testing.assert_close(weights(model), weights(undisturbed[0]), rtol=1e-6, atol=1e-6)
+    wider = NETWORK.model_copy(update={"width": 24})
+    with pytest.raises(ValueError, match="start_from: the model at .* is of another network or potential"):
+        train(ensembles, wider, again, seed=5, directory=tmp_path / "wider", progress=False)
+
+
 def test_a_time_budget_ends_the_training(ensembles, tmp_path):
     config = CONFIG.model_copy(update={"n_steps": 10**6, "max_minutes": 1e-3})
     train(ensembles, NETWORK, config, seed=1, directory=tmp_path, progress=False)

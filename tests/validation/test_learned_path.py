@@ -56,20 +56,6 @@ def test_neural_ti_for_two_particles(two_body, tmp_path):
         assert file["lambdas"].shape == file["dudl_mean"].shape == file["dudl_err"].shape == (101,)
 
 
-def test_a_corrector_makes_neural_ti_right_with_a_bad_network(tmp_path):
-    """Without it the samples are not those of the Hamiltonian whose dU/dlambda is integrated."""
-    model = make_random_model(PAIR)
-    exact = pair_free_energy(PAIR)
-    plain = neural_ti.NeuralTIConfig(n_samples=500, n_steps=40)
-    corrected = plain.model_copy(update={"corrector_steps": 8})
-    wrong, right = (
-        neural_ti.estimate(model, PAIR, config, seed=2, directory=tmp_path, progress=False)
-        for config in (plain, corrected)
-    )
-    assert abs(wrong.value - exact) > 5 * wrong.std_err
-    within(right, exact, errors=4)
-
-
 def test_the_corrector_leaves_equilibrium_alone():
     """At lambda = 1, from exact samples of a crowded trio: the energy and its fluctuations stay."""
     state = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)

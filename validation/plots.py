@@ -178,12 +178,14 @@ def save(ax: Axes, path: str | Path, columns: Mapping[str, np.ndarray | Sequence
 
     Raises
     ------
+    TypeError
+        If `ax` is not on a figure of its own.
     ValueError
-        If `ax` is not on a figure of its own, or the columns differ in length.
+        If the columns differ in length.
     """
     figure, path = ax.get_figure(), Path(path)
     if not isinstance(figure, Figure):
-        raise ValueError("these axes are in a subfigure or in none: draw on axes of a Figure to save it")
+        raise TypeError("these axes are in a subfigure or in none: draw on axes of a Figure to save it")
     rows = zip(*columns.values(), strict=True)
     lines = [",".join(columns), *(",".join(repr(float(number)) for number in row) for row in rows)]
     numbers = path.with_suffix(".csv")

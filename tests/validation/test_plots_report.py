@@ -220,6 +220,10 @@ def test_a_figure_is_saved_with_the_numbers_it_shows(tmp_path):
     numbers = plots.save(ax, tmp_path / "mu.svg", {"density": density, "beta_mu_ex": value})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mu.csv", "mu.svg"]
     assert numbers.read_text() == "density,beta_mu_ex\n0.1,-1.0\n0.2,-2.0\n"
+    with pytest.raises(ValueError, match="shorter"):
+        plots.save(ax, tmp_path / "mu.svg", {"density": density, "beta_mu_ex": [1.0]})
+    with pytest.raises(TypeError, match="axes of a Figure"):
+        plots.save(Figure().subfigures().add_subplot(), tmp_path / "mu.svg", {})
 
 
 def test_figures_make_their_own_axes():

@@ -55,7 +55,8 @@ setup(
         "cuda12": ["openmm[cuda12]>=8.5,<8.6", f"acellera-openmmtorch-cu12==1.10; {HAS_LINUX_WHEEL}"],
         "cuda13": ["openmm[cuda13]>=8.5,<8.6", f"acellera-openmmtorch-cu13==1.10; {HAS_LINUX_WHEEL}"],
         "eos": ["teqp"],
-        "dev": ["teqp", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
+        "alchemlyb": ["alchemlyb"],
+        "dev": ["teqp", "alchemlyb", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
         "docs": ["sphinx", "furo", "myst-parser"],
     },
     classifiers=[

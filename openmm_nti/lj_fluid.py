@@ -139,17 +139,21 @@ def pair_energy(r2: np.ndarray, state: StatePoint) -> np.ndarray:
         Pair energies. Shape of `r2`, epsilon.
     """
     with np.errstate(divide="ignore", over="ignore"):
-        inverse6 = np.asarray(r2, dtype=np.float64) ** -3
+        r2 = np.asarray(r2, dtype=np.float64)
+        inverse6 = 1 / (r2 * r2 * r2)  # many times quicker than a power
         return np.asarray(4 * inverse6 * (inverse6 - 1) * cutoff_function(r2, state))
 
 
 def cutoff_function(r2: np.ndarray, state: StatePoint) -> np.ndarray:
     """S(r) of `state.convention`, zero from the cutoff on; any shape, from squared distances in sigma^2."""
-    inside = (np.asarray(r2) < state.cutoff_sigma**2).astype(np.float64)
+    r2 = np.asarray(r2)
+    factor = np.asarray((r2 < state.cutoff_sigma**2).astype(np.float64))
     if state.convention == "truncated":
-        return inside
-    x = np.clip((np.sqrt(r2) - state.switch_sigma) / (state.cutoff_sigma - state.switch_sigma), 0, 1)
-    return np.asarray(inside * (1 + x**3 * (-10 + x * (15 - 6 * x))))
+        return factor
+    switching = (r2 > state.switch_sigma**2) & (r2 < state.cutoff_sigma**2)
+    x = (np.sqrt(r2[switching]) - state.switch_sigma) / (state.cutoff_sigma - state.switch_sigma)
+    factor[switching] = 1 + x * x * x * (-10 + x * (15 - 6 * x))
+    return factor
 
 
 def _squared_distances(positions_sigma: np.ndarray, state: StatePoint) -> Iterator[np.ndarray]:

@@ -60,6 +60,17 @@ def test_links_between_pages_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_chemical_potential_example_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("teqp")
+    script = ROOT / "examples" / "chemical_potential.py"
+    monkeypatch.setattr("sys.argv", [str(script), "6", str(tmp_path)])
+    exec(compile(script.read_text(encoding="utf-8"), str(script), "exec"), {"__name__": "__main__"})
+    assert "beta_f_ex = " in capsys.readouterr().out
+    table = np.genfromtxt(tmp_path / "chemical_potential.csv", delimiter=",", names=True)
+    assert len(table) == 4
+    assert (np.abs(table["beta_mu_ex"] - table["eos"]) < 0.02).all()  # a gas, where finite size is of order 1 / N
+
+
 def test_example_script_runs(run_directory, monkeypatch, capsys):
     script = ROOT / "examples" / "drop_in_torchforce.py"
     monkeypatch.setattr("sys.argv", [str(script), str(run_directory / "model")])

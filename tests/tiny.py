@@ -29,5 +29,12 @@ TINY = {
         },
         "softcore": {"n_windows": 5, "n_chains": 2, "n_frames": 10, "equilibration": 50, "platform": "Reference"},
         "widom": {"n_insertions_per_frame": 20},
+        "bar_chain": {
+            "n_walkers": 8,
+            "n_frames": 2,
+            "n_insertions": 50,
+            "equilibration_sweeps": 5,
+            "sweeps_between": 2,
+        },
     },
 }

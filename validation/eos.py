@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.free_energy import FreeEnergy, Quantity
 from openmm_nti.lj_fluid import pair_energy
 from openmm_nti.state import StatePoint
 
@@ -36,24 +36,43 @@ def estimate(state: StatePoint) -> FreeEnergy:
     RuntimeError
         If teqp is not installed.
     """
-    teqp = _teqp()
-    equation = teqp.make_model({"kind": "LJ126_KolafaNezbeda1994", "model": {}})
-    other = teqp.make_model({"kind": "LJ126_TholJPCRD2016", "model": {}})
-    at = (state.temperature_star, state.density_star, np.array([1.0]))
-    bulk, second = (state.n_particles * model.get_Ar00(*at) for model in (equation, other))
-    tail = 0.5 * state.n_particles * state.density_star * removed_integral(state) / state.temperature_star
+    equation, other = _equations()
+    bulk, second, tail = _parts(equation, other, state, state.n_particles)
+    return _result(state, equation, bulk, second, tail, "beta_f_ex")
+
+
+def chemical_potential(state: StatePoint) -> FreeEnergy:
+    """beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) in the same box by the equation of state; as `estimate`."""
+    equation, other = _equations()
+    before, after = (_parts(equation, other, state, state.n_particles + more) for more in (0, 1))
+    bulk, second, tail = (last - first for first, last in zip(before, after, strict=True))
+    return _result(state, equation, bulk, second, tail, "beta_mu_ex")
+
+
+def _parts(equation: Any, other: Any, state: StatePoint, n_particles: int) -> tuple[float, float, float]:
+    """beta F_ex of n particles in the box of `state`: of both equations, and the tail that is in them, kT."""
+    density = n_particles / state.box_length_sigma**3
+    at = (state.temperature_star, density, np.array([1.0]))
+    bulk, second = (n_particles * float(model.get_Ar00(*at)) for model in (equation, other))
+    return bulk, second, 0.5 * n_particles * density * removed_integral(state) / state.temperature_star
+
+
+def _result(
+    state: StatePoint, equation: Any, bulk: float, second: float, tail: float, quantity: Quantity
+) -> FreeEnergy:
     vapour, liquid = coexistence(equation, state.temperature_star)
     verdict = "good (outside of the two-phase region)"
     if vapour < state.density_star < liquid:
         verdict = f"unreliable: inside the two-phase region, {vapour:.3g} < rho* < {liquid:.3g}"
     return FreeEnergy(
-        value=float(bulk - tail),
+        value=bulk - tail,
         std_err=math.hypot(bulk - second, _MEAN_FIELD_SHARE * tail),
         method="eos",
         convention=state.convention,
         n_particles=state.n_particles,
+        quantity=quantity,
         diagnostics={
-            "full_potential_kt": float(bulk),
+            "full_potential_kt": bulk,
             "tail_kt": tail,
             "coexistence_densities": [vapour, liquid],
             "verdict": verdict,
@@ -83,8 +102,12 @@ def coexistence(equation: Any, temperature_star: float) -> tuple[float, float]:
     return float(found[1]), float(found[0])
 
 
-def _teqp() -> Any:
+def _equations() -> tuple[Any, Any]:
+    """Kolafa and Nezbeda's equation, and that of Thol et al. to compare with."""
     try:
-        return importlib.import_module("teqp")
+        teqp = importlib.import_module("teqp")
     except ImportError as error:
         raise RuntimeError("the equation of state needs teqp: pip install teqp, or openmm-nti[eos]") from error
+    kinds = ("LJ126_KolafaNezbeda1994", "LJ126_TholJPCRD2016")
+    first, second = (teqp.make_model({"kind": kind, "model": {}}) for kind in kinds)
+    return first, second

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from openmm_nti.files import atomic_path, write_text
 
 # Three hues that stay apart on light and dark paper and for colour-blind readers.
 COLOURS = ("#2f7ed8", "#d9741a", "#2a9d72")
@@ -76,6 +80,29 @@ def radial_distribution(r: np.ndarray, g: np.ndarray, *, label: str | None = Non
     return _with_legend(ax)
 
 
+def chemical_potential(
+    density: np.ndarray, value: np.ndarray, std_err: np.ndarray, *, label: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Excess chemical potential against density, with a band of two standard errors; NaN leaves a gap.
+
+    Parameters
+    ----------
+    density
+        rho sigma^3. Shape (M,).
+    value, std_err
+        beta mu_ex. Shape (M,), kT.
+    label
+        Name in the legend.
+    """
+    ax = _axes(ax)
+    value, std_err = np.asarray(value, dtype=np.float64), np.asarray(std_err, dtype=np.float64)
+    colour = COLOURS[len(ax.lines) % len(COLOURS)]
+    ax.plot(density, value, color=colour, label=label, linestyle=("-", "--", ":")[len(ax.lines) % 3])
+    ax.fill_between(density, value - 2 * std_err, value + 2 * std_err, color=colour, alpha=0.25, linewidth=0)
+    ax.set(xlabel="ρσ³", ylabel="βμ_ex", title="Excess chemical potential ± 2 errors")
+    return _with_legend(ax)
+
+
 def training_curve(metrics: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
     """Loss on training batches and on held-out frames.
 
@@ -132,6 +159,40 @@ def estimates(results: Mapping[str, tuple[float, float]], ax: Axes | None = None
     ax.set(xlabel="kT", title="Estimates ± 2 errors", ylim=(len(results) - 0.5, -0.5))
     ax.grid(axis="x", alpha=0.3)
     return ax
+
+
+def save(ax: Axes, path: str | Path, columns: Mapping[str, np.ndarray | Sequence[float]]) -> Path:
+    """Write the figure of `ax` to `path`, and what it shows beside it, as `path` with the suffix .csv.
+
+    Parameters
+    ----------
+    path
+        Its suffix chooses the format: .svg, .png or .pdf.
+    columns
+        Columns of equal length by their names.
+
+    Returns
+    -------
+    Path
+        The file of the numbers.
+
+    Raises
+    ------
+    TypeError
+        If `ax` is not on a figure of its own.
+    ValueError
+        If the columns differ in length.
+    """
+    figure, path = ax.get_figure(), Path(path)
+    if not isinstance(figure, Figure):
+        raise TypeError("these axes are in a subfigure or in none: draw on axes of a Figure to save it")
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(columns), *(",".join(repr(float(number)) for number in row) for row in rows)]
+    numbers = path.with_suffix(".csv")
+    write_text(numbers, "\n".join(lines) + "\n")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    return numbers
 
 
 def _axes(ax: Axes | None) -> Axes:

@@ -149,6 +149,9 @@ def _drawings(point: Mapping[str, Any], directory: Path, notes: list[str]) -> It
         yield "Where the free energy comes from along λ", lambda ax: _draw_profiles(profiles, ax)
     else:
         notes.append("No profile of dU/dλ: neither ti_neural_md nor neural_ti has been run.")
+    if "bar_chain" in estimates:
+        chain = estimates["bar_chain"]["diagnostics"]
+        yield "Chemical potential along the insertion chain", partial(_draw_chain, chain, point["diagnostics"]["state"])
     for name in ("mbar_neural", "mbar_softcore"):
         matrix = estimates.get(name, {}).get("diagnostics", {}).get("overlap_matrix")
         if matrix is None:
@@ -177,6 +180,17 @@ def _profiles(estimates: _Estimates, directory: Path) -> dict[str, tuple[Any, An
 def _draw_profiles(profiles: Mapping[str, tuple[Any, Any, Any]], ax: Axes) -> Axes:
     for label, profile in profiles.items():
         plots.dudl(*profile, label=label, ax=ax)
+    return ax
+
+
+def _draw_chain(chain: Mapping[str, Any], state: Mapping[str, Any], ax: Axes) -> Axes:
+    values = np.array(chain["beta_mu_ex"])
+    density = np.arange(1, len(values) + 1) / state["box_length_sigma"] ** 3
+    plots.chemical_potential(density, values, np.array(chain["beta_mu_ex_std_err"]), label="bar_chain", ax=ax)
+    failing = chain["first_n_where_insertion_fails"]
+    if failing is not None:
+        ax.axvline(density[failing - 1], color="0.6", linewidth=0.8, label="insertion fails")
+        ax.legend(frameon=False)
     return ax
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 DESCRIPTIONS = {
     "mbar_softcore": "MBAR over classical soft-core windows; uses no network",
+    "bar_chain": "One particle after another by BAR in Monte Carlo; uses no network",
     "mbar_neural": "MBAR over MD with the neural Hamiltonian; exact for any network",
     "ti_neural_md": "Thermodynamic integration over the same MD; exact for any network",
     "path_bar": "BAR between noising and denoising paths; exact for any network, no simulation in between",
@@ -23,6 +24,7 @@ REFERENCES = (
     "mbar_neural",
     "ti_neural_md",
     "path_bar",
+    "bar_chain",
 )  # exact; the first that has an error bar serves
 _BOUNDS = {"neural_ti_bound"}
 _WARNINGS = ("unreliable", "poor", "few")  # how estimators' own verdicts begin when they are not to be passed over

@@ -48,7 +48,8 @@ def estimate(ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 200
     if n_insertions_per_frame < 1:
         raise ValueError(f"n_insertions_per_frame = {n_insertions_per_frame} must be at least 1; 2000 is usual")
     state = ensemble.state
-    factors = _boltzmann_factors(ensemble.positions_sigma, state, n_insertions_per_frame, seed)
+    rng = np.random.default_rng(seed)
+    factors = np.exp(-insertion_energies(ensemble.positions_sigma, state, n_insertions_per_frame, rng))
     total = float(factors.sum())
     if total == 0:
         raise ValueError(
@@ -78,12 +79,30 @@ def estimate(ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 200
     )
 
 
-def _boltzmann_factors(positions_sigma: np.ndarray, state: StatePoint, n_insertions: int, seed: int) -> np.ndarray:
-    """exp(-beta dU) of each insertion. Shape (F, n_insertions)."""
-    rng = np.random.default_rng(seed)
+def insertion_energies(
+    positions_sigma: np.ndarray, state: StatePoint, n_insertions: int, rng: np.random.Generator
+) -> np.ndarray:
+    """beta dU of one more particle at uniformly random places in each frame.
+
+    Parameters
+    ----------
+    positions_sigma
+        Positions, wrapped or not; any number of particles. Shape (F, n, 3), sigma.
+    state
+        Box, temperature and pair potential.
+    n_insertions
+        Places tried in each frame.
+    rng
+        Source of the places.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (F, n_insertions), kT; infinite where a place coincides with a particle.
+    """
     box = state.box_length_sigma
-    factors = np.empty((len(positions_sigma), n_insertions))
-    chunk = max(1, _PAIRS_AT_ONCE // state.n_particles)
+    energies = np.empty((len(positions_sigma), n_insertions))
+    chunk = max(1, _PAIRS_AT_ONCE // positions_sigma.shape[1])
     for frame, positions in enumerate(positions_sigma):
         for start in range(0, n_insertions, chunk):
             places = rng.uniform(0, box, (min(chunk, n_insertions - start), 3))
@@ -91,8 +110,8 @@ def _boltzmann_factors(positions_sigma: np.ndarray, state: StatePoint, n_inserti
             energy = np.zeros(r2.shape)
             near = r2 < state.cutoff_sigma**2
             energy[near] = pair_energy(r2[near], state)
-            factors[frame, start : start + len(places)] = np.exp(-energy.sum(axis=1) / state.temperature_star)
-    return factors
+            energies[frame, start : start + len(places)] = energy.sum(axis=1) / state.temperature_star
+    return energies
 
 
 def _squared_distances(places: np.ndarray, positions: np.ndarray, box: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from openmm_nti.hamiltonian import NetworkConfig
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.state import StatePoint
 from openmm_nti.training import TrainingConfig
+from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
@@ -62,6 +63,10 @@ class EstimatesConfig(BaseModel):
     )
     widom: WidomConfig | None = Field(
         default_factory=WidomConfig, description="widom: excess chemical potential by insertion into the data."
+    )
+    bar_chain: BarChainConfig | None = Field(
+        default=None,
+        description="bar_chain: one particle after another by BAR, Monte Carlo at every n up to N; {} asks for it.",
     )
     eos: EosConfig | None = Field(
         default=None, description="eos: equation of state of the bulk fluid, by teqp; {} asks for it."

@@ -20,7 +20,16 @@ from openmm_nti.model_files import shipped_models
 from openmm_nti.reference_md import ReferenceConfig
 
 COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "models", "run", "report", "doctor")
-METHODS = {"mbar_neural", "ti_neural_md", "neural_ti", "neural_ti_bound", "mbar_softcore", "path_bar", "path_bracket"}
+METHODS = {
+    "mbar_neural",
+    "ti_neural_md",
+    "neural_ti",
+    "neural_ti_bound",
+    "mbar_softcore",
+    "path_bar",
+    "path_bracket",
+    "bar_chain",
+}
 
 
 def call(*arguments):
@@ -166,6 +175,16 @@ def test_estimate_says_what_is_missing(finished, arguments, message):
     result = call("estimate", *arguments, "--data", data)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_estimate_by_the_insertion_chain_needs_no_data(finished, tmp_path):
+    settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bar_chain"].items()]
+    chain = ["--method", "bar_chain", "--model", finished, "--n", 6, "--seed", 3, "--json", *settings]
+    result = call("estimate", *chain, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    estimate = json.loads(result.stdout)
+    assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[6, "bar_chain"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bar_chain"]
 
 
 def test_estimate_asks_for_the_state_point(finished):

@@ -45,6 +45,14 @@ def test_the_two_phase_region_is_flagged():
     assert hot.diagnostics["verdict"].startswith("good")
 
 
+def test_the_chemical_potential_is_one_more_particle_in_the_same_box():
+    found = eos.chemical_potential(fluid(120))
+    assert found.quantity == "beta_mu_ex"
+    assert found.value == pytest.approx(eos.estimate(fluid(121)).value - eos.estimate(fluid(120)).value, abs=1e-9)
+    assert found.value == pytest.approx(-1.965, abs=0.05)  # simulated; the small box is not in the equation
+    assert 0 < found.std_err < 0.05
+
+
 def test_the_ideal_gas_has_no_excess():
     thin = StatePoint(n_particles=2, box_length_sigma=200.0, temperature_star=1.25)
     assert eos.estimate(thin).value == pytest.approx(0.0, abs=1e-4)

@@ -130,6 +130,23 @@ def test_report_is_the_same_each_time(run_directory):
     assert write_report(run_directory).read_bytes() == write_report(run_directory).read_bytes()
 
 
+@pytest.mark.parametrize("failing", [None, 2])
+def test_the_insertion_chain_has_its_own_figure(run_directory, failing):
+    results = json.loads((run_directory / "results.json").read_text())
+    chain = {
+        "beta_mu_ex": [-0.03, -0.06, -0.09],
+        "beta_mu_ex_std_err": [0.001, 0.002, 0.003],
+        "first_n_where_insertion_fails": failing,
+    }
+    results["state_points"][0]["beta_f_ex"]["bar_chain"] = entry(-21.1, 0.05, "bar_chain", verdict="good", **chain)
+    write_json(run_directory / "results.json", results)
+    page = _Page(write_report(run_directory).read_text())
+    assert page.tags.count("svg") == 8
+    assert "Chemical potential along the insertion chain" in page.text
+    assert ("insertion fails" in page.text) == (failing is not None)
+    assert "−21.100 ± 0.050 kT (bar_chain)" in page.text
+
+
 def test_missing_files_are_named_and_left_out(run_directory):
     (run_directory / "model" / "metrics.jsonl").unlink()
     (run_directory / "config.yaml").unlink()
@@ -195,6 +212,20 @@ def test_figures_draw_their_data_on_the_axes_given():
     assert [label.get_text() for label in bars.get_yticklabels()] == ["a", "b"]
 
 
+def test_a_figure_is_saved_with_the_numbers_it_shows(tmp_path):
+    density, value, error = np.array([0.1, 0.2]), np.array([-1.0, -2.0]), np.array([0.1, 0.2])
+    ax = plots.chemical_potential(density, value, error, label="a", ax=Figure().add_subplot())
+    plots.chemical_potential(density, value + 1, error, label="b", ax=ax)
+    assert ax.collections[0].get_paths()[0].get_extents().ymin == pytest.approx(-2.4)
+    numbers = plots.save(ax, tmp_path / "mu.svg", {"density": density, "beta_mu_ex": value})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mu.csv", "mu.svg"]
+    assert numbers.read_text() == "density,beta_mu_ex\n0.1,-1.0\n0.2,-2.0\n"
+    with pytest.raises(ValueError, match="shorter"):
+        plots.save(ax, tmp_path / "mu.svg", {"density": density, "beta_mu_ex": [1.0]})
+    with pytest.raises(TypeError, match="axes of a Figure"):
+        plots.save(Figure().subfigures().add_subplot(), tmp_path / "mu.svg", {})
+
+
 def test_figures_make_their_own_axes():
     with mpl.rc_context({"backend": "agg"}):
         axes = [
@@ -204,7 +235,8 @@ def test_figures_make_their_own_axes():
             plots.training_curve([{"step": 1, "loss": 1.0, "validation_loss": 2.0}]),
             plots.gain_by_noise(HELD_OUT),
             plots.estimates({"a": (1.0, 0.1)}),
+            plots.chemical_potential([0.1], [1.0], [0.1]),
         ]
         mpl.pyplot.close("all")
-    assert len({id(ax.figure) for ax in axes}) == 6
+    assert len({id(ax.figure) for ax in axes}) == 7
     assert all(ax.get_xlabel() and ax.get_title() for ax in axes)

@@ -22,15 +22,22 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=[
-        *find_packages(include=["openmm_nti", "openmm_nti.*"]),
+        *find_packages(include=["openmm_nti", "openmm_nti.*"], exclude=["openmm_nti.openmm_ml"]),
+        "openmm_nti_openmmml",  # openmm-ml imports it for all its users: not through openmm_nti, which loads torch
         *(f"openmm_nti.{name}" for name in find_packages(include=[p for s in STAGES for p in (s, f"{s}.*")])),
     ],
-    package_dir={f"openmm_nti.{stage}": stage for stage in STAGES},
+    package_dir={
+        "openmm_nti_openmmml": "openmm_nti/openmm_ml",
+        **{f"openmm_nti.{stage}": stage for stage in STAGES},
+    },
     package_data={
         "openmm_nti": ["py.typed", "models/*/*"],
         "openmm_nti.validation": ["templates/*"],
     },
-    entry_points={"console_scripts": ["openmm-nti = openmm_nti.cli:app"]},
+    entry_points={
+        "console_scripts": ["openmm-nti = openmm_nti.cli:app"],
+        "openmmml.potentials": ["nti-lj = openmm_nti_openmmml:NtiPotentialImplFactory"],
+    },
     install_requires=[
         "openmm>=8.5,<8.6",
         "torch>=2.11,<2.13",

@@ -3,6 +3,7 @@
 TorchForce needs exactly one build of the openmm-torch plugin. The `-cpu`, `-cu12` and `-cu13` wheels hold the same
 files, and pip cannot take a requirement away again, so each build is an extra and none is a plain requirement:
 `pip install -e ".[cpu]"`, `".[cuda12]"` or `".[cuda13]"`. See docs/installation.md.
+openmm-ml, in `dev` for its test, stays at 1.4: newer ones want OpenMM 8.6.
 """
 
 from setuptools import find_packages, setup
@@ -62,7 +63,7 @@ setup(
         "cuda12": ["openmm[cuda12]>=8.5,<8.6", f"acellera-openmmtorch-cu12==1.10; {HAS_LINUX_WHEEL}"],
         "cuda13": ["openmm[cuda13]>=8.5,<8.6", f"acellera-openmmtorch-cu13==1.10; {HAS_LINUX_WHEEL}"],
         "eos": ["teqp"],
-        "dev": ["teqp", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
+        "dev": ["teqp", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "openmmml==1.4"],
         "docs": ["sphinx", "furo", "myst-parser"],
     },
     classifiers=[

@@ -3,6 +3,7 @@
 TorchForce needs exactly one build of the openmm-torch plugin. The `-cpu`, `-cu12` and `-cu13` wheels hold the same
 files, and pip cannot take a requirement away again, so each build is an extra and none is a plain requirement:
 `pip install -e ".[cpu]"`, `".[cuda12]"` or `".[cuda13]"`. See docs/installation.md.
+openmm-ml, in `dev` for its test, stays at 1.4: newer ones want OpenMM 8.6.
 """
 
 from setuptools import find_packages, setup
@@ -22,15 +23,22 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=[
-        *find_packages(include=["openmm_nti", "openmm_nti.*"]),
+        *find_packages(include=["openmm_nti", "openmm_nti.*"], exclude=["openmm_nti.openmm_ml"]),
+        "openmm_nti_openmmml",  # openmm-ml imports it for all its users: not through openmm_nti, which loads torch
         *(f"openmm_nti.{name}" for name in find_packages(include=[p for s in STAGES for p in (s, f"{s}.*")])),
     ],
-    package_dir={f"openmm_nti.{stage}": stage for stage in STAGES},
+    package_dir={
+        "openmm_nti_openmmml": "openmm_nti/openmm_ml",
+        **{f"openmm_nti.{stage}": stage for stage in STAGES},
+    },
     package_data={
         "openmm_nti": ["py.typed", "models/*/*"],
         "openmm_nti.validation": ["templates/*"],
     },
-    entry_points={"console_scripts": ["openmm-nti = openmm_nti.cli:app"]},
+    entry_points={
+        "console_scripts": ["openmm-nti = openmm_nti.cli:app"],
+        "openmmml.potentials": ["nti-lj = openmm_nti_openmmml:NtiPotentialImplFactory"],
+    },
     install_requires=[
         "openmm>=8.5,<8.6",
         "torch>=2.11,<2.13",
@@ -56,7 +64,7 @@ setup(
         "cuda13": ["openmm[cuda13]>=8.5,<8.6", f"acellera-openmmtorch-cu13==1.10; {HAS_LINUX_WHEEL}"],
         "eos": ["teqp"],
         "alchemlyb": ["alchemlyb"],
-        "dev": ["teqp", "alchemlyb", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
+        "dev": ["teqp", "alchemlyb", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "openmmml==1.4"],
         "docs": ["sphinx", "furo", "myst-parser"],
     },
     classifiers=[

@@ -11,8 +11,10 @@ import torch
 from timing import median_times
 
 from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint
-from openmm_nti.forces import OpenMMEnergy, create_system, python_force, torch_force
+from openmm_nti.forces import create_system, python_force, torch_force
 from openmm_nti.lj_fluid import lattice_positions_nm, lj_system
+from openmm_nti.native_pair import native_pair_force
+from openmm_nti.openmm_energy import OpenMMEnergy
 from openmm_nti.platforms import fastest_platform, platform_properties
 
 
@@ -52,6 +54,7 @@ def main() -> None:
         model = LambdaHamiltonian(state.pair_potential, NetworkConfig()).eval().requires_grad_(False)
         calls = {
             "OpenMM Lennard-Jones": context_call(lj_system(state), positions),
+            "two-body path, OpenMM": context_call(create_system(state, native_pair_force(model, state)), positions),
             "two-body path, eager": eager_call(LambdaHamiltonian(state.pair_potential), state, positions),
             "model, eager": eager_call(model, state, positions),
             "model, TorchForce": context_call(create_system(state, torch_force(model, state)), positions),
@@ -62,6 +65,8 @@ def main() -> None:
         print(f"N = {n_particles}")
         for name, median in times.items():
             print(f"  {name:22s} {1e3 * median:8.2f} ms   {median / base:8.1f} x OpenMM LJ")
+        ratio = times["model, TorchForce"] / times["model, eager"]
+        print(f"  TorchForce takes {ratio:.2f} x the bare module's energy and gradient")
 
 
 if __name__ == "__main__":

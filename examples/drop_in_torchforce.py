@@ -5,11 +5,13 @@ Usage: python examples/drop_in_torchforce.py [MODEL], with the model of a finish
 
 import sys
 
+import openmm_nti  # before openmm, so that OpenMM finds its Torch plugin
+
+# isort: split
 import openmm
 from openmm import unit
 
-import openmm_nti  # before openmm, so that OpenMM finds its Torch plugin
-from openmm_nti.forces import dudl, torch_force
+from openmm_nti.forces import add_to_system, dudl
 from openmm_nti.lj_fluid import lattice_positions_nm
 
 state = openmm_nti.StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
@@ -20,7 +22,7 @@ for _ in range(state.n_particles):
     system.addParticle(state.mass_dalton)
 edge = state.box_length_nm
 system.setDefaultPeriodicBoxVectors([edge, 0, 0], [0, edge, 0], [0, 0, edge])
-system.addForce(torch_force(model, state))
+add_to_system(system, model, state)  # checks box and particles; torch_force(model, state) is the bare force
 
 temperature = state.temperature_kelvin * unit.kelvin
 integrator = openmm.LangevinMiddleIntegrator(temperature, 1 / unit.picosecond, 4 * unit.femtoseconds)

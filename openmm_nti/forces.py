@@ -9,9 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import pickle
-import warnings
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 from xml.etree import ElementTree as ET
@@ -20,74 +18,24 @@ import numpy as np
 import openmm
 import torch
 from openmm import unit
-from torch import Tensor, nn
+from torch import Tensor
 
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
+from openmm_nti.openmm_energy import OpenMMEnergy, script
 from openmm_nti.state import StatePoint
+from openmm_nti.system_checks import check_constant_volume, check_system
 
 LAMBDA = "lambda_nti"
+_CRASHES_FROM = (8, 6)  # OpenMM whose copies of a TorchForce, by XML or clone, end in a segmentation fault
+Particles = Sequence[int] | np.ndarray | None
 _modules: WeakKeyDictionary[openmm.Context, Any] = WeakKeyDictionary()
+_python_functions: WeakKeyDictionary[openmm.Context, dict[int, Any]] = WeakKeyDictionary()
 
 
-class OpenMMEnergy(nn.Module):
-    """U(x, lambda) in OpenMM's units, for one system or for several independent replicas of it side by side.
-
-    Parameters
-    ----------
-    model
-        The Hamiltonian.
-    state
-        Supplies N, sigma and kT.
-    n_replicas
-        The positions hold this many copies of the N particles, one after the other, that do not see each other.
-    """
-
-    def __init__(self, model: LambdaHamiltonian, state: StatePoint, n_replicas: int = 1) -> None:
-        super().__init__()
-        self.model = model
-        self.n_particles = state.n_particles
-        self.n_replicas = n_replicas
-        self.sigma_nm = state.sigma_nm
-        self.kt_kj_mol = state.kt_kj_mol
-        self.shortest_box = 2.0 * state.cutoff_sigma * (1.0 - 1e-6)
-
-    def forward(self, positions: Tensor, box_vectors: Tensor, lambda_nti: Tensor) -> Tensor:
-        """Energy in kJ/mol, 0-dim.
-
-        Parameters
-        ----------
-        positions
-            (n_replicas * N, 3), nm, unwrapped.
-        box_vectors
-            (3, 3), nm, orthorhombic.
-        lambda_nti
-            Coupling, 0-dim.
-        """
-        if positions.shape[0] != self.n_replicas * self.n_particles:
-            raise ValueError("openmm_nti: the System has another number of particles than the force was made for")
-        if not bool(torch.isfinite(positions).all()):
-            raise ValueError("openmm_nti: positions contain NaN or infinity: use a shorter step")
-        box = torch.diagonal(box_vectors).double() / self.sigma_nm
-        if bool((box < self.shortest_box).any()):
-            raise ValueError("openmm_nti: the box is under two cutoffs of the model: enlarge the box")
-        reduced = positions.double().reshape(self.n_replicas, self.n_particles, 3) / self.sigma_nm
-        return self.model(reduced, box, lambda_nti.reshape(1).expand(self.n_replicas)).sum() * self.kt_kj_mol
-
-
-def script(module: nn.Module) -> torch.jit.ScriptModule:
-    """Compile `module` to TorchScript, ready for TorchForce.
-
-    TorchScript's profiling executor re-specialises on changing neighbour counts and runs at half of eager speed; one
-    static fusion (a process-wide setting) restores parity.
-    """
-    torch.jit.set_fusion_strategy([("STATIC", 0)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch announces TorchScript's end at every call
-        return torch.jit.script(module.eval().requires_grad_(False))
-
-
-def torch_force(model: LambdaHamiltonian, state: StatePoint, *, n_replicas: int = 1) -> Any:
+def torch_force(
+    model: LambdaHamiltonian, state: StatePoint, *, particles: Particles = None, n_replicas: int = 1
+) -> Any:
     """`model` as an openmmtorch.TorchForce with the global parameter `lambda_nti` (1 at first) and its derivative.
 
     Parameters
@@ -96,18 +44,20 @@ def torch_force(model: LambdaHamiltonian, state: StatePoint, *, n_replicas: int 
         A Hamiltonian of the state's pair potential. It is copied into the force: later changes have no effect.
     state
         The system it acts on.
+    particles
+        Which particles of a larger System these are, (n_replicas * N,); the others feel nothing. None for all.
     n_replicas
         See `OpenMMEnergy`.
 
     Raises
     ------
     ValueError
-        If the model is of another pair potential than `state`.
+        If the model is of another pair potential than `state`, or `particles` are not N different indices.
     RuntimeError
-        If openmm-torch is not installed; `python_force` works without it.
+        If openmm-torch is not installed or OpenMM crashes with it; `python_force` works without it.
     """
     check_model_fits(model, state)
-    force = _openmmtorch().TorchForce(script(OpenMMEnergy(model, state, n_replicas)))
+    force = _openmmtorch().TorchForce(script(OpenMMEnergy(model, state, n_replicas, particles)))
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)
     force.addGlobalParameter(LAMBDA, 1.0)
@@ -138,14 +88,25 @@ class PythonEnergy:
 
     @staticmethod
     def _inputs(state: openmm.State) -> tuple[Tensor, Tensor, Tensor]:
-        positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-        box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
         lam = state.getParameters()[LAMBDA]
-        return torch.tensor(positions), torch.tensor(box), torch.tensor(lam, dtype=torch.float64)
+        return *_positions_and_box(state), torch.tensor(lam, dtype=torch.float64)
+
+
+def _positions_and_box(state: openmm.State) -> tuple[Tensor, Tensor]:
+    """Positions (n, 3) and box vectors (3, 3) of an OpenMM State, nm, float64."""
+    positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    box_vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+    return torch.tensor(positions), torch.tensor(box_vectors)
 
 
 def _openmmtorch() -> Any:
     """The plugin's module, which has no wheel on some platforms, without the warning it logs about a package of old."""
+    version = openmm.Platform.getOpenMMVersion()
+    if tuple(int(part) for part in version.split(".")[:2]) >= _CRASHES_FROM:
+        raise RuntimeError(
+            f"OpenMM {version} crashes when a TorchForce is copied or read from XML: pip install 'openmm>=8.5,<8.6', "
+            "or use openmm_nti.forces.python_force"
+        )
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -159,16 +120,45 @@ def _openmmtorch() -> Any:
         logging.disable(disabled)
 
 
-def python_force(model: LambdaHamiltonian, state: StatePoint, *, n_replicas: int = 1) -> openmm.PythonForce:
+def python_force(
+    model: LambdaHamiltonian, state: StatePoint, *, particles: Particles = None, n_replicas: int = 1
+) -> openmm.PythonForce:
     """`model` as an openmm.PythonForce with the global parameter `lambda_nti`; arguments as for `torch_force`.
 
     A System with it is serialised by pickling the model, and unpickling runs code: load such XML from people you trust.
     """
     check_model_fits(model, state)
-    module = OpenMMEnergy(model, state, n_replicas).eval().requires_grad_(False)
+    module = OpenMMEnergy(model, state, n_replicas, particles).eval().requires_grad_(False)
     force = openmm.PythonForce(PythonEnergy(module), {LAMBDA: 1.0})
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)
+    return force
+
+
+def add_to_system(
+    system: openmm.System,
+    model: LambdaHamiltonian,
+    state: StatePoint,
+    *,
+    make_force: Callable[..., openmm.Force] = torch_force,
+    particles: Particles = None,
+    n_replicas: int = 1,
+) -> openmm.Force:
+    """Check `system` (`openmm_nti.system_checks`), add the model's force to it, and return the force.
+
+    Parameters
+    ----------
+    make_force
+        `torch_force` or `python_force`; the other arguments are theirs.
+
+    Raises
+    ------
+    ValueError
+        As `check_system` and the maker of the force raise it.
+    """
+    check_system(system, state, particles=particles, n_replicas=n_replicas)
+    force = make_force(model, state, particles=particles, n_replicas=n_replicas)
+    system.addForce(force)
     return force
 
 
@@ -197,9 +187,9 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
     if parameter not in context.getParameters():
         raise ValueError(f"no force in this Context has the parameter {parameter}: add openmm_nti.forces.torch_force")
     total, native = 0.0, False
-    for force in map(_typed, context.getSystem().getForces()):
+    for index, force in enumerate(map(_typed, context.getSystem().getForces())):
         if isinstance(force, openmm.PythonForce):
-            total += _python_dudl(force, context, parameter)
+            total += _python_dudl(force, context, index, parameter)
             continue
         depends, derives = _parameters(force)
         if parameter in depends and parameter not in derives:
@@ -233,17 +223,18 @@ def reduced_potentials(context: openmm.Context, lambdas: Sequence[float] | np.nd
     Raises
     ------
     ValueError
-        If there is no such force, or more than one.
+        If there is no such force, or more than one, or a barostat, or the configuration is none of the model's.
     """
     module = _module(context)
-    state = context.getState(getPositions=True)
-    positions = torch.tensor(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)) / module.sigma_nm
-    box = torch.tensor(np.diagonal(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)).copy())
-    replicas = positions.reshape(module.n_replicas, 1, module.n_particles, 3)
+    configuration = _positions_and_box(context.getState(getPositions=True))
+    fault = module.fault(*configuration)
+    if fault:
+        raise ValueError(fault)
+    positions, box = module.reduced(*configuration)
     at = torch.as_tensor(np.asarray(lambdas, dtype=np.float64))
-    batch = replicas.expand(-1, len(at), -1, -1).reshape(-1, module.n_particles, 3)
+    batch = positions.unsqueeze(1).expand(-1, len(at), -1, -1).reshape(-1, module.n_particles, 3)
     with torch.no_grad():
-        energies = module.model(batch, box / module.sigma_nm, at.repeat(module.n_replicas))
+        energies = module.model(batch, box, at.repeat(module.n_replicas))
     table = energies.reshape(module.n_replicas, len(at)).numpy()
     return np.asarray(table[0] if module.n_replicas == 1 else table)
 
@@ -252,10 +243,11 @@ def _module(context: openmm.Context) -> Any:
     """The `OpenMMEnergy`, scripted or not, of the one learned force in `context`: OpenMM copies it out, slowly."""
     if context in _modules:
         return _modules[context]
+    check_constant_volume(context.getSystem())
     found = []
-    for force in map(_typed, context.getSystem().getForces()):
+    for index, force in enumerate(map(_typed, context.getSystem().getForces())):
         if isinstance(force, openmm.PythonForce):
-            energy = _unpickled(ET.fromstring(openmm.XmlSerializer.serialize(force)).get("function", ""))  # noqa: S314
+            energy = _python_function(force, context, index)
             if isinstance(energy, PythonEnergy):
                 found.append(energy.module)
         elif hasattr(force, "getModule") and LAMBDA in _parameters(force)[0]:
@@ -283,12 +275,10 @@ def _parameters(force: Any) -> tuple[list[str], list[str]]:
     return depends, [force.getEnergyParameterDerivativeName(i) for i in range(force.getNumEnergyParameterDerivatives())]
 
 
-def _python_dudl(force: openmm.PythonForce, context: openmm.Context, parameter: str) -> float:
-    # OpenMM's bindings hand out neither the function nor its pickle, but the force's XML holds it in hexadecimal.
-    element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314 (OpenMM's own output)
-    if all(each.get("name") != parameter for each in element.iter("Parameter")):
+def _python_dudl(force: openmm.PythonForce, context: openmm.Context, index: int, parameter: str) -> float:
+    if parameter not in force.getGlobalParameters():
         return 0.0
-    energy = _unpickled(element.get("function", ""))
+    energy = _python_function(force, context, index)
     if not isinstance(energy, PythonEnergy):
         raise ValueError(  # noqa: TRY004 (about the force, not about a type)
             f"PythonForce {force.getName()} depends on {parameter} and cannot report the derivative by it"
@@ -296,6 +286,13 @@ def _python_dudl(force: openmm.PythonForce, context: openmm.Context, parameter: 
     return energy.dudl(context.getState(getPositions=True, getParameters=True))
 
 
-@lru_cache(maxsize=4)
-def _unpickled(function: str) -> Any:
-    return pickle.loads(bytes.fromhex(function))  # noqa: S301 (this process put it into the Context)
+def _python_function(force: openmm.PythonForce, context: openmm.Context, index: int) -> Any:
+    """What the PythonForce at `index` of the System computes with; read once for each Context, for it is slow.
+
+    OpenMM's bindings hand out neither the function nor its pickle, but the force's XML holds it in hexadecimal.
+    """
+    known = _python_functions.setdefault(context, {})
+    if index not in known:
+        element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314 (OpenMM's own output)
+        known[index] = pickle.loads(bytes.fromhex(element.get("function", "")))  # noqa: S301 (of this process)
+    return known[index]

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import mdtraj
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -26,7 +27,7 @@ def run_directory(tmp_path_factory):
     state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
     model = LambdaHamiltonian(state.pair_potential, NetworkConfig(n_radial=4, n_channels=2, width=8))
     save_model(model, folder / "model", trained_on=[state])
-    positions = np.stack([lattice_positions_nm(state, seed) for seed in range(20)])
+    positions = np.stack([lattice_positions_nm(state, seed) for seed in range(30)])
     Ensemble(state, positions, reduced_potential_numpy(positions / state.sigma_nm, state), {}).save(
         folder / "reference" / f"{state.label}.h5"
     )
@@ -71,8 +72,44 @@ def test_chemical_potential_example_runs(tmp_path, monkeypatch, capsys):
     assert (np.abs(table["beta_mu_ex"] - table["eos"]) < 0.02).all()  # a gas, where finite size is of order 1 / N
 
 
-def test_example_script_runs(run_directory, monkeypatch, capsys):
-    script = ROOT / "examples" / "drop_in_torchforce.py"
-    monkeypatch.setattr("sys.argv", [str(script), str(run_directory / "model")])
-    exec(compile(script.read_text(encoding="utf-8"), str(script), "exec"), {"__name__": "__main__"})
-    assert capsys.readouterr().out.count("dU/dlambda") == 3
+@pytest.fixture(scope="module")
+def two_body_model(tmp_path_factory):
+    """The path of pairs alone: the quickest model there is."""
+    state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
+    return save_model(LambdaHamiltonian(state.pair_potential), tmp_path_factory.mktemp("examples") / "model")
+
+
+@pytest.fixture
+def trajectory(run_directory, tmp_path):
+    """A trajectory as another program writes it: DCD, with a PDB topology."""
+    frames = mdtraj.load(str(next((run_directory / "reference").glob("*.h5"))))
+    frames.save_dcd(str(tmp_path / "own.dcd"))
+    frames[0].save_pdb(str(tmp_path / "own.pdb"))
+    return [str(tmp_path / "own.dcd"), str(tmp_path / "own.pdb")]
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")  # MBAR and BAR of the hastiest of samples
+@pytest.mark.parametrize(
+    ("script", "arguments", "expected"),
+    [
+        ("drop_in_torchforce.py", ["MODEL"], "dU/dlambda"),
+        ("equilibrium.py", ["MODEL", "4"], "<dudl_kj_mol> ="),
+        ("ti_by_hand.py", ["MODEL", "1"], "beta F_ex ="),
+        ("replica_exchange.py", ["MODEL", "2"], "beta F_ex ="),
+        ("growth_ramp.py", ["MODEL", "2", "1"], "beta F_ex ="),
+        ("own_trajectory.py", ["TRAJECTORY", "MODEL", "8"], "path_bar"),
+    ],
+)
+def test_example_scripts_run(script, arguments, expected, two_body_model, trajectory, tmp_path, monkeypatch, capsys):
+    given = {"MODEL": [str(two_body_model)], "TRAJECTORY": trajectory}
+    path = ROOT / "examples" / script
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(path), *(each for word in arguments for each in given.get(word, [word]))])
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), {"__name__": "__main__", "__doc__": ""})
+    assert expected in capsys.readouterr().out
+
+
+def test_every_example_script_is_run():
+    (cases,) = (mark.args[1] for mark in test_example_scripts_run.pytestmark if mark.name == "parametrize")
+    tested = {script for script, _, _ in cases}
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {*tested, "chemical_potential.py"}

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from openmm_nti import LambdaHamiltonian, StatePoint
-from openmm_nti.forces import OpenMMEnergy, create_system, dudl, python_force, torch_force
+from openmm_nti.forces import create_system, dudl, python_force, torch_force
 from openmm_nti.lj_fluid import lj_system
+from openmm_nti.openmm_energy import OpenMMEnergy
 
 LAMBDAS = (0.0, 0.25, 0.6, 0.9, 1.0)
 
@@ -67,22 +68,6 @@ def test_replicas_do_not_see_each_other(random_model, small_state, fluid_positio
         alone.setPositions(frame)
         one_by_one += energy_and_forces(alone)[0]
     assert total == pytest.approx(one_by_one, rel=1e-5)
-
-
-@pytest.mark.parametrize("make_force", [torch_force, python_force])
-def test_a_system_survives_xml(make_force, random_model, small_state, fluid_positions):
-    positions = fluid_positions[0] * small_state.sigma_nm
-    system = create_system(small_state, make_force(random_model, small_state))
-    copy = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
-    results = []
-    for each in (system, copy):
-        context = openmm.Context(each, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
-        context.setPositions(positions)
-        context.setParameter("lambda_nti", 0.4)
-        results.append((*energy_and_forces(context), dudl(context)))
-    assert results[0][0] == pytest.approx(results[1][0], rel=1e-9)
-    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-6, atol=1e-8)
-    assert results[0][2] == pytest.approx(results[1][2], rel=1e-9)
 
 
 def test_dudl_refuses_a_silent_zero(small_state):

@@ -6,7 +6,7 @@ import torch
 
 from openmm_nti import StatePoint, load_model
 from openmm_nti.lj_fluid import lattice_positions_nm, reduced_potential_numpy
-from openmm_nti.model_files import check_model_fits, read_card, shipped_models
+from openmm_nti.model_files import check_model_fits, load_denoiser, read_card, shipped_models
 
 MODELS = shipped_models()
 
@@ -17,7 +17,7 @@ def test_the_fluid_of_the_paper_is_there():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_small_and_its_card_tells_accuracy_and_limits(name):
-    assert sum(path.stat().st_size for path in MODELS[name].iterdir()) < 2_000_000
+    assert sum(path.stat().st_size for path in MODELS[name].rglob("*.*")) < 2_000_000
     card = read_card(name)
     trained = [state["n_particles"] for state in card["trained_on"]]
     assert [row["n_particles"] for row in card["accuracy"]] == trained
@@ -25,6 +25,13 @@ def test_it_is_small_and_its_card_tells_accuracy_and_limits(name):
         assert all(error > 0 for _, error in (row["neural_ti_bound"], row["neural_ti"]))
     assert card["limits"]
     assert card["training"]["seconds"] > 0
+
+
+def test_the_denoiser_is_of_the_same_fluid():
+    denoiser = load_denoiser("lj-fluid-t1.25")
+    assert denoiser.network_config.kind == "denoiser"
+    assert denoiser.trained_on == load_model("lj-fluid-t1.25").trained_on
+    check_model_fits(denoiser, denoiser.trained_on[0])
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -17,8 +17,7 @@ from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path
-from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
-from openmm_nti.model_files import load_model
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.state import StatePoint
 from openmm_nti.training import train
@@ -40,8 +39,7 @@ class Pipeline:
                 "network.kind: denoiser has no energies to estimate with: `train` it alone, or use `density`"
             )
         ensembles = self.reference()
-        self.train(ensembles)
-        model = load_model(self.directory.model)
+        model = self.train(ensembles)
         for ensemble in ensembles:
             self.estimate(model, ensemble)
         self.report()
@@ -93,7 +91,7 @@ class Pipeline:
             ensembles, self.config.network, self.config.training, seed=self.config.seed, directory=self.directory.model
         )
 
-    def estimate(self, model: LambdaHamiltonian, ensemble: Ensemble) -> None:
+    def estimate(self, model: NoisedFluid, ensemble: Ensemble) -> None:
         """All estimates at one state point that the configuration asks for and that are not on disk yet."""
         state = ensemble.state
         self._say("estimates", str(state))

@@ -18,14 +18,12 @@ as in a descent on U_0(y) + |x - y|^2 / 2 s_eff^2 with learned forces F.
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import Descriptors, Edges, initial_basis, softened_edges
+from openmm_nti.hamiltonian.descriptors import Descriptors, Edges, initial_basis, normalise_descriptors, softened_edges
 from openmm_nti.hamiltonian.geometry import squared_distances
-from openmm_nti.hamiltonian.network import AtomicMLP, NetworkConfig
+from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, step_length
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures, effective_variance
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential
-
-_N_GATES = 4
 
 
 class Denoiser(NoisedFluid):
@@ -81,7 +79,7 @@ class DenoiserNetwork(nn.Module):
         """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`."""
         displacement, mask = displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2)
         noise, variance = self.noise(log_s), variance.reshape(-1, 1, 1)
-        step = 8.0 * variance / (1.0 + 60.0 * variance)
+        step = step_length(variance)
         shares = self.shares(noise).unsqueeze(-1).unsqueeze(-1)
         moved, total = torch.zeros_like(displacement[..., 0]), torch.zeros_like(displacement[..., 0])
         edges = gaussian_edges(displacement, mask, self.basis, self.cutoff)
@@ -104,9 +102,7 @@ class DenoiserNetwork(nn.Module):
     def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
         edges = gaussian_edges(displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2), self.basis, self.cutoff)
-        for module in self.modules():
-            if isinstance(module, Descriptors):
-                module.normalise(edges, self.noise(log_s))
+        normalise_descriptors(self, edges, self.noise(log_s))
 
 
 class Descent(nn.Module):
@@ -115,8 +111,8 @@ class Descent(nn.Module):
     def __init__(self, config: NetworkConfig, n_described: int, n_vectors: int) -> None:
         super().__init__()
         self.n_radial, self.n_moves, self.cutoff = config.n_radial, config.n_moves, config.cutoff_sigma
-        self.gates = AtomicMLP(n_described, config.width // 2, 2 * _N_GATES + n_vectors)
-        self.radial = nn.Linear(N_NOISE_FEATURES, config.n_moves * _N_GATES * config.n_radial)
+        self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES + n_vectors)
+        self.radial = nn.Linear(N_NOISE_FEATURES, config.n_moves * N_GATES * config.n_radial)
         self.inertia = nn.Linear(N_NOISE_FEATURES, config.n_moves)
         self.stiffness = nn.Linear(N_NOISE_FEATURES, config.n_moves)
         for layer in (self.gates.last, self.inertia, self.stiffness):  # no atom moves at first
@@ -142,12 +138,12 @@ class Descent(nn.Module):
         In addition `vectors` (B, N, 3, n_vectors) are the atoms' vector moments, and `step` (B, 1, 1) is c(s).
         """
         n_batch, n_atoms, n_neighbours = index.shape
-        own, sent, pulls = self.gates(described, noise).split([_N_GATES, _N_GATES, vectors.shape[-1]], -1)
+        own, sent, pulls = self.gates(described, noise).split([N_GATES, N_GATES, vectors.shape[-1]], -1)
         flat_index = index.reshape(-1)
-        sent = sent.reshape(-1, _N_GATES).index_select(0, flat_index).reshape(n_batch, n_atoms, n_neighbours, _N_GATES)
+        sent = sent.reshape(-1, N_GATES).index_select(0, flat_index).reshape(n_batch, n_atoms, n_neighbours, N_GATES)
         gates = own.unsqueeze(-1) + sent.transpose(2, 3)
-        radial = self.radial(noise).reshape(n_batch, 1, self.n_moves, _N_GATES, self.n_radial)
-        radial = radial.expand(-1, n_atoms, -1, -1, -1).reshape(-1, self.n_moves, _N_GATES, self.n_radial)
+        radial = self.radial(noise).reshape(n_batch, 1, self.n_moves, N_GATES, self.n_radial)
+        radial = radial.expand(-1, n_atoms, -1, -1, -1).reshape(-1, self.n_moves, N_GATES, self.n_radial)
         inertia = self.inertia(noise).unsqueeze(-1).unsqueeze(-1)
         stiffness = self.stiffness(noise).unsqueeze(-1).unsqueeze(-1)
         velocity = -step * (vectors * pulls.unsqueeze(2)).sum(-1)

@@ -122,6 +122,13 @@ class Descriptors(nn.Module):
         self.scales.copy_(1.0 / found.square().mean((0, 1)).sqrt().clamp(min=1e-4))
 
 
+def normalise_descriptors(network: nn.Module, edges: Edges, noise: Tensor) -> None:
+    """Scale all descriptors of `network` on a batch; edges and noise as for `Descriptors.forward`."""
+    for module in network.modules():
+        if isinstance(module, Descriptors):
+            module.normalise(edges, noise)
+
+
 def second_harmonics(x: Tensor, y: Tensor, z: Tensor) -> list[Tensor]:
     """The five real l = 2 harmonics of vectors (x, y, z), normalised so that the sum of squares is |u|^4."""
     root3 = math.sqrt(3.0)

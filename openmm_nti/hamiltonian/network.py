@@ -21,12 +21,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import Descriptors, Edges, edges_at, initial_basis
+from openmm_nti.hamiltonian.descriptors import Descriptors, Edges, edges_at, initial_basis, normalise_descriptors
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
 from openmm_nti.hamiltonian.painn import PainnNetwork
 
 _ONSET_SQUARED = 0.01  # s_1^2, sigma^2
-_N_GATES = 4  # q
+N_GATES = 4  # q
 
 
 class NetworkConfig(BaseModel):
@@ -107,10 +107,7 @@ class DensityNetwork(nn.Module):
     def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
         edges = edges_at(displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2), self.basis, self.cutoff)
-        noise = self.noise(log_s)
-        for module in self.modules():
-            if isinstance(module, Descriptors):
-                module.normalise(edges, noise)
+        normalise_descriptors(self, edges, self.noise(log_s))
 
 
 class Refinement(nn.Module):
@@ -118,13 +115,13 @@ class Refinement(nn.Module):
 
     def __init__(self, config: NetworkConfig, n_described: int) -> None:
         super().__init__()
-        self.n_radial, self.n_moves, self.n_gates = config.n_radial, config.n_moves, _N_GATES
+        self.n_radial, self.n_moves, self.n_gates = config.n_radial, config.n_moves, N_GATES
         self.cutoff = config.cutoff_sigma
         self.descriptors = Descriptors(config.n_radial, config.n_channels)
-        self.gates = AtomicMLP(n_described, config.width // 2, 2 * _N_GATES)
+        self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES)
         nn.init.zeros_(self.gates.last.weight)  # no atom moves at first
         nn.init.zeros_(self.gates.last.bias)
-        self.radial = nn.Linear(N_NOISE_FEATURES, _N_GATES * config.n_radial)
+        self.radial = nn.Linear(N_NOISE_FEATURES, N_GATES * config.n_radial)
         nn.init.normal_(self.radial.bias, std=0.3)
         self.inertia = nn.Linear(N_NOISE_FEATURES, config.n_moves)
         nn.init.zeros_(self.inertia.weight)
@@ -159,7 +156,7 @@ class Refinement(nn.Module):
         """
         n_batch, n_atoms, n_neighbours = index.shape
         flat = (n_batch * n_atoms, self.n_radial, n_neighbours)
-        step = 8.0 * variance / (1.0 + 60.0 * variance)
+        step = step_length(variance)
         own, sent = self.gates(described, noise).split(self.n_gates, -1)
         gates = own.unsqueeze(-1) + sent.reshape(-1, self.n_gates)[index].transpose(2, 3)
         radial = self.radial(noise).reshape(n_batch, 1, self.n_gates, self.n_radial).expand(-1, n_atoms, -1, -1)
@@ -195,6 +192,11 @@ class AtomicMLP(nn.Module):
         hidden = nn.functional.silu(self.first(described) + self.noise_shift(noise).unsqueeze(1))
         hidden = nn.functional.silu(self.second(hidden)) * self.noise_scale(noise).unsqueeze(1)
         return self.last(hidden)
+
+
+def step_length(variance: Tensor) -> Tensor:
+    """c(s) of a move, sigma^2, in the shape of `variance`, which is s_eff^2."""
+    return 8.0 * variance / (1.0 + 60.0 * variance)
 
 
 def build_network(config: NetworkConfig) -> DensityNetwork | PainnNetwork:

@@ -22,6 +22,7 @@ from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES
 
 # Directions and distances are softened below this, for atoms do pass through each other near the ideal gas.
 _SOFTENING = 0.1  # sigma
+_FADES_FROM = 0.9  # of the cutoff
 # Gaussians (B, N, K, M), directions (B, N, 3, M) and envelope (B, N, 1, M) of the edges.
 Edges = tuple[Tensor, Tensor, Tensor]
 
@@ -56,6 +57,24 @@ def softened_edges(displacement: Tensor, mask: Tensor, cutoff: float, softening:
     r = (displacement.square().sum(2, keepdim=True) + softening * softening).sqrt()
     inside = (1.0 - (r / cutoff).square()).clamp(min=0.0)
     return r, displacement / r, inside * inside * inside * mask
+
+
+def fading(displacement: Tensor, cutoff: float) -> Tensor:
+    """1 for edges shorter than nine tenths of `cutoff`, 0 at it, with two continuous derivatives, (B, N, 1, M).
+
+    Neighbours are chosen where the atoms are, and moves may bring a far one close: its envelope there is no longer
+    small, and without this factor at the original distance the energy would jump as the edge comes and goes.
+
+    Parameters
+    ----------
+    displacement
+        Vectors to the neighbours at the atoms' own positions, (B, N, 3, M), sigma.
+    cutoff
+        That of the neighbourhood, sigma.
+    """
+    r = (displacement.square().sum(2, keepdim=True) + 1e-12).sqrt()
+    t = ((1.0 - r / cutoff) / (1.0 - _FADES_FROM)).clamp(0.0, 1.0)
+    return t * t * t * (10.0 + t * (6.0 * t - 15.0))
 
 
 def crowded_centres(cutoff: float, n_radial: int) -> NDArray[np.float64]:

@@ -21,7 +21,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import Descriptors, Edges, edges_at, initial_basis, normalise_descriptors
+from openmm_nti.hamiltonian.descriptors import (
+    Descriptors,
+    Edges,
+    edges_at,
+    fading,
+    initial_basis,
+    normalise_descriptors,
+)
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
 from openmm_nti.hamiltonian.painn import PainnNetwork
 
@@ -84,7 +91,8 @@ class DensityNetwork(nn.Module):
         log_s, variance
             ln s and s_eff^2 in sigma^2, (B,).
         """
-        displacement, mask = displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2)
+        displacement = displacement.transpose(2, 3).contiguous()
+        mask = mask.unsqueeze(2) * fading(displacement, self.cutoff)
         noise, variance = self.noise(log_s), variance.reshape(-1, 1, 1)
         moved = torch.zeros_like(displacement[..., 0])
         edges = edges_at(displacement, mask, self.basis, self.cutoff)
@@ -106,8 +114,9 @@ class DensityNetwork(nn.Module):
     @torch.no_grad()
     def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        edges = edges_at(displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2), self.basis, self.cutoff)
-        normalise_descriptors(self, edges, self.noise(log_s))
+        displacement = displacement.transpose(2, 3).contiguous()
+        mask = mask.unsqueeze(2) * fading(displacement, self.cutoff)
+        normalise_descriptors(self, edges_at(displacement, mask, self.basis, self.cutoff), self.noise(log_s))
 
 
 class Refinement(nn.Module):

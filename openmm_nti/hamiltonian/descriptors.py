@@ -59,7 +59,7 @@ def softened_edges(displacement: Tensor, mask: Tensor, cutoff: float, softening:
     return r, displacement / r, inside * inside * inside * mask
 
 
-def fading(displacement: Tensor, cutoff: float) -> Tensor:
+def fading(displacement: Tensor, cutoff: float, fades_from: float = _FADES_FROM) -> Tensor:
     """1 for edges shorter than nine tenths of `cutoff`, 0 at it, with two continuous derivatives, (B, N, 1, M).
 
     Neighbours are chosen where the atoms are, and moves may bring a far one close: its envelope there is no longer
@@ -73,7 +73,7 @@ def fading(displacement: Tensor, cutoff: float) -> Tensor:
         That of the neighbourhood, sigma.
     """
     r = (displacement.square().sum(2, keepdim=True) + 1e-12).sqrt()
-    t = ((1.0 - r / cutoff) / (1.0 - _FADES_FROM)).clamp(0.0, 1.0)
+    t = ((1.0 - r / cutoff) / (1.0 - fades_from)).clamp(0.0, 1.0)
     return t * t * t * (10.0 + t * (6.0 * t - 15.0))
 
 

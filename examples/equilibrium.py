@@ -14,8 +14,6 @@ import numpy as np
 import openmm
 from openmm import app
 
-from openmm_nti.forces import create_system, torch_force
-from openmm_nti.lj_fluid import lattice_positions_nm, lj_topology
 from openmm_nti.reference_md.statistics import mean_and_error
 from openmm_nti.reporters import LambdaReporter
 
@@ -24,10 +22,10 @@ n_frames = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 state = openmm_nti.StatePoint(n_particles=40, box_length_sigma=6.0, **model.potential.model_dump())
 
 integrator = openmm.LangevinMiddleIntegrator(state.temperature_kelvin, 1.0, 0.004)
-simulation = app.Simulation(lj_topology(state), create_system(state, torch_force(model, state)), integrator)
-simulation.context.setPositions(lattice_positions_nm(state, seed=1))
+fluid, path = openmm_nti.LJFluid(state), openmm_nti.NeuralPath(model, state)
+simulation = app.Simulation(fluid.topology, path.create_system(0.5), integrator)
+simulation.context.setPositions(fluid.positions)
 simulation.context.setVelocitiesToTemperature(state.temperature_kelvin)
-simulation.context.setParameter("lambda_nti", 0.5)
 simulation.step(10 * n_frames)  # from the lattice into equilibrium
 simulation.reporters.append(LambdaReporter("equilibrium.csv", 25, lambdas=[0.4, 0.5, 0.6]))
 simulation.step(25 * n_frames)

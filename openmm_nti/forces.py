@@ -6,8 +6,6 @@ also where no openmm-torch wheel exists. Energies are in kJ/mol, positions in nm
 
 from __future__ import annotations
 
-import importlib
-import logging
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,21 +20,30 @@ from torch import Tensor
 
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
-from openmm_nti.openmm_energy import OpenMMEnergy, script
+from openmm_nti.openmm_energy import STATIC_FUSION, Fusion, OpenMMEnergy, script
+from openmm_nti.plugin import openmmtorch
 from openmm_nti.state import StatePoint
 from openmm_nti.system_checks import check_constant_volume, check_system
 
 LAMBDA = "lambda_nti"
-_CRASHES_FROM = (8, 6)  # OpenMM whose copies of a TorchForce, by XML or clone, end in a segmentation fault
 Particles = Sequence[int] | np.ndarray | None
 _modules: WeakKeyDictionary[openmm.Context, Any] = WeakKeyDictionary()
 _python_functions: WeakKeyDictionary[openmm.Context, dict[int, Any]] = WeakKeyDictionary()
 
 
 def torch_force(
-    model: LambdaHamiltonian, state: StatePoint, *, particles: Particles = None, n_replicas: int = 1
+    model: LambdaHamiltonian,
+    state: StatePoint,
+    *,
+    particles: Particles = None,
+    n_replicas: int = 1,
+    lambda_nti: float = 1.0,
+    fusion: Fusion | None = STATIC_FUSION,
 ) -> Any:
-    """`model` as an openmmtorch.TorchForce with the global parameter `lambda_nti` (1 at first) and its derivative.
+    """`model` as an openmmtorch.TorchForce with the global parameter `lambda_nti` and the derivative by it.
+
+    Its property `useCUDAGraphs` must stay off: the model counts neighbours at every step, and reads the count back from
+    the device, which CUDA forbids while it records a graph.
 
     Parameters
     ----------
@@ -48,6 +55,11 @@ def torch_force(
         Which particles of a larger System these are, (n_replicas * N,); the others feel nothing. None for all.
     n_replicas
         See `OpenMMEnergy`.
+    lambda_nti
+        The parameter's default, with which a Context starts.
+    fusion
+        TorchScript's fusion strategy, as for `torch.jit.set_fusion_strategy`, which acts on the whole process; None
+        leaves what is set.
 
     Raises
     ------
@@ -57,10 +69,10 @@ def torch_force(
         If openmm-torch is not installed or OpenMM crashes with it; `python_force` works without it.
     """
     check_model_fits(model, state)
-    force = _openmmtorch().TorchForce(script(OpenMMEnergy(model, state, n_replicas, particles)))
+    force = openmmtorch().TorchForce(script(OpenMMEnergy(model, state, n_replicas, particles), fusion))
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)
-    force.addGlobalParameter(LAMBDA, 1.0)
+    force.addGlobalParameter(LAMBDA, lambda_nti)
     force.addEnergyParameterDerivative(LAMBDA)
     return force
 
@@ -99,29 +111,13 @@ def _positions_and_box(state: openmm.State) -> tuple[Tensor, Tensor]:
     return torch.tensor(positions), torch.tensor(box_vectors)
 
 
-def _openmmtorch() -> Any:
-    """The plugin's module, which has no wheel on some platforms, without the warning it logs about a package of old."""
-    version = openmm.Platform.getOpenMMVersion()
-    if tuple(int(part) for part in version.split(".")[:2]) >= _CRASHES_FROM:
-        raise RuntimeError(
-            f"OpenMM {version} crashes when a TorchForce is copied or read from XML: pip install 'openmm>=8.5,<8.6', "
-            "or use openmm_nti.forces.python_force"
-        )
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        return importlib.import_module("openmmtorch")
-    except ImportError as error:
-        raise RuntimeError(
-            f"openmm-torch cannot be imported ({error}): install openmm-nti[cpu] or openmm-nti[cuda13], "
-            "run `openmm-nti doctor`, or use openmm_nti.forces.python_force"
-        ) from error
-    finally:
-        logging.disable(disabled)
-
-
 def python_force(
-    model: LambdaHamiltonian, state: StatePoint, *, particles: Particles = None, n_replicas: int = 1
+    model: LambdaHamiltonian,
+    state: StatePoint,
+    *,
+    particles: Particles = None,
+    n_replicas: int = 1,
+    lambda_nti: float = 1.0,
 ) -> openmm.PythonForce:
     """`model` as an openmm.PythonForce with the global parameter `lambda_nti`; arguments as for `torch_force`.
 
@@ -129,7 +125,7 @@ def python_force(
     """
     check_model_fits(model, state)
     module = OpenMMEnergy(model, state, n_replicas, particles).eval().requires_grad_(False)
-    force = openmm.PythonForce(PythonEnergy(module), {LAMBDA: 1.0})
+    force = openmm.PythonForce(PythonEnergy(module), {LAMBDA: lambda_nti})
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)
     return force
@@ -261,7 +257,7 @@ def _typed(force: Any) -> Any:
     """OpenMM hands out plugin forces as bare Force objects; give a TorchForce its own type back."""
     if type(force) is not openmm.Force:
         return force
-    torch_force_type = _openmmtorch().TorchForce  # only plugins' forces come out untyped
+    torch_force_type = openmmtorch().TorchForce  # only plugins' forces come out untyped
     return torch_force_type.cast(force) if torch_force_type.isinstance(force) else force
 
 

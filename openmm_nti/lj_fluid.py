@@ -11,12 +11,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import openmm
 from openmm import app, unit
 
 from openmm_nti.state import StatePoint
+
+
+@dataclass(frozen=True)
+class LJFluid:
+    """The interacting fluid as an OpenMM script wants it: its System, Topology and positions to start from.
+
+    Parameters
+    ----------
+    state
+        N, box, temperature, convention, and what an atom is: argon by default.
+    seed
+        Of the positions.
+    """
+
+    state: StatePoint
+    seed: int = 1
+
+    def create_system(self) -> openmm.System:
+        """The System of `lj_system`, anew at each call."""
+        return lj_system(self.state)
+
+    @property
+    def topology(self) -> app.Topology:
+        """N atoms of argon in the periodic box."""
+        return lj_topology(self.state)
+
+    @property
+    def positions(self) -> unit.Quantity:
+        """A lattice without overlaps, (N, 3), with its unit."""
+        return unit.Quantity(lattice_positions_nm(self.state, self.seed), unit.nanometer)
 
 
 def lj_system(state: StatePoint) -> openmm.System:

@@ -5,6 +5,7 @@ It is compiled by TorchScript, which cannot read postponed annotations on a clas
 
 import warnings
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.state import StatePoint
 
+Fusion = Sequence[tuple[Literal["STATIC", "DYNAMIC"], int]]
+STATIC_FUSION: Fusion = (("STATIC", 0),)
 BOX_TOLERANCE = 1e-4  # relative; PDB files round the box, and a barostat moves it by more
 
 
@@ -145,13 +148,14 @@ def checked_particles(particles: Sequence[int] | np.ndarray, state: StatePoint, 
     return [int(index) for index in indices]
 
 
-def script(module: nn.Module) -> torch.jit.ScriptModule:
+def script(module: nn.Module, fusion: Fusion | None = STATIC_FUSION) -> torch.jit.ScriptModule:
     """Compile `module` to TorchScript, ready for TorchForce.
 
     TorchScript's profiling executor re-specialises on changing neighbour counts and runs at half of eager speed; one
-    static fusion (a process-wide setting) restores parity.
+    static fusion (a process-wide setting) restores parity. None leaves what is set.
     """
-    torch.jit.set_fusion_strategy([("STATIC", 0)])
+    if fusion is not None:
+        torch.jit.set_fusion_strategy(list(fusion))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch announces TorchScript's end at every call
         return torch.jit.script(module.eval().requires_grad_(False))

@@ -226,19 +226,10 @@ def equilibrated(model, state, coupling):
     return context
 
 
-# An atom that the network moves may come within its cutoff of one that was no neighbour before: the energy jumps as
-# that pair crosses the cutoff, by up to 5e-3 kT at lambda = 0.3, where 1e-8 is smooth.
-_JUMPS = pytest.mark.xfail(reason="the network's energy jumps where a pair crosses its cutoff", strict=False)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("coupling", [pytest.param(0.3, marks=_JUMPS), pytest.param(0.7, marks=_JUMPS), 1.0])
-def test_energy_is_conserved_over_20_ps_of_argon(coupling):
-    """Drift of the total energy with a float64 network, in kT a particle per ns, by a line through 20 ps."""
-    model, state = argon(torch.float64)
+def drift(model, state, coupling):
+    """Slope of the total energy by a line through 20 ps without a thermostat, kT a particle per ns."""
     start = equilibrated(model, state, coupling).getState(getPositions=True, getVelocities=True)
-    system = create_system(state, torch_force(model, state))
-    context = make_context(system, openmm.VerletIntegrator(0.004))
+    context = make_context(create_system(state, torch_force(model, state)), openmm.VerletIntegrator(0.004))
     context.setPositions(start.getPositions())
     context.setVelocities(start.getVelocities())
     context.setParameter("lambda_nti", coupling)
@@ -248,9 +239,20 @@ def test_energy_is_conserved_over_20_ps_of_argon(coupling):
         energies.append(found.getPotentialEnergy()._value + found.getKineticEnergy()._value)
         context.getIntegrator().step(20)
     a_particle = np.array(energies) / state.kt_kj_mol / state.n_particles
-    (drift, _), covariance = np.polyfit(times_ns, a_particle, 1, cov=True)
-    print(f"lambda = {coupling}: drift {drift:.1e} +- {covariance[0, 0] ** 0.5:.1e} kT a particle per ns")  # noqa: T201 (see it by pytest -s)
-    assert abs(drift) < 1e-3
+    (slope, _), covariance = np.polyfit(times_ns, a_particle, 1, cov=True)
+    print(f"lambda = {coupling}: drift {slope:.1e} +- {covariance[0, 0] ** 0.5:.1e} kT a particle per ns")  # noqa: T201 (see it by pytest -s)
+    return slope
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coupling", [0.3, 0.7, 1.0])
+def test_energy_is_conserved_over_20_ps_of_argon(coupling):
+    assert abs(drift(*argon(torch.float64), coupling)) < 1e-3
+
+
+@pytest.mark.slow
+def test_a_float32_network_drifts_little():
+    assert abs(drift(*argon(torch.float32), 0.7)) < 0.1
 
 
 @pytest.mark.slow
@@ -264,5 +266,5 @@ def test_the_thermostat_holds_the_models_temperature():
         temperatures.append(2.0 * kinetic / (3.0 * state.n_particles * state.kt_kj_mol))
     mean, error = mean_and_error(np.array(temperatures))
     print(f"T / T of the model = {mean:.4f} +- {error:.4f}")  # noqa: T201 (see it by pytest -s)
-    assert abs(mean - 1.0) < 2.0 * error
+    assert abs(mean - 1.0) < 3.0 * error
     assert error < 0.02

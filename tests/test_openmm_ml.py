@@ -50,7 +50,7 @@ def test_the_factory_makes_the_force(implementation, state):
 def test_what_does_not_fit_is_named(state):
     potential = NtiPotentialImplFactory().createImpl("nti-lj", model=MODEL)
     topology = lj_topology(state)
-    with pytest.raises(ValueError, match="'jax' is not known: choose one of torch, python"):
+    with pytest.raises(ValueError, match="'jax' is not known: choose auto, torch or python"):
         potential.addForces(topology, create_system(state), None, 0, implementation="jax")
     system = create_system(state)
     system.setParticleMass(5, 0.0)

@@ -25,6 +25,8 @@ def make_simulation(force, state, positions):
 
 
 def read(path):
+    if path.suffix == ".parquet":
+        return pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -54,8 +56,11 @@ def test_lines_hold_what_the_context_holds(random_model, small_state, fluid_posi
     np.testing.assert_allclose(found, reduced_potentials(simulation.context, LAMBDAS))
 
 
-def test_a_resumed_run_goes_on_with_the_file(random_model, small_state, fluid_positions, tmp_path):
-    file, force = tmp_path / "lambda.csv", torch_force(random_model, small_state)
+@pytest.mark.parametrize("name", ["lambda.csv", "lambda.parquet"])
+def test_a_resumed_run_goes_on_with_the_file(name, random_model, small_state, fluid_positions, tmp_path):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    file, force = tmp_path / name, torch_force(random_model, small_state)
     first = make_simulation(force, small_state, fluid_positions[0])
     first.reporters.append(LambdaReporter(file, 2))
     first.step(4)
@@ -67,6 +72,25 @@ def test_a_resumed_run_goes_on_with_the_file(random_model, small_state, fluid_po
     second.reporters.append(LambdaReporter(file, 2, append=True))
     second.step(4)
     assert [int(line["step"]) for line in read(file)] == [2, 4, 6, 8]
+
+
+def test_parquet_holds_what_csv_holds(random_model, small_state, fluid_positions, tmp_path):
+    pytest.importorskip("pyarrow")
+    simulation = make_simulation(torch_force(random_model, small_state), small_state, fluid_positions[0])
+    for name in ("lambda.csv", "lambda.parquet"):
+        simulation.reporters.append(LambdaReporter(tmp_path / name, 2, lambdas=LAMBDAS))
+    simulation.step(4)
+    lines, rows = read(tmp_path / "lambda.csv"), read(tmp_path / "lambda.parquet")
+    assert [{key: float(value) for key, value in line.items()} for line in lines] == rows
+    simulation.reporters.append(LambdaReporter(tmp_path / "lambda.parquet", 2, append=True))
+    with pytest.raises(ValueError, match="name another file"):
+        simulation.step(2)
+
+
+def test_parquet_without_pyarrow_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(RuntimeError, match=r"pip install 'openmm-nti\[parquet\]', or name a .csv file"):
+        LambdaReporter(tmp_path / "lambda.parquet", 2)
 
 
 def test_bad_input_is_named(random_model, small_state, fluid_positions, tmp_path):

@@ -65,6 +65,8 @@ def examine() -> Findings:
     items = [judge_version(name, version) for name, version in installed.items()]
     items.append(judge_plugin_builds({name: v for name in PLUGIN_BUILDS if (v := _version_of(name)) is not None}))
     platforms = _platforms(items)
+    if platforms:
+        items.append(_choice())
     items += [_torch_force(name) for name in platforms]
     return Findings(items)
 
@@ -150,6 +152,22 @@ def _platforms(items: list[Finding]) -> list[str]:
     items.append(Finding("OpenMM platforms", ", ".join(names)))
     items += plugin_failures(openmm.Platform.getPluginLoadFailures())
     return [name for name in ("Reference", "CPU", "CUDA") if name in names]
+
+
+def _choice() -> Finding:
+    """Which force `NeuralPath` and openmm-ml make here where none is asked for, and why."""
+    from openmm_nti.plugin import why_not_torch
+
+    subject = "force chosen by default"
+    reason = why_not_torch()
+    if not reason:
+        return Finding(subject, "TorchForce: the plugin loads, and OpenMM takes copies of it")
+    return Finding(
+        subject,
+        f"PythonForce: {reason}",
+        "warning",
+        "the same numbers; for estimates, --set estimates.windows.force=python",
+    )
 
 
 def _torch_force(platform_name: str) -> Finding:

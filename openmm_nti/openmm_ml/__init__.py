@@ -6,7 +6,7 @@ setup.py installs this folder under a name of its own, `openmm_nti_openmmml`, fo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import openmm
@@ -48,7 +48,7 @@ class NtiPotentialImpl:
         atoms: Iterable[int] | None,
         forceGroup: int,
         *,
-        implementation: str = "torch",
+        implementation: Literal["auto", "torch", "python"] = "auto",
     ) -> None:
         """Add the force with the global parameter `lambda_nti` to `system`.
 
@@ -63,26 +63,23 @@ class NtiPotentialImpl:
         forceGroup
             Group of the new force.
         implementation
-            `torch` for `torch_force`, `python` for `python_force`.
+            `torch` for `torch_force`, `python` for `python_force`, `auto` for the first that works here.
 
         Raises
         ------
         ValueError
             For a topology without a box, an unknown implementation, or a System the force cannot act on.
         """
-        from openmm_nti.forces import python_force, torch_force
         from openmm_nti.model_files import load_model
+        from openmm_nti.neural_path import NeuralPath
         from openmm_nti.system_checks import check_system
 
-        makers = {"torch": torch_force, "python": python_force}
-        if implementation not in makers:
-            raise ValueError(f"implementation = {implementation!r} is not known: choose one of {', '.join(makers)}")
         chosen = list(atoms) if atoms is not None else list(range(topology.getNumAtoms()))
         model = load_model(self._model)
         state = self._state(model, topology, len(chosen))
         if system.getNumParticles() > 0:  # for interpolation openmm-ml collects the forces in an empty System
             check_system(system, state, particles=chosen)
-        force = makers[implementation](model, state, particles=chosen)
+        force = NeuralPath(model, state).force(implementation=implementation, particles=chosen)
         force.setForceGroup(forceGroup)
         system.addForce(force)
 

@@ -14,6 +14,14 @@ def test_doctor_runs_a_torch_force(cli):
     findings = {item["subject"]: item for item in json.loads(result.stdout)["findings"]}
     assert findings["TorchForce on Reference"]["found"] == "U = 7, dU/dlambda = 14 kJ/mol"
     assert findings["torch"]["verdict"] == "good"
+    assert findings["force chosen by default"]["found"].startswith("TorchForce: ")
+
+
+def test_the_choice_of_a_python_force_is_explained(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openmmtorch", None)
+    choice = doctor._choice()
+    assert choice.found.startswith("PythonForce: openmm-torch cannot be imported")
+    assert choice.verdict == "warning"
 
 
 def test_two_plugin_builds_are_bad_and_none_is_a_warning():

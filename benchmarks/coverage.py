@@ -1,7 +1,8 @@
 """Are the error bars right? Each exact estimator at N = 20, many times over, against the known free energy.
 
-Every seed makes reference data of its own and from them all estimates, with small settings. The model is the same for all
-seeds: by default a small one, trained on data of a seed beside them in a minute. The fluid is that of the paper, `switched`; its beta F_ex is that of reference_values.json. Counted is how often
+Every seed makes reference data of its own and from them all estimates, with small settings. The model is the same for
+all seeds: by default a small one, trained on data of a seed beside them in a minute. The fluid is that of the paper,
+`switched`; its beta F_ex is that of reference_values.json. Counted is how often
 
     |value - truth| < 1.96 sqrt(std_err^2 + truth_err^2).
 

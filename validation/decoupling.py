@@ -38,7 +38,9 @@ class DecouplingConfig(softcore.SoftcoreConfig):
     n_windows: int | None = Field(default=12, ge=3, description="Windows; empty: as many as window_length asks.")
     n_frames: int = Field(default=100, ge=2, description="Frames kept of each chain.")
     equilibration: int = Field(
-        default=4000, ge=0, description="MD steps before the first frame, from a lattice; lambda grows in the first half."
+        default=4000,
+        ge=0,
+        description="MD steps before the first frame, from a lattice; lambda grows in the first half.",
     )
 
 

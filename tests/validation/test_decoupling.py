@@ -23,7 +23,9 @@ def test_the_last_particle_is_soft_and_the_others_are_not(coupling):
     state = StatePoint(n_particles=20, box_length_sigma=6, temperature_star=1.25)
     positions = lattice_positions_nm(state, 1)
     context = openmm.Context(
-        decoupling.coupling_system(state), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+        decoupling.coupling_system(state),
+        openmm.VerletIntegrator(0.001),
+        openmm.Platform.getPlatformByName("Reference"),
     )
     context.setPositions(positions)
     context.setParameter(softcore.PARAMETER, coupling)

@@ -137,14 +137,17 @@ def sample(
     return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), config.n_frames))
 
 
-def window_lambdas(state: StatePoint, config: SoftcoreConfig) -> np.ndarray:
-    """Windows equidistant in the pair estimate of thermodynamic length. Shape (K,), from 0 to 1."""
+def window_lambdas(state: StatePoint, config: SoftcoreConfig, n_pairs: float | None = None) -> np.ndarray:
+    """Windows equidistant in the pair estimate of thermodynamic length. Shape (K,), from 0 to 1.
+
+    `n_pairs` is how many pairs are soft; by default all of them.
+    """
     grid = np.linspace(0, 1, 401)
     r = np.linspace(0, state.cutoff_sigma, 2001)[1:]
     energy, slope = soft_pair(r**2, state, grid)
     with np.errstate(invalid="ignore"):  # infinity times zero where r -> 0 at lambda = 1
         integrand = np.nan_to_num(slope**2 * np.exp(-energy)) * 4 * np.pi * r**2
-    pairs = 0.5 * state.n_particles * (state.n_particles - 1)
+    pairs = n_pairs or 0.5 * state.n_particles * (state.n_particles - 1)
     deviation = np.sqrt(pairs / state.box_length_sigma**3 * np.trapezoid(integrand, r))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (deviation[1:] + deviation[:-1]) * np.diff(grid))])
     n_windows = config.n_windows or max(_FEWEST_WINDOWS, 1 + int(np.ceil(length[-1] / config.window_length)))
@@ -205,6 +208,16 @@ def soft_potential(
 
 def soft_system(state: StatePoint) -> openmm.System:
     """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its derivative."""
+    system = openmm.System()
+    for _ in range(state.n_particles):
+        system.addParticle(state.mass_dalton)
+    system.addForce(soft_force(state))
+    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
+    return system
+
+
+def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
+    """u_lambda between all pairs of the fluid; interaction groups added to it leave some out."""
     force = openmm.CustomNonbondedForce(
         f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + (r/{state.sigma_nm!r})^6)"
     )
@@ -214,13 +227,9 @@ def soft_system(state: StatePoint) -> openmm.System:
     force.setCutoffDistance(state.cutoff_nm)
     force.setUseSwitchingFunction(state.convention == "switched")
     force.setSwitchingDistance(state.switch_nm)
-    system = openmm.System()
     for _ in range(state.n_particles):
-        system.addParticle(state.mass_dalton)
         force.addParticle([])
-    system.addForce(force)
-    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
-    return system
+    return force
 
 
 def _sample_window(window: _Window) -> tuple[np.ndarray, np.ndarray]:
@@ -246,12 +255,12 @@ def _sample_chain(window: _Window, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """
     state, config = window.state, window.config
     rng = np.random.default_rng(seed)
-    context = _context(state, config, seed)
+    context = make_context(soft_system(state), state, config, seed)
     positions = np.empty((config.n_frames, state.n_particles, 3))
     dudl = np.empty(config.n_frames)
     context.setPositions(rng.uniform(0, state.box_length_nm, positions.shape[1:]))
     if window.index > 0:
-        _equilibrate(context, window.coupling, config.equilibration)
+        raise_coupling(context, window.coupling, config.equilibration)
     for frame in range(config.n_frames):
         if window.index == 0:
             context.setPositions(rng.uniform(0, state.box_length_nm, positions.shape[1:]))
@@ -266,17 +275,18 @@ def _sample_chain(window: _Window, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return positions[kept], dudl[kept]
 
 
-def _context(state: StatePoint, config: SoftcoreConfig, seed: int) -> openmm.Context:
+def make_context(system: openmm.System, state: StatePoint, config: SoftcoreConfig, seed: int) -> openmm.Context:
+    """A Context that samples `system` at the temperature of `state` by Langevin dynamics."""
     integrator = openmm.LangevinMiddleIntegrator(
         state.temperature_kelvin, config.friction_star / state.time_unit_ps, config.timestep_star * state.time_unit_ps
     )
     integrator.setRandomNumberSeed(seed)
     platform = fastest_platform(config.platform)
-    return openmm.Context(soft_system(state), integrator, platform, platform_properties(platform))
+    return openmm.Context(system, integrator, platform, platform_properties(platform))
 
 
-def _equilibrate(context: openmm.Context, coupling: float, n_steps: int) -> None:
-    """Raise lambda from random positions to `coupling` in stages, then relax there."""
+def raise_coupling(context: openmm.Context, coupling: float, n_steps: int) -> None:
+    """Raise lambda from 0 to `coupling` in stages during half of the steps, then relax there."""
     for stage in range(1, _RAMP_STAGES + 1):
         context.setParameter(PARAMETER, coupling * stage / _RAMP_STAGES)
         context.getIntegrator().step(n_steps // (2 * _RAMP_STAGES))

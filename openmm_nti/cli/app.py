@@ -151,7 +151,7 @@ def estimate(
             "--method",
             "-m",
             help="neural_ti_bound, neural_ti, path_bar, path_bracket, mbar_neural, ti_neural_md, widom, "
-            "mbar_softcore, bar_chain or eos.",
+            "mbar_softcore, mu_decoupling, bar_chain or eos.",
         ),
     ],
     model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,
@@ -182,7 +182,7 @@ def estimate(
         openmm-nti estimate --model lj-fluid-t1.25 --n 100 --method neural_ti_bound
 
     The state point is that of --data, or else the model's with N particles; reference data are simulated where the
-    method needs them. widom, mbar_softcore and bar_chain need no model when there are --data.
+    method needs them. widom, mbar_softcore, mu_decoupling and bar_chain need no model when there are --data.
     """
     from openmm_nti.cli.results import finite
     from openmm_nti.cli.single_estimate import Request, single_estimate

@@ -13,9 +13,21 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
 from openmm_nti.state import StatePoint
-from openmm_nti.validation import bar_chain, bounds, eos, lambda_md, mbar_ti, neural_ti, path_weights, softcore, widom
+from openmm_nti.validation import (
+    bar_chain,
+    bounds,
+    decoupling,
+    eos,
+    lambda_md,
+    mbar_ti,
+    neural_ti,
+    path_weights,
+    softcore,
+    widom,
+)
 from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.decoupling import DecouplingConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
 from openmm_nti.validation.path_weights import PathConfig, Works
@@ -137,6 +149,15 @@ def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
     return mbar_ti.estimate_mbar(data, state, method="mbar_softcore", seed=job.seed)
 
 
+def _mu_decoupling(job: Job, config: DecouplingConfig) -> FreeEnergy:
+    state = job.state
+    data = _stored(
+        job.directory / "decoupling_windows.npz",
+        lambda: decoupling.sample(state, config, seed=job.seed, directory=job.directory, workers=job.workers),
+    )
+    return decoupling.from_windows(data, state, seed=job.seed)
+
+
 def _bar_chain(job: Job, config: BarChainConfig) -> FreeEnergy:
     shared = job.directory.parent  # the chain to a larger N in the same box goes on from a shorter one
     return bar_chain.estimate(job.state, config, seed=job.seed, directory=shared, workers=job.workers)
@@ -171,6 +192,7 @@ METHODS = {
     "mbar_neural": Method("windows", _mbar_neural),
     "ti_neural_md": Method("windows", _ti_neural_md),
     "mbar_softcore": Method("softcore", _mbar_softcore, needs_model=False, needs_data=False),
+    "mu_decoupling": Method("decoupling", _mu_decoupling, needs_model=False, needs_data=False),
     "bar_chain": Method("bar_chain", _bar_chain, needs_model=False, needs_data=False),
     "eos": Method("eos", _eos, needs_model=False, needs_data=False),
 }

@@ -19,6 +19,7 @@ from openmm_nti.state import StatePoint
 from openmm_nti.training import TrainingConfig
 from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.decoupling import DecouplingConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
 from openmm_nti.validation.path_weights import PathConfig
@@ -63,6 +64,10 @@ class EstimatesConfig(BaseModel):
     )
     widom: WidomConfig | None = Field(
         default_factory=WidomConfig, description="widom: excess chemical potential by insertion into the data."
+    )
+    decoupling: DecouplingConfig | None = Field(
+        default=None,
+        description="mu_decoupling: excess chemical potential by coupling one soft-core particle; {} asks for it.",
     )
     bar_chain: BarChainConfig | None = Field(
         default=None,

@@ -28,6 +28,7 @@ METHODS = {
     "mbar_softcore",
     "path_bar",
     "path_bracket",
+    "mu_decoupling",
     "bar_chain",
 }
 

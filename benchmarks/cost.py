@@ -1,0 +1,156 @@
+"""What an error of 0.3 kT costs: wall time and energy-with-force evaluations of four methods at several N.
+
+Every method runs once with modest settings in one process. Its time and evaluations are then scaled to a standard
+error of 0.3 kT by (std_err / 0.3)^2, as for independent samples: a scaled number, not a measured one. Reference data
+are counted with the methods that need them, and scaled like them. The time of training, from the model's card, is a
+constant; the table has the total without it and with it. The bound stays a bound: its gap is in no error here.
+
+An evaluation is one of one configuration of N particles: of the model for `mbar_neural`, `path_bar` and
+`neural_ti_bound`, of the plain soft-core force for `mbar_softcore`, and of Lennard-Jones forces for the reference data,
+in a column of their own. They follow from the settings: steps times chains times windows, and levels times paths. What
+pilots and the energies of samples at other windows take is in the times, but not in the evaluations. Usage:
+
+    python benchmarks/cost.py --output cost [--n 40 120 200] [--methods path_bar ...] [--model lj-fluid-t1.25]
+        [--training-minutes M]
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+from openmm_nti import Ensemble, StatePoint, load_model
+from openmm_nti.cli.estimators import METHODS, Job
+from openmm_nti.files import read_json, write_json
+from openmm_nti.model_files import model_directory, read_card
+from openmm_nti.reference_md import ReferenceConfig, generate
+from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.path_weights import PathConfig
+from openmm_nti.validation.softcore import SoftcoreConfig
+from openmm_nti.validation.window_data import WindowData
+
+TARGET = 0.3  # kT
+SEED = 1
+DATA = ReferenceConfig(n_frames=160, segment_frames=50)
+CONFIGS = {
+    "bound": BoundConfig(n_levels=24, n_pairs=96),
+    "paths": PathConfig(n_paths=64, n_steps=150),
+    "windows": WindowsConfig(n_chains=16, n_frames=10),
+    "softcore": SoftcoreConfig(n_frames=30),
+}
+COSTS = ("neural_ti_bound", "path_bar", "mbar_neural", "mbar_softcore")
+
+
+def reference_data(state: StatePoint, folder: Path) -> tuple[Ensemble, dict]:
+    """The data, and what they cost; both from disk if they are there."""
+    path = folder / "reference.json"
+    began = time.perf_counter()
+    (ensemble,) = generate([state], DATA, seed=SEED, directory=folder / "reference", progress=False)
+    if not path.is_file():
+        write_json(path, {"seconds": time.perf_counter() - began, "evaluations": md_steps(ensemble)})
+    return ensemble, read_json(path)
+
+
+def md_steps(ensemble: Ensemble) -> int:
+    """Steps of all reference chains, equilibration included."""
+    return int(ensemble.provenance["n_steps"]) + DATA.n_replicas * DATA.equilibration_steps
+
+
+def n_evaluations(method: str, folder: Path) -> int:
+    """Configurations whose energy and forces `method` took: from its settings, and the number of windows it chose."""
+    config = CONFIGS[METHODS[method].section]
+    if method == "neural_ti_bound":
+        return 2 * config.n_levels * config.n_pairs  # each is noised by +z and by -z
+    if method == "path_bar":
+        return 2 * config.n_paths * config.n_steps
+    learned = method == "mbar_neural"
+    windows = WindowData.load(folder / ("neural_windows.npz" if learned else "softcore_windows.npz"))
+    equilibration = config.equilibration_steps if learned else config.equilibration
+    in_each = config.n_chains * equilibration + windows.n_samples * config.steps_between
+    return (windows.n_windows - 1) * in_each  # positions at lambda = 0 are drawn
+
+
+def measure(method: str, state: StatePoint, model_name: str, output: Path) -> dict:
+    """The costs of one method at one state point; from its file if that is there."""
+    folder = output / state.label
+    path = folder / f"{method}.json"
+    if path.is_file():
+        return read_json(path)
+    needs_data = METHODS[method].needs_data
+    data, data_cost = reference_data(state, folder) if needs_data else (None, {"seconds": 0.0, "evaluations": 0})
+    model = load_model(model_name) if METHODS[method].needs_model else None
+    work = folder / method
+    began = time.perf_counter()
+    result = METHODS[method].compute(Job(state, data, model, SEED, 1, work), CONFIGS[METHODS[method].section])
+    row = {
+        "n_particles": state.n_particles,
+        "method": method,
+        "value": result.value,
+        "std_err": result.std_err,
+        "seconds": time.perf_counter() - began,
+        "evaluations": n_evaluations(method, work),
+        "data_seconds": data_cost["seconds"],
+        "data_evaluations": data_cost["evaluations"],
+    }
+    write_json(path, row)
+    return row
+
+
+def scaled(row: dict, training_seconds: float) -> dict:
+    """`row` with what an error of 0.3 kT costs by (std_err / 0.3)^2; None where the error is infinite."""
+    factor = (row["std_err"] / TARGET) ** 2 if row["std_err"] is not None else None
+    if factor is None or not math.isfinite(factor):
+        names = ("scaled_seconds", "scaled_evaluations", "scaled_data_evaluations", "scaled_seconds_with_training")
+        return {**row, **dict.fromkeys(names)}
+    seconds = factor * (row["seconds"] + row["data_seconds"])
+    return {
+        **row,
+        "scaled_seconds": seconds,
+        "scaled_evaluations": round(factor * row["evaluations"]),
+        "scaled_data_evaluations": round(factor * row["data_evaluations"]),
+        "scaled_seconds_with_training": seconds + (training_seconds if METHODS[row["method"]].needs_model else 0.0),
+    }
+
+
+def line(row: dict) -> str:
+    """One row of the table; the error is infinite where windows do not overlap."""
+    start = f"{row['n_particles']:<4d} {row['method']:16s} {row['value']:9.2f} {row['std_err']:8.3f} "
+    start += f"{row['seconds']:8.0f} {row['data_seconds']:6.0f} {row['evaluations']:10d} {row['data_evaluations']:10d}"
+    if row["scaled_seconds"] is None:
+        return f"{start}   no error bar, nothing to scale"
+    return (
+        f"{start} {row['scaled_seconds']:9.0f} {row['scaled_seconds_with_training']:12.0f} "
+        f"{row['scaled_evaluations']:11d} {row['scaled_data_evaluations']:11d}"
+    )
+
+
+def main() -> None:
+    """Measure what is not on disk, print the table and write it to OUTPUT/cost.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--n", type=int, nargs="+", default=(40, 120, 200))
+    parser.add_argument("--methods", nargs="+", choices=COSTS, default=COSTS)
+    parser.add_argument("--model", default="lj-fluid-t1.25")
+    parser.add_argument("--training-minutes", type=float, help="by default what the model's card says")
+    options = parser.parse_args()
+    if options.training_minutes is None:
+        training = float(read_card(model_directory(options.model))["training"]["seconds"])
+    else:
+        training = 60 * options.training_minutes
+    print("times in seconds, _ev: evaluations; from `scaled` on, all are scaled to an error of 0.3 kT")
+    print(
+        "N    method               value  std_err   method   data method_ev    data_ev     scaled +training "
+        "  method_ev     data_ev"
+    )
+    rows = []
+    for n in options.n:
+        state = StatePoint(n_particles=n, box_length_sigma=6.0, temperature_star=1.25)
+        for method in options.methods:
+            rows.append(scaled(measure(method, state, options.model, options.output), training))
+            print(line(rows[-1]), flush=True)
+    write_json(options.output / "cost.json", {"target": TARGET, "training_seconds": training, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

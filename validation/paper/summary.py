@@ -37,7 +37,9 @@ def read_results(work: Work) -> Results:
     """Read all files of tasks."""
     free: dict[int, dict[str, FreeEnergy]] = defaultdict(dict)
     mu: dict[int, list[FreeEnergy]] = defaultdict(list)
-    refused, facts, spent = [], defaultdict(dict), 0.0
+    refused: list[tuple[str, int, str]] = []
+    facts: dict[str, dict[float, dict[str, Any]]] = defaultdict(dict)
+    spent = 0.0
     chain: FreeEnergy | None = None
     for path in sorted((work.directory / "tasks").glob("*.json")):
         content = read_json(path)
@@ -190,7 +192,7 @@ def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
     lines += [
         f"Started {origin['date_utc']} by `{origin['command']}` on {origin['machine']}, git {origin['git_hash']}.",
         f"Versions: {versions}.",
-        f"CPU time of the estimates, without reference data and chain: {facts['cpu_seconds_of_tasks'] / 60:.1f} minutes.",
+        f"CPU minutes of the estimates, without reference data and chain: {facts['cpu_seconds_of_tasks'] / 60:.1f}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""table.json and table.csv: each number with its error, how far it is from the best exact one, and where not to use it."""
+"""table.json and table.csv: numbers with errors, their distance from the best exact one, and where not to use them."""
 
 from __future__ import annotations
 

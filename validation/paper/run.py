@@ -131,7 +131,7 @@ def plan(work: Work, only: Iterable[str] = ()) -> Plan:
     if unknown:
         raise ValueError(f"--only {', '.join(unknown)}: choose from {', '.join(TARGETS)}")
     kinds = set().union(*(TARGETS[name] for name in names))
-    tasks = [task for task in all_tasks(work, kinds, fig3_only=names == ["fig3"]) if not task.path.is_file()]
+    tasks = [task for task in all_tasks(work, kinds) if not task.path.is_file()]
     reference_n = sorted({task.n for task in tasks if task.kind in _NEED_DATA})
     missing = [n for n in reference_n if not (work.directory / "reference" / f"{work.state(n).label}.h5").is_file()]
     chain_is_left = "chain" in kinds and not work.path("chain", work.preset.chain_n).is_file()
@@ -144,13 +144,12 @@ def plan(work: Work, only: Iterable[str] = ()) -> Plan:
     return Plan(kinds, reference_n, tasks, sum(seconds) * (cost.slowness(work) if sum(seconds) > 0 else 1.0))
 
 
-def all_tasks(work: Work, kinds: set[str], *, fig3_only: bool = False) -> list[PaperTask]:
-    """Every task of the kinds, done or not."""
+def all_tasks(work: Work, kinds: set[str]) -> list[PaperTask]:
+    """Every task of the kinds, done or not; without curves to draw, `neural_ti` only where g(r) needs its samples."""
     preset = work.preset
-    figure_n = preset.figure_n if "gr" in kinds else ()
     at: dict[str, tuple[float, ...]] = {
         "bound": preset.grid,
-        "neural_ti": preset.figure_n if fig3_only else preset.grid,
+        "neural_ti": preset.grid if "bound" in kinds else preset.figure_n,
         "path_bar": tuple(n for n in preset.grid if n <= preset.paths_largest_n),
         "mbar_neural": preset.windows_n,
         "softcore": preset.softcore_n,
@@ -158,7 +157,7 @@ def all_tasks(work: Work, kinds: set[str], *, fig3_only: bool = False) -> list[P
         "eos": preset.grid,
         "gcmc": preset.gcmc_beta_mu_paper,
         "toy": (1,),
-        "gr": figure_n,
+        "gr": preset.figure_n,
     }
     return [PaperTask(kind, value, work) for kind, values in at.items() if kind in kinds for value in values]
 

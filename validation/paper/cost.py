@@ -36,7 +36,7 @@ def softcore_step(n: int) -> float:
 
 def sweep(n: int, n_walkers: int) -> float:
     """A Monte-Carlo sweep of all walkers."""
-    return 3e-8 * n**2 * (0.5 * n_walkers + 16)
+    return 8e-8 * n**2 * (0.5 * n_walkers + 16)
 
 
 def reference_seconds(preset: PaperPreset, n: int) -> float:
@@ -44,7 +44,7 @@ def reference_seconds(preset: PaperPreset, n: int) -> float:
     config = preset.reference
     pilot = 2 * config.segment_steps * config.n_replicas
     recorded = min(max(pilot, 5 * config.n_frames * config.frame_interval), config.max_steps * config.n_replicas)
-    return (recorded + config.n_replicas * config.equilibration_steps) * md_step(n)
+    return 1.5 * (recorded + config.n_replicas * config.equilibration_steps) * md_step(n)
 
 
 def chain_seconds(preset: PaperPreset) -> float:

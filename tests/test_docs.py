@@ -98,6 +98,7 @@ def trajectory(run_directory, tmp_path):
         ("replica_exchange.py", ["MODEL", "2"], "beta F_ex ="),
         ("growth_ramp.py", ["MODEL", "2", "1"], "beta F_ex ="),
         ("own_trajectory.py", ["TRAJECTORY", "MODEL", "8"], "path_bar"),
+        ("toy_gaussians.py", ["20"], "ln 3 = 1.0986"),
     ],
 )
 def test_example_scripts_run(script, arguments, expected, two_body_model, trajectory, tmp_path, monkeypatch, capsys):

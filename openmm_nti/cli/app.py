@@ -184,8 +184,8 @@ def estimate(
     The state point is that of --data, or else the model's with N particles; reference data are simulated where the
     method needs them. widom, mbar_softcore, mu_decoupling and bar_chain need no model when there are --data.
     """
-    from openmm_nti.cli.results import finite
     from openmm_nti.cli.single_estimate import Request, single_estimate
+    from openmm_nti.files import finite
 
     request = Request(method, model, n_particles, box_length_sigma, data, settings or [], seed, workers)
     result = single_estimate(request, output)
@@ -193,6 +193,33 @@ def estimate(
         _print_json(finite(result.to_dict()))
     else:
         typer.echo(str(result))
+
+
+@app.command()
+def paper(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the reproduction; made if missing.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer N and less effort: minutes instead of hours.")] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Comma-separated: fig3, fig4, fig5, fig6, toy, gcmc. By default all.")
+    ] = None,
+    model: Annotated[str, typer.Option(help=_MODEL_HELP)] = "lj-fluid-t1.25",
+    seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes for independent pieces.")] = 2,
+) -> None:
+    """Compute the figures of the paper from a trained model, with errors and every baseline beside them.
+
+    Writes table.csv, table.json, figures with their numbers, and paper.md. Says first how long it will take; run again
+    after an interruption, it goes on.
+    """
+    from openmm_nti.validation.paper import presets
+    from openmm_nti.validation.paper.jobs import Work
+    from openmm_nti.validation.paper.run import run as reproduce
+
+    work = Work(presets.QUICK if quick else presets.FULL, model, seed, output)
+    names = [name.strip() for name in only.split(",")] if only else []
+    console = Console(stderr=True, highlight=False)
+    page = reproduce(work, names, workers=workers, say=console.print)
+    typer.echo(f"Summary: {page}   Numbers: {output / 'table.csv'}")
 
 
 @app.command()

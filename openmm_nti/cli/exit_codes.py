@@ -30,7 +30,7 @@ class FriendlyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _say("Interrupted. What is finished is on disk: run the same command with --resume to go on.")
+            _say("Interrupted. What is finished is on disk: run the same command again, `run` with --resume, to go on.")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except (ValueError, FileNotFoundError) as error:
             self._end(ctx, error, ExitCode.BAD_INPUT)

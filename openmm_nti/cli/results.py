@@ -11,7 +11,7 @@ from rich.table import Table
 
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
-from openmm_nti.files import read_json, write_json
+from openmm_nti.files import finite, read_json, write_json
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.state import StatePoint
 
@@ -29,15 +29,6 @@ def read_estimates(directory: RunDirectory, state: StatePoint) -> list[FreeEnerg
     """All estimates at `state` that are on disk, by name of the method."""
     contents = [read_json(path) for path in sorted(directory.estimates(state).glob("*.json"))]
     return [FreeEnergy.from_dict({**item, "std_err": _infinite_if_none(item["std_err"])}) for item in contents]
-
-
-def finite(data: Any) -> Any:
-    """`data` with null for numbers that JSON does not have: an unknown standard error is infinite."""
-    if isinstance(data, dict):
-        return {key: finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _infinite_if_none(value: float | None) -> float:

@@ -19,7 +19,7 @@ from openmm_nti.cli.pipeline import Pipeline
 from openmm_nti.model_files import shipped_models
 from openmm_nti.reference_md import ReferenceConfig
 
-COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "models", "run", "report", "doctor")
+COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "models", "run", "report", "doctor", "paper")
 METHODS = {
     "mbar_neural",
     "ti_neural_md",

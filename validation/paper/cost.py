@@ -1,0 +1,93 @@
+"""How long the pieces take, foretold before they start.
+
+CPU seconds of one core were measured at N = 40 and 200 for each basic operation with the shipped model. They are scaled
+by how quickly this machine does one of them.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.noise import log_noise
+from openmm_nti.lj_fluid import lattice_positions_nm
+from openmm_nti.validation.paper.jobs import PaperTask, Work
+from openmm_nti.validation.paper.presets import PaperPreset
+
+_PROBE_N, _PROBE_BATCH = 40, 32
+
+
+def gradient(n: int) -> float:
+    """A gradient of the model at one configuration of n particles."""
+    return n * (53e-6 + 0.25e-6 * n)
+
+
+def md_step(n: int) -> float:
+    """A step of Lennard-Jones MD."""
+    return 50e-6 + 1.06e-6 * n
+
+
+def softcore_step(n: int) -> float:
+    """A step of MD with the soft core."""
+    return 30e-6 + 3.9e-6 * n
+
+
+def sweep(n: int, n_walkers: int) -> float:
+    """A Monte-Carlo sweep of all walkers."""
+    return 8e-8 * n**2 * (0.5 * n_walkers + 16)
+
+
+def reference_seconds(preset: PaperPreset, n: int) -> float:
+    """Reference data of one N; a frame decorrelates in about five intervals."""
+    config = preset.reference
+    pilot = 2 * config.segment_steps * config.n_replicas
+    recorded = min(max(pilot, 5 * config.n_frames * config.frame_interval), config.max_steps * config.n_replicas)
+    return 1.5 * (recorded + config.n_replicas * config.equilibration_steps) * md_step(n)
+
+
+def chain_seconds(preset: PaperPreset) -> float:
+    """The insertion chain, all n together."""
+    config = preset.chain
+    sweeps = config.equilibration_sweeps + config.n_frames * config.sweeps_between
+    insertions = config.n_walkers * config.n_frames * config.n_insertions
+    numbers = range(1, preset.chain_n + 1)
+    return sum(sweeps * sweep(n, config.n_walkers) + insertions * 4.5e-8 * n for n in numbers)
+
+
+def task_seconds(task: PaperTask) -> float:
+    """CPU seconds of one task on the machine of the measurements."""
+    preset, n = task.work.preset, task.n
+    if task.kind == "softcore":
+        config = preset.softcore
+        windows = config.n_windows or 10 + n // 3
+        frames = windows * config.n_chains * config.n_frames
+        steps = windows * config.n_chains * config.equilibration + frames * config.steps_between
+        return steps * softcore_step(n) + frames * windows * 8e-9 * n * n
+    costs = {
+        "bound": lambda: 2.5 * preset.bound.n_levels * preset.bound.n_pairs * 0.75 * gradient(n),
+        "neural_ti": lambda: 1.3 * preset.neural_ti.n_samples * preset.neural_ti.n_steps * gradient(n),
+        "path_bar": lambda: 2.0 * preset.paths.n_paths * preset.paths.n_steps * gradient(n),
+        "mbar_neural": lambda: 5400 * (n / 80) ** 2.5,
+        "widom": lambda: preset.reference.n_frames * preset.n_insertions * 4.5e-8 * n,
+        "gcmc": lambda: 5e-6 * preset.gcmc.n_walkers * preset.gcmc.n_frames * preset.gcmc.steps_between / 10,
+        "toy": lambda: 6e-3 * preset.toy.n_steps,
+        "gr": lambda: 2e-7 * n * n * preset.reference.n_frames,
+    }
+    return costs.get(task.kind, lambda: 0.1)()
+
+
+def slowness(work: Work) -> float:
+    """CPU time of a gradient here over that in the measurements: about 1 on a core like theirs."""
+    state = work.state(_PROBE_N)
+    box = cubic_box(state.box_length_sigma)
+    one = torch.as_tensor(lattice_positions_nm(state, seed=1) / state.sigma_nm)
+    positions = one.expand(_PROBE_BATCH, -1, -1).clone()
+    levels = log_noise(torch.full((_PROBE_BATCH,), 0.8, dtype=torch.float64), box)
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        work.hamiltonian.gradient(positions, box, levels)
+        times.append(time.process_time() - started)
+    return min(times) / (_PROBE_BATCH * gradient(_PROBE_N))

@@ -1,0 +1,154 @@
+"""From single estimates to what Figs 4 and 5 show: one smooth F(N) for each method, mu_ex(rho), p(N) and <rho>(mu).
+
+The reference is what is exact and shares nothing with the model, where there is any: the insertion chain up to where
+insertions fail, and beyond it, at each N, the exact estimate with the smallest error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.tasks import derive_seed
+from openmm_nti.validation.observables import (
+    PAPER_OFFSET,
+    CurveFit,
+    FreeEnergyCurve,
+    fit_curve,
+    mean_density,
+    number_distribution,
+)
+from openmm_nti.validation.verdicts import REFERENCES
+
+Estimates = Mapping[int, Mapping[str, FreeEnergy]]  # of beta F_ex, by N and method
+REFERENCE = "reference"
+CURVE_METHODS = ("neural_ti_bound", "neural_ti", "mbar_neural")
+_DENSITIES = (0.1, 0.9)  # rho*: where mu_ex of a method is held against the reference
+_FEWEST = 4  # estimates that a fit needs to say something
+
+
+@dataclass(frozen=True, eq=False)
+class MethodCurve:
+    """The fit to one method's beta F_ex(N), and beta F_ex and its covariance at N = 0, ..., M."""
+
+    fit: CurveFit
+    n: np.ndarray
+    beta_f_ex: np.ndarray
+    covariance: np.ndarray
+
+    @property
+    def density(self) -> np.ndarray:
+        """rho* of `n`."""
+        return np.asarray(self.n / self.fit.box_length_sigma**3)
+
+    def chemical_potential(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """N, beta mu_ex(N) and its standard error for N = 1, ..., M - 1."""
+        numbers = self.n[1:-1]
+        return numbers, *self.fit.chemical_potential(numbers)
+
+
+def best_exact(estimates: Mapping[str, FreeEnergy]) -> FreeEnergy | None:
+    """The exact estimate with the smallest error, of those that do not call themselves unreliable."""
+    usable = [one for name, one in estimates.items() if name in REFERENCES and reliable(one)]
+    return min(usable, key=lambda one: one.std_err, default=None)
+
+
+def reliable(estimate: FreeEnergy) -> bool:
+    """Whether it has an error bar and its own diagnostics do not reject it."""
+    verdict = str(estimate.diagnostics.get("verdict", ""))
+    return math.isfinite(estimate.std_err) and not verdict.startswith("unreliable")
+
+
+def reference_curve(estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float) -> FreeEnergyCurve | None:
+    """The insertion chain, and the best exact estimates beyond it; None where there is nothing exact."""
+    parts = [FreeEnergyCurve.from_chain(chain, box_length_sigma)] if chain is not None else []
+    last = chain.n_particles if chain is not None else 1
+    beyond = [best for n, found in estimates.items() if n > last and (best := best_exact(found)) is not None]
+    if beyond:
+        parts.append(FreeEnergyCurve.from_estimates(beyond, box_length_sigma))
+    if not parts:
+        return None
+    return FreeEnergyCurve(
+        np.concatenate([part.n_particles for part in parts]),
+        np.concatenate([part.beta_f_ex for part in parts]),
+        block_diag(*[part.covariance for part in parts]),
+        box_length_sigma,
+    )
+
+
+def fitted_curves(estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float) -> dict[str, MethodCurve]:
+    """Fits by the name of the method, `reference` first; methods with too few estimates are left out."""
+    curves = {REFERENCE: reference_curve(estimates, chain, box_length_sigma)}
+    for method in CURVE_METHODS:
+        found = [by_method[method] for by_method in estimates.values() if method in by_method]
+        found = [one for one in found if reliable(one)]
+        curves[method] = FreeEnergyCurve.from_estimates(found, box_length_sigma) if found else None
+    fitted = {}
+    for name, curve in curves.items():
+        if curve is not None and len(curve.n_particles) >= _FEWEST:
+            fit, numbers = fit_curve(curve), np.arange(int(curve.n_particles[-1]) + 1)
+            fitted[name] = MethodCurve(fit, numbers, *fit.beta_f_ex(numbers))
+    return fitted
+
+
+def p_of_n(curve: MethodCurve, beta_mu_paper: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """p(N) and its error; None where the box would hold more than the curve knows."""
+    box = curve.fit.box_length_sigma
+    try:
+        return number_distribution(curve.beta_f_ex, curve.covariance, box, beta_mu_paper + PAPER_OFFSET)
+    except ValueError:
+        return None
+
+
+def mean_number(curve: MethodCurve, beta_mu_paper: float) -> tuple[float, float] | None:
+    """<N> and its error; None as in `p_of_n`."""
+    density = densities(curve, [beta_mu_paper])
+    volume = curve.fit.box_length_sigma**3
+    return None if math.isnan(density[0][0]) else (float(density[0][0]) * volume, float(density[1][0]) * volume)
+
+
+def densities(curve: MethodCurve, beta_mu_paper: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """<rho> sigma^3 and its error at each chemical potential of the paper's axis; NaN as in `p_of_n`."""
+    found = []
+    for value in beta_mu_paper:
+        try:
+            density, error = mean_density(
+                curve.beta_f_ex, curve.covariance, curve.fit.box_length_sigma, [float(value) + PAPER_OFFSET]
+            )
+            found.append((float(density[0]), float(error[0])))
+        except ValueError:
+            found.append((math.nan, math.nan))
+    means, errors = np.array(found).reshape(-1, 2).T
+    return means, errors
+
+
+def rms_deviation(curve: MethodCurve, reference: MethodCurve) -> tuple[float, float] | None:
+    """RMS of the difference in beta mu_ex over 0.1 <= rho* <= 0.9, and what the errors of both would make of it, kT."""
+    n, value, error = curve.chemical_potential()
+    other, other_value, other_error = reference.chemical_potential()
+    shared = min(len(n), len(other))
+    density = n[:shared] / curve.fit.box_length_sigma**3
+    inside = (density >= _DENSITIES[0]) & (density <= _DENSITIES[1])
+    if not inside.any() or density[-1] < _DENSITIES[1]:
+        return None
+    difference = (value[:shared] - other_value[:shared])[inside]
+    variance = (error[:shared] ** 2 + other_error[:shared] ** 2)[inside]
+    return float(np.sqrt((difference**2).mean())), float(np.sqrt(variance.mean()))
+
+
+def density_of_minimum(curve: MethodCurve, seed: int, n_draws: int = 400) -> tuple[float, float]:
+    """rho* at which beta mu_ex is smallest, and its standard error from coefficients drawn from their covariance."""
+    fit, box = curve.fit, curve.fit.box_length_sigma
+    numbers = np.linspace(1, curve.n[-1] - 1, 1001)
+    powers = np.arange(1, fit.degree + 1)
+    after, before = ((numbers + more)[:, None] * ((numbers + more - 1)[:, None] / box**3) ** powers for more in (1, 0))
+    rng = np.random.default_rng(derive_seed(seed, "minimum"))
+    drawn = rng.multivariate_normal(fit.coefficients, fit.covariance, size=n_draws, method="eigh")
+    places = numbers[((after - before) @ drawn.T).argmin(axis=0)] / box**3
+    best = numbers[((after - before) @ fit.coefficients).argmin()] / box**3
+    return float(best), float(places.std(ddof=1))

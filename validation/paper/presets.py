@@ -1,0 +1,85 @@
+"""How much of the paper is computed and with what effort: `QUICK` within half an hour on two cores, `FULL` in hours."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from openmm_nti.reference_md import ReferenceConfig
+from openmm_nti.state import PairPotential, StatePoint
+from openmm_nti.validation.bar_chain import BarChainConfig
+from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.grand_canonical import GrandCanonicalConfig
+from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.paper.toy import ToyConfig
+from openmm_nti.validation.path_weights import PathConfig
+from openmm_nti.validation.softcore import SoftcoreConfig
+
+_PAPER_N = (40, 80, 120, 160, 200)
+
+
+class PaperPreset(BaseModel):
+    """Everything that decides the numbers, but for the model and the seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="What it is called in provenance.")
+    box_length_sigma: float = Field(default=6.0, gt=0, description="Edge of the box, in sigma.")
+    grid: tuple[int, ...] = Field(min_length=3, description="N of bounds, neural_ti, Widom and the equation of state.")
+    figure_n: tuple[int, ...] = Field(default=_PAPER_N, description="N of g(r) (Fig 3); part of the grid.")
+    paths_largest_n: int = Field(description="path_bar up to this N: beyond, paths hardly overlap.")
+    windows_n: tuple[int, ...] = Field(default=(), description="N of mbar_neural; part of the grid.")
+    softcore_n: tuple[int, ...] = Field(default=_PAPER_N, description="N of the soft-core curve (Fig 6).")
+    softcore_subsets: tuple[int, ...] = Field(default=(5, 10, 20, 50, 100), description="Windows of its coarser rules.")
+    chain_n: int = Field(ge=3, description="Last N of the insertion chain, the independent reference.")
+    n_insertions: int = Field(ge=1, description="Widom insertions in each frame.")
+    beta_mu_paper: tuple[float, ...] = Field(
+        default=(-28.5, -28.0, -27.0, -26.0), description="Of p(N) (Fig 4), on the paper's axis."
+    )
+    gcmc_beta_mu_paper: tuple[float, ...] = Field(
+        default=(-28.5, -28.0), description="Of the grand-canonical check, on the paper's axis; a gas."
+    )
+    reference: ReferenceConfig
+    bound: BoundConfig
+    neural_ti: NeuralTIConfig
+    paths: PathConfig
+    windows: WindowsConfig = WindowsConfig()
+    softcore: SoftcoreConfig
+    chain: BarChainConfig
+    gcmc: GrandCanonicalConfig = GrandCanonicalConfig()
+    toy: ToyConfig = ToyConfig()
+
+    def state(self, n_particles: int, potential: PairPotential) -> StatePoint:
+        """The state point of N particles in the paper's box."""
+        return StatePoint(n_particles=n_particles, box_length_sigma=self.box_length_sigma, **potential.model_dump())
+
+
+QUICK = PaperPreset(
+    name="quick",
+    grid=(2, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200),
+    paths_largest_n=80,
+    chain_n=120,
+    n_insertions=500,
+    reference=ReferenceConfig(n_frames=256),
+    bound=BoundConfig(n_pairs=96),
+    neural_ti=NeuralTIConfig(n_samples=16),
+    paths=PathConfig(n_paths=32),
+    softcore=SoftcoreConfig(n_windows=100, n_chains=2, n_frames=10, steps_between=20, equilibration=400),
+    chain=BarChainConfig(n_walkers=32, equilibration_sweeps=200, sweeps_between=20),
+)
+
+FULL = PaperPreset(
+    name="full",
+    grid=(2, 5, 10, 15, *range(20, 201, 10)),
+    paths_largest_n=140,
+    windows_n=(40, 80, 120),
+    chain_n=200,
+    n_insertions=2000,
+    reference=ReferenceConfig(),
+    bound=BoundConfig(n_pairs=384),
+    neural_ti=NeuralTIConfig(n_steps=400),
+    paths=PathConfig(n_paths=128),
+    softcore=SoftcoreConfig(n_windows=100, n_frames=30),
+    chain=BarChainConfig(n_frames=8, n_insertions=4000),
+    gcmc=GrandCanonicalConfig(n_walkers=128, n_frames=2000),
+)

@@ -1,0 +1,180 @@
+"""The whole reproduction: what to compute for which figure, in which order, and how long it will take.
+
+Reference data first, then the insertion chain, then independent tasks over worker processes, then figures and table
+from what is on disk. Whatever is finished is skipped, so running again goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from openmm_nti.files import finite, provenance, read_json, write_json
+from openmm_nti.model_files import weights_fingerprint
+from openmm_nti.reference_md import generate
+from openmm_nti.tasks import derive_seed, run_tasks
+from openmm_nti.validation import bar_chain
+from openmm_nti.validation.paper import cost
+from openmm_nti.validation.paper.jobs import PaperTask, Work, run_task
+from openmm_nti.validation.paper.summary import write_outputs
+
+_CURVES = {"bound", "neural_ti", "path_bar", "mbar_neural", "softcore", "chain"}
+TARGETS = {
+    "fig3": {"neural_ti", "gr"},
+    "fig4": _CURVES,
+    "fig5": _CURVES | {"widom", "eos"},
+    "fig6": _CURVES | {"eos"},
+    "toy": {"toy"},
+    "gcmc": _CURVES | {"gcmc"},
+}
+_NEED_DATA = {"bound", "path_bar", "mbar_neural", "widom", "gr"}
+_AFTER = {"gr"}  # tasks that read what others wrote
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do, and its foreseen CPU seconds."""
+
+    kinds: set[str]
+    reference_n: list[int]
+    tasks: list[PaperTask]
+    seconds: float
+
+
+def run(
+    work: Work,
+    only: Iterable[str] = (),
+    *,
+    workers: int = 1,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Path:
+    """Compute, draw and tabulate; returns the summary, paper.md.
+
+    Parameters
+    ----------
+    work
+        Preset, model, seed and directory. A directory belongs to one of each.
+    only
+        Names in `TARGETS`; by default all.
+    workers
+        Processes.
+    progress
+        Show progress bars.
+    say
+        Receives a line before each stage, the first of them with the time foreseen.
+
+    Raises
+    ------
+    ValueError
+        If a target is unknown, or the directory holds another reproduction.
+    TaskError
+        If a simulation fails.
+    """
+    claim(work)
+    todo = plan(work, only)
+    say(forecast(todo.seconds, workers))
+    if todo.reference_n:
+        states = [work.state(n) for n in todo.reference_n]
+        say(f"reference data at {len(states)} N")
+        generate(
+            states, work.preset.reference, seed=work.seed, directory=work.directory / "reference",
+            workers=workers, progress=progress,
+        )  # fmt: skip
+    if "chain" in todo.kinds:
+        insertion_chain(work, workers=workers, progress=progress)
+    for after in (False, True):
+        tasks = [task for task in todo.tasks if (task.kind in _AFTER) == after]
+        if tasks:
+            run_tasks(run_task, tasks, workers=workers, description="estimates", progress=progress)
+    return write_outputs(work)
+
+
+def forecast(cpu_seconds: float, workers: int) -> str:
+    """The time foreseen, in words."""
+    minutes = cpu_seconds / workers / 60
+    shown = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return f"about {shown} with {workers} worker(s): {cpu_seconds / 60:.0f} CPU minutes; finished pieces are kept"
+
+
+def claim(work: Work) -> None:
+    """Write down whose directory this is, or refuse one of another preset, model or seed.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    """
+    path = work.directory / "paper.json"
+    identity = {
+        "preset": work.preset.model_dump(mode="json"),
+        "model": weights_fingerprint(work.hamiltonian),
+        "seed": work.seed,
+    }
+    if not path.is_file():
+        write_json(path, {**identity, "model_name": work.model, "provenance": provenance(work.seed)})
+        return
+    stored = read_json(path)
+    differing = [name for name, value in identity.items() if stored.get(name) != value]
+    if differing:
+        raise ValueError(
+            f"{work.directory} holds a reproduction with another {' and another '.join(differing)}: "
+            "name another --output, or repeat the options it was started with (see its paper.json)"
+        )
+
+
+def plan(work: Work, only: Iterable[str] = ()) -> Plan:
+    """What the targets need and is not on disk yet; the longest tasks first."""
+    names = list(only) or list(TARGETS)
+    unknown = [name for name in names if name not in TARGETS]
+    if unknown:
+        raise ValueError(f"--only {', '.join(unknown)}: choose from {', '.join(TARGETS)}")
+    kinds = set().union(*(TARGETS[name] for name in names))
+    tasks = [task for task in all_tasks(work, kinds) if not task.path.is_file()]
+    reference_n = sorted({task.n for task in tasks if task.kind in _NEED_DATA})
+    missing = [n for n in reference_n if not (work.directory / "reference" / f"{work.state(n).label}.h5").is_file()]
+    chain_is_left = "chain" in kinds and not work.path("chain", work.preset.chain_n).is_file()
+    seconds = [
+        *(cost.task_seconds(task) for task in tasks),
+        *(cost.reference_seconds(work.preset, n) for n in missing),
+        cost.chain_seconds(work.preset) if chain_is_left else 0.0,
+    ]
+    tasks.sort(key=cost.task_seconds, reverse=True)
+    return Plan(kinds, reference_n, tasks, sum(seconds) * (cost.slowness(work) if sum(seconds) > 0 else 1.0))
+
+
+def all_tasks(work: Work, kinds: set[str]) -> list[PaperTask]:
+    """Every task of the kinds, done or not; without curves to draw, `neural_ti` only where g(r) needs its samples."""
+    preset = work.preset
+    at: dict[str, tuple[float, ...]] = {
+        "bound": preset.grid,
+        "neural_ti": preset.grid if "bound" in kinds else preset.figure_n,
+        "path_bar": tuple(n for n in preset.grid if n <= preset.paths_largest_n),
+        "mbar_neural": preset.windows_n,
+        "softcore": preset.softcore_n,
+        "widom": preset.grid,
+        "eos": preset.grid,
+        "gcmc": preset.gcmc_beta_mu_paper,
+        "toy": (1,),
+        "gr": preset.figure_n,
+    }
+    return [PaperTask(kind, value, work) for kind, values in at.items() if kind in kinds for value in values]
+
+
+def insertion_chain(work: Work, *, workers: int, progress: bool) -> None:
+    """The chain up to `chain_n`, or to where insertions begin to fail, as one file of one estimate."""
+    path = work.path("chain", work.preset.chain_n)
+    if path.is_file():
+        return
+    state = work.state(work.preset.chain_n)
+    files = bar_chain.sample(
+        state, work.preset.chain, seed=work.seed, directory=work.directory / "work", workers=workers, progress=progress
+    )
+    bootstrap = derive_seed(work.seed, "chain bootstrap")
+    estimate = bar_chain.estimate_chain(files, state, seed=bootstrap)
+    failing = estimate.diagnostics["first_n_where_insertion_fails"]
+    if failing is not None and failing >= 2:
+        estimate = bar_chain.estimate_chain(files[:failing], work.state(failing), seed=bootstrap)
+    facts = {"first_n_where_insertion_fails": failing}
+    write_json(path, finite({"kind": "chain", "estimates": [estimate.to_dict()], "facts": facts}))

@@ -1,0 +1,250 @@
+"""Everything the reproduction says, from the files of its tasks: figures, table.json, table.csv and paper.md."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openmm_nti.files import read_json, write_text
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.validation.observables import FreeEnergyCurve
+from openmm_nti.validation.paper import curves, figures, table
+from openmm_nti.validation.paper.curves import REFERENCE, MethodCurve
+from openmm_nti.validation.paper.jobs import Work, read_estimates
+from openmm_nti.validation.verdicts import uncertain
+from openmm_nti.validation.window_data import read_arrays
+
+
+@dataclass
+class Results:
+    """What is on disk, in order of N."""
+
+    free_energies: dict[int, dict[str, FreeEnergy]]
+    chemical_potentials: dict[int, list[FreeEnergy]]
+    refused: list[tuple[str, int, str]]
+    facts: dict[str, dict[float, dict[str, Any]]]
+    chain: FreeEnergy | None
+    cpu_seconds: float
+
+
+def read_results(work: Work) -> Results:
+    """Read all files of tasks."""
+    free: dict[int, dict[str, FreeEnergy]] = defaultdict(dict)
+    mu: dict[int, list[FreeEnergy]] = defaultdict(list)
+    refused: list[tuple[str, int, str]] = []
+    facts: dict[str, dict[float, dict[str, Any]]] = defaultdict(dict)
+    spent = 0.0
+    chain: FreeEnergy | None = None
+    for path in sorted((work.directory / "tasks").glob("*.json")):
+        content = read_json(path)
+        spent += content.get("cpu_seconds", 0.0)
+        if content["kind"] == "chain":
+            (chain,) = read_estimates(path)
+            continue
+        if content["refused"]:
+            refused.append((content["kind"], int(content["at"]), content["refused"]))
+        facts[content["kind"]][content["at"]] = content["facts"]
+        for estimate in read_estimates(path):
+            if estimate.quantity == "beta_f_ex":
+                free[estimate.n_particles][estimate.method] = estimate
+            else:
+                mu[estimate.n_particles].append(estimate)
+    chain = chain if chain is not None and math.isfinite(chain.std_err) and chain.n_particles > 2 else None
+    for estimate in chain_on_grid(chain, work):
+        free[estimate.n_particles]["bar_chain"] = estimate
+    return Results(dict(sorted(free.items())), dict(sorted(mu.items())), refused, dict(facts), chain, spent)
+
+
+def chain_on_grid(chain: FreeEnergy | None, work: Work) -> list[FreeEnergy]:
+    """The insertion chain's beta F_ex at each N of the grid it reaches."""
+    if chain is None:
+        return []
+    curve = FreeEnergyCurve.from_chain(chain, work.preset.box_length_sigma)
+    errors = np.sqrt(np.diag(curve.covariance))
+    wanted = [n for n in work.preset.grid if n <= chain.n_particles]
+    return [
+        FreeEnergy(float(curve.beta_f_ex[n - 2]), float(errors[n - 2]), "bar_chain", chain.convention, n)
+        for n in wanted
+    ]
+
+
+def write_outputs(work: Work) -> Path:
+    """Draw and tabulate what is there; returns paper.md."""
+    results = read_results(work)
+    fitted = curves.fitted_curves(results.free_energies, results.chain, work.preset.box_length_sigma)
+    facts = derived_facts(work, results, fitted)
+    table.write_table(work.directory, rows(work, results, fitted), facts)
+    drawn = draw(work, results, fitted)
+    page = work.directory / "paper.md"
+    write_text(page, markdown(work, facts, drawn))
+    return page
+
+
+def rows(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[dict[str, Any]]:
+    """All rows of the table."""
+    found = []
+    for n, estimates in results.free_energies.items():
+        found += table.free_energy_rows(estimates, work.state(n).density_star)
+    for n, potentials in results.chemical_potentials.items():
+        found += table.chemical_potential_rows(potentials, work.state(n).density_star, fitted.get(REFERENCE))
+    return found + [
+        table.refused_row(kind, n, work.state(n).density_star, reason)
+        for kind, n, reason in results.refused
+        if n in work.preset.grid
+    ]
+
+
+def derived_facts(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> dict[str, Any]:
+    """Numbers that are of no single N, for table.json."""
+    reference = fitted.get(REFERENCE)
+    by_curve = {}
+    for name, curve in fitted.items():
+        place, error = curves.density_of_minimum(curve, work.seed)
+        facts: dict[str, Any] = {
+            "degree": curve.fit.degree,
+            "chi_squared": curve.fit.chi_squared,
+            "n_degrees_of_freedom": curve.fit.n_degrees_of_freedom,
+            "largest_n": int(curve.n[-1]),
+            "density_of_smallest_beta_mu_ex": [place, error],
+        }
+        if reference is not None and name != REFERENCE:
+            facts["rms_beta_mu_ex_from_reference"] = curves.rms_deviation(curve, reference)
+        by_curve[name] = facts
+    open_boxes = {}
+    for value, found in results.facts.get("gcmc", {}).items():
+        expected = {name: curves.mean_number(curve, value) for name, curve in fitted.items()}
+        open_boxes[f"{value:g}"] = {**found, "from_free_energies": expected}
+    return {
+        "provenance": read_json(work.directory / "paper.json"),
+        "cpu_seconds_of_tasks": results.cpu_seconds,
+        "curves": by_curve,
+        "radial_distributions": {f"{n:g}": facts for n, facts in sorted(results.facts.get("gr", {}).items())},
+        "open_boxes": open_boxes,
+        "toy": next(iter(results.facts.get("toy", {}).values()), {}),
+    }
+
+
+def draw(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[str]:
+    """All figures that there are numbers for; their file names."""
+    folder = work.directory / "figures"
+    radial = {
+        int(n): read_arrays(path, ("r", "g_data", "err_data", "g_samples", "err_samples"))
+        for n in sorted(results.facts.get("gr", {}))
+        if (path := work.path("gr", f"{n:g}").with_suffix(".npz")).is_file()
+    }
+    boxes = {
+        value: read_arrays(work.path("gcmc", f"{value:g}").with_suffix(".npz"), ("p",))["p"]
+        for value in results.facts.get("gcmc", {})
+    }
+    points: dict[str, list[tuple[float, FreeEnergy]]] = defaultdict(list)
+    for n, found in results.chemical_potentials.items():
+        for one in found:
+            points[one.method].append((work.state(n).density_star, one))
+    toy = work.path("toy", 1).with_suffix(".npz")
+    jobs: dict[str, tuple[bool, Callable[[Path], Path]]] = {
+        "fig3_radial_distributions": (bool(radial), lambda path: figures.radial_distributions(radial, path)),
+        "fig4_number_distributions": (
+            bool(fitted), lambda path: figures.number_distributions(fitted, work.preset.beta_mu_paper, path),
+        ),
+        "fig5_chemical_potential": (bool(fitted), lambda path: figures.chemical_potentials(fitted, points, path)),
+        "fig5_density": (bool(fitted), lambda path: figures.mean_densities(fitted, path)),
+        "fig6_free_energy": (
+            bool(results.free_energies), lambda path: figures.free_energies(results.free_energies, path),
+        ),
+        "open_box": (bool(boxes), lambda path: figures.open_box(boxes, fitted.get(REFERENCE), path)),
+        "toy": (
+            toy.is_file(),
+            lambda path: figures.toy_profile(read_arrays(toy, ("lambdas", "slope_noised", "slope_exact")), path),
+        ),
+    }  # fmt: skip
+    drawn = []
+    with figures.style():
+        for name, (ready, function) in jobs.items():
+            if ready:
+                function(folder / f"{name}.svg")
+                drawn.append(name)
+    return drawn
+
+
+def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
+    """paper.md: what the figures and the table say, in words a reader can check."""
+    lines = [
+        "# The paper with numbers",
+        "",
+        f"Model `{work.model}`, preset `{work.preset.name}`, seed {work.seed}. L = {work.preset.box_length_sigma:g} σ.",
+        "Energies in kT, ± one standard error. Every free energy: [table.csv](table.csv), [table.json](table.json).",
+        "",
+        *_toy_lines(facts["toy"]),
+        *_curve_lines(facts["curves"]),
+        *_radial_lines(facts["radial_distributions"]),
+        *_open_box_lines(facts["open_boxes"]),
+    ]
+    for name in drawn:
+        lines += [f"![{name}](figures/{name}.svg)", "", f"[Data](figures/{name}.csv)", ""]
+    origin = facts["provenance"]["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
+    lines += [
+        f"Started {origin['date_utc']} by `{origin['command']}` on {origin['machine']}, git {origin['git_hash']}.",
+        f"Versions: {versions}.",
+        f"CPU minutes of the estimates, without reference data and chain: {facts['cpu_seconds_of_tasks'] / 60:.1f}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _toy_lines(toy: dict[str, Any]) -> list[str]:
+    if not toy:
+        return []
+    return [
+        f"Two Gaussians, ln 3 = {toy['log_z']:.4f}:",
+        f"{uncertain(toy['exact'], toy['exact_err'])} from samples of the learned energy itself,",
+        f"{uncertain(toy['noised'], toy['noised_err'])} from noised samples, which are as good as the score.",
+        "",
+    ]
+
+
+def _curve_lines(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = [
+        "| curve | up to N | degree | χ² / dof | ρ* of smallest βμ_ex | RMS of βμ_ex, 0.1 ≤ ρ* ≤ 0.9, from reference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, one in found.items():
+        deviation = one.get("rms_beta_mu_ex_from_reference")
+        shown = "" if deviation is None else f"{deviation[0]:.3f} (errors alone: {deviation[1]:.3f})"
+        quality = f"{one['chi_squared']:.1f} / {one['n_degrees_of_freedom']}"
+        place = uncertain(*one["density_of_smallest_beta_mu_ex"])
+        lines.append(f"| {name} | {one['largest_n']} | {one['degree']} | {quality} | {place} | {shown} |")
+    return [*lines, ""]
+
+
+def _radial_lines(found: dict[str, Any]) -> list[str]:
+    rows_of_n = [
+        f"| {n} | {one['density_star']:.2f} | {one['rms']:.3f} | {one['rms_expected_of_noise']:.3f} | "
+        f"{uncertain(one['energy_difference_kt'], one['energy_difference_err'])} |"
+        for n, one in found.items()
+        if one
+    ]
+    if not rows_of_n:
+        return []
+    head = "| N | ρ* | RMS of g(r), 0.8–3 σ | RMS that noise alone gives | mean energy per particle, samples − data |"
+    return [head, "|---|---|---|---|---|", *rows_of_n, ""]
+
+
+def _open_box_lines(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = []
+    for value, one in found.items():
+        expected = "; ".join(
+            f"{name} {uncertain(*number)}" for name, number in one.get("from_free_energies", {}).items() if number
+        )
+        monte_carlo = uncertain(one["mean_number"], one["std_err"])
+        lines.append(f"Open box at βμ = {value} (paper's axis): ⟨N⟩ = {monte_carlo} by Monte Carlo; {expected}.")
+    return [*lines, ""]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import Edges, edges_at, initial_basis
+from openmm_nti.hamiltonian.descriptors import Edges, edges_at, exponents, initial_basis
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class PainnNetwork(nn.Module):
     def forward(self, displacement: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
         """Energies (B,), kT, from edges (B, N, M, 3), index and mask (B, N, M), ln s and s_eff^2 (B,)."""
         n_batch, n_atoms = index.shape[0], index.shape[1]
-        edges = edges_at(displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2), self.basis, self.cutoff)
+        edges = edges_at(displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2), exponents(self.basis), self.cutoff)
         level = self.embedding(self.noise(log_s)).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
         vectors = torch.zeros(n_batch, n_atoms, 3, scalars.shape[-1], dtype=level.dtype, device=level.device)

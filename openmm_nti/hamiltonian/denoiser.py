@@ -86,7 +86,7 @@ class DenoiserNetwork(nn.Module):
 
     def forward(self, displacement: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
         """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`."""
-        displacement, mask = displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2)
+        mask = mask.unsqueeze(2)
         noise, variance = self.noise(log_s), variance.reshape(-1, 1, 1)
         step = step_length(variance)
         shares = self.shares(noise).unsqueeze(-1).unsqueeze(-1)
@@ -114,7 +114,7 @@ class DenoiserNetwork(nn.Module):
     @torch.no_grad()
     def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        edges = gaussian_edges(displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2), self.basis, self.cutoff)
+        edges = gaussian_edges(displacement, mask.unsqueeze(2), self.basis, self.cutoff)
         normalise_descriptors(self, edges, self.noise(log_s))
 
 

@@ -12,6 +12,7 @@ Arrays over edges keep the M neighbours in their last dimension: long contiguous
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,18 @@ _SOFTENING = 0.1  # sigma
 _FADES_FROM = 0.9  # of the cutoff
 # Gaussians (B, N, K, M), directions (B, N, 3, M) and envelope (B, N, 1, M) of the edges.
 Edges = tuple[Tensor, Tensor, Tensor]
+
+
+class Surroundings(NamedTuple):
+    """The edges at the atoms' own positions: what a network needs of a configuration, at whatever noise."""
+
+    displacement: Tensor  # (B, N, 3, M), sigma
+    index: Tensor  # (B, N, M), into the (B * N) atoms
+    mask: Tensor  # (B, N, 1, M), fading towards the cutoff
+    gaussians: Tensor  # (B, N, K, M), and the other two of `edges_at`
+    direction: Tensor
+    envelope: Tensor
+    moments: Tensor  # (B, N, 10, K)
 
 
 def initial_basis(cutoff: float, n_radial: int) -> Tensor:
@@ -66,7 +79,7 @@ def softened_edges(displacement: Tensor, mask: Tensor, cutoff: float, softening:
     return r, displacement / r, inside * inside * inside * mask
 
 
-def fading(displacement: Tensor, cutoff: float) -> Tensor:
+def fading(displacement: Tensor, cutoff: float, fades_from: float = _FADES_FROM) -> Tensor:
     """1 for edges shorter than nine tenths of `cutoff`, 0 at it, with two continuous derivatives, (B, N, 1, M).
 
     Neighbours are chosen where the atoms are, and moves may bring a far one close: its envelope there is no longer
@@ -80,7 +93,7 @@ def fading(displacement: Tensor, cutoff: float) -> Tensor:
         That of the neighbourhood, sigma.
     """
     r = (displacement.square().sum(2, keepdim=True) + 1e-12).sqrt()
-    t = ((1.0 - r / cutoff) / (1.0 - _FADES_FROM)).clamp(0.0, 1.0)
+    t = ((1.0 - r / cutoff) / (1.0 - fades_from)).clamp(0.0, 1.0)
     return t * t * t * (10.0 + t * (6.0 * t - 15.0))
 
 
@@ -132,8 +145,9 @@ class Descriptors(nn.Module):
         # |q|^2 and v . q . v for q = 3/2 (u u - 1/3); components across the diagonal count twice.
         weighted = tensor * self.multiplicities
         pairs = torch.cat([vector * vector, vector * vector.roll(-1, 2)], dim=2)
-        squares = [pairs[:, :, :3].sum(2), (weighted * tensor).sum(2), (weighted * pairs).sum(2)]
-        return torch.cat([moments[:, :, 0], *squares], dim=-1) * self.scales, vector, tensor
+        of_vector, of_tensor = pairs[:, :, :3].sum(2), (weighted * tensor).sum(2)
+        invariants = torch.cat([moments[:, :, 0], of_vector, of_tensor, (weighted * pairs).sum(2)], dim=-1)
+        return invariants * self.scales, vector, tensor
 
     def vectors(self, vector: Tensor, tensor: Tensor) -> Tensor:
         """The vectors v_c and q_c . v_c, of order one, (B, N, 3, 2 C), from what `forward` returns."""
@@ -156,6 +170,21 @@ def normalise_descriptors(network: nn.Module, edges: Edges, noise: Tensor) -> No
     for module in network.modules():
         if isinstance(module, Descriptors):
             module.normalise(moments, noise)
+
+
+def repeated(around: Surroundings, n_copies: int) -> Surroundings:
+    """The same configurations `n_copies` times in a batch, one copy after the other."""
+    n_batch, n_atoms = around.index.shape[0], around.index.shape[1]
+    copy = torch.arange(n_copies, device=around.index.device).repeat_interleave(n_batch).reshape(-1, 1, 1)
+    return Surroundings(
+        around.displacement.repeat(n_copies, 1, 1, 1),
+        around.index.repeat(n_copies, 1, 1) + copy * (n_batch * n_atoms),
+        around.mask.repeat(n_copies, 1, 1, 1),
+        around.gaussians.repeat(n_copies, 1, 1, 1),
+        around.direction.repeat(n_copies, 1, 1, 1),
+        around.envelope.repeat(n_copies, 1, 1, 1),
+        around.moments.repeat(n_copies, 1, 1, 1),
+    )
 
 
 def at_neighbours(values: Tensor, index: Tensor) -> Tensor:

@@ -73,6 +73,13 @@ def pairs_within(r_squared: Tensor, cutoff: float) -> tuple[Tensor, Tensor, Tens
     return hit[:, 0], offset + hit[:, 1], offset + hit[:, 2]
 
 
+def pair_vectors(positions: Tensor, box: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Minimum-image vectors (3, P) and distances (P,) of the pairs that `pairs_within` found, sigma."""
+    rows = positions.reshape(-1, 3).t().contiguous()
+    d = minimum_image(rows.index_select(1, first) - rows.index_select(1, second), box.unsqueeze(-1))
+    return d, ((d * d).sum(0) + 1e-24).sqrt()
+
+
 def neighbour_matrix(r_squared: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
     """Neighbours of every atom, padded to the largest number found: dense reductions in place of scatters.
 

@@ -15,7 +15,7 @@ harmonic forces the exact U is such a minimum, U(x) = min_y [ U_0(y) + |x - y|^2
 pairs at y and springs, E has as linear terms. It is message passing with a physical meaning, and it stays conservative.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from openmm_nti.hamiltonian.descriptors import (
     Descriptors,
     Edges,
+    Surroundings,
     at_neighbours,
     density_moments,
     edges_at,
@@ -59,18 +60,6 @@ class NetworkConfig(BaseModel):
     dtype: str = Field(default="float32", pattern="^float(32|64)$", description="Precision of the network.")
 
 
-class Surroundings(NamedTuple):
-    """The edges at the atoms' own positions: what a network needs of a configuration, at whatever noise."""
-
-    displacement: Tensor  # (B, N, 3, M), sigma
-    index: Tensor  # (B, N, M), into the (B * N) atoms
-    mask: Tensor  # (B, N, 1, M), fading towards the cutoff
-    gaussians: Tensor  # (B, N, K, M), and the other two of `edges_at`
-    direction: Tensor
-    envelope: Tensor
-    moments: Tensor  # (B, N, 10, K)
-
-
 class DensityNetwork(nn.Module):
     """U_net for a batch of configurations; see the module's formula."""
 
@@ -98,7 +87,7 @@ class DensityNetwork(nn.Module):
         Parameters
         ----------
         displacement
-            Minimum-image vectors to the neighbours, (B, N, M, 3), sigma.
+            Minimum-image vectors to the neighbours, (B, N, 3, M), sigma.
         index
             Neighbours as indices into the (B * N) atoms, (B, N, M).
         mask
@@ -111,7 +100,6 @@ class DensityNetwork(nn.Module):
     @torch.jit.export
     def surroundings(self, displacement: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
         """What does not depend on the noise; arguments as for `forward`."""
-        displacement = displacement.transpose(2, 3).contiguous()
         mask = mask.unsqueeze(2) * fading(displacement, self.cutoff)
         gaussians, direction, envelope = edges_at(displacement, mask, exponents(self.basis), self.cutoff)
         moments = density_moments((gaussians, direction, envelope))
@@ -140,7 +128,6 @@ class DensityNetwork(nn.Module):
     @torch.no_grad()
     def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        displacement = displacement.transpose(2, 3).contiguous()
         mask = mask.unsqueeze(2) * fading(displacement, self.cutoff)
         edges = edges_at(displacement, mask, exponents(self.basis), self.cutoff)
         normalise_descriptors(self, edges, self.noise(log_s))

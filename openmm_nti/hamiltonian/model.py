@@ -20,7 +20,6 @@ from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential
 
-
 _ATOMS_PER_CHUNK = 800
 
 

@@ -82,7 +82,7 @@ class TwoBodyTerm(nn.Module):
         self.register_buffer("mayer", torch.from_numpy(np.stack([mayer, mayer_slopes], axis=-1)), persistent=False)
 
     def rows(self, log_s: Tensor) -> Tensor:
-        """Cubics of the radial intervals at noise levels `log_s` (B,): coefficients of powers 0 to 3, (4, B, n_r - 1)."""
+        """Cubics of the radial intervals at levels `log_s` (B,): coefficients of powers 0 to 3, (4, B, n_r - 1)."""
         row, weights = self._noise_bracket(log_s)
         h = weights.unsqueeze(-1).unsqueeze(-1)
         return _cubics(

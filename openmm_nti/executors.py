@@ -29,7 +29,8 @@ class Executor:
     client: Any = None
 
 
-_current: ContextVar[Executor] = ContextVar("executor", default=Executor("processes"))
+_PROCESSES = Executor("processes")
+_current: ContextVar[Executor] = ContextVar("executor", default=_PROCESSES)
 
 
 def current_executor() -> Executor:

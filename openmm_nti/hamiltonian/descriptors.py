@@ -32,7 +32,7 @@ class Surroundings(NamedTuple):
     """The edges at the atoms' own positions: what a network needs of a configuration, at whatever noise."""
 
     displacement: Tensor  # (B, N, 3, M), sigma
-    index: Tensor  # (B, N, M), into the (B * N) atoms
+    index: Tensor  # type: ignore[assignment]  # (B, N, M), into the (B * N) atoms; not tuple.index
     mask: Tensor  # (B, N, 1, M), fading towards the cutoff
     gaussians: Tensor  # (B, N, K, M), and the other two of `edges_at`
     direction: Tensor

@@ -127,7 +127,7 @@ class LambdaHamiltonian(NoisedFluid):
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
         """The learned part at several noise levels (K,), (B, K), kT."""
         displacement, index, mask = self.neighbourhoods(positions, box, r_squared)
-        around = self.network.surroundings(displacement, index, mask)  # type: ignore[union-attr]
+        around = self.network.surroundings(displacement, index, mask)  # type: ignore[operator]
         n_batch = positions.shape[0]
         columns: list[Tensor] = []
         # A few levels at a time: enough to keep the processor busy, few enough to stay in its cache.
@@ -135,7 +135,7 @@ class LambdaHamiltonian(NoisedFluid):
             each = level.repeat_interleave(n_batch)
             variance = effective_variance(each).to(displacement.dtype)
             copies = repeated(around, level.shape[0])
-            energies = self.network.at_noise(copies, each.to(displacement.dtype), variance)  # type: ignore[union-attr]
+            energies = self.network.at_noise(copies, each.to(displacement.dtype), variance)  # type: ignore[operator]
             columns.append(energies.reshape(-1, n_batch).t())
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 

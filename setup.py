@@ -65,10 +65,12 @@ setup(
         "eos": ["teqp"],
         "alchemlyb": ["alchemlyb"],
         "parquet": ["pyarrow"],
+        "dask": ["distributed"],
         "dev": [
             "teqp",
             "alchemlyb",
             "pyarrow",
+            "distributed",
             "pytest",
             "pytest-xdist",
             "hypothesis",

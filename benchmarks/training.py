@@ -32,9 +32,9 @@ class DenseHamiltonian(LambdaHamiltonian):
         others = torch.arange(n_particles).repeat(n_particles, 1)
         others = others[~torch.eye(n_particles, dtype=torch.bool)].reshape(1, n_particles, n_particles - 1)
         index = others + n_particles * torch.arange(batch).reshape(-1, 1, 1)
-        displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box)
+        displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box).transpose(2, 3)
         dtype = self.network.noise.centres.dtype
-        return displacement.to(dtype), index, torch.ones(index.shape, dtype=dtype)
+        return displacement.to(dtype).contiguous(), index, torch.ones(index.shape, dtype=dtype)
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Gradient of the whole energy by autograd."""

@@ -200,7 +200,7 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
 
 
 def reduced_potentials(context: openmm.Context, lambdas: Sequence[float] | np.ndarray) -> np.ndarray:
-    """U(x, lambda) of the configuration in `context` at every lambda, in one batched evaluation of the model.
+    """U(x, lambda) of the configuration in `context` at every lambda; what they share is computed once.
 
     What MBAR needs of a frame, without touching the Context's own lambda. Other forces in the System do not count.
 
@@ -228,10 +228,7 @@ def reduced_potentials(context: openmm.Context, lambdas: Sequence[float] | np.nd
         raise ValueError(fault)
     positions, box = module.reduced(*configuration)
     at = torch.as_tensor(np.asarray(lambdas, dtype=np.float64))
-    batch = positions.unsqueeze(1).expand(-1, len(at), -1, -1).reshape(-1, module.n_particles, 3)
-    with torch.no_grad():
-        energies = module.model(batch, box, at.repeat(module.n_replicas))
-    table = energies.reshape(module.n_replicas, len(at)).numpy()
+    table = module.model.energies_at(positions, box, at).numpy()
     return np.asarray(table[0] if module.n_replicas == 1 else table)
 
 

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from openmm_nti.executors import current_executor, run_on_dask
+
 Result = TypeVar("Result")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS")
 
@@ -39,7 +41,8 @@ def run_tasks(
     tasks
         Their `str` names them in messages.
     workers
-        1 runs in this process; more start that many processes, each with one thread.
+        1 runs in this process; more start that many processes, each with one thread. `executors.executor` may send
+        the tasks elsewhere.
     description
         What the progress bar says.
     progress
@@ -57,7 +60,16 @@ def run_tasks(
     with progress_bar(progress) as bar:
         advance = bar.advance
         job = bar.add_task(description, total=len(tasks))
-        if workers == 1 or len(tasks) < 2:
+        executor = current_executor()
+        if executor.name == "dask":
+            return run_on_dask(
+                executor.client,
+                function,
+                tasks,
+                lambda: advance(job),
+                lambda number, error: _task_error(description, tasks[number], error),
+            )
+        if executor.name == "local" or workers == 1 or len(tasks) < 2:
             return [_run_here(function, task, description, lambda: advance(job)) for task in tasks]
         return _run_in_pool(function, tasks, min(workers, len(tasks)), description, lambda: advance(job))
 

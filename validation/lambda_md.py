@@ -200,17 +200,11 @@ def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoin
     return torch.cat(slopes).numpy()
 
 
-@torch.no_grad()
 def reduced_potentials(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lambdas: Array) -> Array:
     """U in kT of frames (F, N, 3) in sigma at every lambda, (F, K)."""
-    columns = []
-    for value in lambdas:
-        parts = positions.split(max(1, _ATOMS_PER_BATCH // state.n_particles))
-        at = torch.tensor([value], dtype=torch.float64)
-        columns.append(
-            torch.cat([model(part, cubic_box(state.box_length_sigma), at.expand(len(part))) for part in parts])
-        )
-    return torch.stack(columns, dim=1).numpy()
+    box, at = cubic_box(state.box_length_sigma), torch.as_tensor(lambdas)
+    parts = positions.split(max(1, model.atoms_per_chunk // state.n_particles))
+    return torch.cat([model.energies_at(part, box, at) for part in parts]).numpy()
 
 
 def _run_window(task: _Window) -> tuple[Array, Array]:

@@ -43,6 +43,11 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces one value, such as system.n_particles=60; repeatable."),
 ]
+ExecutorOption = Annotated[
+    str,
+    typer.Option("--executor", help="Where simulations run: local, processes (as many as `workers`) or dask."),
+]
+Scheduler = Annotated[str | None, typer.Option(help="Address of the dask scheduler, such as tcp://node1:8786.")]
 _MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or of a run."
 Model = Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")]
 Number = Annotated[
@@ -87,15 +92,19 @@ def run(
     seed: Seed = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --output holds.")] = False,
+    executor: ExecutorOption = "processes",
+    scheduler: Scheduler = None,
 ) -> None:
     """Do everything: reference data, training, all estimates, results.json and report.html.
 
     A run that was stopped, at any moment, goes on with --resume and ends in the same numbers.
     """
     from openmm_nti.cli.results import print_table
+    from openmm_nti.executors import executor as tasks_on
 
-    pipeline = _pipeline(config, output, seed, settings, resume=resume)
-    pipeline.run()
+    with tasks_on(executor, scheduler):
+        pipeline = _pipeline(config, output, seed, settings, resume=resume)
+        pipeline.run()
     print_table(pipeline.directory, pipeline.config, Console())
     typer.echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
 
@@ -110,15 +119,21 @@ def generate(
         Path | None, typer.Option(help="Use your own trajectory of the fluid (.dcd, .xtc, .h5, ...) instead of MD.")
     ] = None,
     topology: Annotated[Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")] = None,
+    executor: ExecutorOption = "processes",
+    scheduler: Scheduler = None,
 ) -> None:
     """Make the reference data of a run only, by MD or from your own trajectory.
 
     Go on with `train`, or with `run ... --resume`, on the same CONFIG and DIR.
     """
-    pipeline = _pipeline(config, output, seed, settings, resume=True)
-    if trajectory is not None:
-        pipeline.import_trajectory(trajectory, topology)
-    for ensemble in pipeline.reference():
+    from openmm_nti.executors import executor as tasks_on
+
+    with tasks_on(executor, scheduler):
+        pipeline = _pipeline(config, output, seed, settings, resume=True)
+        if trajectory is not None:
+            pipeline.import_trajectory(trajectory, topology)
+        ensembles = pipeline.reference()
+    for ensemble in ensembles:
         typer.echo(f"{ensemble.state}: {ensemble.n_frames} decorrelated frames")
 
 
@@ -175,6 +190,8 @@ def estimate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes for independent simulations.")] = 1,
+    executor: ExecutorOption = "processes",
+    scheduler: Scheduler = None,
     json: Annotated[bool, typer.Option("--json", help="Print the estimate with its diagnostics as JSON.")] = False,
 ) -> None:
     """Make one estimate with a trained model, outside of a run:
@@ -185,10 +202,12 @@ def estimate(
     method needs them. widom, mbar_softcore, mu_decoupling and bar_chain need no model when there are --data.
     """
     from openmm_nti.cli.single_estimate import Request, single_estimate
+    from openmm_nti.executors import executor as tasks_on
     from openmm_nti.files import finite
 
     request = Request(method, model, n_particles, box_length_sigma, data, settings or [], seed, workers)
-    result = single_estimate(request, output)
+    with tasks_on(executor, scheduler):
+        result = single_estimate(request, output)
     if json:
         _print_json(finite(result.to_dict()))
     else:

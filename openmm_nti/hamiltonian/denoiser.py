@@ -15,10 +15,19 @@ position,
 as in a descent on U_0(y) + |x - y|^2 / 2 s_eff^2 with learned forces F.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import Descriptors, Edges, initial_basis, normalise_descriptors, softened_edges
+from openmm_nti.hamiltonian.descriptors import (
+    Descriptors,
+    Edges,
+    density_moments,
+    initial_basis,
+    normalise_descriptors,
+    softened_edges,
+)
 from openmm_nti.hamiltonian.geometry import squared_distances
 from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, step_length
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures, effective_variance
@@ -77,20 +86,19 @@ class DenoiserNetwork(nn.Module):
 
     def forward(self, displacement: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
         """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`."""
-        displacement, mask = displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2)
+        mask = mask.unsqueeze(2)
         noise, variance = self.noise(log_s), variance.reshape(-1, 1, 1)
         step = step_length(variance)
         shares = self.shares(noise).unsqueeze(-1).unsqueeze(-1)
         moved, total = torch.zeros_like(displacement[..., 0]), torch.zeros_like(displacement[..., 0])
         edges = gaussian_edges(displacement, mask, self.basis, self.cutoff)
-        found, vectors = self.descriptors[0](edges, noise)
-        described = torch.asinh(found)
+        described, vectors = self._described(0, edges, noise)
         for number, descent in enumerate(self.refinements):
             before = moved
             moved, edges = descent(displacement, index, mask, self.basis, moved, edges, described, vectors, noise, step)
             total = total - shares[:, number] * (moved - before) / step.clamp(min=1e-9)
-            found, vectors = self.descriptors[number + 1](edges, noise)
-            described = torch.cat([described, torch.asinh(found)], dim=-1)
+            found, vectors = self._described(number + 1, edges, noise)
+            described = torch.cat([described, found], dim=-1)
         springs = torch.log1p(moved.square().sum(-1, keepdim=True) / (variance + 1e-4))
         coefficients = self.coefficients(torch.cat([described, springs], dim=-1), noise)
         total = total + (vectors * coefficients.unsqueeze(2)).sum(-1)
@@ -98,10 +106,15 @@ class DenoiserNetwork(nn.Module):
         total = total * (0.5 * variance / ((variance + 0.01) * (variance + 0.002).sqrt()))
         return total - total.mean(1, keepdim=True)
 
+    def _described(self, number: int, edges: Edges, noise: Tensor) -> tuple[Tensor, Tensor]:
+        descriptors = cast("Descriptors", self.descriptors[number])
+        found, vector, tensor = descriptors(density_moments(edges), noise)
+        return torch.asinh(found), descriptors.vectors(vector, tensor)
+
     @torch.no_grad()
     def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        edges = gaussian_edges(displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2), self.basis, self.cutoff)
+        edges = gaussian_edges(displacement, mask.unsqueeze(2), self.basis, self.cutoff)
         normalise_descriptors(self, edges, self.noise(log_s))
 
 

@@ -12,6 +12,7 @@ Arrays over edges keep the M neighbours in their last dimension: long contiguous
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,18 @@ _SOFTENING = 0.1  # sigma
 _FADES_FROM = 0.9  # of the cutoff
 # Gaussians (B, N, K, M), directions (B, N, 3, M) and envelope (B, N, 1, M) of the edges.
 Edges = tuple[Tensor, Tensor, Tensor]
+
+
+class Surroundings(NamedTuple):
+    """The edges at the atoms' own positions: what a network needs of a configuration, at whatever noise."""
+
+    displacement: Tensor  # (B, N, 3, M), sigma
+    index: Tensor  # type: ignore[assignment]  # (B, N, M), into the (B * N) atoms; not tuple.index
+    mask: Tensor  # (B, N, 1, M), fading towards the cutoff
+    gaussians: Tensor  # (B, N, K, M), and the other two of `edges_at`
+    direction: Tensor
+    envelope: Tensor
+    moments: Tensor  # (B, N, 10, K)
 
 
 def initial_basis(cutoff: float, n_radial: int) -> Tensor:
@@ -44,18 +57,25 @@ def edges_at(displacement: Tensor, mask: Tensor, basis: Tensor, cutoff: float) -
     mask
         (B, N, 1, M), 1 for a neighbour and 0 for padding.
     basis
-        Centres in sigma and log sharpness of the Gaussians, (2, K, 1).
+        From `exponents`, (2, K, 1).
     cutoff
         Where the envelope ends them, with two continuous derivatives, sigma.
     """
     r, direction, envelope = softened_edges(displacement, mask, cutoff)
-    return torch.exp(-basis[1].exp() * (r - basis[0]).square()), direction, envelope
+    from_centre = r - basis[0]
+    return torch.exp(from_centre * from_centre * basis[1]), direction, envelope
+
+
+def exponents(basis: Tensor) -> Tensor:
+    """Centres c in sigma and factors -a of the exponents -a (r - c)^2, (2, K, 1), from c and ln a."""
+    return torch.stack([basis[0], -basis[1].exp()])
 
 
 def softened_edges(displacement: Tensor, mask: Tensor, cutoff: float, softening: float = _SOFTENING) -> Edges:
     """Softened lengths (B, N, 1, M), directions and envelope of edges; arguments as for `edges_at`."""
-    r = (displacement.square().sum(2, keepdim=True) + softening * softening).sqrt()
-    inside = (1.0 - (r / cutoff).square()).clamp(min=0.0)
+    r_squared = (displacement * displacement).sum(2, keepdim=True) + softening * softening
+    r = r_squared.sqrt()
+    inside = (1.0 - r_squared * (1.0 / (cutoff * cutoff))).clamp(min=0.0)
     return r, displacement / r, inside * inside * inside * mask
 
 
@@ -95,6 +115,7 @@ class Descriptors(nn.Module):
     """
 
     scales: Tensor
+    multiplicities: Tensor
 
     def __init__(self, n_radial: int, n_channels: int) -> None:
         super().__init__()
@@ -103,74 +124,93 @@ class Descriptors(nn.Module):
         self.mixtures = nn.Linear(N_NOISE_FEATURES, 2 * n_channels * n_radial)
         nn.init.normal_(self.mixtures.bias, std=1.0 / math.sqrt(n_radial))
         self.register_buffer("scales", torch.ones(self.n_outputs))
+        multiplicities = torch.tensor([1.5, 1.5, 1.5, 3.0, 3.0, 3.0]).unsqueeze(-1)
+        self.register_buffer("multiplicities", multiplicities, persistent=False)
 
-    def forward(self, edges: Edges, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptors (B, N, n_outputs) and the vectors v_c and q_c . v_c, of order one too, (B, N, 3, 2 C).
+    def forward(self, moments: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Descriptors (B, N, n_outputs), and the vectors v_c (B, N, 3, C) and tensors q_c (B, N, 6, C) behind them.
 
         Parameters
         ----------
-        edges, noise
-            From `edges_at`, and the noise features (B, n_noise).
+        moments, noise
+            From `density_moments`, and the noise features (B, n_noise).
         """
-        gaussians, direction, envelope = edges
-        n_batch, n_atoms, n_radial, n_neighbours = gaussians.shape
-        x, y, z = direction.unbind(2)
-        first = [torch.ones_like(x), x, y, z]
-        angular = torch.stack(first + second_harmonics(x, y, z), dim=2) * envelope
-        moments = torch.bmm(
-            angular.reshape(n_batch * n_atoms, 9, n_neighbours),
-            gaussians.reshape(n_batch * n_atoms, n_radial, n_neighbours).transpose(1, 2),
-        ).reshape(n_batch, n_atoms, 9, n_radial)
-        mix = self.mixtures(noise).reshape(n_batch, 2, self.n_channels, n_radial).transpose(-1, -2)
-        vector = torch.matmul(moments[:, :, 1:4].reshape(n_batch, n_atoms * 3, n_radial), mix[:, 0])
-        tensor = torch.matmul(moments[:, :, 4:9].reshape(n_batch, n_atoms * 5, n_radial), mix[:, 1])
-        vector = vector.reshape(n_batch, n_atoms, 3, self.n_channels)
-        tensor = tensor.reshape(n_batch, n_atoms, 5, self.n_channels)
-        product = tensor_times_vector(tensor, vector)
-        triple = (vector * product).sum(2)
-        invariants = torch.cat([moments[:, :, 0], vector.square().sum(2), tensor.square().sum(2), triple], dim=-1)
-        sizes = self.scales[n_radial : n_radial + 2 * self.n_channels].sqrt()  # of vectors, then of tensors
+        n_batch, n_atoms, n_monomials, n_radial = moments.shape
+        mix = self.mixtures(noise).reshape(n_batch, 2 * self.n_channels, n_radial).transpose(1, 2)
+        mixed = torch.matmul(moments.reshape(n_batch, n_atoms * n_monomials, n_radial), mix)
+        mixed = mixed.reshape(n_batch, n_atoms, n_monomials, 2 * self.n_channels)
+        vector = mixed[:, :, 1:4, : self.n_channels]
+        diagonal, across = mixed[:, :, 4:7, self.n_channels :], mixed[:, :, 7:, self.n_channels :]
+        tensor = torch.cat([diagonal - diagonal.mean(2, keepdim=True), across], dim=2)
+        # |q|^2 and v . q . v for q = 3/2 (u u - 1/3); components across the diagonal count twice.
+        weighted = tensor * self.multiplicities
+        pairs = torch.cat([vector * vector, vector * vector.roll(-1, 2)], dim=2)
+        of_vector, of_tensor = pairs[:, :, :3].sum(2), (weighted * tensor).sum(2)
+        invariants = torch.cat([moments[:, :, 0], of_vector, of_tensor, (weighted * pairs).sum(2)], dim=-1)
+        return invariants * self.scales, vector, tensor
+
+    def vectors(self, vector: Tensor, tensor: Tensor) -> Tensor:
+        """The vectors v_c and q_c . v_c, of order one, (B, N, 3, 2 C), from what `forward` returns."""
+        sizes = self.scales[self.n_radial : self.n_radial + 2 * self.n_channels].sqrt()  # of vectors, then of tensors
         of_vector, of_tensor = sizes.split(self.n_channels)
-        return invariants * self.scales, torch.cat([vector * of_vector, product * (of_vector * of_tensor)], dim=-1)
+        product = tensor_times_vector(tensor, vector)
+        return torch.cat([vector * of_vector, product * (of_vector * of_tensor)], dim=-1)
 
     @torch.no_grad()
-    def normalise(self, edges: Edges, noise: Tensor) -> None:
+    def normalise(self, moments: Tensor, noise: Tensor) -> None:
         """Set the scales to one over the root mean square on a batch; arguments as for `forward`."""
         self.scales.fill_(1.0)
-        found, _ = self(edges, noise)
+        found, _, _ = self(moments, noise)
         self.scales.copy_(1.0 / found.square().mean((0, 1)).sqrt().clamp(min=1e-4))
 
 
 def normalise_descriptors(network: nn.Module, edges: Edges, noise: Tensor) -> None:
-    """Scale all descriptors of `network` on a batch; edges and noise as for `Descriptors.forward`."""
+    """Scale all descriptors of `network` on a batch: its edges, and the noise features (B, n_noise)."""
+    moments = density_moments(edges)
     for module in network.modules():
         if isinstance(module, Descriptors):
-            module.normalise(edges, noise)
+            module.normalise(moments, noise)
 
 
-def second_harmonics(x: Tensor, y: Tensor, z: Tensor) -> list[Tensor]:
-    """The five real l = 2 harmonics of vectors (x, y, z), normalised so that the sum of squares is |u|^4."""
-    root3 = math.sqrt(3.0)
-    return [
-        root3 * x * y,
-        root3 * y * z,
-        root3 * x * z,
-        0.5 * root3 * (x * x - y * y),
-        z * z - 0.5 * (x * x + y * y),
-    ]
+def repeated(around: Surroundings, n_copies: int) -> Surroundings:
+    """The same configurations `n_copies` times in a batch, one copy after the other."""
+    n_batch, n_atoms = around.index.shape[0], around.index.shape[1]
+    copy = torch.arange(n_copies, device=around.index.device).repeat_interleave(n_batch).reshape(-1, 1, 1)
+    return Surroundings(
+        around.displacement.repeat(n_copies, 1, 1, 1),
+        around.index.repeat(n_copies, 1, 1) + copy * (n_batch * n_atoms),
+        around.mask.repeat(n_copies, 1, 1, 1),
+        around.gaussians.repeat(n_copies, 1, 1, 1),
+        around.direction.repeat(n_copies, 1, 1, 1),
+        around.envelope.repeat(n_copies, 1, 1, 1),
+        around.moments.repeat(n_copies, 1, 1, 1),
+    )
+
+
+def at_neighbours(values: Tensor, index: Tensor) -> Tensor:
+    """Values (B, N, C) of atoms at their neighbours `index` (B, N, M): (B, N, C, M)."""
+    n_batch, n_atoms, n_channels = values.shape
+    # A row for each channel: gathering and, backwards, scattering along rows is what a CPU is fast at.
+    rows = values.reshape(n_batch * n_atoms, n_channels).t().gather(1, index.reshape(1, -1).expand(n_channels, -1))
+    return rows.reshape(n_channels, n_batch, n_atoms, -1).permute(1, 2, 0, 3)
+
+
+def density_moments(edges: Edges) -> Tensor:
+    """Sums over neighbours of B_k times 1; x, y, z; xx, yy, zz; xy, yz, zx of their directions, (B, N, 10, K)."""
+    gaussians, direction, envelope = edges
+    n_batch, n_atoms, n_radial, n_neighbours = gaussians.shape
+    first = direction * envelope
+    monomials = torch.cat([envelope, first, first * direction, first * direction.roll(-1, 2)], dim=2)
+    # In this order the product's gradient by the Gaussians, the larger array, comes out contiguous.
+    moments = torch.bmm(
+        gaussians.reshape(n_batch * n_atoms, n_radial, n_neighbours),
+        monomials.reshape(n_batch * n_atoms, 10, n_neighbours).transpose(1, 2),
+    )
+    return moments.transpose(1, 2).reshape(n_batch, n_atoms, 10, n_radial)
 
 
 def tensor_times_vector(tensor: Tensor, vector: Tensor) -> Tensor:
-    """Symmetric traceless matrices, given by their five components (..., 5, C), times vectors (..., 3, C)."""
-    xy, yz, xz, across, along = tensor.unbind(-2)
-    x, y, z = vector.unbind(-2)
-    half_root3 = 0.5 * math.sqrt(3.0)
-    across = half_root3 * across
-    return torch.stack(
-        [
-            (across - 0.5 * along) * x + half_root3 * (xy * y + xz * z),
-            half_root3 * (xy * x + yz * z) - (across + 0.5 * along) * y,
-            half_root3 * (xz * x + yz * y) + along * z,
-        ],
-        dim=-2,
-    )
+    """q v for q = 3/2 of the symmetric traceless xx, yy, zz, xy, yz, zx in (B, N, 6, C), and v (B, N, 3, C)."""
+    diagonal, across = tensor[:, :, :3], tensor[:, :, 3:]
+    product = diagonal * vector + across * vector.roll(-1, 2) + across.roll(1, 2) * vector.roll(1, 2)
+    return 1.5 * product

@@ -13,11 +13,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from openmm_nti.hamiltonian.descriptors import repeated
 from openmm_nti.hamiltonian.geometry import squared_distances
 from openmm_nti.hamiltonian.network import NetworkConfig, build_network
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential
+
+_ATOMS_PER_CHUNK = 800
 
 
 class LambdaHamiltonian(NoisedFluid):
@@ -34,6 +37,7 @@ class LambdaHamiltonian(NoisedFluid):
     def __init__(self, potential: PairPotential, network: NetworkConfig | None = None) -> None:
         # TorchScript needs the network's type even where it is off.
         super().__init__(potential, network, build_network(network or NetworkConfig(n_radial=4, n_channels=2, width=8)))
+        self.atoms_per_chunk = _ATOMS_PER_CHUNK
 
     def forward(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
         """Reduced energies, (B,), kT, float64.
@@ -59,11 +63,41 @@ class LambdaHamiltonian(NoisedFluid):
         if bool(at_end.any()):
             # The table holds Lennard-Jones to 1e-5 kT; lambda = 1 has it to the last bit. Its first row does not depend
             # on lambda, so dU/dlambda stays the path's. (A detached ln s would not do: TorchForce drops the detach.)
-            first_row = self.two_body.nodes[:1].expand(positions.shape[0], -1, -1)
+            first_row = self.two_body.end_row().expand(-1, positions.shape[0], -1)
             exact = self._sum(positions, configuration, self.lennard_jones(r * r))
             correction = exact - self._table_sum(positions, configuration, r, first_row)
             energy = energy + torch.where(at_end, correction, torch.zeros_like(correction))
         return energy
+
+    @torch.jit.export
+    def energies_at(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
+        """Reduced energies of each configuration at each coupling, (B, K), kT, float64, without gradient.
+
+        The same numbers as from `forward`: pairs, neighbours and what the network sees of them are found once.
+
+        Parameters
+        ----------
+        positions
+            (B, N, 3), sigma.
+        box
+            (3,), sigma.
+        lam
+            Couplings, (K,).
+        """
+        with torch.no_grad():
+            positions, box, lam = positions.double(), box.double(), lam.double()
+            log_s = log_noise(lam, box)
+            r_squared = squared_distances(positions, box)
+            configuration, r = self._pairs(positions, box, r_squared)
+            energy = self.two_body.sums_at(r, configuration, positions.shape[0], self.two_body.rows(log_s))
+            exact = self._sum(positions, configuration, self.lennard_jones(r * r))
+            energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(positions.shape[1], box, lam)
+            if self.has_network:
+                inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(-1)  # the network is silent at both ends
+                if inside.shape[0] > 0:
+                    learned = self._learned_at(positions, box, log_s[inside], r_squared)
+                    energy = energy.index_add(1, inside, learned)
+            return energy
 
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """The learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
@@ -88,13 +122,31 @@ class LambdaHamiltonian(NoisedFluid):
         displacement, index, mask = self.neighbourhoods(positions, box, r_squared)
         dtype = displacement.dtype
         learned = self.network(displacement, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
-        # exp of an exact zero at lambda = 0: the end is the ideal gas to the last bit.
-        end = -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))
-        return learned.to(positions.dtype) * end
+        return learned.to(positions.dtype) * _end_factor(log_s, box)
+
+    def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
+        """The learned part at several noise levels (K,), (B, K), kT."""
+        displacement, index, mask = self.neighbourhoods(positions, box, r_squared)
+        around = self.network.surroundings(displacement, index, mask)  # type: ignore[operator]
+        n_batch = positions.shape[0]
+        columns: list[Tensor] = []
+        # A few levels at a time: enough to keep the processor busy, few enough to stay in its cache.
+        for level in log_s.split(max(1, self.atoms_per_chunk // (n_batch * positions.shape[1]))):
+            each = level.repeat_interleave(n_batch)
+            variance = effective_variance(each).to(displacement.dtype)
+            copies = repeated(around, level.shape[0])
+            energies = self.network.at_noise(copies, each.to(displacement.dtype), variance)  # type: ignore[operator]
+            columns.append(energies.reshape(-1, n_batch).t())
+        return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 
     def _gauge(self, n_particles: int, box: Tensor, lam: Tensor) -> Tensor:
         """The constant C(lambda) that makes the free energy of pairs linear in lambda, (B,), kT."""
         volume = box.prod()
-        at, end = log_noise(lam, box), log_noise(torch.ones_like(lam), box)
-        step = self.two_body.free_energy(at, volume) - lam * self.two_body.free_energy(end, volume)
+        at_lam = self.two_body.free_energy(log_noise(lam, box), volume)
+        step = at_lam - lam * self.two_body.free_energy_at_end(volume)
         return -0.5 * n_particles * (n_particles - 1) * step
+
+
+def _end_factor(log_s: Tensor, box: Tensor) -> Tensor:
+    """1 - s^2 / s_max^2: the expm1 of an exact zero at lambda = 0, so that the end is the ideal gas to the last bit."""
+    return -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))

@@ -24,7 +24,11 @@ from torch import Tensor, nn
 from openmm_nti.hamiltonian.descriptors import (
     Descriptors,
     Edges,
+    Surroundings,
+    at_neighbours,
+    density_moments,
     edges_at,
+    exponents,
     fading,
     initial_basis,
     normalise_descriptors,
@@ -83,7 +87,7 @@ class DensityNetwork(nn.Module):
         Parameters
         ----------
         displacement
-            Minimum-image vectors to the neighbours, (B, N, M, 3), sigma.
+            Minimum-image vectors to the neighbours, (B, N, 3, M), sigma.
         index
             Neighbours as indices into the (B * N) atoms, (B, N, M).
         mask
@@ -91,17 +95,27 @@ class DensityNetwork(nn.Module):
         log_s, variance
             ln s and s_eff^2 in sigma^2, (B,).
         """
-        displacement = displacement.transpose(2, 3).contiguous()
+        return self.at_noise(self.surroundings(displacement, index, mask), log_s, variance)
+
+    @torch.jit.export
+    def surroundings(self, displacement: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
+        """What does not depend on the noise; arguments as for `forward`."""
         mask = mask.unsqueeze(2) * fading(displacement, self.cutoff)
+        gaussians, direction, envelope = edges_at(displacement, mask, exponents(self.basis), self.cutoff)
+        moments = density_moments((gaussians, direction, envelope))
+        return Surroundings(displacement, index, mask, gaussians, direction, envelope, moments)
+
+    @torch.jit.export
+    def at_noise(self, around: Surroundings, log_s: Tensor, variance: Tensor) -> Tensor:
+        """Energies (B,), kT, of `surroundings` at ln s and s_eff^2, (B,)."""
         noise, variance = self.noise(log_s), variance.reshape(-1, 1, 1)
-        moved = torch.zeros_like(displacement[..., 0])
-        edges = edges_at(displacement, mask, self.basis, self.cutoff)
-        found, _ = self.descriptors(edges, noise)
+        basis = exponents(self.basis)
+        moved = torch.zeros_like(around.displacement[..., 0])
+        edges = (around.gaussians, around.direction, around.envelope)
+        found, _, _ = self.descriptors(around.moments, noise)
         described = torch.asinh(found)
         for refinement in self.refinements:
-            moved, edges, found = refinement(
-                displacement, index, mask, self.basis, moved, edges, described, noise, variance
-            )
+            moved, edges, found = refinement(around, basis, moved, edges, described, noise, variance)
             described = torch.cat([described, torch.asinh(found)], dim=-1)
         springs = moved.square().sum(-1, keepdim=True) / (variance + 1e-4)
         described = torch.cat([described, torch.log1p(springs)], dim=-1)
@@ -114,9 +128,9 @@ class DensityNetwork(nn.Module):
     @torch.no_grad()
     def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        displacement = displacement.transpose(2, 3).contiguous()
         mask = mask.unsqueeze(2) * fading(displacement, self.cutoff)
-        normalise_descriptors(self, edges_at(displacement, mask, self.basis, self.cutoff), self.noise(log_s))
+        edges = edges_at(displacement, mask, exponents(self.basis), self.cutoff)
+        normalise_descriptors(self, edges, self.noise(log_s))
 
 
 class Refinement(nn.Module):
@@ -138,9 +152,7 @@ class Refinement(nn.Module):
 
     def forward(
         self,
-        displacement: Tensor,
-        index: Tensor,
-        mask: Tensor,
+        around: Surroundings,
         basis: Tensor,
         moved: Tensor,
         edges: Edges,
@@ -152,10 +164,10 @@ class Refinement(nn.Module):
 
         Parameters
         ----------
-        displacement, index, mask
-            Edges at the atoms' own positions: (B, N, 3, M), (B, N, M), (B, N, 1, M).
+        around
+            Edges at the atoms' own positions.
         basis
-            Radial basis, (2, K, 1).
+            From `exponents`, (2, K, 1).
         moved, edges
             Displacements so far (B, N, 3), and what `edges_at` returns there.
         described
@@ -163,11 +175,11 @@ class Refinement(nn.Module):
         noise, variance
             Noise features (B, n_noise), and s_eff^2 in sigma^2, (B, 1, 1).
         """
-        n_batch, n_atoms, n_neighbours = index.shape
+        n_batch, n_atoms, n_neighbours = around.index.shape
         flat = (n_batch * n_atoms, self.n_radial, n_neighbours)
         step = step_length(variance)
         own, sent = self.gates(described, noise).split(self.n_gates, -1)
-        gates = own.unsqueeze(-1) + sent.reshape(-1, self.n_gates)[index].transpose(2, 3)
+        gates = own.unsqueeze(-1) + at_neighbours(sent, around.index)
         radial = self.radial(noise).reshape(n_batch, 1, self.n_gates, self.n_radial).expand(-1, n_atoms, -1, -1)
         radial = radial.reshape(n_batch * n_atoms, self.n_gates, self.n_radial)
         inertia = self.inertia(noise).unsqueeze(-1).unsqueeze(-1)
@@ -176,11 +188,12 @@ class Refinement(nn.Module):
             gaussians, direction, envelope = edges
             forces = torch.bmm(radial, gaussians.reshape(flat)).reshape(n_batch, n_atoms, self.n_gates, n_neighbours)
             pull = (forces * gates).sum(2, keepdim=True) * envelope
-            velocity = inertia[:, move] * velocity - step * (pull * direction).sum(-1)
+            push = step * (pull * direction).sum(-1)
+            velocity = -push if move == 0 else inertia[:, move] * velocity - push
             moved = moved + velocity
-            shift = moved.reshape(-1, 3)[index].transpose(2, 3) - moved.unsqueeze(-1)
-            edges = edges_at(displacement + shift, mask, basis, self.cutoff)
-        return moved, edges, self.descriptors(edges, noise)[0]
+            shift = at_neighbours(moved, around.index) - moved.unsqueeze(-1)
+            edges = edges_at(around.displacement + shift, around.mask, basis, self.cutoff)
+        return moved, edges, self.descriptors(density_moments(edges), noise)[0]
 
 
 class AtomicMLP(nn.Module):

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.geometry import minimum_image, neighbour_matrix, pairs_within, squared_distances
+from openmm_nti.hamiltonian.descriptors import at_neighbours
+from openmm_nti.hamiltonian.geometry import (
+    minimum_image,
+    neighbour_matrix,
+    pair_vectors,
+    pairs_within,
+    squared_distances,
+)
 from openmm_nti.hamiltonian.lennard_jones import LennardJones
 from openmm_nti.hamiltonian.network import NetworkConfig
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
@@ -94,32 +101,29 @@ class NoisedFluid(nn.Module):
         return self._sum(positions, configuration, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
 
     def neighbourhoods(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network sees, in its own precision: displacements (B, N, M, 3), index and mask (B, N, M)."""
+        """What the network sees, in its own precision: displacements (B, N, 3, M), index and mask (B, N, M)."""
         index, mask = neighbour_matrix(r_squared, self.network.cutoff)
-        displacement = minimum_image(positions.reshape(-1, 3)[index] - positions.unsqueeze(2), box)
+        displacement = at_neighbours(positions, index) - positions.unsqueeze(-1)
+        displacement = minimum_image(displacement, box.unsqueeze(-1))
         dtype = self.network.noise.centres.dtype
-        return displacement.to(dtype), index, mask.to(dtype)
+        return displacement.to(dtype).contiguous(), index, mask.to(dtype)
 
     def _pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
         with torch.no_grad():
             configuration, first, second = pairs_within(r_squared, self.cutoff)
-            flat = positions.reshape(-1, 3)
-            d = minimum_image(flat[first] - flat[second], box)
-            r = (d.square().sum(-1) + 1e-24).sqrt()
-            slope = self.two_body.derivative(r, configuration, self.two_body.rows(log_s))
-            pull = d * (slope / r).unsqueeze(-1)
-            gradient = torch.zeros_like(flat).index_add(0, first, pull).index_add(0, second, -pull)
-            return gradient.reshape(positions.shape)
+            d, r = pair_vectors(positions, box, first, second)
+            pull = d * (self.two_body.derivative(r, configuration, self.two_body.rows(log_s)) / r)
+            gradient = torch.zeros(3, positions.shape[0] * positions.shape[1], dtype=r.dtype, device=r.device)
+            gradient = gradient.index_add(1, first, pull).index_add(1, second, -pull)
+            return gradient.t().reshape(positions.shape)
 
     def _pairs(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor]:
         """Configuration and distance of all pairs within the cutoff, (P,) each."""
         configuration, first, second = pairs_within(r_squared, self.cutoff)
-        flat = positions.reshape(-1, 3)
-        d = minimum_image(flat[first] - flat[second], box)
-        return configuration, (d.square().sum(-1) + 1e-24).sqrt()
+        return configuration, pair_vectors(positions, box, first, second)[1]
 
     def _table_sum(self, positions: Tensor, configuration: Tensor, r: Tensor, rows: Tensor) -> Tensor:
-        """Sum over pairs of the function that `rows` (B, n_r, 2) tabulates, (B,), kT."""
+        """Sum over pairs of the function that `rows` (4, B, n_r - 1) tabulates, (B,), kT."""
         return self._sum(positions, configuration, self.two_body(r, configuration, rows))
 
     def _sum(self, positions: Tensor, configuration: Tensor, values: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import Edges, edges_at, initial_basis
+from openmm_nti.hamiltonian.descriptors import Edges, Surroundings, edges_at, exponents, initial_basis
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
 
 if TYPE_CHECKING:
@@ -43,9 +43,22 @@ class PainnNetwork(nn.Module):
         self.energy = nn.Sequential(nn.Linear(config.n_channels, config.width), nn.SiLU(), nn.Linear(config.width, 1))
 
     def forward(self, displacement: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
-        """Energies (B,), kT, from edges (B, N, M, 3), index and mask (B, N, M), ln s and s_eff^2 (B,)."""
+        """Energies (B,), kT, from edges (B, N, 3, M), index and mask (B, N, M), ln s and s_eff^2 (B,)."""
+        return self.at_noise(self.surroundings(displacement, index, mask), log_s, variance)
+
+    @torch.jit.export
+    def surroundings(self, displacement: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
+        """What does not depend on the noise; arguments as for `forward`."""
+        mask = mask.unsqueeze(2)
+        gaussians, direction, envelope = edges_at(displacement, mask, exponents(self.basis), self.cutoff)
+        no_moments = gaussians[:, :, :0]
+        return Surroundings(displacement, index, mask, gaussians, direction, envelope, no_moments)
+
+    @torch.jit.export
+    def at_noise(self, around: Surroundings, log_s: Tensor, variance: Tensor) -> Tensor:
+        """Energies (B,), kT, of `surroundings` at ln s and s_eff^2, (B,)."""
+        index, edges = around.index, (around.gaussians, around.direction, around.envelope)
         n_batch, n_atoms = index.shape[0], index.shape[1]
-        edges = edges_at(displacement.transpose(2, 3).contiguous(), mask.unsqueeze(2), self.basis, self.cutoff)
         level = self.embedding(self.noise(log_s)).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
         vectors = torch.zeros(n_batch, n_atoms, 3, scalars.shape[-1], dtype=level.dtype, device=level.device)

@@ -82,12 +82,16 @@ class TwoBodyTerm(nn.Module):
         self.register_buffer("mayer", torch.from_numpy(np.stack([mayer, mayer_slopes], axis=-1)), persistent=False)
 
     def rows(self, log_s: Tensor) -> Tensor:
-        """Radial nodes at noise levels `log_s` (B,): values and slopes in r, (B, n_r, 2)."""
+        """Cubics of the radial intervals at levels `log_s` (B,): coefficients of powers 0 to 3, (4, B, n_r - 1)."""
         row, weights = self._noise_bracket(log_s)
         h = weights.unsqueeze(-1).unsqueeze(-1)
-        return (
+        return _cubics(
             h[0] * self.nodes[row] + h[1] * self.slopes[row] + h[2] * self.nodes[row + 1] + h[3] * self.slopes[row + 1]
         )
+
+    def end_row(self) -> Tensor:
+        """`rows` without noise, the Lennard-Jones potential, (4, 1, n_r - 1); it does not depend on lambda."""
+        return _cubics(self.nodes[:1])
 
     def free_energy(self, log_s: Tensor, volume: Tensor) -> Tensor:
         """f_2(s) of two particles in a box of `volume` (0-dim, sigma^3) at noise `log_s` (B,); (B,), kT."""
@@ -95,6 +99,10 @@ class TwoBodyTerm(nn.Module):
         left, right = self.mayer[row], self.mayer[row + 1]
         mayer = h[0] * left[:, 0] + h[1] * left[:, 1] + h[2] * right[:, 0] + h[3] * right[:, 1]
         return -torch.log1p(mayer / volume)
+
+    def free_energy_at_end(self, volume: Tensor) -> Tensor:
+        """`free_energy` without noise, 0-dim, kT."""
+        return -torch.log1p(self.mayer[0, 0] / volume)
 
     def _noise_bracket(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
         """Row of the grid below each level (B,), and the weights of the two rows about it (4, B)."""
@@ -114,27 +122,43 @@ class TwoBodyTerm(nn.Module):
         configuration
             To which row of `rows` each pair belongs, (P,).
         rows
-            The output of `rows`, (B, n_r, 2).
+            The output of `rows`, (4, B, n_r - 1).
         """
-        left, right, x = self._bracket(r, configuration, rows)
-        h = hermite_weights(x)
-        return h[0] * left[:, 0] + h[1] * left[:, 1] + h[2] * right[:, 0] + h[3] * right[:, 1]
+        at, x = self._bracket(r, configuration, rows)
+        c = rows.reshape(4, -1).index_select(1, at)
+        return torch.addcmul(c[0], x, torch.addcmul(c[1], x, torch.addcmul(c[2], x, c[3])))
 
     def derivative(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
         """dPhi/dr of pairs, (P,), kT / sigma; arguments as for `forward`."""
-        left, right, x = self._bracket(r, configuration, rows)
-        drop = 6.0 * (left[:, 0] - right[:, 0])
-        quadratic = drop + 3.0 * (left[:, 1] + right[:, 1])
-        linear = -drop - 4.0 * left[:, 1] - 2.0 * right[:, 1]
-        return (left[:, 1] + x * (linear + x * quadratic)) / self.r_step
+        at, x = self._bracket(r, configuration, rows)
+        c = rows.reshape(4, -1).index_select(1, at)
+        return (c[1] + x * (2.0 * c[2] + 3.0 * x * c[3])) / self.r_step
 
-    def _bracket(self, r: Tensor, configuration: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        n_r = rows.shape[1]
-        x = r / self.r_step
-        bin_index = x.detach().floor().clamp(max=n_r - 2.0).to(torch.long)
-        flat = rows.reshape(-1, 2)
-        at = configuration * n_r + bin_index
-        return flat.index_select(0, at), flat.index_select(0, at + 1), x - bin_index
+    def sums_at(self, r: Tensor, configuration: Tensor, n_batch: int, rows: Tensor) -> Tensor:
+        """Sums over the pairs of each of `n_batch` configurations at all K levels of `rows`, (n_batch, K), kT.
+
+        Pairs enter by the sums of the powers of r in each radial interval, which all levels share.
+        """
+        n_bins = rows.shape[2]
+        at, x = self._bracket(r, configuration, rows)
+        powers = torch.stack([torch.ones_like(x), x, x * x, x * x * x])
+        sums = torch.zeros(4, n_batch * n_bins, dtype=r.dtype, device=r.device).index_add(1, at, powers)
+        sums = sums.reshape(4, n_batch, n_bins).transpose(0, 1).reshape(n_batch, 4 * n_bins)
+        return sums @ rows.transpose(1, 2).reshape(4 * n_bins, -1)
+
+    def _bracket(self, r: Tensor, configuration: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Interval of each pair in the flattened rows of its configuration, and its place in the interval."""
+        n_bins = rows.shape[2]
+        x = r * (1.0 / self.r_step)
+        interval = x.detach().floor().clamp(max=n_bins - 1.0)
+        return configuration * n_bins + interval.to(torch.long), x - interval
+
+
+def _cubics(nodes: Tensor) -> Tensor:
+    """Values and slopes at nodes (B, n, 2) as coefficients of the cubics between them, (4, B, n - 1)."""
+    value, slope = nodes[:, :, 0], nodes[:, :, 1]
+    left, right, step = slope[:, :-1], slope[:, 1:], value[:, 1:] - value[:, :-1]
+    return torch.stack([value[:, :-1], left, 3.0 * step - 2.0 * left - right, left + right - 2.0 * step])
 
 
 def hermite_weights(x: Tensor) -> Tensor:

@@ -119,6 +119,15 @@ def test_the_laplacian_is_the_divergence_of_the_gradient(model, fluid_positions)
     assert model.lennard_jones_laplacian(x, BOX).item() == pytest.approx(trace.item(), rel=1e-9)
 
 
+def test_energies_at_many_lambdas_are_those_of_single_ones(model, fluid_positions):
+    lam = torch.linspace(0, 1, 7, dtype=torch.float64)
+    model.atoms_per_chunk = 3 * 2 * 12  # two frames of 12 atoms at three levels
+    found = model.energies_at(torch.as_tensor(fluid_positions[:2]), BOX, lam)
+    expected = np.stack([energies(model, frame, lam) for frame in fluid_positions[:2]])
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
+    assert not found.requires_grad
+
+
 def test_particles_out_of_reach_have_no_energy(model):
     far = torch.tensor([[[0.0, 0.0, 0.0], [3.0, 3.0, 3.0]]], dtype=torch.float64)
     level = torch.log(torch.tensor([0.15], dtype=torch.float64))
@@ -140,7 +149,9 @@ def test_neighbours_are_those_within_the_cutoff(fluid_positions):
     distance = (difference - 6.0 * (difference / 6.0).round()).norm(dim=-1)
     for frame, atom in itertools.product(range(8), range(12)):
         expected = {j for j in range(12) if j != atom and distance[frame, atom, j] < 1.5}
-        assert set((index[frame, atom][mask[frame, atom] > 0] - 12 * frame).tolist()) == expected
+        found = index[frame, atom][mask[frame, atom] > 0] - 12 * frame
+        assert set(found.tolist()) == expected
+        assert len(found) == len(expected)
 
 
 def test_no_noise_at_lambda_one():

@@ -19,7 +19,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, write_text
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
-from openmm_nti.hamiltonian.geometry import squared_distances
+from openmm_nti.hamiltonian.geometry import find_pairs
 from openmm_nti.hamiltonian.noise import log_noise_max
 from openmm_nti.model_files import CARD_FILE, load_any_model, read_card, save_model, weights_fingerprint
 from openmm_nti.state import StatePoint
@@ -180,8 +180,8 @@ class _Training:
         data = max(self.training_data, key=lambda item: item.positions.shape[1])
         self.generator.manual_seed(derive_seed(self.seed, "scales"))
         batch = self._draw(data)
-        r_squared = squared_distances(batch.positions, batch.box)
-        displacement, _, mask = self.model.neighbourhoods(batch.positions, batch.box, r_squared)
+        pairs = find_pairs(batch.positions, batch.box, self.model.reach)
+        displacement, _, mask = self.model.neighbourhoods(batch.positions, pairs)
         self.model.network.normalise(displacement, mask, batch.log_s.to(displacement.dtype))
 
     def _take_weights(self, start: str) -> None:

@@ -28,7 +28,7 @@ from openmm_nti.hamiltonian.descriptors import (
     normalise_descriptors,
     softened_edges,
 )
-from openmm_nti.hamiltonian.geometry import squared_distances
+from openmm_nti.hamiltonian.geometry import find_pairs
 from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, step_length
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures, effective_variance
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
@@ -51,10 +51,10 @@ class Denoiser(NoisedFluid):
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Minus the score at noise ln s, (B, N, 3), kT / sigma; see `NoisedFluid.gradient`."""
-        r_squared = squared_distances(positions, box)
-        gradient = self._pair_gradient(positions, box, log_s, r_squared)
+        pairs = find_pairs(positions.detach(), box, self.reach)
+        gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
         with torch.no_grad():
-            displacement, index, mask = self.neighbourhoods(positions, box, r_squared)
+            displacement, index, mask = self.neighbourhoods(positions, pairs)
             variance = effective_variance(log_s).to(displacement.dtype)
         with torch.set_grad_enabled(create_graph):
             learned = self.network(displacement, index, mask, log_s.to(displacement.dtype), variance)

@@ -1,15 +1,28 @@
 """Minimum-image geometry in an orthorhombic box: pairs for the two-body term, padded neighbours for the network.
 
+One search finds both. Small systems look at all N (N - 1) / 2 distances; in larger ones atoms are sorted into cells no
+smaller than the cutoff, and each sees its own cell and thirteen of the 26 around it, so that the cost of an atom does
+not grow with N. Cells are lists of any length: a cluster costs time, but no padding.
+
 Positions may be unwrapped: the minimum image does not care in which cell an atom sits. All lengths are in sigma.
 
 Searches work on detached positions, not under no_grad: TorchScript merges equal subexpressions across the borders of a
 no_grad block, and the energy outside it then silently loses part of its force.
 """
 
-from __future__ import annotations
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Pairs(NamedTuple):
+    """Pairs of atoms in a batch, each once: indices into positions.reshape(B * N, 3), vectors and distances."""
+
+    first: Tensor  # (P,)
+    second: Tensor  # (P,)
+    vectors: Tensor  # (3, P), sigma, from the first to the second
+    r: Tensor  # (P,), sigma
 
 
 def cubic_box(length_sigma: float, device: torch.device | str = "cpu") -> Tensor:
@@ -30,8 +43,8 @@ def minimum_image(displacement: Tensor, box: Tensor) -> Tensor:
     return displacement - box * torch.round((displacement / box).detach())
 
 
-def squared_distances(positions: Tensor, box: Tensor) -> Tensor:
-    """Minimum-image r^2 of all pairs, (B, N, N), sigma^2, infinite on the diagonal and without gradient.
+def find_pairs(positions: Tensor, box: Tensor, cutoff: float) -> Pairs:
+    """Every pair closer than `cutoff`, with vectors and distances that carry the gradient by `positions`.
 
     Parameters
     ----------
@@ -39,73 +52,130 @@ def squared_distances(positions: Tensor, box: Tensor) -> Tensor:
         (B, N, 3), sigma.
     box
         (3,), sigma.
-    """
-    fractional = positions.detach() / box
-    batch, n_particles = positions.shape[0], positions.shape[1]
-    total = torch.zeros(batch, n_particles, n_particles, dtype=positions.dtype, device=positions.device)
-    for axis in range(3):  # an axis at a time: a third of the memory, and twice as fast
-        x = fractional[:, :, axis]
-        d = x.unsqueeze(1) - x.unsqueeze(2)
-        d = (d - d.round()) * box[axis]
-        total = total + d * d
-    total.diagonal(0, 1, 2).fill_(float("inf"))
-    return total
-
-
-def pairs_within(r_squared: Tensor, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Every pair i < j closer than `cutoff`, over a batch, as flat indices.
-
-    Parameters
-    ----------
-    r_squared
-        From `squared_distances`, (B, N, N).
     cutoff
         sigma; at most half the shortest edge.
-
-    Returns
-    -------
-    configuration, first, second
-        (P,) each: index in the batch, and indices of the two atoms into positions.reshape(B * N, 3).
     """
-    n_particles = r_squared.shape[1]
-    hit = torch.nonzero((r_squared < cutoff * cutoff).triu(1))
-    offset = hit[:, 0] * n_particles
-    return hit[:, 0], offset + hit[:, 1], offset + hit[:, 2]
-
-
-def pair_vectors(positions: Tensor, box: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Minimum-image vectors (3, P) and distances (P,) of the pairs that `pairs_within` found, sigma."""
+    first, second = (
+        pairs_in_cells(positions, box, cutoff)
+        if use_cells(positions, box, cutoff)
+        else (pairs_of_all(positions, box, cutoff))
+    )
     rows = positions.reshape(-1, 3).t().contiguous()
-    d = minimum_image(rows.index_select(1, first) - rows.index_select(1, second), box.unsqueeze(-1))
-    return d, ((d * d).sum(0) + 1e-24).sqrt()
+    vectors = minimum_image(rows.index_select(1, second) - rows.index_select(1, first), box.unsqueeze(-1))
+    return Pairs(first, second, vectors, ((vectors * vectors).sum(0) + 1e-24).sqrt())
 
 
-def neighbour_matrix(r_squared: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+def closer(pairs: Pairs, cutoff: float) -> Pairs:
+    """Those of `pairs` within a shorter `cutoff`, sigma."""
+    chosen = torch.nonzero(pairs.r.detach() < cutoff).squeeze(-1)
+    return Pairs(
+        pairs.first.index_select(0, chosen),
+        pairs.second.index_select(0, chosen),
+        pairs.vectors.index_select(1, chosen),
+        pairs.r.index_select(0, chosen),
+    )
+
+
+def use_cells(positions: Tensor, box: Tensor, cutoff: float, fewest_particles: int = 1000) -> bool:
+    """Whether cells find the pairs sooner than a look at all of them; arguments as for `find_pairs`."""
+    return positions.shape[1] >= fewest_particles and bool((box >= 4.0 * cutoff).all())
+
+
+def pairs_of_all(positions: Tensor, box: Tensor, cutoff: float, at_a_time: int = 4_000_000) -> tuple[Tensor, Tensor]:
+    """Pairs i < j closer than `cutoff` among all, as two rows of flat indices; arguments as for `find_pairs`."""
+    n_particles = positions.shape[1]
+    fractional = positions.detach() / box
+    found: list[Tensor] = []
+    offset = 0
+    for part in fractional.split(max(1, at_a_time // (n_particles * n_particles))):
+        total = torch.zeros(part.shape[0], n_particles, n_particles, dtype=part.dtype, device=part.device)
+        for axis in range(3):  # an axis at a time: a third of the memory, and twice as fast
+            x = part[:, :, axis]
+            d = x.unsqueeze(1) - x.unsqueeze(2)
+            d = (d - d.round()) * box[axis]
+            total = total + d * d
+        hit = torch.nonzero((total < cutoff * cutoff).triu(1)).t()
+        found.append(hit[1:] + (hit[:1] * n_particles + offset))
+        offset += part.shape[0] * n_particles
+    pairs = torch.cat(found, dim=1)
+    return pairs[0], pairs[1]
+
+
+def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+    """The same pairs as from `pairs_of_all`, in another order; the box holds at least three cutoffs an edge."""
+    n_batch, n_atoms = positions.shape[0], positions.shape[0] * positions.shape[1]
+    fractional = (positions.detach() / box).reshape(n_atoms, 3)
+    n_cells = (box / cutoff).floor().to(torch.long)
+    cell = ((fractional - fractional.floor()) * n_cells).to(torch.long).minimum(n_cells - 1)
+    strides = torch.stack([n_cells[1] * n_cells[2], n_cells[2], torch.ones_like(n_cells[2])])
+    n_cells_in_box = int(n_cells.prod())
+    configuration = torch.arange(n_batch, device=box.device).repeat_interleave(positions.shape[1]) * n_cells_in_box
+    order = torch.argsort((cell * strides).sum(1) + configuration)
+    cell, configuration, rows = cell[order], configuration[order], fractional[order].t().contiguous()
+    counts = torch.bincount((cell * strides).sum(1) + configuration, minlength=n_batch * n_cells_in_box)
+    starts = counts.cumsum(0) - counts
+    atoms = torch.arange(n_atoms, device=box.device)
+    firsts: list[Tensor] = []
+    seconds: list[Tensor] = []
+    for code in range(13, 27):  # an atom's own cell is 13 of the 27, and each pair of cells is seen from one side
+        step = torch.tensor([code // 9 - 1, code // 3 % 3 - 1, code % 3 - 1], device=box.device)
+        other = ((cell + step).remainder(n_cells) * strides).sum(1) + configuration
+        start, count = starts[other], counts[other]
+        if code == 13:  # those that come after it
+            start, count = atoms + 1, start + count - atoms - 1
+        first = atoms.repeat_interleave(count)
+        second = torch.arange(first.shape[0], device=box.device) + (start - (count.cumsum(0) - count))[first]
+        total = torch.zeros(first.shape[0], dtype=rows.dtype, device=box.device)
+        for axis in range(3):
+            d = rows[axis].index_select(0, second) - rows[axis].index_select(0, first)
+            d = (d - d.round()) * box[axis]
+            total = total + d * d
+        hit = torch.nonzero(total < cutoff * cutoff).squeeze(-1)
+        firsts.append(order[first[hit]])
+        seconds.append(order[second[hit]])
+    one, other = torch.cat(firsts), torch.cat(seconds)
+    return torch.minimum(one, other), torch.maximum(one, other)
+
+
+def neighbour_matrix(pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tensor, Tensor, Tensor]:
     """Neighbours of every atom, padded to the largest number found: dense reductions in place of scatters.
 
     Parameters
     ----------
-    r_squared
-        From `squared_distances`, (B, N, N).
-    cutoff
-        sigma.
+    pairs
+        What counts as neighbours, from `find_pairs`.
+    n_batch, n_particles
+        B and N.
 
     Returns
     -------
+    displacement
+        (B, N, 3, M), sigma: vectors to the neighbours, zero in the padding.
     index
         (B, N, M): index of each neighbour into positions.reshape(B * N, 3); padding repeats the atom itself.
     mask
-        (B, N, M), 1 for a neighbour and 0 for padding, in the dtype of `r_squared`.
+        (B, N, M), 1 for a neighbour and 0 for padding, in the dtype of the vectors.
     """
-    batch, n_particles = r_squared.shape[0], r_squared.shape[1]
-    within = (r_squared < cutoff * cutoff).reshape(batch * n_particles, n_particles)
-    counts = within.sum(-1)
+    n_atoms = n_batch * n_particles
+    atom, order = torch.sort(torch.cat([pairs.first, pairs.second]))
+    neighbour = torch.cat([pairs.second, pairs.first])[order]
+    counts = torch.bincount(atom, minlength=n_atoms)
     width = max(1, int(counts.max()))
-    hit = torch.nonzero(within)
-    atom, neighbour = hit[:, 0], hit[:, 1]
-    # A neighbour's place in its row: how many hits there are before it, less those of the rows before.
-    place = torch.arange(hit.shape[0], device=hit.device) - (counts.cumsum(0) - counts)[atom] + atom * width
-    slots = torch.arange(batch * n_particles, device=hit.device)
-    index = slots.repeat_interleave(width).scatter(0, place, neighbour + atom // n_particles * n_particles)
-    mask = (torch.arange(width, device=hit.device) < counts.unsqueeze(-1)).to(r_squared.dtype)
-    return index.reshape(batch, n_particles, width), mask.reshape(batch, n_particles, width)
+    # A neighbour's place in its row: how many there are before it, less those of the rows before.
+    place = torch.arange(atom.shape[0], device=atom.device) - (counts.cumsum(0) - counts)[atom]
+    slots = torch.arange(n_atoms, device=atom.device)
+    index = slots.repeat_interleave(width).scatter(0, atom * width + place, neighbour)
+    mask = (torch.arange(width, device=atom.device) < counts.unsqueeze(-1)).to(pairs.vectors.dtype)
+    both = torch.cat([pairs.vectors, -pairs.vectors], dim=1).index_select(1, order)
+    at = (atom * (3 * width) + place).unsqueeze(0) + width * torch.arange(3, device=atom.device).unsqueeze(1)
+    displacement = torch.zeros(n_atoms * 3 * width, dtype=both.dtype, device=both.device)
+    displacement = displacement.scatter(0, at.reshape(-1), both.reshape(-1))
+    shape = (n_batch, n_particles, width)
+    return displacement.reshape(n_batch, n_particles, 3, width), index.reshape(shape), mask.reshape(shape)
+
+
+def sum_over_pairs(pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:
+    """Gradients by `positions`, (B, N, 3), from those by the vectors of pairs, (3, P)."""
+    total = torch.zeros(3, positions.shape[0] * positions.shape[1], dtype=positions.dtype, device=pull.device)
+    pull = pull.to(positions.dtype)
+    return total.index_add(1, pairs.second, pull).index_add(1, pairs.first, -pull).t().reshape(positions.shape)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from openmm_nti.hamiltonian.descriptors import repeated
-from openmm_nti.hamiltonian.geometry import squared_distances
+from openmm_nti.hamiltonian.geometry import Pairs, closer, find_pairs, sum_over_pairs
 from openmm_nti.hamiltonian.network import NetworkConfig, build_network
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
@@ -53,19 +53,19 @@ class LambdaHamiltonian(NoisedFluid):
         """
         positions, box, lam = positions.double(), box.double(), lam.double()
         log_s = log_noise(lam, box)
-        r_squared = squared_distances(positions, box)
-        configuration, r = self._pairs(positions, box, r_squared)
-        energy = self._table_sum(positions, configuration, r, self.two_body.rows(log_s))
+        pairs = find_pairs(positions, box, self.reach)
+        in_range = self._in_range(pairs)
+        energy = self._table_sum(positions, in_range, self.two_body.rows(log_s))
         energy = energy + self._gauge(positions.shape[1], box, lam)
         if self.has_network:
-            energy = energy + self._learned(positions, box, log_s, r_squared)
+            energy = energy + self._learned(positions, box, log_s, pairs)
         at_end = lam == 1.0
         if bool(at_end.any()):
             # The table holds Lennard-Jones to 1e-5 kT; lambda = 1 has it to the last bit. Its first row does not depend
             # on lambda, so dU/dlambda stays the path's. (A detached ln s would not do: TorchForce drops the detach.)
             first_row = self.two_body.end_row().expand(-1, positions.shape[0], -1)
-            exact = self._sum(positions, configuration, self.lennard_jones(r * r))
-            correction = exact - self._table_sum(positions, configuration, r, first_row)
+            exact = self._sum(positions, in_range, self.lennard_jones(in_range.r * in_range.r))
+            correction = exact - self._table_sum(positions, in_range, first_row)
             energy = energy + torch.where(at_end, correction, torch.zeros_like(correction))
         return energy
 
@@ -87,21 +87,22 @@ class LambdaHamiltonian(NoisedFluid):
         with torch.no_grad():
             positions, box, lam = positions.double(), box.double(), lam.double()
             log_s = log_noise(lam, box)
-            r_squared = squared_distances(positions, box)
-            configuration, r = self._pairs(positions, box, r_squared)
-            energy = self.two_body.sums_at(r, configuration, positions.shape[0], self.two_body.rows(log_s))
-            exact = self._sum(positions, configuration, self.lennard_jones(r * r))
+            pairs = find_pairs(positions, box, self.reach)
+            in_range = self._in_range(pairs)
+            configuration = self._configuration(positions, in_range)
+            energy = self.two_body.sums_at(in_range.r, configuration, positions.shape[0], self.two_body.rows(log_s))
+            exact = self._sum(positions, in_range, self.lennard_jones(in_range.r * in_range.r))
             energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(positions.shape[1], box, lam)
             if self.has_network:
                 inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(-1)  # the network is silent at both ends
                 if inside.shape[0] > 0:
-                    learned = self._learned_at(positions, box, log_s[inside], r_squared)
+                    learned = self._learned_at(positions, box, log_s[inside], pairs)
                     energy = energy.index_add(1, inside, learned)
             return energy
 
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """The learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
-        return self._learned(positions, box, log_s, squared_distances(positions, box))
+        return self._learned(positions, box, log_s, find_pairs(positions, box, self.network.cutoff))
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Gradient of U at noise ln s, (B, N, 3), kT / sigma: minus the score.
@@ -109,24 +110,27 @@ class LambdaHamiltonian(NoisedFluid):
         The two-body part is analytic and stays out of the graph; with `create_graph` the network's part can be
         differentiated again, by its weights.
         """
-        r_squared = squared_distances(positions, box)
-        gradient = self._pair_gradient(positions, box, log_s, r_squared)
+        pairs = find_pairs(positions.detach(), box, self.reach)
+        gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
         if not self.has_network:
             return gradient
-        positions = positions.detach().requires_grad_(True)
+        near = closer(pairs, self.network.cutoff)
+        vectors = near.vectors.to(self.network.noise.centres.dtype).requires_grad_(True)
+        near = near._replace(vectors=vectors)
         with torch.enable_grad():
-            learned = self._learned(positions, box, log_s, r_squared).sum()
-            return gradient + torch.autograd.grad(learned, positions, create_graph=create_graph)[0]
+            learned = self._learned(positions, box, log_s, near).sum()
+            (pull,) = torch.autograd.grad(learned, vectors, create_graph=create_graph)
+            return gradient + sum_over_pairs(near, pull, positions)
 
-    def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
-        displacement, index, mask = self.neighbourhoods(positions, box, r_squared)
+    def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
+        displacement, index, mask = self.neighbourhoods(positions, pairs)
         dtype = displacement.dtype
         learned = self.network(displacement, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
-    def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
+    def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
         """The learned part at several noise levels (K,), (B, K), kT."""
-        displacement, index, mask = self.neighbourhoods(positions, box, r_squared)
+        displacement, index, mask = self.neighbourhoods(positions, pairs)
         around = self.network.surroundings(displacement, index, mask)  # type: ignore[operator]
         n_batch = positions.shape[0]
         columns: list[Tensor] = []

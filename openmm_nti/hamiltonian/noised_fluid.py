@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import at_neighbours
-from openmm_nti.hamiltonian.geometry import (
-    minimum_image,
-    neighbour_matrix,
-    pair_vectors,
-    pairs_within,
-    squared_distances,
-)
+from openmm_nti.hamiltonian.geometry import Pairs, closer, find_pairs, neighbour_matrix, sum_over_pairs
 from openmm_nti.hamiltonian.lennard_jones import LennardJones
 from openmm_nti.hamiltonian.network import NetworkConfig
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
@@ -58,6 +51,7 @@ class NoisedFluid(nn.Module):
         self.two_body = TwoBodyTerm(potential)
         self.cutoff = potential.cutoff_sigma
         self.has_network = network_config is not None
+        self.reach = max(self.cutoff, network.cutoff) if network_config is not None else self.cutoff
         double = network_config is not None and network_config.dtype == "float64"
         self.network = network.to(torch.float64 if double else torch.float32)
 
@@ -79,54 +73,52 @@ class NoisedFluid(nn.Module):
 
     def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for lambda."""
-        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
-        return self._table_sum(positions, configuration, r, self.two_body.rows(log_s))
+        pairs = find_pairs(positions, box, self.cutoff)
+        return self._table_sum(positions, pairs, self.two_body.rows(log_s))
 
     def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
-        return self._pair_gradient(positions, box, log_s, squared_distances(positions, box))
+        return self._pair_gradient(positions, log_s, find_pairs(positions.detach(), box, self.cutoff))
 
     def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
         """beta U_LJ, (B,), kT."""
-        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
-        return self._sum(positions, configuration, self.lennard_jones(r * r))
+        pairs = find_pairs(positions, box, self.cutoff)
+        return self._sum(positions, pairs, self.lennard_jones(pairs.r * pairs.r))
 
     def lennard_jones_laplacian(self, positions: Tensor, box: Tensor) -> Tensor:
         """Laplacian of beta U_LJ by all coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
-        configuration, r = self._pairs(positions, box, squared_distances(positions, box))
-        r = r.detach().requires_grad_(True)
+        pairs = find_pairs(positions, box, self.cutoff)
+        r = pairs.r.detach().requires_grad_(True)
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(self.lennard_jones(r * r).sum(), r, create_graph=True)
             (curvature,) = torch.autograd.grad(slope.sum(), r)
-        return self._sum(positions, configuration, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
+        return self._sum(positions, pairs, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
 
-    def neighbourhoods(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def neighbourhoods(self, positions: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """What the network sees, in its own precision: displacements (B, N, 3, M), index and mask (B, N, M)."""
-        index, mask = neighbour_matrix(r_squared, self.network.cutoff)
-        displacement = at_neighbours(positions, index) - positions.unsqueeze(-1)
-        displacement = minimum_image(displacement, box.unsqueeze(-1))
-        dtype = self.network.noise.centres.dtype
-        return displacement.to(dtype).contiguous(), index, mask.to(dtype)
+        near = closer(pairs, self.network.cutoff)
+        near = Pairs(near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r)
+        return neighbour_matrix(near, positions.shape[0], positions.shape[1])
 
-    def _pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, r_squared: Tensor) -> Tensor:
+    def _in_range(self, pairs: Pairs) -> Pairs:
+        """The pairs of the two-body term."""
+        return closer(pairs, self.cutoff) if self.reach > self.cutoff else pairs
+
+    def _pair_gradient(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
         with torch.no_grad():
-            configuration, first, second = pairs_within(r_squared, self.cutoff)
-            d, r = pair_vectors(positions, box, first, second)
-            pull = d * (self.two_body.derivative(r, configuration, self.two_body.rows(log_s)) / r)
-            gradient = torch.zeros(3, positions.shape[0] * positions.shape[1], dtype=r.dtype, device=r.device)
-            gradient = gradient.index_add(1, first, pull).index_add(1, second, -pull)
-            return gradient.t().reshape(positions.shape)
+            configuration = self._configuration(positions, pairs)
+            slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
+            return sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
 
-    def _pairs(self, positions: Tensor, box: Tensor, r_squared: Tensor) -> tuple[Tensor, Tensor]:
-        """Configuration and distance of all pairs within the cutoff, (P,) each."""
-        configuration, first, second = pairs_within(r_squared, self.cutoff)
-        return configuration, pair_vectors(positions, box, first, second)[1]
+    def _configuration(self, positions: Tensor, pairs: Pairs) -> Tensor:
+        """To which configuration of the batch each pair belongs, (P,)."""
+        return torch.div(pairs.first, positions.shape[1], rounding_mode="floor")
 
-    def _table_sum(self, positions: Tensor, configuration: Tensor, r: Tensor, rows: Tensor) -> Tensor:
+    def _table_sum(self, positions: Tensor, pairs: Pairs, rows: Tensor) -> Tensor:
         """Sum over pairs of the function that `rows` (4, B, n_r - 1) tabulates, (B,), kT."""
-        return self._sum(positions, configuration, self.two_body(r, configuration, rows))
+        return self._sum(positions, pairs, self.two_body(pairs.r, self._configuration(positions, pairs), rows))
 
-    def _sum(self, positions: Tensor, configuration: Tensor, values: Tensor) -> Tensor:
+    def _sum(self, positions: Tensor, pairs: Pairs, values: Tensor) -> Tensor:
         """Sum the values of pairs (P,) over each configuration, (B,)."""
         total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
-        return total.index_add(0, configuration, values)
+        return total.index_add(0, self._configuration(positions, pairs), values)

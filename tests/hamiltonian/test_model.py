@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
-from openmm_nti.hamiltonian.geometry import neighbour_matrix, squared_distances
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.lj_fluid import reduced_potential_numpy
 
@@ -140,18 +139,6 @@ def test_float32_network_agrees_with_float64(small_state, fluid_positions):
     double.load_state_dict({k: v.double() for k, v in single.state_dict().items()})
     found, expected = energies(single, fluid_positions[0]), energies(double, fluid_positions[0])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_neighbours_are_those_within_the_cutoff(fluid_positions):
-    x = torch.as_tensor(fluid_positions)
-    index, mask = neighbour_matrix(squared_distances(x, BOX), 1.5)
-    difference = x[:, None] - x[:, :, None]
-    distance = (difference - 6.0 * (difference / 6.0).round()).norm(dim=-1)
-    for frame, atom in itertools.product(range(8), range(12)):
-        expected = {j for j in range(12) if j != atom and distance[frame, atom, j] < 1.5}
-        found = index[frame, atom][mask[frame, atom] > 0] - 12 * frame
-        assert set(found.tolist()) == expected
-        assert len(found) == len(expected)
 
 
 def test_no_noise_at_lambda_one():

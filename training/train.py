@@ -181,8 +181,8 @@ class _Training:
         self.generator.manual_seed(derive_seed(self.seed, "scales"))
         batch = self._draw(data)
         pairs = find_pairs(batch.positions, batch.box, self.model.reach)
-        displacement, _, mask = self.model.neighbourhoods(batch.positions, pairs)
-        self.model.network.normalise(displacement, mask, batch.log_s.to(displacement.dtype))
+        vectors, _, mask = self.model.neighbourhoods(batch.positions, pairs)
+        self.model.network.normalise(vectors, mask, batch.log_s.to(vectors.dtype))
 
     def _take_weights(self, start: str) -> None:
         """Begin with the weights of a finished model."""

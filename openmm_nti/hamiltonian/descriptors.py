@@ -8,7 +8,8 @@ For radial Gaussians B_k(r) under a smooth cutoff, directions u and real harmoni
 and the descriptors are rho_k, |v_c|^2, |q_c|^2 and v_c . q_c . v_c, with mixtures w that depend on the noise. Radial
 sums alone cannot represent the leading many-body term of the noised fluid, |sum_j f_ij|^2; the vector moments can.
 
-Arrays over edges keep the M neighbours in their last dimension: long contiguous rows are what a CPU is fast at.
+Arrays over edges have their components first and atoms and neighbours last, (C, B, N, M): an operation runs along rows
+of all edges, and products with weights are single large ones.
 """
 
 import math
@@ -24,20 +25,20 @@ from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES
 # Directions and distances are softened below this, for atoms do pass through each other near the ideal gas.
 _SOFTENING = 0.1  # sigma
 _FADES_FROM = 0.9  # of the cutoff
-# Gaussians (B, N, K, M), directions (B, N, 3, M) and envelope (B, N, 1, M) of the edges.
-Edges = tuple[Tensor, Tensor, Tensor]
+# Gaussians (K, B, N, M), vectors (3, B, N, M), inverse lengths (B, N, M) and envelope (B, N, M) of the edges.
+Edges = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Surroundings(NamedTuple):
     """The edges at the atoms' own positions: what a network needs of a configuration, at whatever noise."""
 
-    displacement: Tensor  # (B, N, 3, M), sigma
     index: Tensor  # type: ignore[assignment]  # (B, N, M), into the (B * N) atoms; not tuple.index
-    mask: Tensor  # (B, N, 1, M), fading towards the cutoff
-    gaussians: Tensor  # (B, N, K, M), and the other two of `edges_at`
-    direction: Tensor
+    mask: Tensor  # (B, N, M), fading towards the cutoff
+    gaussians: Tensor  # (K, B, N, M), and the other three of `edges_at`
+    vectors: Tensor
+    inverse: Tensor
     envelope: Tensor
-    moments: Tensor  # (B, N, 10, K)
+    moments: Tensor  # (10, B, N, K)
 
 
 def initial_basis(cutoff: float, n_radial: int) -> Tensor:
@@ -47,52 +48,52 @@ def initial_basis(cutoff: float, n_radial: int) -> Tensor:
     return torch.stack([centres, -math.log(2.0) - 2.0 * torch.log(1.1 * gaps)]).float().unsqueeze(-1)
 
 
-def edges_at(displacement: Tensor, mask: Tensor, basis: Tensor, cutoff: float) -> Edges:
-    """Gaussians, softened directions and envelope of the edges.
+def edges_at(vectors: Tensor, mask: Tensor, exponents: Tensor, cutoff: float, softening: float = _SOFTENING) -> Edges:
+    """Gaussians, inverse softened lengths and envelope of the edges, beside the `vectors` themselves.
 
     Parameters
     ----------
-    displacement
-        Vectors to the neighbours, (B, N, 3, M), sigma.
+    vectors
+        To the neighbours, (3, B, N, M), sigma.
     mask
-        (B, N, 1, M), 1 for a neighbour and 0 for padding.
-    basis
-        From `exponents`, (2, K, 1).
+        (B, N, M), 1 for a neighbour and 0 for padding.
+    exponents
+        From `exponents`, (K, 3).
     cutoff
         Where the envelope ends them, with two continuous derivatives, sigma.
     """
-    r, direction, envelope = softened_edges(displacement, mask, cutoff)
-    from_centre = r - basis[0]
-    return torch.exp(from_centre * from_centre * basis[1]), direction, envelope
+    r_squared = (vectors * vectors).sum(0) + softening * softening
+    inverse = r_squared.rsqrt()
+    from_contact = r_squared * inverse - 1.0
+    powers = torch.stack([from_contact * from_contact, from_contact, torch.ones_like(from_contact)])
+    gaussians = torch.mm(exponents, powers.reshape(3, -1)).exp()
+    envelope = torch.rsub(r_squared, 1.0, alpha=1.0 / (cutoff * cutoff)).relu().pow(3) * mask
+    return gaussians.reshape(-1, mask.shape[0], mask.shape[1], mask.shape[2]), vectors, inverse, envelope
 
 
 def exponents(basis: Tensor) -> Tensor:
-    """Centres c in sigma and factors -a of the exponents -a (r - c)^2, (2, K, 1), from c and ln a."""
-    return torch.stack([basis[0], -basis[1].exp()])
+    """-a (r - c)^2 as polynomials in r - 1, from their basis c and ln a (2, K, 1): powers 2, 1 and 0, (K, 3).
+
+    About contact, where the Gaussians are sharp, the powers are small and float32 loses nothing.
+    """
+    centre, sharpness = basis[0] - 1.0, basis[1].exp()
+    return torch.cat([-sharpness, 2.0 * sharpness * centre, -sharpness * centre * centre], dim=1)
 
 
-def softened_edges(displacement: Tensor, mask: Tensor, cutoff: float, softening: float = _SOFTENING) -> Edges:
-    """Softened lengths (B, N, 1, M), directions and envelope of edges; arguments as for `edges_at`."""
-    r_squared = (displacement * displacement).sum(2, keepdim=True) + softening * softening
-    r = r_squared.sqrt()
-    inside = (1.0 - r_squared * (1.0 / (cutoff * cutoff))).clamp(min=0.0)
-    return r, displacement / r, inside * inside * inside * mask
-
-
-def fading(displacement: Tensor, cutoff: float, fades_from: float = _FADES_FROM) -> Tensor:
-    """1 for edges shorter than nine tenths of `cutoff`, 0 at it, with two continuous derivatives, (B, N, 1, M).
+def fading(vectors: Tensor, cutoff: float, fades_from: float = _FADES_FROM) -> Tensor:
+    """1 for edges shorter than nine tenths of `cutoff`, 0 at it, with two continuous derivatives, (B, N, M).
 
     Neighbours are chosen where the atoms are, and moves may bring a far one close: its envelope there is no longer
     small, and without this factor at the original distance the energy would jump as the edge comes and goes.
 
     Parameters
     ----------
-    displacement
-        Vectors to the neighbours at the atoms' own positions, (B, N, 3, M), sigma.
+    vectors
+        To the neighbours at the atoms' own positions, (3, B, N, M), sigma.
     cutoff
         That of the neighbourhood, sigma.
     """
-    r = (displacement.square().sum(2, keepdim=True) + 1e-12).sqrt()
+    r = (vectors.square().sum(0) + 1e-12).sqrt()
     t = ((1.0 - r / cutoff) / (1.0 - fades_from)).clamp(0.0, 1.0)
     return t * t * t * (10.0 + t * (6.0 * t - 15.0))
 
@@ -124,33 +125,30 @@ class Descriptors(nn.Module):
         self.mixtures = nn.Linear(N_NOISE_FEATURES, 2 * n_channels * n_radial)
         nn.init.normal_(self.mixtures.bias, std=1.0 / math.sqrt(n_radial))
         self.register_buffer("scales", torch.ones(self.n_outputs))
-        multiplicities = torch.tensor([1.5, 1.5, 1.5, 3.0, 3.0, 3.0]).unsqueeze(-1)
+        multiplicities = torch.tensor([1.5, 1.5, 1.5, 3.0, 3.0, 3.0]).reshape(6, 1, 1, 1)
         self.register_buffer("multiplicities", multiplicities, persistent=False)
 
     def forward(self, moments: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Descriptors (B, N, n_outputs), and the vectors v_c (B, N, 3, C) and tensors q_c (B, N, 6, C) behind them.
+        """Descriptors (B, N, n_outputs), and the vectors v_c (3, B, N, C) and tensors q_c (6, B, N, C) behind them.
 
         Parameters
         ----------
         moments, noise
             From `density_moments`, and the noise features (B, n_noise).
         """
-        n_batch, n_atoms, n_monomials, n_radial = moments.shape
-        mix = self.mixtures(noise).reshape(n_batch, 2 * self.n_channels, n_radial).transpose(1, 2)
-        mixed = torch.matmul(moments.reshape(n_batch, n_atoms * n_monomials, n_radial), mix)
-        mixed = mixed.reshape(n_batch, n_atoms, n_monomials, 2 * self.n_channels)
-        vector = mixed[:, :, 1:4, : self.n_channels]
-        diagonal, across = mixed[:, :, 4:7, self.n_channels :], mixed[:, :, 7:, self.n_channels :]
-        tensor = torch.cat([diagonal - diagonal.mean(2, keepdim=True), across], dim=2)
+        mix = self.mixtures(noise).reshape(-1, 2 * self.n_channels, self.n_radial).transpose(1, 2)
+        vector = torch.matmul(moments[1:4], mix[:, :, : self.n_channels])
+        second = torch.matmul(moments[4:], mix[:, :, self.n_channels :])
+        tensor = torch.cat([second[:3] - second[:3].mean(0, keepdim=True), second[3:]])
         # |q|^2 and v . q . v for q = 3/2 (u u - 1/3); components across the diagonal count twice.
         weighted = tensor * self.multiplicities
-        pairs = torch.cat([vector * vector, vector * vector.roll(-1, 2)], dim=2)
-        of_vector, of_tensor = pairs[:, :, :3].sum(2), (weighted * tensor).sum(2)
-        invariants = torch.cat([moments[:, :, 0], of_vector, of_tensor, (weighted * pairs).sum(2)], dim=-1)
+        pairs = torch.cat([vector * vector, vector * vector.roll(-1, 0)])
+        of_vector, of_tensor = pairs[:3].sum(0), (weighted * tensor).sum(0)
+        invariants = torch.cat([moments[0], of_vector, of_tensor, (weighted * pairs).sum(0)], dim=-1)
         return invariants * self.scales, vector, tensor
 
     def vectors(self, vector: Tensor, tensor: Tensor) -> Tensor:
-        """The vectors v_c and q_c . v_c, of order one, (B, N, 3, 2 C), from what `forward` returns."""
+        """The vectors v_c and q_c . v_c, of order one, (3, B, N, 2 C), from what `forward` returns."""
         sizes = self.scales[self.n_radial : self.n_radial + 2 * self.n_channels].sqrt()  # of vectors, then of tensors
         of_vector, of_tensor = sizes.split(self.n_channels)
         product = tensor_times_vector(tensor, vector)
@@ -177,40 +175,39 @@ def repeated(around: Surroundings, n_copies: int) -> Surroundings:
     n_batch, n_atoms = around.index.shape[0], around.index.shape[1]
     copy = torch.arange(n_copies, device=around.index.device).repeat_interleave(n_batch).reshape(-1, 1, 1)
     return Surroundings(
-        around.displacement.repeat(n_copies, 1, 1, 1),
         around.index.repeat(n_copies, 1, 1) + copy * (n_batch * n_atoms),
-        around.mask.repeat(n_copies, 1, 1, 1),
-        around.gaussians.repeat(n_copies, 1, 1, 1),
-        around.direction.repeat(n_copies, 1, 1, 1),
-        around.envelope.repeat(n_copies, 1, 1, 1),
-        around.moments.repeat(n_copies, 1, 1, 1),
+        around.mask.repeat(n_copies, 1, 1),
+        around.gaussians.repeat(1, n_copies, 1, 1),
+        around.vectors.repeat(1, n_copies, 1, 1),
+        around.inverse.repeat(n_copies, 1, 1),
+        around.envelope.repeat(n_copies, 1, 1),
+        around.moments.repeat(1, n_copies, 1, 1),
     )
 
 
 def at_neighbours(values: Tensor, index: Tensor) -> Tensor:
-    """Values (B, N, C) of atoms at their neighbours `index` (B, N, M): (B, N, C, M)."""
-    n_batch, n_atoms, n_channels = values.shape
-    # A row for each channel: gathering and, backwards, scattering along rows is what a CPU is fast at.
-    rows = values.reshape(n_batch * n_atoms, n_channels).t().gather(1, index.reshape(1, -1).expand(n_channels, -1))
-    return rows.reshape(n_channels, n_batch, n_atoms, -1).permute(1, 2, 0, 3)
+    """Values (C, B, N) of atoms at their neighbours `index` (B, N, M): (C, B, N, M)."""
+    n_channels = values.shape[0]
+    found = values.reshape(n_channels, -1).gather(1, index.reshape(1, -1).expand(n_channels, -1))
+    return found.reshape(n_channels, index.shape[0], index.shape[1], index.shape[2])
 
 
 def density_moments(edges: Edges) -> Tensor:
-    """Sums over neighbours of B_k times 1; x, y, z; xx, yy, zz; xy, yz, zx of their directions, (B, N, 10, K)."""
-    gaussians, direction, envelope = edges
-    n_batch, n_atoms, n_radial, n_neighbours = gaussians.shape
+    """Sums over neighbours of B_k times 1; x, y, z; xx, yy, zz; xy, yz, zx of their directions, (10, B, N, K)."""
+    gaussians, vectors, inverse, envelope = edges
+    n_radial, n_batch, n_atoms, n_neighbours = gaussians.shape
+    direction = vectors * inverse
     first = direction * envelope
-    monomials = torch.cat([envelope, first, first * direction, first * direction.roll(-1, 2)], dim=2)
-    # In this order the product's gradient by the Gaussians, the larger array, comes out contiguous.
+    monomials = torch.cat([envelope.unsqueeze(0), first, first * direction, first * direction.roll(-1, 0)])
     moments = torch.bmm(
-        gaussians.reshape(n_batch * n_atoms, n_radial, n_neighbours),
-        monomials.reshape(n_batch * n_atoms, 10, n_neighbours).transpose(1, 2),
+        monomials.reshape(10, -1, n_neighbours).transpose(0, 1),
+        gaussians.reshape(n_radial, -1, n_neighbours).permute(1, 2, 0),
     )
-    return moments.transpose(1, 2).reshape(n_batch, n_atoms, 10, n_radial)
+    return moments.transpose(0, 1).reshape(10, n_batch, n_atoms, n_radial)
 
 
 def tensor_times_vector(tensor: Tensor, vector: Tensor) -> Tensor:
-    """q v for q = 3/2 of the symmetric traceless xx, yy, zz, xy, yz, zx in (B, N, 6, C), and v (B, N, 3, C)."""
-    diagonal, across = tensor[:, :, :3], tensor[:, :, 3:]
-    product = diagonal * vector + across * vector.roll(-1, 2) + across.roll(1, 2) * vector.roll(1, 2)
+    """q v for q = 3/2 of the symmetric traceless xx, yy, zz, xy, yz, zx in (6, B, N, C), and v (3, B, N, C)."""
+    diagonal, across = tensor[:3], tensor[3:]
+    product = diagonal * vector + across * vector.roll(-1, 0) + across.roll(1, 0) * vector.roll(1, 0)
     return 1.5 * product

@@ -149,8 +149,8 @@ def neighbour_matrix(pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tens
 
     Returns
     -------
-    displacement
-        (B, N, 3, M), sigma: vectors to the neighbours, zero in the padding.
+    vectors
+        (3, B, N, M), sigma: to the neighbours, zero in the padding.
     index
         (B, N, M): index of each neighbour into positions.reshape(B * N, 3); padding repeats the atom itself.
     mask
@@ -162,16 +162,15 @@ def neighbour_matrix(pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tens
     counts = torch.bincount(atom, minlength=n_atoms)
     width = max(1, int(counts.max()))
     # A neighbour's place in its row: how many there are before it, less those of the rows before.
-    place = torch.arange(atom.shape[0], device=atom.device) - (counts.cumsum(0) - counts)[atom]
+    place = torch.arange(atom.shape[0], device=atom.device) - (counts.cumsum(0) - counts)[atom] + atom * width
     slots = torch.arange(n_atoms, device=atom.device)
-    index = slots.repeat_interleave(width).scatter(0, atom * width + place, neighbour)
+    index = slots.repeat_interleave(width).scatter(0, place, neighbour)
     mask = (torch.arange(width, device=atom.device) < counts.unsqueeze(-1)).to(pairs.vectors.dtype)
     both = torch.cat([pairs.vectors, -pairs.vectors], dim=1).index_select(1, order)
-    at = (atom * (3 * width) + place).unsqueeze(0) + width * torch.arange(3, device=atom.device).unsqueeze(1)
-    displacement = torch.zeros(n_atoms * 3 * width, dtype=both.dtype, device=both.device)
-    displacement = displacement.scatter(0, at.reshape(-1), both.reshape(-1))
+    vectors = torch.zeros(3, n_atoms * width, dtype=both.dtype, device=both.device)
+    vectors = vectors.index_copy(1, place, both)
     shape = (n_batch, n_particles, width)
-    return displacement.reshape(n_batch, n_particles, 3, width), index.reshape(shape), mask.reshape(shape)
+    return vectors.reshape(3, n_batch, n_particles, width), index.reshape(shape), mask.reshape(shape)
 
 
 def sum_over_pairs(pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:

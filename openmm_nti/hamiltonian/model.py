@@ -123,23 +123,23 @@ class LambdaHamiltonian(NoisedFluid):
             return gradient + sum_over_pairs(near, pull, positions)
 
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
-        displacement, index, mask = self.neighbourhoods(positions, pairs)
-        dtype = displacement.dtype
-        learned = self.network(displacement, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
+        vectors, index, mask = self.neighbourhoods(positions, pairs)
+        dtype = vectors.dtype
+        learned = self.network(vectors, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
         """The learned part at several noise levels (K,), (B, K), kT."""
-        displacement, index, mask = self.neighbourhoods(positions, pairs)
-        around = self.network.surroundings(displacement, index, mask)  # type: ignore[operator]
+        vectors, index, mask = self.neighbourhoods(positions, pairs)
+        around = self.network.surroundings(vectors, index, mask)  # type: ignore[operator]
         n_batch = positions.shape[0]
         columns: list[Tensor] = []
         # A few levels at a time: enough to keep the processor busy, few enough to stay in its cache.
         for level in log_s.split(max(1, self.atoms_per_chunk // (n_batch * positions.shape[1]))):
             each = level.repeat_interleave(n_batch)
-            variance = effective_variance(each).to(displacement.dtype)
+            variance = effective_variance(each).to(vectors.dtype)
             copies = repeated(around, level.shape[0])
-            energies = self.network.at_noise(copies, each.to(displacement.dtype), variance)  # type: ignore[operator]
+            energies = self.network.at_noise(copies, each.to(vectors.dtype), variance)  # type: ignore[operator]
             columns.append(energies.reshape(-1, n_batch).t())
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 

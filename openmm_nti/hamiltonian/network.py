@@ -81,13 +81,13 @@ class DensityNetwork(nn.Module):
         self.pairs_and_springs = nn.Linear(N_NOISE_FEATURES, config.n_radial + 1, bias=False)
         nn.init.zeros_(self.pairs_and_springs.weight)
 
-    def forward(self, displacement: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
         """Energies (B,), kT.
 
         Parameters
         ----------
-        displacement
-            Minimum-image vectors to the neighbours, (B, N, 3, M), sigma.
+        vectors
+            Minimum-image vectors to the neighbours, (3, B, N, M), sigma.
         index
             Neighbours as indices into the (B * N) atoms, (B, N, M).
         mask
@@ -95,41 +95,41 @@ class DensityNetwork(nn.Module):
         log_s, variance
             ln s and s_eff^2 in sigma^2, (B,).
         """
-        return self.at_noise(self.surroundings(displacement, index, mask), log_s, variance)
+        return self.at_noise(self.surroundings(vectors, index, mask), log_s, variance)
 
     @torch.jit.export
-    def surroundings(self, displacement: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
+    def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
         """What does not depend on the noise; arguments as for `forward`."""
-        mask = mask.unsqueeze(2) * fading(displacement, self.cutoff)
-        gaussians, direction, envelope = edges_at(displacement, mask, exponents(self.basis), self.cutoff)
-        moments = density_moments((gaussians, direction, envelope))
-        return Surroundings(displacement, index, mask, gaussians, direction, envelope, moments)
+        mask = mask * fading(vectors, self.cutoff)
+        edges = edges_at(vectors, mask, exponents(self.basis), self.cutoff)
+        gaussians, vectors, inverse, envelope = edges
+        return Surroundings(index, mask, gaussians, vectors, inverse, envelope, density_moments(edges))
 
     @torch.jit.export
     def at_noise(self, around: Surroundings, log_s: Tensor, variance: Tensor) -> Tensor:
         """Energies (B,), kT, of `surroundings` at ln s and s_eff^2, (B,)."""
-        noise, variance = self.noise(log_s), variance.reshape(-1, 1, 1)
-        basis = exponents(self.basis)
-        moved = torch.zeros_like(around.displacement[..., 0])
-        edges = (around.gaussians, around.direction, around.envelope)
+        noise, variance = self.noise(log_s), variance.unsqueeze(-1)
+        polynomials = exponents(self.basis)
+        moved = torch.zeros_like(around.vectors[..., 0])
+        edges = (around.gaussians, around.vectors, around.inverse, around.envelope)
         found, _, _ = self.descriptors(around.moments, noise)
         described = torch.asinh(found)
         for refinement in self.refinements:
-            moved, edges, found = refinement(around, basis, moved, edges, described, noise, variance)
+            moved, edges, found = refinement(around, polynomials, moved, edges, described, noise, variance)
             described = torch.cat([described, torch.asinh(found)], dim=-1)
-        springs = moved.square().sum(-1, keepdim=True) / (variance + 1e-4)
+        springs = (moved.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         described = torch.cat([described, torch.log1p(springs)], dim=-1)
         atomic = self.energy(described, noise) - self.energy(torch.zeros_like(described[:, :1]), noise)
         linear = torch.cat([found[..., : self.n_radial], springs], dim=-1)
-        atomic = atomic + (linear * self.pairs_and_springs(noise).unsqueeze(1)).sum(-1, keepdim=True)
+        atomic = atomic.squeeze(-1) + (linear * self.pairs_and_springs(noise).unsqueeze(1)).sum(-1)
         onset = variance / (variance + self.onset_squared)
-        return (atomic * onset).sum((1, 2))
+        return (atomic * onset).sum(1)
 
     @torch.no_grad()
-    def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
+    def normalise(self, vectors: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        mask = mask.unsqueeze(2) * fading(displacement, self.cutoff)
-        edges = edges_at(displacement, mask, exponents(self.basis), self.cutoff)
+        mask = mask * fading(vectors, self.cutoff)
+        edges = edges_at(vectors, mask, exponents(self.basis), self.cutoff)
         normalise_descriptors(self, edges, self.noise(log_s))
 
 
@@ -153,47 +153,64 @@ class Refinement(nn.Module):
     def forward(
         self,
         around: Surroundings,
-        basis: Tensor,
+        polynomials: Tensor,
         moved: Tensor,
         edges: Edges,
         described: Tensor,
         noise: Tensor,
         variance: Tensor,
     ) -> tuple[Tensor, Edges, Tensor]:
-        """Where the atoms have moved to, relative to their positions, (B, N, 3); edges and descriptors there.
+        """Where the atoms have moved to, relative to their positions, (3, B, N); edges and descriptors there.
 
         Parameters
         ----------
         around
             Edges at the atoms' own positions.
-        basis
-            From `exponents`, (2, K, 1).
+        polynomials
+            From `exponents`, (K, 3).
         moved, edges
-            Displacements so far (B, N, 3), and what `edges_at` returns there.
+            Displacements so far (3, B, N), and what `edges_at` returns there.
         described
             Descriptors so far, (B, N, n_described).
         noise, variance
-            Noise features (B, n_noise), and s_eff^2 in sigma^2, (B, 1, 1).
+            Noise features (B, n_noise), and s_eff^2 in sigma^2, (B, 1).
         """
-        n_batch, n_atoms, n_neighbours = around.index.shape
-        flat = (n_batch * n_atoms, self.n_radial, n_neighbours)
+        gates = atomic_and_sent(self.gates(described, noise), around.index)
+        radial = self.radial(noise).reshape(-1, self.n_gates, self.n_radial)
+        inertia = self.inertia(noise)
         step = step_length(variance)
-        own, sent = self.gates(described, noise).split(self.n_gates, -1)
-        gates = own.unsqueeze(-1) + at_neighbours(sent, around.index)
-        radial = self.radial(noise).reshape(n_batch, 1, self.n_gates, self.n_radial).expand(-1, n_atoms, -1, -1)
-        radial = radial.reshape(n_batch * n_atoms, self.n_gates, self.n_radial)
-        inertia = self.inertia(noise).unsqueeze(-1).unsqueeze(-1)
         velocity = torch.zeros_like(moved)
         for move in range(self.n_moves):
-            gaussians, direction, envelope = edges
-            forces = torch.bmm(radial, gaussians.reshape(flat)).reshape(n_batch, n_atoms, self.n_gates, n_neighbours)
-            pull = (forces * gates).sum(2, keepdim=True) * envelope
-            push = step * (pull * direction).sum(-1)
-            velocity = -push if move == 0 else inertia[:, move] * velocity - push
+            push = step * pushes(radial, gates, edges)
+            velocity = -push if move == 0 else inertia[:, move : move + 1] * velocity - push
             moved = moved + velocity
-            shift = at_neighbours(moved, around.index) - moved.unsqueeze(-1)
-            edges = edges_at(around.displacement + shift, around.mask, basis, self.cutoff)
+            shifted = around.vectors + (at_neighbours(moved, around.index) - moved.unsqueeze(-1))
+            edges = edges_at(shifted, around.mask, polynomials, self.cutoff)
         return moved, edges, self.descriptors(density_moments(edges), noise)[0]
+
+
+def atomic_and_sent(gates: Tensor, index: Tensor) -> Tensor:
+    """a_iq + b_jq of the edges, (q, B, N, M), from a and b of the atoms (B, N, 2 q)."""
+    own, sent = gates.permute(2, 0, 1).chunk(2)
+    return own.unsqueeze(-1) + at_neighbours(sent, index)
+
+
+def pushes(radial: Tensor, gates: Tensor, edges: Edges) -> Tensor:
+    """Sums over neighbours of gated radial functions times directions, (3, B, N).
+
+    Parameters
+    ----------
+    radial
+        w_qk, (B, q, K).
+    gates
+        From `atomic_and_sent`, (q, B, N, M).
+    edges
+        From `edges_at`.
+    """
+    gaussians, vectors, inverse, envelope = edges
+    forces = torch.bmm(radial, gaussians.flatten(2).transpose(0, 1)).transpose(0, 1).reshape(gates.shape)
+    pull = (forces * gates).sum(0) * (envelope * inverse)
+    return (pull * vectors).sum(-1)
 
 
 class AtomicMLP(nn.Module):

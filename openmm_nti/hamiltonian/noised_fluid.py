@@ -95,7 +95,7 @@ class NoisedFluid(nn.Module):
         return self._sum(positions, pairs, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
 
     def neighbourhoods(self, positions: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network sees, in its own precision: displacements (B, N, 3, M), index and mask (B, N, M)."""
+        """What the network sees, in its own precision: vectors (3, B, N, M), index and mask (B, N, M)."""
         near = closer(pairs, self.network.cutoff)
         near = Pairs(near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r)
         return neighbour_matrix(near, positions.shape[0], positions.shape[1])

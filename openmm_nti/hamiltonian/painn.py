@@ -42,22 +42,21 @@ class PainnNetwork(nn.Module):
         )
         self.energy = nn.Sequential(nn.Linear(config.n_channels, config.width), nn.SiLU(), nn.Linear(config.width, 1))
 
-    def forward(self, displacement: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
-        """Energies (B,), kT, from edges (B, N, 3, M), index and mask (B, N, M), ln s and s_eff^2 (B,)."""
-        return self.at_noise(self.surroundings(displacement, index, mask), log_s, variance)
+    def forward(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
+        """Energies (B,), kT, from edges (3, B, N, M), index and mask (B, N, M), ln s and s_eff^2 (B,)."""
+        return self.at_noise(self.surroundings(vectors, index, mask), log_s, variance)
 
     @torch.jit.export
-    def surroundings(self, displacement: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
+    def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
         """What does not depend on the noise; arguments as for `forward`."""
-        mask = mask.unsqueeze(2)
-        gaussians, direction, envelope = edges_at(displacement, mask, exponents(self.basis), self.cutoff)
-        no_moments = gaussians[:, :, :0]
-        return Surroundings(displacement, index, mask, gaussians, direction, envelope, no_moments)
+        gaussians, vectors, inverse, envelope = edges_at(vectors, mask, exponents(self.basis), self.cutoff)
+        no_moments = gaussians[:, :, :, :0]
+        return Surroundings(index, mask, gaussians, vectors, inverse, envelope, no_moments)
 
     @torch.jit.export
     def at_noise(self, around: Surroundings, log_s: Tensor, variance: Tensor) -> Tensor:
         """Energies (B,), kT, of `surroundings` at ln s and s_eff^2, (B,)."""
-        index, edges = around.index, (around.gaussians, around.direction, around.envelope)
+        index, edges = around.index, (around.gaussians, around.vectors, around.inverse, around.envelope)
         n_batch, n_atoms = index.shape[0], index.shape[1]
         level = self.embedding(self.noise(log_s)).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
@@ -69,7 +68,7 @@ class PainnNetwork(nn.Module):
         variance = variance.reshape(-1, 1, 1)
         return (atomic * variance / (variance + self.onset_squared)).sum((1, 2))
 
-    def normalise(self, displacement: Tensor, mask: Tensor, log_s: Tensor) -> None:
+    def normalise(self, vectors: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Nothing here is scaled by data."""
 
 
@@ -92,15 +91,16 @@ class PainnLayer(nn.Module):
         self, scalars: Tensor, vectors: Tensor, alone: Tensor, alone_vectors: Tensor, edges: Edges, index: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scalars (B, N, C) and vectors (B, N, 3, C), and the same of an atom without neighbours (B, 1, ...)."""
-        gaussians, direction, envelope = edges
+        gaussians, edge_vectors, inverse, envelope = edges
         n_batch, n_atoms, n_neighbours = index.shape
-        filters = self.filters((gaussians * envelope).transpose(2, 3))  # (B, N, M, 3 C)
+        filters = self.filters((gaussians * envelope).permute(1, 2, 3, 0))  # (B, N, M, 3 C)
         sent = self.message(scalars).reshape(n_batch * n_atoms, -1)[index] * filters
         to_scalars, to_vectors, along_edge = sent.split(self.n_features, dim=-1)
         neighbours = vectors.reshape(n_batch * n_atoms, 3, self.n_features)[index]  # (B, N, M, 3, C)
         flat = n_batch * n_atoms
         edge_sum = torch.bmm(
-            direction.reshape(flat, 3, n_neighbours), along_edge.reshape(flat, n_neighbours, self.n_features)
+            (edge_vectors * inverse).reshape(3, flat, n_neighbours).transpose(0, 1),
+            along_edge.reshape(flat, n_neighbours, self.n_features),
         )
         scalars = scalars + to_scalars.sum(2)
         vectors = vectors + edge_sum.reshape(vectors.shape) + (neighbours * to_vectors.unsqueeze(3)).sum(2)

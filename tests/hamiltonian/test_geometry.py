@@ -62,7 +62,7 @@ def test_neighbours_are_those_within_the_cutoff(fluid_positions):
         found = (index[frame, atom][neighbours] - 12 * frame).tolist()
         assert set(found) == expected
         assert len(found) == len(expected)
-        np.testing.assert_allclose(vectors[frame, atom][:, neighbours].t(), difference[frame, atom, found], atol=1e-12)
+        np.testing.assert_allclose(vectors[:, frame, atom, neighbours].t(), difference[frame, atom, found], atol=1e-12)
 
 
 @pytest.fixture(scope="module")

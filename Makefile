@@ -1,7 +1,7 @@
 # Works on a machine that has Python 3.11+, make and a package index: every target installs what it needs into .venv once.
 #   make demo     the whole calculation on a small fluid, with results in $(OUTPUT); again to continue a stopped one
 #   make test     the test suite            make lint     ruff and mypy
-#   make bench    the benchmarks            make clean    removes what the other targets made
+#   make bench    speed, as ratios          make clean    removes what the other targets made
 # Another interpreter: `make demo PYTHON=python3.12`. An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
 
 PYTHON ?= python3
@@ -32,12 +32,10 @@ lint: $(DEV_STAMP)
 	$(BIN)/mypy -p openmm_nti
 
 bench: $(STAMP)
-	@for script in benchmarks/forces.py benchmarks/training.py; do \
-		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
-	done
+	$(BIN)/python benchmarks/speed.py --output bench-output
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info demo-output bench-output .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

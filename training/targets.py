@@ -22,6 +22,8 @@ from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import effective_variance
 
+_ATOMS_AT_A_TIME = 12_800
+
 
 @dataclass(frozen=True)
 class CleanData:
@@ -49,7 +51,9 @@ class CleanData:
         """Take the frames of `ensemble`; `model` supplies the Lennard-Jones gradient."""
         positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64, device=device)
         box = cubic_box(ensemble.state.box_length_sigma, device)
-        gradient = torch.cat([lennard_jones_gradient(model, block, box) for block in positions.split(64)])
+        gradient = torch.cat(
+            [lennard_jones_gradient(model, block, box) for block in positions.split(frames_at_a_time(positions))]
+        )
         return cls(positions, gradient, box, gradient.square().mean())
 
     def subset(self, index: Tensor) -> CleanData:
@@ -75,6 +79,11 @@ class NoisedBatch:
         """Consecutive batches of at most `size` configurations."""
         parts = (each.split(size) for each in (self.positions, self.log_s, self.target, self.precision))
         return [NoisedBatch(x, self.box, log_s, g, weight) for x, log_s, g, weight in zip(*parts, strict=True)]
+
+
+def frames_at_a_time(positions: Tensor) -> int:
+    """How many frames (F, N, 3) to take at a time so that memory does not grow with N."""
+    return max(1, _ATOMS_AT_A_TIME // positions.shape[1])
 
 
 def lennard_jones_gradient(model: NoisedFluid, positions: Tensor, box: Tensor) -> Tensor:

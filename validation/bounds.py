@@ -31,7 +31,7 @@ from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, log_noise_max
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.tasks import derive_seed
-from openmm_nti.training.targets import CleanData, antithetic_batch
+from openmm_nti.training.targets import CleanData, antithetic_batch, frames_at_a_time
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 2560
@@ -166,7 +166,12 @@ def _information(
 
 def _force_identity(model: NoisedFluid, data: CleanData) -> Tensor:
     """|beta grad U_LJ|^2 - beta lap U_LJ of each frame, (F,), 1 / sigma^2: zero on average in equilibrium."""
-    laplacian = torch.cat([model.lennard_jones_laplacian(block, data.box) for block in data.positions.split(64)])
+    laplacian = torch.cat(
+        [
+            model.lennard_jones_laplacian(block, data.box)
+            for block in data.positions.split(frames_at_a_time(data.positions))
+        ]
+    )
     return data.gradient.square().sum((1, 2)) - laplacian
 
 

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from openmm_nti.hamiltonian.geometry import take
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES
 
 # Directions and distances are softened below this, for atoms do pass through each other near the ideal gas.
@@ -188,7 +189,7 @@ def repeated(around: Surroundings, n_copies: int) -> Surroundings:
 def at_neighbours(values: Tensor, index: Tensor) -> Tensor:
     """Values (C, B, N) of atoms at their neighbours `index` (B, N, M): (C, B, N, M)."""
     n_channels = values.shape[0]
-    found = values.reshape(n_channels, -1).gather(1, index.reshape(1, -1).expand(n_channels, -1))
+    found = take(values.reshape(n_channels, -1), index.reshape(-1))
     return found.reshape(n_channels, index.shape[0], index.shape[1], index.shape[2])
 
 

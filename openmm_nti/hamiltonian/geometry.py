@@ -61,8 +61,13 @@ def find_pairs(positions: Tensor, box: Tensor, cutoff: float) -> Pairs:
         else (pairs_of_all(positions, box, cutoff))
     )
     rows = positions.reshape(-1, 3).t().contiguous()
-    vectors = minimum_image(rows.index_select(1, second) - rows.index_select(1, first), box.unsqueeze(-1))
+    vectors = minimum_image(take(rows, second) - take(rows, first), box.unsqueeze(-1))
     return Pairs(first, second, vectors, ((vectors * vectors).sum(0) + 1e-24).sqrt())
+
+
+def take(rows: Tensor, index: Tensor) -> Tensor:
+    """Columns `index` (P,) of rows (C, n), (C, P): index_select, at a third of its time on a CPU."""
+    return rows.gather(1, index.unsqueeze(0).expand(rows.shape[0], -1))
 
 
 def closer(pairs: Pairs, cutoff: float) -> Pairs:
@@ -71,7 +76,7 @@ def closer(pairs: Pairs, cutoff: float) -> Pairs:
     return Pairs(
         pairs.first.index_select(0, chosen),
         pairs.second.index_select(0, chosen),
-        pairs.vectors.index_select(1, chosen),
+        take(pairs.vectors, chosen),
         pairs.r.index_select(0, chosen),
     )
 
@@ -82,27 +87,34 @@ def use_cells(positions: Tensor, box: Tensor, cutoff: float, fewest_particles: i
 
 
 def pairs_of_all(positions: Tensor, box: Tensor, cutoff: float, at_a_time: int = 4_000_000) -> tuple[Tensor, Tensor]:
-    """Pairs i < j closer than `cutoff` among all, as two rows of flat indices; arguments as for `find_pairs`."""
+    """Pairs closer than `cutoff` among all, as two rows of flat indices; arguments as for `find_pairs`."""
     n_particles = positions.shape[1]
-    fractional = positions.detach() / box
+    half = n_particles // 2
     found: list[Tensor] = []
     offset = 0
-    for part in fractional.split(max(1, at_a_time // (n_particles * n_particles))):
-        total = torch.zeros(part.shape[0], n_particles, n_particles, dtype=part.dtype, device=part.device)
+    for part in positions.detach().split(max(1, at_a_time // (n_particles * n_particles))):
+        # Atom i and the one k places further round the ring of all atoms, k up to N / 2: every pair once.
+        ring = torch.cat([part, part[:, :half]], dim=1) / box
+        total = torch.zeros(part.shape[0], half, n_particles, dtype=part.dtype, device=part.device)
         for axis in range(3):  # an axis at a time: a third of the memory, and twice as fast
-            x = part[:, :, axis]
-            d = x.unsqueeze(1) - x.unsqueeze(2)
+            x = ring[:, :, axis].contiguous()
+            d = x.unfold(1, n_particles, 1)[:, 1:] - x[:, :n_particles].unsqueeze(1)
             d = (d - d.round()) * box[axis]
-            total = total + d * d
-        hit = torch.nonzero((total < cutoff * cutoff).triu(1)).t()
-        found.append(hit[1:] + (hit[:1] * n_particles + offset))
+            total = torch.addcmul(total, d, d)
+        within = total < cutoff * cutoff
+        if n_particles % 2 == 0:
+            within[:, half - 1, half:] = False  # half way round, each pair comes twice
+        hit = torch.nonzero(within)
+        first = hit[:, 2] + hit[:, 0] * n_particles + offset
+        further = hit[:, 2] + hit[:, 1] + 1
+        found.append(torch.stack([first, first + hit[:, 1] + 1 - n_particles * (further >= n_particles).long()]))
         offset += part.shape[0] * n_particles
     pairs = torch.cat(found, dim=1)
     return pairs[0], pairs[1]
 
 
 def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """The same pairs as from `pairs_of_all`, in another order; the box holds at least three cutoffs an edge."""
+    """The pairs of `pairs_of_all`, in another order; the box holds at least three cutoffs an edge."""
     n_batch, n_atoms = positions.shape[0], positions.shape[0] * positions.shape[1]
     fractional = (positions.detach() / box).reshape(n_atoms, 3)
     n_cells = (box / cutoff).floor().to(torch.long)
@@ -133,8 +145,7 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
         hit = torch.nonzero(total < cutoff * cutoff).squeeze(-1)
         firsts.append(order[first[hit]])
         seconds.append(order[second[hit]])
-    one, other = torch.cat(firsts), torch.cat(seconds)
-    return torch.minimum(one, other), torch.maximum(one, other)
+    return torch.cat(firsts), torch.cat(seconds)
 
 
 def neighbour_matrix(pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,7 +177,7 @@ def neighbour_matrix(pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tens
     slots = torch.arange(n_atoms, device=atom.device)
     index = slots.repeat_interleave(width).scatter(0, place, neighbour)
     mask = (torch.arange(width, device=atom.device) < counts.unsqueeze(-1)).to(pairs.vectors.dtype)
-    both = torch.cat([pairs.vectors, -pairs.vectors], dim=1).index_select(1, order)
+    both = take(torch.cat([pairs.vectors, -pairs.vectors], dim=1), order)
     vectors = torch.zeros(3, n_atoms * width, dtype=both.dtype, device=both.device)
     vectors = vectors.index_copy(1, place, both)
     shape = (n_batch, n_particles, width)

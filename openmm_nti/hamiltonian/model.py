@@ -56,7 +56,7 @@ class LambdaHamiltonian(NoisedFluid):
         pairs = find_pairs(positions, box, self.reach)
         in_range = self._in_range(pairs)
         energy = self._table_sum(positions, in_range, self.two_body.rows(log_s))
-        energy = energy + self._gauge(positions.shape[1], box, lam)
+        energy = energy + self._gauge(positions.shape[1], box, lam, log_s)
         if self.has_network:
             energy = energy + self._learned(positions, box, log_s, pairs)
         at_end = lam == 1.0
@@ -92,7 +92,9 @@ class LambdaHamiltonian(NoisedFluid):
             configuration = self._configuration(positions, in_range)
             energy = self.two_body.sums_at(in_range.r, configuration, positions.shape[0], self.two_body.rows(log_s))
             exact = self._sum(positions, in_range, self.lennard_jones(in_range.r * in_range.r))
-            energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(positions.shape[1], box, lam)
+            energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(
+                positions.shape[1], box, lam, log_s
+            )
             if self.has_network:
                 inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(-1)  # the network is silent at both ends
                 if inside.shape[0] > 0:
@@ -143,10 +145,10 @@ class LambdaHamiltonian(NoisedFluid):
             columns.append(energies.reshape(-1, n_batch).t())
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 
-    def _gauge(self, n_particles: int, box: Tensor, lam: Tensor) -> Tensor:
+    def _gauge(self, n_particles: int, box: Tensor, lam: Tensor, log_s: Tensor) -> Tensor:
         """The constant C(lambda) that makes the free energy of pairs linear in lambda, (B,), kT."""
         volume = box.prod()
-        at_lam = self.two_body.free_energy(log_noise(lam, box), volume)
+        at_lam = self.two_body.free_energy(log_s, volume)
         step = at_lam - lam * self.two_body.free_energy_at_end(volume)
         return -0.5 * n_particles * (n_particles - 1) * step
 

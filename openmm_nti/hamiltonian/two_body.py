@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 
+from openmm_nti.hamiltonian.geometry import take
 from openmm_nti.hamiltonian.lennard_jones import LennardJones, switching_function
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance
 from openmm_nti.state import PairPotential
@@ -125,13 +126,13 @@ class TwoBodyTerm(nn.Module):
             The output of `rows`, (4, B, n_r - 1).
         """
         at, x = self._bracket(r, configuration, rows)
-        c = rows.reshape(4, -1).index_select(1, at)
+        c = take(rows.reshape(4, -1), at)
         return torch.addcmul(c[0], x, torch.addcmul(c[1], x, torch.addcmul(c[2], x, c[3])))
 
     def derivative(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
         """dPhi/dr of pairs, (P,), kT / sigma; arguments as for `forward`."""
         at, x = self._bracket(r, configuration, rows)
-        c = rows.reshape(4, -1).index_select(1, at)
+        c = take(rows.reshape(4, -1), at)
         return (c[1] + x * (2.0 * c[2] + 3.0 * x * c[3])) / self.r_step
 
     def sums_at(self, r: Tensor, configuration: Tensor, n_batch: int, rows: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ import torch
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, load_model, save_model
-from openmm_nti.hamiltonian.denoiser import _Gaussians
-from openmm_nti.hamiltonian.descriptors import initial_basis
 from openmm_nti.model_files import DENOISER_FOLDER, load_denoiser
 
 BOX = torch.full((3,), 6.0, dtype=torch.float64)
@@ -90,13 +88,6 @@ def test_the_weights_gradients_are_those_of_finite_differences(denoiser, fluid_p
         assert parameter.grad.view(-1)[place].item() == pytest.approx(numerical, rel=1e-5, abs=1e-6)
     denoiser.zero_grad()
     denoiser.requires_grad_(False)
-
-
-def test_the_backward_pass_of_the_gaussians():
-    torch.manual_seed(0)
-    r = (torch.rand(2, 3, 1, 5, dtype=torch.float64) * 2 + 0.3).requires_grad_(True)
-    basis = initial_basis(2.3, 7).double().requires_grad_(True)
-    assert torch.autograd.gradcheck(_Gaussians.apply, (r, basis))
 
 
 def test_a_model_may_have_a_denoiser_for_companion(small_state, fluid_positions, tmp_path):

@@ -1,6 +1,7 @@
 """Cells find the pairs that a look at all distances finds, and the numbers of a large system do not depend on which."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import openmm
@@ -43,10 +44,30 @@ def positions_on_borders(generator):
 )
 def test_cells_find_the_pairs_of_a_look_at_all(make):
     positions = make(torch.Generator().manual_seed(1))
-    found = torch.stack(geometry.pairs_in_cells(positions, BOX, CUTOFF)).t().tolist()
-    expected = torch.stack(geometry.pairs_of_all(positions, BOX, CUTOFF, at_a_time=30_000)).t().tolist()
-    assert sorted(found) == sorted(expected)
+    expected = {
+        (150 * frame + i, 150 * frame + j)
+        for frame, x in enumerate(positions)
+        for i, j in torch.nonzero((_distances(x, BOX) < CUTOFF).triu(1)).tolist()
+    }
     assert len(expected) > 100
+    for search in (geometry.pairs_in_cells, partial(geometry.pairs_of_all, at_a_time=30_000)):
+        found = [tuple(sorted(pair)) for pair in torch.stack(search(positions, BOX, CUTOFF)).t().tolist()]
+        assert set(found) == expected
+        assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize("n_particles", [2, 3, 4, 5])
+def test_few_particles_are_all_pairs(n_particles):
+    found = geometry.pairs_of_all(torch.zeros(2, n_particles, 3, dtype=torch.float64), BOX, CUTOFF)
+    pairs = {(min(pair), max(pair)) for pair in torch.stack(found).t().tolist()}
+    n = n_particles
+    assert pairs == {*itertools.combinations(range(n), 2), *itertools.combinations(range(n, 2 * n), 2)}
+    assert len(pairs) == found[0].shape[0]
+
+
+def _distances(x, box):
+    difference = x[None] - x[:, None]
+    return (difference - box * (difference / box).round()).norm(dim=-1)
 
 
 def test_neighbours_are_those_within_the_cutoff(fluid_positions):

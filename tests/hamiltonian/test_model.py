@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti.hamiltonian.descriptors import edges_at, exponents, initial_basis
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.lj_fluid import reduced_potential_numpy
 
@@ -139,6 +140,18 @@ def test_float32_network_agrees_with_float64(small_state, fluid_positions):
     double.load_state_dict({k: v.double() for k, v in single.state_dict().items()})
     found, expected = energies(single, fluid_positions[0]), energies(double, fluid_positions[0])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 3e-6)])
+def test_gaussians_as_exponentials_of_polynomials(dtype, tolerance):
+    vectors = torch.linspace(-1.2, 1.2, 60, dtype=dtype).reshape(3, 1, 4, 5)
+    basis = initial_basis(2.0, 10).to(dtype)
+    gaussians, _, inverse, _ = edges_at(vectors, torch.ones(1, 4, 5, dtype=dtype), exponents(basis), 2.0)
+    r = (vectors.double().square().sum(0) + 0.1**2).sqrt()
+    centre, sharpness = basis.double().reshape(2, 10, 1, 1, 1)
+    expected = torch.exp(-sharpness.exp() * (r - centre).square())
+    np.testing.assert_allclose(gaussians.numpy(), expected.numpy(), atol=tolerance)
+    np.testing.assert_allclose(inverse.numpy(), 1.0 / r.numpy(), rtol=tolerance)
 
 
 def test_no_noise_at_lambda_one():

@@ -1,0 +1,304 @@
+"""What the model costs, as ratios of calls taken in turn in one process: a shared machine's absolute times mean little.
+
+- Energy and forces at N = 200, L = 6 sigma (rho* = 0.93): bare module, TorchForce, PythonForce, and the same network
+  with all pairs as neighbours, in units of OpenMM's own Lennard-Jones force.
+- The gradient of the training loss, beside all pairs as neighbours with the two-body part in the graph, differentiated
+  twice: what one writes first.
+- Energies of a frame at 24 lambdas, in units of one.
+- Energy and forces at rho* = 0.8 and growing N: time and peak memory, a process each; logarithmic slope, and a line
+  a + b N through the points, with what it predicts for 10^5 particles.
+- Chains of a lambda window in one Context, beside one Context for each.
+
+Writes speed.json and speed.png to the directory of --output. Random positions about a lattice; the shipped model.
+"""
+
+import argparse
+import multiprocessing
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import openmm
+import torch
+from torch import Tensor
+
+from openmm_nti import LambdaHamiltonian, StatePoint, load_model
+from openmm_nti.files import write_json
+from openmm_nti.forces import create_system, python_force, torch_force
+from openmm_nti.hamiltonian.geometry import Pairs, cubic_box, find_pairs, neighbour_matrix
+from openmm_nti.lj_fluid import lattice_positions_nm, lj_system
+from openmm_nti.native_pair import native_pair_force
+from openmm_nti.openmm_energy import OpenMMEnergy
+from openmm_nti.platforms import fastest_platform, platform_properties
+from openmm_nti.training.loss import score_loss
+from openmm_nti.training.targets import CleanData, lennard_jones_gradient, noise_batch, stratified_log_noise
+
+MODEL = "lj-fluid-t1.25"
+DENSE = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)
+LIQUID_DENSITY = 0.8
+LARGE = 100_000
+Calls = dict[str, Callable[[], object]]
+
+
+class AllPairs(LambdaHamiltonian):
+    """Every atom is everyone's neighbour, and autograd does all derivatives."""
+
+    def __init__(self, model: LambdaHamiltonian) -> None:
+        super().__init__(model.potential, model.network_config)
+        self.load_state_dict(model.state_dict())
+        self.reach = 1e6  # sigma: everywhere
+
+    def neighbourhoods(self, positions: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+        """All N - 1 others."""
+        vectors = pairs.vectors.to(self.network.noise.centres.dtype)
+        return neighbour_matrix(pairs._replace(vectors=vectors), positions.shape[0], positions.shape[1])
+
+    def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
+        """Gradient of the whole energy by autograd."""
+        positions = positions.detach().requires_grad_(True)
+        learned = self._learned(positions, box, log_s, find_pairs(positions, box, self.reach))
+        energy = self.pair_energy(positions, box, log_s) + learned
+        return torch.autograd.grad(energy.sum(), positions, create_graph=create_graph)[0]
+
+
+def median_times(calls: Calls, rounds: int) -> dict[str, float]:
+    """Median seconds of each call, taken in turn after three rounds that do not count (TorchScript compiles there)."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for round_number in range(-3, rounds):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if round_number >= 0:
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def context_of(system: openmm.System, state: StatePoint) -> openmm.Context:
+    """A Context of `system` on the fastest platform, with a thermostat and lattice positions for every replica."""
+    name = fastest_platform()
+    integrator = openmm.LangevinMiddleIntegrator(
+        state.temperature_kelvin, 1.0 / state.time_unit_ps, 0.004 * state.time_unit_ps
+    )
+    context = openmm.Context(system, integrator, name, platform_properties(name))
+    n_replicas = system.getNumParticles() // state.n_particles
+    context.setPositions(np.concatenate([lattice_positions_nm(state, seed) for seed in range(n_replicas)]))
+    return context
+
+
+def evaluation(system: openmm.System, state: StatePoint) -> Callable[[], object]:
+    """A function that makes OpenMM compute energy and forces anew."""
+    context = context_of(system, state)
+    positions = context.getState(getPositions=True).getPositions(asNumpy=True)
+
+    def call() -> None:
+        context.setPositions(positions)
+        context.getState(getEnergy=True, getForces=True)
+
+    return call
+
+
+def bare_evaluation(model: LambdaHamiltonian, state: StatePoint, device: str) -> Callable[[], object]:
+    """A function that computes energy and gradient of the bare module."""
+    module = OpenMMEnergy(model, state).to(device)
+    positions = torch.tensor(lattice_positions_nm(state, seed=1), device=device)
+    box = torch.eye(3, dtype=torch.float64, device=device) * state.box_length_nm
+    lam = torch.tensor(0.5, dtype=torch.float64, device=device)
+
+    def call() -> None:
+        x = positions.clone().requires_grad_(True)
+        torch.autograd.grad(module(x, box, lam), x)[0].cpu()
+
+    return call
+
+
+def forces(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, float]:
+    """Seconds of one energy with forces, by every way there is."""
+    calls = {
+        "OpenMM Lennard-Jones": evaluation(lj_system(DENSE), DENSE),
+        "two-body path in OpenMM": evaluation(create_system(DENSE, native_pair_force(model, DENSE)), DENSE),
+        "bare module": bare_evaluation(model, DENSE, device),
+        "TorchForce": evaluation(create_system(DENSE, torch_force(model, DENSE)), DENSE),
+        "PythonForce": evaluation(create_system(DENSE, python_force(model, DENSE)), DENSE),
+        "bare module, all pairs": bare_evaluation(AllPairs(model).requires_grad_(False), DENSE, device),
+    }
+    return median_times(calls, rounds)
+
+
+def training(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, float]:
+    """Seconds of one gradient of the loss."""
+    times = {}
+    for n_particles, n_configurations in ((200, 8), (40, 32)):
+        state = StatePoint(n_particles=n_particles, box_length_sigma=6.0, temperature_star=1.25)
+        ours, dense = load_model(MODEL).requires_grad_(True).to(device), AllPairs(model).to(device)
+        lattices = [lattice_positions_nm(state, seed) / state.sigma_nm for seed in range(n_configurations)]
+        positions = torch.as_tensor(np.stack(lattices), device=device)
+        box = cubic_box(state.box_length_sigma, device)
+        gradient = lennard_jones_gradient(ours, positions, box)
+        clean = CleanData(positions, gradient, box, gradient.square().mean())
+        generator = torch.Generator().manual_seed(0)
+        levels = stratified_log_noise(n_configurations, -4.0, 0.0, generator).to(device)
+        noise = torch.randn(positions.shape, generator=generator, dtype=torch.float64).to(device)
+        batch = noise_batch(clean, levels, noise)
+
+        def step(model: LambdaHamiltonian, batch=batch) -> None:
+            model.zero_grad(set_to_none=True)
+            score_loss(model, batch).backward()
+
+        name = f"{n_configurations} x N = {n_particles}"
+        calls: Calls = {name: lambda ours=ours: step(ours), f"{name}, all pairs": lambda dense=dense: step(dense)}
+        times |= median_times(calls, max(2, rounds // 5))
+    return times
+
+
+def many_lambdas(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, float]:
+    """Seconds of the energies of one frame: at one lambda, at one with forces, at 24."""
+    model = model.to(device)
+    positions = torch.as_tensor(lattice_positions_nm(DENSE, seed=1) / DENSE.sigma_nm, device=device).unsqueeze(0)
+    box, lam = cubic_box(DENSE.box_length_sigma, device), torch.linspace(0, 1, 24, dtype=torch.float64, device=device)
+    calls: Calls = {
+        "1 lambda": lambda: model(positions, box, lam[12:13]).cpu(),
+        "1 lambda, with forces": bare_evaluation(model, DENSE, device),
+        "24 lambdas": lambda: model.energies_at(positions, box, lam).cpu(),
+    }
+    times = median_times(calls, rounds)
+    model.to("cpu")
+    return times
+
+
+def scaling_point(n_particles: int, device: str) -> tuple[float, float]:
+    """Seconds of energy with forces, and the peak memory of this process in GiB (of the GPU where it runs there)."""
+    torch.set_num_threads(1)
+    state = StatePoint(n_particles=n_particles, density_star=LIQUID_DENSITY, temperature_star=1.25)
+    call = bare_evaluation(load_model(MODEL), state, device)
+    seconds = median_times({"": call}, max(3, 4000 // n_particles))[""]
+    if device == "cpu":
+        return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return seconds, torch.cuda.max_memory_allocated() / 2**30
+
+
+def scaling(sizes: list[int], device: str) -> dict[str, list[float]]:
+    """`scaling_point` at all sizes."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
+        points = [pool.submit(scaling_point, size, device).result() for size in sizes]
+    seconds, memory = zip(*points, strict=True)
+    return {"n_particles": list(sizes), "seconds": list(seconds), "memory_gib": list(memory)}
+
+
+def chains(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
+    """Seconds of ten MD steps of sixteen chains at N = 40, in one Context and in sixteen."""
+    state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
+
+    def contexts(n_contexts: int) -> Callable[[], object]:
+        n_replicas = 16 // n_contexts
+        made = [
+            context_of(
+                create_system(
+                    state, torch_force(model, state, n_replicas=n_replicas, lambda_nti=0.5), n_replicas=n_replicas
+                ),
+                state,
+            )
+            for _ in range(n_contexts)
+        ]
+        return lambda: [context.getIntegrator().step(10) for context in made]
+
+    return median_times({"16 chains, one Context": contexts(1), "16 chains, one by one": contexts(16)}, rounds // 3)
+
+
+def line_through(sizes: list[float], values: list[float]) -> tuple[float, float]:
+    """a and b of a + b N, by least squares of the relative errors."""
+    weights = 1.0 / np.array(values)
+    design = np.column_stack([np.ones(len(sizes)), sizes]) * weights[:, None]
+    a, b = np.linalg.lstsq(design, np.ones(len(sizes)), rcond=None)[0]
+    return float(a), float(b)
+
+
+def cost_model(points: dict[str, list[float]]) -> dict[str, float]:
+    """Lines through time and memory, the logarithmic slope of the time, and what they say of many particles."""
+    sizes = points["n_particles"]
+    (a, b), (c, d) = line_through(sizes, points["seconds"]), line_through(sizes, points["memory_gib"])
+    slope = np.polyfit(np.log(sizes), np.log(points["seconds"]), 1)[0]
+    per_atom = np.array(points["seconds"]) / sizes
+    return {
+        "log_log_slope": float(slope),
+        "growth_per_atom": float(per_atom[-1] / per_atom[0]),
+        "seconds_constant": a,
+        "seconds_per_atom": b,
+        "gib_constant": c,
+        "gib_per_atom": d,
+        "seconds_at_100000": a + b * LARGE,
+        "gib_at_100000": c + d * LARGE,
+    }
+
+
+def show(title: str, times: dict[str, float], base: str) -> None:
+    """Print milliseconds, and ratios to the call named `base`."""
+    print(f"{title}; ratios to: {base}")
+    for name, seconds in times.items():
+        print(f"  {name:28s} {1e3 * seconds:9.2f} ms  {seconds / times[base]:8.2f}  {1 / seconds:8.1f} / s")
+
+
+def plot(results: dict, path: Path) -> None:
+    """Ratios of energy with forces as bars, and time for each atom against N."""
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (bars, lines) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    times = results["energy_and_forces"]
+    bars.barh(list(times), [value / times["OpenMM Lennard-Jones"] for value in times.values()])
+    bars.set(xscale="log", xlabel="time / OpenMM's Lennard-Jones force, N = 200")
+    bars.invert_yaxis()
+    sizes, model = np.array(results["scaling"]["n_particles"]), results["cost_model"]
+    lines.plot(sizes, 1e6 * np.array(results["scaling"]["seconds"]) / sizes, "o", label="measured")
+    lines.plot(sizes, 1e6 * (model["seconds_constant"] / sizes + model["seconds_per_atom"]), label="a / N + b")
+    lines.set(xscale="log", xlabel="N", ylabel="energy and forces, µs / atom", ylim=(0, None))
+    lines.legend()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("bench-output"), help="directory of speed.json, speed.png")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of the quick calls")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000, 2000, 5000, 10000], help="N of the scaling")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the bare module")
+    options = parser.parse_args()
+    if options.rounds < 3 or len(options.sizes) < 2:
+        parser.error("--rounds must be at least 3, and --sizes two or more")
+    torch.set_num_threads(options.threads)
+    options.output.mkdir(parents=True, exist_ok=True)
+    where = torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.machine()
+    device = f"torch {torch.__version__} on {options.device} ({where}), {options.threads} threads"
+    print(f"{device}; OpenMM {openmm.__version__} on {fastest_platform().getName()}, 1 thread; {MODEL}")
+    model = load_model(MODEL)
+    results: dict = {"device": device, "platform": fastest_platform().getName(), "rounds": options.rounds}
+    results["energy_and_forces"] = forces(model, options.rounds, options.device)
+    show("Energy and forces, N = 200, rho* = 0.93", results["energy_and_forces"], "OpenMM Lennard-Jones")
+    results["training"] = training(model, options.rounds, options.device)
+    show("Training step", results["training"], "8 x N = 200")
+    results["many_lambdas"] = many_lambdas(model, options.rounds, options.device)
+    show("Energies of a frame, N = 200", results["many_lambdas"], "1 lambda")
+    results["chains"] = chains(model, options.rounds)
+    show("Ten MD steps at lambda = 0.5, N = 40", results["chains"], "16 chains, one Context")
+    results["scaling"] = scaling(options.sizes, options.device)
+    results["cost_model"] = cost_model(results["scaling"])
+    print(f"Energy and forces, rho* = {LIQUID_DENSITY}")
+    for n, seconds, memory in zip(*results["scaling"].values(), strict=True):
+        print(f"  N = {n:6d} {1e3 * seconds:9.1f} ms {1e6 * seconds / n:8.1f} us / atom {memory:6.2f} GiB at most")
+    for name, value in results["cost_model"].items():
+        print(f"  {name:28s} {value:.4g}")
+    write_json(options.output / "speed.json", results)
+    plot(results, options.output / "speed.png")
+    print(f"wrote {options.output / 'speed.json'} and {options.output / 'speed.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,7 @@
 """What the model costs, as ratios of calls taken in turn in one process: a shared machine's absolute times mean little.
 
+Each time is the lowest of its rounds.
+
 - Energy and forces at N = 200, L = 6 sigma (rho* = 0.93): bare module, TorchForce, PythonForce, and the same network
   with all pairs as neighbours, in units of OpenMM's own Lennard-Jones force.
 - The gradient of the training loss, beside all pairs as neighbours with the two-body part in the graph, differentiated
@@ -16,7 +18,6 @@ import argparse
 import multiprocessing
 import platform
 import resource
-import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -67,16 +68,16 @@ class AllPairs(LambdaHamiltonian):
         return torch.autograd.grad(energy.sum(), positions, create_graph=create_graph)[0]
 
 
-def median_times(calls: Calls, rounds: int) -> dict[str, float]:
-    """Median seconds of each call, taken in turn after three rounds that do not count (TorchScript compiles there)."""
+def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float]:
+    """Lowest seconds of each call, taken in turn after rounds that do not count (TorchScript compiles there)."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_number in range(-3, rounds):
+    for round_number in range(-warm_up, rounds):
         for name, call in calls.items():
             began = time.perf_counter()
             call()
             if round_number >= 0:
                 times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: min(values) for name, values in times.items()}
 
 
 def context_of(system: openmm.System, state: StatePoint) -> openmm.Context:
@@ -127,7 +128,7 @@ def forces(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, floa
         "PythonForce": evaluation(create_system(DENSE, python_force(model, DENSE)), DENSE),
         "bare module, all pairs": bare_evaluation(AllPairs(model).requires_grad_(False), DENSE, device),
     }
-    return median_times(calls, rounds)
+    return lowest_times(calls, rounds)
 
 
 def training(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, float]:
@@ -152,7 +153,7 @@ def training(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, fl
 
         name = f"{n_configurations} x N = {n_particles}"
         calls: Calls = {name: lambda ours=ours: step(ours), f"{name}, all pairs": lambda dense=dense: step(dense)}
-        times |= median_times(calls, max(2, rounds // 5))
+        times |= lowest_times(calls, max(2, rounds // 4), warm_up=1)
     return times
 
 
@@ -166,7 +167,7 @@ def many_lambdas(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str
         "1 lambda, with forces": bare_evaluation(model, DENSE, device),
         "24 lambdas": lambda: model.energies_at(positions, box, lam).cpu(),
     }
-    times = median_times(calls, rounds)
+    times = lowest_times(calls, rounds)
     model.to("cpu")
     return times
 
@@ -176,7 +177,7 @@ def scaling_point(n_particles: int, device: str) -> tuple[float, float]:
     torch.set_num_threads(1)
     state = StatePoint(n_particles=n_particles, density_star=LIQUID_DENSITY, temperature_star=1.25)
     call = bare_evaluation(load_model(MODEL), state, device)
-    seconds = median_times({"": call}, max(3, 4000 // n_particles))[""]
+    seconds = lowest_times({"": call}, max(3, 2000 // n_particles), warm_up=1)[""]
     if device == "cpu":
         return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return seconds, torch.cuda.max_memory_allocated() / 2**30
@@ -208,7 +209,7 @@ def chains(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
         ]
         return lambda: [context.getIntegrator().step(10) for context in made]
 
-    return median_times({"16 chains, one Context": contexts(1), "16 chains, one by one": contexts(16)}, rounds // 3)
+    return lowest_times({"16 chains, one Context": contexts(1), "16 chains, one by one": contexts(16)}, rounds // 3)
 
 
 def line_through(sizes: list[float], values: list[float]) -> tuple[float, float]:
@@ -244,6 +245,15 @@ def show(title: str, times: dict[str, float], base: str) -> None:
         print(f"  {name:28s} {1e3 * seconds:9.2f} ms  {seconds / times[base]:8.2f}  {1 / seconds:8.1f} / s")
 
 
+def show_scaling(results: dict) -> None:
+    """Print the points and the line through them."""
+    print(f"Energy and forces, rho* = {LIQUID_DENSITY}")
+    for n, seconds, memory in zip(*results["scaling"].values(), strict=True):
+        print(f"  N = {n:6d} {1e3 * seconds:9.1f} ms {1e6 * seconds / n:8.1f} us / atom {memory:6.2f} GiB at most")
+    for name, value in results["cost_model"].items():
+        print(f"  {name:28s} {value:.4g}")
+
+
 def plot(results: dict, path: Path) -> None:
     """Ratios of energy with forces as bars, and time for each atom against N."""
     mpl.use("Agg")
@@ -266,7 +276,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("bench-output"), help="directory of speed.json, speed.png")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of the quick calls")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds of the quick calls")
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000, 2000, 5000, 10000], help="N of the scaling")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the bare module")
@@ -278,8 +288,12 @@ def main() -> None:
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.machine()
     device = f"torch {torch.__version__} on {options.device} ({where}), {options.threads} threads"
     print(f"{device}; OpenMM {openmm.__version__} on {fastest_platform().getName()}, 1 thread; {MODEL}")
-    model = load_model(MODEL)
     results: dict = {"device": device, "platform": fastest_platform().getName(), "rounds": options.rounds}
+    # First, while this process is small: the peak memory of a new process starts from that of its parent.
+    results["scaling"] = scaling(options.sizes, options.device)
+    results["cost_model"] = cost_model(results["scaling"])
+    show_scaling(results)
+    model = load_model(MODEL)
     results["energy_and_forces"] = forces(model, options.rounds, options.device)
     show("Energy and forces, N = 200, rho* = 0.93", results["energy_and_forces"], "OpenMM Lennard-Jones")
     results["training"] = training(model, options.rounds, options.device)
@@ -288,13 +302,6 @@ def main() -> None:
     show("Energies of a frame, N = 200", results["many_lambdas"], "1 lambda")
     results["chains"] = chains(model, options.rounds)
     show("Ten MD steps at lambda = 0.5, N = 40", results["chains"], "16 chains, one Context")
-    results["scaling"] = scaling(options.sizes, options.device)
-    results["cost_model"] = cost_model(results["scaling"])
-    print(f"Energy and forces, rho* = {LIQUID_DENSITY}")
-    for n, seconds, memory in zip(*results["scaling"].values(), strict=True):
-        print(f"  N = {n:6d} {1e3 * seconds:9.1f} ms {1e6 * seconds / n:8.1f} us / atom {memory:6.2f} GiB at most")
-    for name, value in results["cost_model"].items():
-        print(f"  {name:28s} {value:.4g}")
     write_json(options.output / "speed.json", results)
     plot(results, options.output / "speed.png")
     print(f"wrote {options.output / 'speed.json'} and {options.output / 'speed.png'}")

@@ -216,11 +216,11 @@ def _schedule(
     model: NoisedFluid, state: StatePoint, config: PathConfig, frames: Array, generator: torch.Generator
 ) -> tuple[Array, Array]:
     """Levels v_0 = 0 to (L / 2)^2, (n_steps + 1,), and reverse variances r_k, (n_steps,), both in sigma^2."""
-    ends = np.log([config.first_noise_sigma, 0.5 * state.box_length_sigma])
-    pilot = np.linspace(*ends, _PILOT_LEVELS)
+    first, last = math.log(config.first_noise_sigma), math.log(0.5 * state.box_length_sigma)
+    pilot = np.linspace(first, last, _PILOT_LEVELS)
     information, loss = _pilot(model, state, np.exp(2.0 * pilot), frames, generator)
     # Steps of equal loss: as dense in ln s as the square root of what a step of unit length would lose.
-    fine = np.linspace(*ends, 1000)
+    fine = np.linspace(first, last, 1000)
     density = np.interp(fine, pilot, np.sqrt(loss))
     density = density / density.mean() * (1.0 - _GEOMETRIC_SHARE) + _GEOMETRIC_SHARE
     steps_so_far = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])

@@ -1,6 +1,6 @@
 """What the model costs, as ratios of calls taken in turn in one process: a shared machine's absolute times mean little.
 
-Each time is the lowest of its rounds.
+Each time is the lowest of its rounds: processor time of the process, of one thread, or wall time where there is a GPU.
 
 - Energy and forces at N = 200, L = 6 sigma (rho* = 0.93): bare module, TorchForce, PythonForce, and the same network
   with all pairs as neighbours, in units of OpenMM's own Lennard-Jones force.
@@ -44,6 +44,8 @@ MODEL = "lj-fluid-t1.25"
 DENSE = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)
 LIQUID_DENSITY = 0.8
 LARGE = 100_000
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+CLOCK = time.process_time if DEVICE == "cpu" else time.perf_counter
 Calls = dict[str, Callable[[], object]]
 
 
@@ -73,10 +75,10 @@ def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in range(-warm_up, rounds):
         for name, call in calls.items():
-            began = time.perf_counter()
+            began = CLOCK()
             call()
             if round_number >= 0:
-                times[name].append(time.perf_counter() - began)
+                times[name].append(CLOCK() - began)
     return {name: min(values) for name, values in times.items()}
 
 
@@ -104,12 +106,12 @@ def evaluation(system: openmm.System, state: StatePoint) -> Callable[[], object]
     return call
 
 
-def bare_evaluation(model: LambdaHamiltonian, state: StatePoint, device: str) -> Callable[[], object]:
+def bare_evaluation(model: LambdaHamiltonian, state: StatePoint) -> Callable[[], object]:
     """A function that computes energy and gradient of the bare module."""
-    module = OpenMMEnergy(model, state).to(device)
-    positions = torch.tensor(lattice_positions_nm(state, seed=1), device=device)
-    box = torch.eye(3, dtype=torch.float64, device=device) * state.box_length_nm
-    lam = torch.tensor(0.5, dtype=torch.float64, device=device)
+    module = OpenMMEnergy(model, state).to(DEVICE)
+    positions = torch.tensor(lattice_positions_nm(state, seed=1), device=DEVICE)
+    box = torch.eye(3, dtype=torch.float64, device=DEVICE) * state.box_length_nm
+    lam = torch.tensor(0.5, dtype=torch.float64, device=DEVICE)
 
     def call() -> None:
         x = positions.clone().requires_grad_(True)
@@ -118,33 +120,33 @@ def bare_evaluation(model: LambdaHamiltonian, state: StatePoint, device: str) ->
     return call
 
 
-def forces(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, float]:
+def forces(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of one energy with forces, by every way there is."""
     calls = {
         "OpenMM Lennard-Jones": evaluation(lj_system(DENSE), DENSE),
         "two-body path in OpenMM": evaluation(create_system(DENSE, native_pair_force(model, DENSE)), DENSE),
-        "bare module": bare_evaluation(model, DENSE, device),
+        "bare module": bare_evaluation(model, DENSE),
         "TorchForce": evaluation(create_system(DENSE, torch_force(model, DENSE)), DENSE),
         "PythonForce": evaluation(create_system(DENSE, python_force(model, DENSE)), DENSE),
-        "bare module, all pairs": bare_evaluation(AllPairs(model).requires_grad_(False), DENSE, device),
+        "bare module, all pairs": bare_evaluation(AllPairs(model).requires_grad_(False), DENSE),
     }
     return lowest_times(calls, rounds)
 
 
-def training(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, float]:
+def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of one gradient of the loss."""
     times = {}
     for n_particles, n_configurations in ((200, 8), (40, 32)):
         state = StatePoint(n_particles=n_particles, box_length_sigma=6.0, temperature_star=1.25)
-        ours, dense = load_model(MODEL).requires_grad_(True).to(device), AllPairs(model).to(device)
+        ours, dense = load_model(MODEL).requires_grad_(True).to(DEVICE), AllPairs(model).to(DEVICE)
         lattices = [lattice_positions_nm(state, seed) / state.sigma_nm for seed in range(n_configurations)]
-        positions = torch.as_tensor(np.stack(lattices), device=device)
-        box = cubic_box(state.box_length_sigma, device)
+        positions = torch.as_tensor(np.stack(lattices), device=DEVICE)
+        box = cubic_box(state.box_length_sigma, DEVICE)
         gradient = lennard_jones_gradient(ours, positions, box)
         clean = CleanData(positions, gradient, box, gradient.square().mean())
         generator = torch.Generator().manual_seed(0)
-        levels = stratified_log_noise(n_configurations, -4.0, 0.0, generator).to(device)
-        noise = torch.randn(positions.shape, generator=generator, dtype=torch.float64).to(device)
+        levels = stratified_log_noise(n_configurations, -4.0, 0.0, generator).to(DEVICE)
+        noise = torch.randn(positions.shape, generator=generator, dtype=torch.float64).to(DEVICE)
         batch = noise_batch(clean, levels, noise)
 
         def step(model: LambdaHamiltonian, batch=batch) -> None:
@@ -157,14 +159,14 @@ def training(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, fl
     return times
 
 
-def many_lambdas(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str, float]:
+def many_lambdas(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of the energies of one frame: at one lambda, at one with forces, at 24."""
-    model = model.to(device)
-    positions = torch.as_tensor(lattice_positions_nm(DENSE, seed=1) / DENSE.sigma_nm, device=device).unsqueeze(0)
-    box, lam = cubic_box(DENSE.box_length_sigma, device), torch.linspace(0, 1, 24, dtype=torch.float64, device=device)
+    model = model.to(DEVICE)
+    positions = torch.as_tensor(lattice_positions_nm(DENSE, seed=1) / DENSE.sigma_nm, device=DEVICE).unsqueeze(0)
+    box, lam = cubic_box(DENSE.box_length_sigma, DEVICE), torch.linspace(0, 1, 24, dtype=torch.float64, device=DEVICE)
     calls: Calls = {
         "1 lambda": lambda: model(positions, box, lam[12:13]).cpu(),
-        "1 lambda, with forces": bare_evaluation(model, DENSE, device),
+        "1 lambda, with forces": bare_evaluation(model, DENSE),
         "24 lambdas": lambda: model.energies_at(positions, box, lam).cpu(),
     }
     times = lowest_times(calls, rounds)
@@ -172,22 +174,22 @@ def many_lambdas(model: LambdaHamiltonian, rounds: int, device: str) -> dict[str
     return times
 
 
-def scaling_point(n_particles: int, device: str) -> tuple[float, float]:
+def scaling_point(n_particles: int) -> tuple[float, float]:
     """Seconds of energy with forces, and the peak memory of this process in GiB (of the GPU where it runs there)."""
     torch.set_num_threads(1)
     state = StatePoint(n_particles=n_particles, density_star=LIQUID_DENSITY, temperature_star=1.25)
-    call = bare_evaluation(load_model(MODEL), state, device)
+    call = bare_evaluation(load_model(MODEL), state)
     seconds = lowest_times({"": call}, max(3, 2000 // n_particles), warm_up=1)[""]
-    if device == "cpu":
+    if DEVICE == "cpu":
         return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return seconds, torch.cuda.max_memory_allocated() / 2**30
 
 
-def scaling(sizes: list[int], device: str) -> dict[str, list[float]]:
+def scaling(sizes: list[int]) -> dict[str, list[float]]:
     """`scaling_point` at all sizes."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        points = [pool.submit(scaling_point, size, device).result() for size in sizes]
+        points = [pool.submit(scaling_point, size).result() for size in sizes]
     seconds, memory = zip(*points, strict=True)
     return {"n_particles": list(sizes), "seconds": list(seconds), "memory_gib": list(memory)}
 
@@ -278,27 +280,25 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("bench-output"), help="directory of speed.json, speed.png")
     parser.add_argument("--rounds", type=int, default=8, help="rounds of the quick calls")
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000, 2000, 5000, 10000], help="N of the scaling")
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the bare module")
     options = parser.parse_args()
     if options.rounds < 3 or len(options.sizes) < 2:
         parser.error("--rounds must be at least 3, and --sizes two or more")
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     options.output.mkdir(parents=True, exist_ok=True)
-    where = torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.machine()
-    device = f"torch {torch.__version__} on {options.device} ({where}), {options.threads} threads"
+    where = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{platform.machine()} CPU"
+    device = f"torch {torch.__version__} on {where}, 1 thread"
     print(f"{device}; OpenMM {openmm.__version__} on {fastest_platform().getName()}, 1 thread; {MODEL}")
     results: dict = {"device": device, "platform": fastest_platform().getName(), "rounds": options.rounds}
     # First, while this process is small: the peak memory of a new process starts from that of its parent.
-    results["scaling"] = scaling(options.sizes, options.device)
+    results["scaling"] = scaling(options.sizes)
     results["cost_model"] = cost_model(results["scaling"])
     show_scaling(results)
     model = load_model(MODEL)
-    results["energy_and_forces"] = forces(model, options.rounds, options.device)
+    results["energy_and_forces"] = forces(model, options.rounds)
     show("Energy and forces, N = 200, rho* = 0.93", results["energy_and_forces"], "OpenMM Lennard-Jones")
-    results["training"] = training(model, options.rounds, options.device)
+    results["training"] = training(model, options.rounds)
     show("Training step", results["training"], "8 x N = 200")
-    results["many_lambdas"] = many_lambdas(model, options.rounds, options.device)
+    results["many_lambdas"] = many_lambdas(model, options.rounds)
     show("Energies of a frame, N = 200", results["many_lambdas"], "1 lambda")
     results["chains"] = chains(model, options.rounds)
     show("Ten MD steps at lambda = 0.5, N = 40", results["chains"], "16 chains, one Context")

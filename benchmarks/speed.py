@@ -11,7 +11,8 @@ Each time is the lowest of its rounds: processor time of the process, of one thr
   a + b N through the points, with what it predicts for 10^5 particles.
 - Chains of a lambda window in one Context, beside one Context for each.
 
-Writes speed.json and speed.png to the directory of --output. Random positions about a lattice; the shipped model.
+Writes speed.json and speed.png to the directory of --output. Lattices under noise of 0.1 sigma; the shipped
+model.
 """
 
 import argparse
@@ -70,6 +71,12 @@ class AllPairs(LambdaHamiltonian):
         return torch.autograd.grad(energy.sum(), positions, create_graph=create_graph)[0]
 
 
+def disordered_nm(state: StatePoint, seed: int) -> np.ndarray:
+    """A lattice under noise of 0.1 sigma, (N, 3), nm."""
+    noise = np.random.default_rng(seed).normal(scale=0.1 * state.sigma_nm, size=(state.n_particles, 3))
+    return lattice_positions_nm(state, seed) + noise
+
+
 def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float]:
     """Lowest seconds of each call, taken in turn after rounds that do not count (TorchScript compiles there)."""
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -83,14 +90,14 @@ def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float
 
 
 def context_of(system: openmm.System, state: StatePoint) -> openmm.Context:
-    """A Context of `system` on the fastest platform, with a thermostat and lattice positions for every replica."""
+    """A Context of `system` on the fastest platform, with a thermostat and positions for every replica."""
     name = fastest_platform()
     integrator = openmm.LangevinMiddleIntegrator(
         state.temperature_kelvin, 1.0 / state.time_unit_ps, 0.004 * state.time_unit_ps
     )
     context = openmm.Context(system, integrator, name, platform_properties(name))
     n_replicas = system.getNumParticles() // state.n_particles
-    context.setPositions(np.concatenate([lattice_positions_nm(state, seed) for seed in range(n_replicas)]))
+    context.setPositions(np.concatenate([disordered_nm(state, seed) for seed in range(n_replicas)]))
     return context
 
 
@@ -109,7 +116,7 @@ def evaluation(system: openmm.System, state: StatePoint) -> Callable[[], object]
 def bare_evaluation(model: LambdaHamiltonian, state: StatePoint) -> Callable[[], object]:
     """A function that computes energy and gradient of the bare module."""
     module = OpenMMEnergy(model, state).to(DEVICE)
-    positions = torch.tensor(lattice_positions_nm(state, seed=1), device=DEVICE)
+    positions = torch.tensor(disordered_nm(state, seed=1), device=DEVICE)
     box = torch.eye(3, dtype=torch.float64, device=DEVICE) * state.box_length_nm
     lam = torch.tensor(0.5, dtype=torch.float64, device=DEVICE)
 
@@ -162,7 +169,7 @@ def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
 def many_lambdas(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of the energies of one frame: at one lambda, at one with forces, at 24."""
     model = model.to(DEVICE)
-    positions = torch.as_tensor(lattice_positions_nm(DENSE, seed=1) / DENSE.sigma_nm, device=DEVICE).unsqueeze(0)
+    positions = torch.as_tensor(disordered_nm(DENSE, seed=1) / DENSE.sigma_nm, device=DEVICE).unsqueeze(0)
     box, lam = cubic_box(DENSE.box_length_sigma, DEVICE), torch.linspace(0, 1, 24, dtype=torch.float64, device=DEVICE)
     calls: Calls = {
         "1 lambda": lambda: model(positions, box, lam[12:13]).cpu(),

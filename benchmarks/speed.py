@@ -276,7 +276,8 @@ def plot(results: dict, path: Path) -> None:
     sizes, model = np.array(results["scaling"]["n_particles"]), results["cost_model"]
     lines.plot(sizes, 1e6 * np.array(results["scaling"]["seconds"]) / sizes, "o", label="measured")
     lines.plot(sizes, 1e6 * (model["seconds_constant"] / sizes + model["seconds_per_atom"]), label="a / N + b")
-    lines.set(xscale="log", xlabel="N", ylabel="energy and forces, µs / atom", ylim=(0, None))
+    lines.set(xscale="log", xlabel="N", ylabel="energy and forces, µs / atom")
+    lines.set_ylim(0, 1.1 * lines.get_ylim()[1])
     lines.legend()
     figure.savefig(path, dpi=150)
 

@@ -1,6 +1,7 @@
 # Works on a machine that has Python 3.11+, make and a package index: every target installs what it needs into .venv once.
 #   make demo     the whole calculation on a small fluid, with results in $(OUTPUT); again to continue a stopped one
 #   make test     the test suite            make lint     ruff and mypy
+#   make test-openmm86    the tests that want OpenMM 8.6 and the newest openmm-ml, in an environment of their own
 #   make bench    the benchmarks            make clean    removes what the other targets made
 # Another interpreter: `make demo PYTHON=python3.12`. An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
 
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(PLUGIN)
 DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-openmm86 lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -23,6 +24,9 @@ demo: $(STAMP)
 
 test: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-openmm86: $(VENV)/openmm86/.installed
+	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(VENV)/openmm86/bin/python -m pytest tests/openmm86
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
@@ -55,4 +59,13 @@ $(STAMP): setup.py | $(BIN)/python
 
 $(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -e ".[$(PLUGIN),dev]"
+	@touch $@
+
+# OpenMM 8.6 and openmm-ml in front of everything that $(VENV) holds: openmm-torch pins the older OpenMM there.
+$(VENV)/openmm86/.installed: $(DEV_STAMP)
+	$(BIN)/python -m venv $(VENV)/openmm86
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > $(VENV)/below.txt
+	cp $(VENV)/below.txt "$$($(VENV)/openmm86/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(VENV)/openmm86/bin/python -m pip install --no-deps openmm==8.6.1 openmmml==1.8 setuptools
+	$(VENV)/openmm86/bin/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@

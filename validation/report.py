@@ -118,7 +118,9 @@ def _section(point: Mapping[str, Any], run_directory: Path) -> _Section:
     rows = [row for quantity in _QUANTITIES for row in _rows(quantity, point.get(quantity, {}))]
     notes = [] if rows else ["There are no estimates at this state point yet."]
     figures = figures_at(point, run_directory / state.label, state.label, notes)
-    best = min((name for name in REFERENCES if name in estimates), key=lambda name: _error(estimates[name]), default=None)
+    best = min(
+        (name for name in REFERENCES if name in estimates), key=lambda name: _error(estimates[name]), default=None
+    )
     return _Section(
         state=state,
         best=best if reference_method(estimates) else None,
@@ -160,7 +162,9 @@ def _bracket(estimates: _Estimates) -> str:
     lower, upper = (uncertain(*bound) if bound else None for bound in checks.bracket(estimates))
     if lower and upper:
         return f"Rigorous bounds, whatever the network has learned: {lower} and {upper} kT."
-    return f"Rigorous lower bound, whatever the network has learned: {lower} kT." if lower else "No bounds were computed."
+    return (
+        f"Rigorous lower bound, whatever the network has learned: {lower} kT." if lower else "No bounds were computed."
+    )
 
 
 def _error(estimate: Mapping[str, Any]) -> float:

@@ -86,7 +86,9 @@ def training_figures(path: Path) -> list[ReportFigure]:
     if held_out is None:
         return [curve]
     columns = ("noise_sigma", "decile_gain_kt", "decile_gain_err")
-    rows = ((label, *row) for label, gains in held_out.items() for row in zip(*(gains[c] for c in columns), strict=True))
+    rows = (
+        (label, *row) for label, gains in held_out.items() for row in zip(*(gains[c] for c in columns), strict=True)
+    )
     caption = "What the network adds to the lower bound, by noise level, on held-out frames (± 2 errors)"
     return [curve, _figure("gain", caption, partial(plots.gain_by_noise, held_out), ("state_point", *columns), rows)]
 
@@ -102,14 +104,14 @@ def _drawings(point: Mapping[str, Any], directory: Path, notes: list[str]) -> It
             name: (entry["value"], float(entry["std_err"]) if has_error(entry) else np.inf)
             for name, entry in estimates.items()
         }
-        rows = [(name, *numbers) for name, numbers in values.items()]
-        header = ("method", "beta_f_ex_kt", "std_err_kt")
-        yield "estimates", "All estimates of β F_ex", partial(plots.estimates, values), header, rows
+        table = [(name, *numbers) for name, numbers in values.items()]
+        columns = ("method", "beta_f_ex_kt", "std_err_kt")
+        yield "estimates", "All estimates of β F_ex", partial(plots.estimates, values), columns, table
     profiles = _profiles(estimates, directory)
     if profiles:
         rows = [(name, *row) for name, profile in profiles.items() for row in zip(*profile, strict=True)]
-        header = ("method", "lambda", "dudl_kt", "std_err_kt")
-        yield "dudl", "Where the free energy comes from along λ", partial(_draw_profiles, profiles), header, rows
+        names = ("method", "lambda", "dudl_kt", "std_err_kt")
+        yield "dudl", "Where the free energy comes from along λ", partial(_draw_profiles, profiles), names, rows
     else:
         notes.append("No profile of dU/dλ: neither ti_neural_md nor neural_ti has been run.")
     if "bar_chain" in estimates:
@@ -120,7 +122,13 @@ def _drawings(point: Mapping[str, Any], directory: Path, notes: list[str]) -> It
             notes.append(f"No overlap matrix of {name}: it has not been run.")
             continue
         header = [f"window_{number}" for number in range(len(matrix))]
-        yield f"overlap_{name}", f"Overlap of the windows of {name}", partial(plots.overlap_matrix, matrix), header, matrix
+        yield (
+            f"overlap_{name}",
+            f"Overlap of the windows of {name}",
+            partial(plots.overlap_matrix, matrix),
+            header,
+            matrix,
+        )
     if (directory / "gr.npz").is_file():
         yield _radial_distributions(directory / "gr.npz")
     else:

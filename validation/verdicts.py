@@ -30,6 +30,10 @@ REFERENCES = (
 )  # exact; the first that has an error bar serves
 _BOUNDS = {"neural_ti_bound"}
 _WARNINGS = ("unreliable", "poor", "few")  # how estimators' own verdicts begin when they are not to be passed over
+_REASONS = {
+    "eos": "the equation of state knows no small box.",
+    "widom": "insertions find too little room.",
+}  # for a distance that is not the network's
 _AGREE = 3.0  # combined standard errors
 _BOUND_SLACK = 2.0
 
@@ -94,11 +98,8 @@ def _compare(name: str, estimate: Mapping[str, Any], reference: str, other: Mapp
     distance = f"{uncertain(abs(difference), error)} kT {where} {reference}"
     if name in REFERENCES:
         return Verdict("bad", f"Disagrees: {distance}, though both are exact. Look at overlap and sampling.")
-    if name == "eos":
-        return Verdict("warn", f"{distance[0].upper()}{distance[1:]}: the equation of state knows no small box.")
-    if name == "widom":
-        return Verdict("warn", f"{distance[0].upper()}{distance[1:]}: insertions find too little room.")
-    return Verdict("warn", f"{distance[0].upper()}{distance[1:]}: the network's error. Train longer.")
+    reason = _REASONS.get(name, "the network's error. Train longer.")
+    return Verdict("warn", f"{distance[0].upper()}{distance[1:]}: {reason}")
 
 
 def uncertain(value: float, std_err: float | None) -> str:

@@ -76,6 +76,13 @@ def test_the_page_fits_the_screen(seen):
 
 def test_tables_sort_by_number_and_back(seen):
     for page in seen[0].values():
-        assert page["ascending"] == ["neural_ti", "neural_ti_bound", "ti_neural_md", "mbar_neural", "mbar_softcore", "widom"]
+        assert page["ascending"] == [
+            "neural_ti",
+            "neural_ti_bound",
+            "ti_neural_md",
+            "mbar_neural",
+            "mbar_softcore",
+            "widom",
+        ]
         assert page["restored"] == page["before"] != page["ascending"]
         assert page["numbers"] == "method,beta_f_ex_kt,std_err_kt"

@@ -57,7 +57,9 @@ def _text(parameter):
 def _examples_as_code(text):
     """Paragraphs indented by four blanks, as typer shows examples, joined into one console block."""
     blocks = re.sub(r"\n\n(?=    )", "\n", text)
-    blocks = re.sub(r"((?:^    .*\n?)+)", lambda found: f"\n```console\n{_prompted(found[1])}\n```\n", blocks, flags=re.M)
+    blocks = re.sub(
+        r"((?:^    .*\n?)+)", lambda found: f"\n```console\n{_prompted(found[1])}\n```\n", blocks, flags=re.MULTILINE
+    )
     return blocks.strip()
 
 

@@ -22,7 +22,8 @@ exclude_patterns = ["_build", "_generated"]
 suppress_warnings = ["misc.highlighting_failure"]  # consoles with placeholders
 autodoc_typehints = "none"  # docstrings give shapes and units
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True, "exclude-members": "model_config"}
+smartquotes = False  # two dashes begin an option
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
@@ -30,7 +31,7 @@ write_reference(HERE / "_generated" / "commands.md")
 
 
 def _as_restructured_text(_app, _what, _name, _object, _options, lines):
-    """Docstrings are plain text with backquotes for code, so bars and stars mean themselves; those with formulas are not."""
+    """Docstrings are plain text with backquotes for code: bars and stars mean themselves. Those with formulas are not."""
     if any(".. math::" in line for line in lines):
         return
     for number, line in enumerate(lines):

@@ -12,8 +12,12 @@ model and any number of steps (Crooks 1999), and
 
 .. math:: E_{forward}[\omega] \le \beta F_{ex} \le E_{reverse}[\omega].
 
-Bennett's acceptance ratio joins both sets of works. The reverse variance r_k = delta_k (1 - delta_k I_k / 3N), with
-I_k = E|grad U|^2 at level k + 1 measured on frames of their own, is the one that matches the forward kernel best.
+Bennett's acceptance ratio joins both sets of works. The reverse variance r_k = delta_k (1 - delta_k I_k), with
+I_k = E|grad U|^2 / 3N at level k + 1, is the one that matches the forward kernel best. What is lost even with an exact
+score is the rest of the Hessian H, whose mean eigenvalue I_k is: tr (H - I_k)^2 delta_k^2 / 4 in a step. Levels are
+spaced so that steps lose about the same. Both follow from gradients on a few frames that no path starts from, and
+neither can do harm: a level or a variance that fits badly costs overlap, not exactness. Only scores are used, so a
+denoiser, which has no energies but the better score, will do.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
@@ -43,6 +47,7 @@ Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
 _PILOT_LEVELS = 24
 _PILOT_FRAMES = 16
+_GEOMETRIC_SHARE = 0.25  # of the levels, wherever the others are
 _FEWEST_FRAMES = 12
 _N_BOOTSTRAP = 200
 SMALLEST_OVERLAP = 0.05  # below, the works of the two directions hardly meet, and no error bar can be trusted
@@ -54,7 +59,7 @@ class PathConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_paths: int = Field(default=64, ge=8, description="Paths in each direction.")
-    n_steps: int = Field(default=300, ge=10, description="Steps of a path, geometric in the noise.")
+    n_steps: int = Field(default=300, ge=10, description="Steps of a path, where denoising loses most the closest.")
     first_noise_sigma: float = Field(default=0.004, gt=0, lt=0.1, description="Noise of the first level, in sigma.")
 
 
@@ -77,14 +82,14 @@ class _Batch:
     n_paths: int
     levels: Array = field(repr=False)
     reverse_variances: Array = field(repr=False)
-    model: LambdaHamiltonian = field(repr=False)
+    model: NoisedFluid = field(repr=False)
     state: StatePoint = field(repr=False)
     seed: int = field(repr=False)
     path: Path = field(repr=False)
 
 
 def sample(
-    model: LambdaHamiltonian,
+    model: NoisedFluid,
     ensemble: Ensemble,
     config: PathConfig,
     *,
@@ -113,15 +118,14 @@ def sample(
     generator = torch.Generator().manual_seed(derive_seed(seed, "paths", state.label))
     order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
     frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
-    levels = noise_levels(config, state)
     name = fingerprint([state.model_dump(), config.model_dump(), seed, weights_fingerprint(model), float(frames.sum())])
     folder = Path(directory) / "path_weights"
-    pilot = folder / f"{name}_variances.npz"
-    if not pilot.is_file():
-        with atomic_path(pilot) as temporary:
-            found = _reverse_variances(model, state, frames[n_forward:], levels, generator)
-            np.savez(temporary, allow_pickle=False, variances=found)
-    variances = np.asarray(read_arrays(pilot, ("variances",))["variances"])
+    schedule = folder / f"{name}_schedule.npz"
+    if not schedule.is_file():
+        with atomic_path(schedule) as temporary:
+            found = _schedule(model, state, config, frames[n_forward:], generator)
+            np.savez(temporary, allow_pickle=False, **dict(zip(("levels", "variances"), found, strict=True)))
+    levels, variances = read_arrays(schedule, ("levels", "variances")).values()
     size = max(1, _ATOMS_PER_BATCH // state.n_particles)
     tasks = []
     for direction, n_paths in (("forward", n_forward), ("reverse", config.n_paths)):
@@ -184,12 +188,6 @@ def estimate_bracket(works: Works) -> FreeEnergy:
     )
 
 
-def noise_levels(config: PathConfig, state: StatePoint) -> Array:
-    """v_0 = 0 and then geometric levels up to (L / 2)^2, (n_steps + 1,), sigma^2."""
-    spread = np.geomspace(config.first_noise_sigma, 0.5 * state.box_length_sigma, config.n_steps)
-    return np.concatenate([[0.0], spread**2])
-
-
 def _bounds(works: Works) -> dict[str, float]:
     return {
         "lower": float(works.forward.mean()),
@@ -214,21 +212,45 @@ def _overlap(works: Works, free_energy: float) -> float:
     return float((n_forward + n_reverse) * np.sum(weight * weight * ratio))
 
 
-def _reverse_variances(
-    model: LambdaHamiltonian, state: StatePoint, frames: Array, levels: Array, generator: torch.Generator
-) -> Array:
-    """r_k, (n_steps,), sigma^2, from E|grad U|^2 at some levels of noise on frames that no path starts from."""
+def _schedule(
+    model: NoisedFluid, state: StatePoint, config: PathConfig, frames: Array, generator: torch.Generator
+) -> tuple[Array, Array]:
+    """Levels v_0 = 0 to (L / 2)^2, (n_steps + 1,), and reverse variances r_k, (n_steps,), both in sigma^2."""
+    first, last = math.log(config.first_noise_sigma), math.log(0.5 * state.box_length_sigma)
+    pilot = np.linspace(first, last, _PILOT_LEVELS)
+    information, loss = _pilot(model, state, np.exp(2.0 * pilot), frames, generator)
+    # Steps of equal loss: as dense in ln s as the square root of what a step of unit length would lose.
+    fine = np.linspace(first, last, 1000)
+    density = np.interp(fine, pilot, np.sqrt(loss))
+    density = density / density.mean() * (1.0 - _GEOMETRIC_SHARE) + _GEOMETRIC_SHARE
+    steps_so_far = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
+    log_s = np.interp(np.linspace(0.0, steps_so_far[-1], config.n_steps), steps_so_far, fine)
+    levels = np.concatenate([[0.0], np.exp(2.0 * log_s)])
+    steps = np.diff(levels)
+    at_levels = np.exp(np.interp(log_s, pilot, np.log(np.maximum(information, 1e-12))))
+    return levels, steps * np.maximum(1.0 - steps * at_levels, 0.05)
+
+
+def _pilot(
+    model: NoisedFluid, state: StatePoint, variances: Array, frames: Array, generator: torch.Generator
+) -> tuple[Array, Array]:
+    """I = E|grad U|^2 / 3N in 1 / sigma^2 and v^2 tr (H - I)^2 at each of `variances` v, (levels,) each.
+
+    H z for a random z has the square norm tr H^2 on average. It is the difference of gradients as far apart as a step
+    is long: a score may have small jumps, which are no matter there.
+    """
     box = cubic_box(state.box_length_sigma)
     clean = torch.as_tensor(frames, dtype=torch.float64)
-    pilot = np.unique(np.linspace(1, len(levels) - 1, _PILOT_LEVELS).astype(int))
-    squares = []
-    for level in levels[pilot]:
-        z = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
-        gradient = model.gradient(clean + math.sqrt(level) * z, box, _log_s(level, len(clean)))
-        squares.append(float(gradient.square().mean()))
-    information = np.exp(np.interp(np.log(levels[1:]), np.log(levels[pilot]), np.log(np.maximum(squares, 1e-12))))
-    steps = np.diff(levels)
-    return np.asarray(steps * np.maximum(1.0 - steps * information, 0.05))
+    information, loss = [], []
+    for v in variances:
+        z, direction = torch.randn((2, *clean.shape), generator=generator, dtype=torch.float64)
+        log_s, reach = _log_s(v, len(clean)), 0.2 * math.sqrt(v)
+        noised = clean + math.sqrt(v) * z
+        gradient = model.gradient(noised, box, log_s)
+        bent = (model.gradient(noised + reach * direction, box, log_s) - gradient) / reach
+        information.append(float(gradient.square().mean()))
+        loss.append(v * v * max(float(bent.square().mean()) - information[-1] ** 2, 0.0) * clean[0].numel())
+    return np.array(information), np.array(loss)
 
 
 def _run_batch(task: _Batch) -> Array:

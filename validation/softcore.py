@@ -35,6 +35,7 @@ from openmm_nti.validation.window_data import WindowData, read_arrays
 ALPHA = 0.5
 PARAMETER = "lambda_softcore"
 _RAMP_STAGES = 20
+_OVERLAP_KT = 5.0  # per particle; a fluid without overlaps has less at any lambda
 _FEWEST_WINDOWS = 5
 
 
@@ -286,9 +287,18 @@ def make_context(system: openmm.System, state: StatePoint, config: SoftcoreConfi
 
 
 def raise_coupling(context: openmm.Context, coupling: float, n_steps: int) -> None:
-    """Raise lambda from 0 to `coupling` in stages during half of the steps, then relax there."""
+    """Raise lambda from 0 to `coupling` in stages during half of the steps, then relax there.
+
+    A dense fluid may not have come apart everywhere before its cores harden: what still overlaps is pushed apart by
+    minimisation, which an equilibrated fluid never needs.
+    """
+    temperature = context.getIntegrator().getTemperature()
+    fluid_at_most = _OVERLAP_KT * context.getSystem().getNumParticles() * unit.MOLAR_GAS_CONSTANT_R * temperature
     for stage in range(1, _RAMP_STAGES + 1):
         context.setParameter(PARAMETER, coupling * stage / _RAMP_STAGES)
+        if context.getState(energy=True).getPotentialEnergy() > fluid_at_most:
+            openmm.LocalEnergyMinimizer.minimize(context, maxIterations=100)
+            context.setVelocitiesToTemperature(temperature, context.getIntegrator().getRandomNumberSeed() + stage)
         context.getIntegrator().step(n_steps // (2 * _RAMP_STAGES))
     context.getIntegrator().step(n_steps // 2)
 

@@ -46,7 +46,8 @@ class Job:
     data
         Its reference data, or None for the estimators that need none.
     trained
-        The model, which may be a denoiser for the denoising bound; None for the classical estimators alone.
+        The model, which may be a denoiser for the denoising bound and for path weights; None for the classical
+        estimators alone.
     seed, workers
         Random numbers and processes.
     directory
@@ -81,7 +82,7 @@ class Job:
         """The model; ValueError where there is none, or one without an energy."""
         if isinstance(self.score, LambdaHamiltonian):
             return self.score
-        raise ValueError("this estimate needs energies: a denoiser serves neural_ti_bound alone")
+        raise ValueError("this estimate needs energies: a denoiser serves neural_ti_bound and path_bar alone")
 
 
 class Method(NamedTuple):
@@ -128,7 +129,7 @@ def _path_bracket(job: Job, config: PathConfig) -> FreeEnergy:
 def _works(job: Job, config: PathConfig) -> Works:
     """The works of both directions; the second caller finds them on disk."""
     return path_weights.sample(
-        job.model, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers
+        job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers
     )
 
 
@@ -189,8 +190,8 @@ METHODS = {
     "neural_ti_bound": Method("bound", _neural_ti_bound, needs_energy=False),
     "widom": Method("widom", _widom, needs_model=False),
     "neural_ti": Method("neural_ti", _neural_ti, needs_data=False),
-    "path_bar": Method("paths", _path_bar),
-    "path_bracket": Method("paths", _path_bracket),
+    "path_bar": Method("paths", _path_bar, needs_energy=False),
+    "path_bracket": Method("paths", _path_bracket, needs_energy=False),
     "mbar_neural": Method("windows", _mbar_neural),
     "ti_neural_md": Method("windows", _ti_neural_md),
     "mbar_softcore": Method("softcore", _mbar_softcore, needs_model=False, needs_data=False),

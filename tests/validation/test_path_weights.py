@@ -12,7 +12,7 @@ from openmm_nti.validation import path_weights
 from openmm_nti.validation.path_weights import PathConfig, Works
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
-CONFIG = PathConfig(n_paths=3000, n_steps=60)
+CONFIG = PathConfig(n_paths=1500, n_steps=40)
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,17 @@ def pairs():
     return exact_ensemble(PAIR, 4000)
 
 
-@pytest.mark.parametrize("network", ["none", "random"])
+@pytest.mark.parametrize("network", ["none", "density", "denoiser"])
 def test_two_particles_exactly_for_any_network(network, pairs, tmp_path):
-    model = LambdaHamiltonian(PAIR.pair_potential) if network == "none" else make_random_model(PAIR, "float32")
+    if network == "none":
+        model = LambdaHamiltonian(PAIR.pair_potential)
+    else:
+        model = make_random_model(PAIR, "float32", kind=network)
     works = path_weights.sample(model, pairs, CONFIG, seed=1, directory=tmp_path, progress=False)
     exact = pair_free_energy(PAIR)
     bar = path_weights.estimate_bar(works, seed=1)
     assert abs(bar.value - exact) < 3 * bar.std_err
-    assert bar.std_err < (0.02 if network == "none" else 0.1)
+    assert bar.std_err < (0.03 if network == "none" else 0.2)
     found = bar.diagnostics
     assert found["lower"] < exact + 3 * found["lower_err"]
     assert found["upper"] > exact - 3 * found["upper_err"]

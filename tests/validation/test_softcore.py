@@ -5,6 +5,7 @@ import math
 import numpy as np
 import openmm
 import pytest
+from openmm import unit
 
 from openmm_nti.lj_fluid import reduced_potential_numpy
 from openmm_nti.state import StatePoint
@@ -145,3 +146,13 @@ def test_forty_particles_with_the_default_settings(convention, truth, tmp_path):
     )
     assert abs(result.value - truth) < 3 * result.std_err
     assert result.std_err <= 0.2
+
+
+def test_a_dense_fluid_comes_apart_however_short_the_ramp():
+    state = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)
+    context = softcore.make_context(softcore.soft_system(state), state, SoftcoreConfig(), seed=1)
+    context.setPositions(np.random.default_rng(0).uniform(0, state.box_length_nm, (200, 3)))
+    softcore.raise_coupling(context, 1.0, 80)
+    context.getIntegrator().step(200)
+    energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    assert -5.0 < energy / state.kt_kj_mol / 200 < -3.5

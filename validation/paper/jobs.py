@@ -159,7 +159,7 @@ def _neural_ti(task: PaperTask) -> Found:
 def _path_bar(task: PaperTask) -> Found:
     work = task.work
     works = path_weights.sample(
-        work.hamiltonian, work.ensemble(task.n), work.preset.paths,
+        load_denoiser(work.model), work.ensemble(task.n), work.preset.paths,
         seed=task.seed, directory=work.folder(task.n), progress=False,
     )  # fmt: skip
     return Found([path_weights.estimate_bar(works, seed=task.seed), path_weights.estimate_bracket(works)])

@@ -31,7 +31,7 @@ write_reference(HERE / "_generated" / "commands.md")
 
 
 def _as_restructured_text(_app, _what, _name, _object, _options, lines):
-    """Docstrings are plain text with backquotes for code: bars and stars mean themselves. Those with formulas are not."""
+    """Docstrings are plain text with backquotes for code: bars and stars mean themselves; but not beside formulas."""
     if any(".. math::" in line for line in lines):
         return
     for number, line in enumerate(lines):

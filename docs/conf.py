@@ -31,11 +31,12 @@ write_reference(HERE / "_generated" / "commands.md")
 
 
 def _as_restructured_text(_app, _what, _name, _object, _options, lines):
-    """Docstrings are plain text with backquotes for code: bars and stars mean themselves; but not beside formulas."""
-    if any(".. math::" in line for line in lines):
-        return
+    """Docstrings are plain text with backquotes for code: bars and stars mean themselves, but not in a formula."""
+    formula = False
     for number, line in enumerate(lines):
-        lines[number] = line.replace("|", "\\|").replace("*", "\\*").replace("`", "``")
+        formula = line.startswith(".. math::") or (formula and not line[:1].strip())
+        if not formula:
+            lines[number] = line.replace("|", "\\|").replace("*", "\\*").replace("`", "``")
 
 
 def setup(app):

@@ -2,6 +2,7 @@
 #   make demo     the whole calculation on a small fluid, with results in $(OUTPUT); again to continue a stopped one
 #   make test     the test suite            make lint     ruff and mypy
 #   make docs     the pages, in docs/_build make bench    the benchmarks
+#   make test-openmm86    the tests that want OpenMM 8.6 and the newest openmm-ml, in an environment of their own
 #   make clean    removes what the other targets made
 # Another interpreter: `make demo PYTHON=python3.12`. An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
 
@@ -17,7 +18,7 @@ STAMP := $(VENV)/.installed-$(PLUGIN)
 DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
 DOCS_STAMP := $(VENV)/.installed-$(PLUGIN)-docs
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-openmm86 lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -25,6 +26,9 @@ demo: $(STAMP)
 
 test: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-openmm86: $(VENV)/openmm86/.installed
+	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(VENV)/openmm86/bin/python -m pytest tests/openmm86
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
@@ -65,4 +69,13 @@ $(DEV_STAMP): $(STAMP)
 
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -e ".[$(PLUGIN),docs]"
+	@touch $@
+
+# OpenMM 8.6 and openmm-ml in front of everything that $(VENV) holds: openmm-torch pins the older OpenMM there.
+$(VENV)/openmm86/.installed: $(DEV_STAMP)
+	$(BIN)/python -m venv $(VENV)/openmm86
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > $(VENV)/below.txt
+	cp $(VENV)/below.txt "$$($(VENV)/openmm86/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(VENV)/openmm86/bin/python -m pip install --no-deps openmm==8.6.1 openmmml==1.8 setuptools
+	$(VENV)/openmm86/bin/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -24,23 +24,23 @@ if len(sys.argv) < 2:
 trajectory, topology, name, n_paths = (*sys.argv[1:], *("-", "lj-fluid-t1.25", "64")[len(sys.argv) - 2 :])
 top = {} if topology == "-" else {"top": topology}
 sigma_nm, epsilon_kj_mol = 0.3405, 0.9960726  # argon
-model = openmm_nti.load_model(name)
+score = load_denoiser(name)  # what bounds and paths need of a model; the shipped one has a companion made for it
 first = mdtraj.load_frame(trajectory, 0, **top)
 state = openmm_nti.StatePoint(
     n_particles=first.n_atoms,
     box_length_sigma=float(f"{first.unitcell_lengths[0, 0] / sigma_nm:.5g}"),  # DCD rounds the box
     sigma_nm=sigma_nm,
     epsilon_kj_mol=epsilon_kj_mol,
-    **model.potential.model_dump(),
+    **score.potential.model_dump(),
 )
 
 ensemble = from_trajectory(trajectory, top.get("top"), state)
 print(f"{state}: {ensemble.n_frames} decorrelated frames, <beta U> = {ensemble.reduced_potentials.mean():.2f}")
 with tempfile.TemporaryDirectory() as directory:
     config = PathConfig(n_paths=int(n_paths))
-    works = path_weights.sample(model, ensemble, config, seed=1, directory=directory)
+    works = path_weights.sample(score, ensemble, config, seed=1, directory=directory)
 results = [
-    bounds.estimate(load_denoiser(name), ensemble, BoundConfig(n_pairs=max(8, int(n_paths))), seed=1, progress=True),
+    bounds.estimate(score, ensemble, BoundConfig(n_pairs=max(8, int(n_paths))), seed=1, progress=True),
     path_weights.estimate_bracket(works),
     path_weights.estimate_bar(works, seed=1),
 ]

@@ -1,8 +1,9 @@
 # Works on a machine that has Python 3.11+, make and a package index: every target installs what it needs into .venv once.
 #   make demo     the whole calculation on a small fluid, with results in $(OUTPUT); again to continue a stopped one
 #   make test     the test suite            make lint     ruff and mypy
+#   make docs     the pages, in docs/_build make bench    the benchmarks
 #   make test-openmm86    the tests that want OpenMM 8.6 and the newest openmm-ml, in an environment of their own
-#   make bench    the benchmarks            make clean    removes what the other targets made
+#   make clean    removes what the other targets made
 # Another interpreter: `make demo PYTHON=python3.12`. An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
 
 PYTHON ?= python3
@@ -15,8 +16,9 @@ PYTEST_ARGS ?= -n auto --dist loadfile
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(PLUGIN)
 DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
+DOCS_STAMP := $(VENV)/.installed-$(PLUGIN)-docs
 
-.PHONY: demo test test-openmm86 lint bench clean
+.PHONY: demo test test-openmm86 lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -35,13 +37,17 @@ lint: $(DEV_STAMP)
 	cd build/types/openmm_nti && ln -s ../../../openmm_nti/* ../../../reference_md ../../../training ../../../validation .
 	$(BIN)/mypy -p openmm_nti
 
+docs: $(DOCS_STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
+
 bench: $(STAMP)
 	@for script in benchmarks/forces.py benchmarks/training.py; do \
 		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/_generated *.egg-info demo-output .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -59,6 +65,10 @@ $(STAMP): setup.py | $(BIN)/python
 
 $(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -e ".[$(PLUGIN),dev]"
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -e ".[$(PLUGIN),docs]"
 	@touch $@
 
 # OpenMM 8.6 and openmm-ml in front of everything that $(VENV) holds: openmm-torch pins the older OpenMM there.

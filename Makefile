@@ -1,7 +1,9 @@
 # Works on a machine that has Python 3.11+, make and a package index: every target installs what it needs into .venv once.
 #   make demo     the whole calculation on a small fluid, with results in $(OUTPUT); again to continue a stopped one
 #   make test     the test suite            make lint     ruff and mypy
-#   make bench    speed, as ratios          make clean    removes what the other targets made
+#   make docs     the pages, in docs/_build make bench    speed, as ratios
+#   make test-openmm86    the tests that want OpenMM 8.6 and the newest openmm-ml, in an environment of their own
+#   make clean    removes what the other targets made
 # Another interpreter: `make demo PYTHON=python3.12`. An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
 
 PYTHON ?= python3
@@ -14,8 +16,9 @@ PYTEST_ARGS ?= -n auto --dist loadfile
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(PLUGIN)
 DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
+DOCS_STAMP := $(VENV)/.installed-$(PLUGIN)-docs
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-openmm86 lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -24,6 +27,9 @@ demo: $(STAMP)
 test: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-openmm86: $(VENV)/openmm86/.installed
+	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(VENV)/openmm86/bin/python -m pytest tests/openmm86
+
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,11 +37,15 @@ lint: $(DEV_STAMP)
 	cd build/types/openmm_nti && ln -s ../../../openmm_nti/* ../../../reference_md ../../../training ../../../validation .
 	$(BIN)/mypy -p openmm_nti
 
+docs: $(DOCS_STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py --output bench-output
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output bench-output .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/_generated *.egg-info demo-output bench-output .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -53,4 +63,17 @@ $(STAMP): setup.py | $(BIN)/python
 
 $(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -e ".[$(PLUGIN),dev]"
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -e ".[$(PLUGIN),docs]"
+	@touch $@
+
+# OpenMM 8.6 and openmm-ml in front of everything that $(VENV) holds: openmm-torch pins the older OpenMM there.
+$(VENV)/openmm86/.installed: $(DEV_STAMP)
+	$(BIN)/python -m venv $(VENV)/openmm86
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > $(VENV)/below.txt
+	cp $(VENV)/below.txt "$$($(VENV)/openmm86/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(VENV)/openmm86/bin/python -m pip install --no-deps openmm==8.6.1 openmmml==1.8 setuptools
+	$(VENV)/openmm86/bin/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -78,7 +78,7 @@ setup(
             "mypy",
             "openmmml==1.4",
         ],
-        "docs": ["sphinx", "furo", "myst-parser"],
+        "docs": ["sphinx", "furo", "myst-parser", "jupytext"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

@@ -1,27 +1,54 @@
-"""Your own trajectory of the fluid in, its excess free energy out, with a trained model and no further simulation.
+"""Your own trajectory of the fluid in, its excess free energy out as a figure, with a trained model and no more MD.
 
 Usage: python examples/own_trajectory.py TRAJECTORY [TOPOLOGY] [MODEL] [PATHS], where TOPOLOGY is `-` for formats that
-hold their own. The trajectory is of 40 argon atoms at constant volume: change the state below to what you simulated.
+hold their own. N and the cubic box are read from the trajectory; temperature and cutoff must be those of the model (for
+argon and lj-fluid-t1.25: 149.75 K, cutoff 3 sigma, switching from 2.5 sigma), at constant volume. For other particles
+than argon, set sigma_nm and epsilon_kj_mol below. Writes own_trajectory.svg, and own_trajectory.csv with its numbers.
 """
 
 import sys
 import tempfile
 
+import mdtraj
+from matplotlib.figure import Figure
+
 import openmm_nti
+from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import from_trajectory
-from openmm_nti.validation import path_weights
+from openmm_nti.validation import bounds, path_weights, plots
+from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.path_weights import PathConfig
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 trajectory, topology, name, n_paths = (*sys.argv[1:], *("-", "lj-fluid-t1.25", "64")[len(sys.argv) - 2 :])
-model = openmm_nti.load_model(name)
-state = openmm_nti.StatePoint(n_particles=40, box_length_sigma=6.0, **model.potential.model_dump())
+top = {} if topology == "-" else {"top": topology}
+sigma_nm, epsilon_kj_mol = 0.3405, 0.9960726  # argon
+score = load_denoiser(name)  # what bounds and paths need of a model; the shipped one has a companion made for it
+first = mdtraj.load_frame(trajectory, 0, **top)
+state = openmm_nti.StatePoint(
+    n_particles=first.n_atoms,
+    box_length_sigma=float(f"{first.unitcell_lengths[0, 0] / sigma_nm:.5g}"),  # DCD rounds the box
+    sigma_nm=sigma_nm,
+    epsilon_kj_mol=epsilon_kj_mol,
+    **score.potential.model_dump(),
+)
 
-ensemble = from_trajectory(trajectory, None if topology == "-" else topology, state)
-print(f"{ensemble.n_frames} decorrelated frames, <beta U> = {ensemble.reduced_potentials.mean():.2f}")
+ensemble = from_trajectory(trajectory, top.get("top"), state)
+print(f"{state}: {ensemble.n_frames} decorrelated frames, <beta U> = {ensemble.reduced_potentials.mean():.2f}")
 with tempfile.TemporaryDirectory() as directory:
     config = PathConfig(n_paths=int(n_paths))
-    works = path_weights.sample(model, ensemble, config, seed=1, directory=directory, progress=False)
-print(path_weights.estimate_bracket(works))
-print(path_weights.estimate_bar(works, seed=1))
+    works = path_weights.sample(score, ensemble, config, seed=1, directory=directory)
+results = [
+    bounds.estimate(score, ensemble, BoundConfig(n_pairs=max(8, int(n_paths))), seed=1, progress=True),
+    path_weights.estimate_bracket(works),
+    path_weights.estimate_bar(works, seed=1),
+]
+for result in results:
+    print(result, result.diagnostics.get("verdict", ""))
+
+ax = Figure(figsize=(6, 3), layout="constrained").add_subplot()
+plots.estimates({result.method: (result.value, result.std_err) for result in results}, ax)
+ax.set_title(f"β F_ex of {state.n_particles} particles ± 2 errors")
+columns = {"beta_f_ex": [one.value for one in results], "std_err": [one.std_err for one in results]}
+print(f"own_trajectory.svg, and its numbers: {plots.save(ax, 'own_trajectory.svg', columns)}")

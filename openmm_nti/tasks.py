@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from openmm_nti.executors import current_executor, run_on_dask
 
 Result = TypeVar("Result")
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS")
 
 
@@ -83,6 +85,21 @@ def derive_seed(seed: int, *names: object) -> int:
     return int.from_bytes(digest[:8], "little") % (2**31 - 1) + 1
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """No progress bars inside, whoever asks for them."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
+def is_silent() -> bool:
+    """Whether `silence` is in force."""
+    return _silent.get()
+
+
 def progress_bar(shown: bool) -> Progress:
     """A bar with counts, elapsed time and the time that remains, on the standard error stream."""
     return Progress(
@@ -93,8 +110,14 @@ def progress_bar(shown: bool) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not shown,
+        disable=not shown or is_silent(),
     )
+
+
+def track(items: Sequence[Result], description: str, *, shown: bool) -> Iterator[Result]:
+    """Each of `items` in turn, with a progress bar where `shown`."""
+    with progress_bar(shown) as bar:
+        yield from bar.track(items, description=description)
 
 
 def _run_here(

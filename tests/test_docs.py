@@ -1,5 +1,6 @@
 """Runs the documentation: each `python` or `console` block below a line `<!-- runnable -->` (see CONTRIBUTING.md)."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -7,15 +8,17 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, save_model
 from openmm_nti.cli import app
+from openmm_nti.cli.exit_codes import ExitCode
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.lj_fluid import lattice_positions_nm, reduced_potential_numpy
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_" not in path.parent.name)]
 BLOCK = re.compile(r"^<!-- runnable -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+\.\w+)(?:#[^)]*)?\)")
 
@@ -61,6 +64,28 @@ def test_links_between_pages_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_notebooks_are_notebooks_to_jupytext():
+    jupytext = pytest.importorskip("jupytext")
+    for page in (ROOT / "docs" / "notebooks").glob("*.md"):
+        cells = jupytext.read(page).cells
+        assert sum(cell.cell_type == "code" for cell in cells) == len(BLOCK.findall(page.read_text(encoding="utf-8")))
+
+
+def test_the_command_reference_has_every_command_option_and_exit_status(tmp_path):
+    script = ROOT / "docs" / "command_reference.py"
+    specification = importlib.util.spec_from_file_location("command_reference", script)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    module.write_reference(tmp_path / "made" / "commands.md")
+    text = (tmp_path / "made" / "commands.md").read_text(encoding="utf-8")
+    for name, command in typer.main.get_command(app).commands.items():
+        section = text[text.index(f"\n## {name}\n") :]
+        section = section[: section.index("\n## ", 1)]
+        assert f"$ openmm-nti {name}" in section  # an example
+        assert all(f"`{option}`" in section for each in command.params for option in each.opts if option[0] == "-")
+    assert all(f"| {code.value} | {code.meaning} |" in text for code in ExitCode)
+
+
 def test_chemical_potential_example_runs(tmp_path, monkeypatch, capsys):
     pytest.importorskip("teqp")
     script = ROOT / "examples" / "chemical_potential.py"
@@ -97,7 +122,7 @@ def trajectory(run_directory, tmp_path):
         ("ti_by_hand.py", ["MODEL", "1"], "beta F_ex ="),
         ("replica_exchange.py", ["MODEL", "2"], "beta F_ex ="),
         ("growth_ramp.py", ["MODEL", "2", "1"], "beta F_ex ="),
-        ("own_trajectory.py", ["TRAJECTORY", "MODEL", "8"], "path_bar"),
+        ("own_trajectory.py", ["TRAJECTORY", "MODEL", "8"], "own_trajectory.csv"),
         ("toy_gaussians.py", ["20"], "ln 3 = 1.0986"),
     ],
 )

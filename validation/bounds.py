@@ -30,7 +30,7 @@ from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, log_noise_max
 from openmm_nti.model_files import check_model_fits
-from openmm_nti.tasks import derive_seed
+from openmm_nti.tasks import derive_seed, track
 from openmm_nti.training.targets import CleanData, antithetic_batch, frames_at_a_time
 
 Array = NDArray[np.float64]
@@ -50,7 +50,9 @@ class BoundConfig(BaseModel):
     )
 
 
-def estimate(model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, *, seed: int) -> FreeEnergy:
+def estimate(
+    model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, *, seed: int, progress: bool = False
+) -> FreeEnergy:
     """Denoising lower bound on beta F_ex.
 
     Parameters
@@ -64,6 +66,8 @@ def estimate(model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, *, see
         Effort.
     seed
         Of the noise and the choice of frames.
+    progress
+        Show a progress bar with the time left.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def estimate(model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, *, see
     if ensemble.state.convention == "switched":
         means_of_features[1] = 0.0  # exactly, where the force has no jump
     means, errors, slopes_of_levels = _all_levels(
-        model, data, features - means_of_features, log_s, weights, config, generator
+        model, data, features - means_of_features, log_s, weights, config, generator, progress
     )
     slopes = weights @ slopes_of_levels
     if ensemble.state.convention == "switched":
@@ -124,6 +128,7 @@ def _all_levels(
     weights: Array,
     config: BoundConfig,
     generator: torch.Generator,
+    progress: bool,
 ) -> tuple[Array, Array, Array]:
     """`_information` at every level: means (K,), errors (K,), slopes (K, 2).
 
@@ -133,9 +138,8 @@ def _all_levels(
     pilot = np.array([_information(model, data, features, level, n_pilot, generator)[1] for level in log_s])
     shares = weights * pilot / (weights * pilot).sum()
     n_pairs = np.maximum(8, np.rint(0.75 * config.n_pairs * len(log_s) * shares)).astype(int)
-    fits = [
-        _information(model, data, features, level, int(n), generator) for level, n in zip(log_s, n_pairs, strict=True)
-    ]
+    levels = track(list(zip(log_s, n_pairs, strict=True)), "noise levels", shown=progress)
+    fits = [_information(model, data, features, level, int(n), generator) for level, n in levels]
     means, errors, slopes = zip(*fits, strict=True)
     return np.array(means), np.array(errors), np.array(slopes)
 

@@ -100,6 +100,7 @@ def chemical_potential(
     ax.plot(density, value, color=colour, label=label, linestyle=("-", "--", ":")[len(ax.lines) % 3])
     ax.fill_between(density, value - 2 * std_err, value + 2 * std_err, color=colour, alpha=0.25, linewidth=0)
     ax.set(xlabel="ρσ³", ylabel="βμ_ex", title="Excess chemical potential ± 2 errors")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     return _with_legend(ax)
 
 

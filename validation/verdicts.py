@@ -17,6 +17,7 @@ DESCRIPTIONS = {
     "neural_ti": "Neural TI as published; as good as the network",
     "neural_ti_bound": "Lower bound from denoising; its gap is the network's whole error",
     "eos": "Equation of state of the bulk fluid, tail taken off in the mean field",
+    "mu_decoupling": "MBAR over soft-core windows of one particle; uses no network",
     "widom": "Test particle insertion into the reference data",
 }
 REFERENCES = (
@@ -25,9 +26,14 @@ REFERENCES = (
     "ti_neural_md",
     "path_bar",
     "bar_chain",
+    "mu_decoupling",
 )  # exact; the first that has an error bar serves
 _BOUNDS = {"neural_ti_bound"}
 _WARNINGS = ("unreliable", "poor", "few")  # how estimators' own verdicts begin when they are not to be passed over
+_REASONS = {
+    "eos": "the equation of state knows no small box.",
+    "widom": "insertions find too little room.",
+}  # for a distance that is not the network's
 _AGREE = 3.0  # combined standard errors
 _BOUND_SLACK = 2.0
 
@@ -92,9 +98,8 @@ def _compare(name: str, estimate: Mapping[str, Any], reference: str, other: Mapp
     distance = f"{uncertain(abs(difference), error)} kT {where} {reference}"
     if name in REFERENCES:
         return Verdict("bad", f"Disagrees: {distance}, though both are exact. Look at overlap and sampling.")
-    if name == "eos":
-        return Verdict("warn", f"{distance[0].upper()}{distance[1:]}: the equation of state knows no small box.")
-    return Verdict("warn", f"{distance[0].upper()}{distance[1:]}: the network's error. Train longer.")
+    reason = _REASONS.get(name, "the network's error. Train longer.")
+    return Verdict("warn", f"{distance[0].upper()}{distance[1:]}: {reason}")
 
 
 def uncertain(value: float, std_err: float | None) -> str:

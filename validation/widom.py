@@ -17,13 +17,16 @@ from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.lj_fluid import pair_energy
 from openmm_nti.reference_md.statistics import mean_and_error
 from openmm_nti.state import StatePoint
+from openmm_nti.tasks import track
 
 _PAIRS_AT_ONCE = 500_000  # bounds memory
 _MAX_FRAME_SHARE = 0.1  # of the average that one frame may carry
 _MIN_INSERTIONS = 100  # that the average must rest on
 
 
-def estimate(ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 2000) -> FreeEnergy:
+def estimate(
+    ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 2000, progress: bool = False
+) -> FreeEnergy:
     """Excess chemical potential of adding a particle to the ensemble's fluid, in its own box and convention.
 
     Parameters
@@ -34,6 +37,8 @@ def estimate(ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 200
         Seed of the insertions.
     n_insertions_per_frame
         Random places tried in each frame.
+    progress
+        Show a progress bar with the time left.
 
     Returns
     -------
@@ -49,7 +54,9 @@ def estimate(ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 200
         raise ValueError(f"n_insertions_per_frame = {n_insertions_per_frame} must be at least 1; 2000 is usual")
     state = ensemble.state
     rng = np.random.default_rng(seed)
-    factors = np.exp(-insertion_energies(ensemble.positions_sigma, state, n_insertions_per_frame, rng))
+    factors = np.exp(
+        -insertion_energies(ensemble.positions_sigma, state, n_insertions_per_frame, rng, progress=progress)
+    )
     total = float(factors.sum())
     if total == 0:
         raise ValueError(
@@ -80,7 +87,12 @@ def estimate(ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 200
 
 
 def insertion_energies(
-    positions_sigma: np.ndarray, state: StatePoint, n_insertions: int, rng: np.random.Generator
+    positions_sigma: np.ndarray,
+    state: StatePoint,
+    n_insertions: int,
+    rng: np.random.Generator,
+    *,
+    progress: bool = False,
 ) -> np.ndarray:
     """beta dU of one more particle at uniformly random places in each frame.
 
@@ -94,6 +106,8 @@ def insertion_energies(
         Places tried in each frame.
     rng
         Source of the places.
+    progress
+        Show a progress bar with the time left.
 
     Returns
     -------
@@ -103,10 +117,10 @@ def insertion_energies(
     box = state.box_length_sigma
     energies = np.empty((len(positions_sigma), n_insertions))
     chunk = max(1, _PAIRS_AT_ONCE // positions_sigma.shape[1])
-    for frame, positions in enumerate(positions_sigma):
+    for frame in track(range(len(positions_sigma)), "insertions", shown=progress):
         for start in range(0, n_insertions, chunk):
             places = rng.uniform(0, box, (min(chunk, n_insertions - start), 3))
-            r2 = _squared_distances(places, positions, box)
+            r2 = _squared_distances(places, positions_sigma[frame], box)
             energy = np.zeros(r2.shape)
             near = r2 < state.cutoff_sigma**2
             energy[near] = pair_energy(r2[near], state)

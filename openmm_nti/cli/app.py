@@ -11,7 +11,7 @@ from rich.console import Console
 
 from openmm_nti.cli.exit_codes import ExitCode, FriendlyGroup
 
-_HELP = """
+_HELP = f"""
 Excess free energies of fluids by Neural Thermodynamic Integration, with the learned Hamiltonian running in OpenMM.
 
 A first calculation:
@@ -21,11 +21,17 @@ A first calculation:
     openmm-nti run fluid.yaml --output fluid
 
 lambda = 1 is the Lennard-Jones fluid, lambda = 0 the ideal gas. `run` makes reference data, trains, estimates and
-reports; `generate`, `train` and `report` are its stages. All energies are in kT.
+reports; `generate`, `train` and `report` are its stages. All energies are in kT. Results go to the standard output,
+progress and messages to the standard error.
 
-Exit status: 0 done; 1 a calculation failed; 2 bad input (the message says what to change); 3 the installation is
-broken (see `openmm-nti doctor`); 130 interrupted (repeat with --resume).
+Exit status: {"; ".join(f"{code.value} {code.meaning}" for code in ExitCode)}.
+
+TAB completes commands, options and names after `openmm-nti --install-completion` and a new shell.
 """
+METHOD_NAMES = (
+    "neural_ti_bound", "neural_ti", "path_bar", "path_bracket", "mbar_neural", "ti_neural_md", "widom", "mbar_softcore",
+    "mu_decoupling", "bar_chain", "eos",
+)  # fmt: skip
 
 app = typer.Typer(
     cls=FriendlyGroup,
@@ -33,8 +39,23 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
-    add_completion=False,
 )
+
+
+def _be_quiet(context: typer.Context, quiet: bool) -> bool:
+    """No progress bars from here on to the end of the command."""
+    from openmm_nti.tasks import silence
+
+    if quiet:
+        context.with_resource(silence())
+    return quiet
+
+
+def _model_names() -> list[str]:
+    from openmm_nti.model_files import shipped_models
+
+    return list(shipped_models())
+
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML configuration.", exists=True, dir_okay=False, metavar="CONFIG")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the run; made if missing.")]
@@ -48,8 +69,12 @@ ExecutorOption = Annotated[
     typer.Option("--executor", help="Where simulations run: local, processes (as many as `workers`) or dask."),
 ]
 Scheduler = Annotated[str | None, typer.Option(help="Address of the dask scheduler, such as tcp://node1:8786.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Only the result: no progress, no forecast.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 _MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or of a run."
-Model = Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")]
+Model = Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL", autocompletion=_model_names)]
 Number = Annotated[
     int | None,
     typer.Option("--n-particles", "--n", "-n", min=2, help="Number of particles N; by default that of the training."),
@@ -75,7 +100,12 @@ def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("nti.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a complete configuration in which every key is explained."""
+    """Write a complete configuration in which every key is explained.
+
+    Only `system` needs your values. An example:
+
+        openmm-nti init fluid.yaml
+    """
     from openmm_nti.cli.template import commented_yaml
     from openmm_nti.files import write_text
 
@@ -94,17 +124,30 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --output holds.")] = False,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
 ) -> None:
     """Do everything: reference data, training, all estimates, results.json and report.html.
 
-    A run that was stopped, at any moment, goes on with --resume and ends in the same numbers.
+    Says first how long it will take and what it will write. A run that was stopped, at any moment, goes on with
+    --resume and ends in the same numbers. Examples:
+
+        openmm-nti run fluid.yaml --output fluid
+
+        openmm-nti run fluid.yaml --output fluid --resume
+
+        openmm-nti run fluid.yaml --output dense --set system.n_particles=160 --set workers=2
     """
     from openmm_nti.cli.results import print_table
     from openmm_nti.executors import executor as tasks_on
+    from openmm_nti.files import read_json
 
     with tasks_on(executor, scheduler):
         pipeline = _pipeline(config, output, seed, settings, resume=resume)
         pipeline.run()
+    if json:
+        _print_json(read_json(pipeline.directory.results))
+        return
     print_table(pipeline.directory, pipeline.config, Console())
     typer.echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
 
@@ -121,10 +164,16 @@ def generate(
     topology: Annotated[Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")] = None,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
 ) -> None:
     """Make the reference data of a run only, by MD or from your own trajectory.
 
-    Go on with `train`, or with `run ... --resume`, on the same CONFIG and DIR.
+    Go on with `train`, or with `run ... --resume`, on the same CONFIG and DIR. Examples:
+
+        openmm-nti generate fluid.yaml --output fluid
+
+        openmm-nti generate fluid.yaml --output mine --trajectory argon.dcd --topology argon.pdb
     """
     from openmm_nti.executors import executor as tasks_on
 
@@ -132,30 +181,68 @@ def generate(
         pipeline = _pipeline(config, output, seed, settings, resume=True)
         if trajectory is not None:
             pipeline.import_trajectory(trajectory, topology)
+        else:
+            pipeline.foresee("reference data")
         ensembles = pipeline.reference()
+    if json:
+        files = {ensemble.state.label: ensemble.n_frames for ensemble in ensembles}
+        _print_json({"directory": str(pipeline.directory.reference), "decorrelated_frames": files})
+        return
     for ensemble in ensembles:
         typer.echo(f"{ensemble.state}: {ensemble.n_frames} decorrelated frames")
 
 
 @app.command()
-def train(config: ConfigFile, output: Output, seed: Seed = None, settings: Settings = None) -> None:
-    """Train the Hamiltonian of a run only (and make its reference data first, where they are missing)."""
+def train(
+    config: ConfigFile,
+    output: Output,
+    seed: Seed = None,
+    settings: Settings = None,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
+) -> None:
+    """Train the Hamiltonian of a run only (and make its reference data first, where they are missing).
+
+    Given again, it goes on from the last checkpoint. Examples:
+
+        openmm-nti train fluid.yaml --output fluid
+
+        torchrun --nproc-per-node 2 -m openmm_nti.cli train fluid.yaml --output fluid
+    """
+    from openmm_nti.model_files import read_card
+
     pipeline = _pipeline(config, output, seed, settings, resume=True)
+    pipeline.foresee("reference data", "training")
     pipeline.train(pipeline.reference())
-    typer.echo(f"Model: {pipeline.directory.model}")
+    if json:
+        _print_json({"model": str(pipeline.directory.model), "card": read_card(str(pipeline.directory.model))})
+    else:
+        typer.echo(f"Model: {pipeline.directory.model}")
 
 
 @app.command()
-def report(directory: Annotated[Path, typer.Argument(help="Directory of a run.", exists=True, metavar="DIR")]) -> None:
-    """Write results.json and report.html again from the estimates in DIR, and show the table."""
+def report(
+    directory: Annotated[Path, typer.Argument(help="Directory of a run.", exists=True, metavar="DIR")],
+    json: Json = False,
+) -> None:
+    """Write results.json and report.html again from the estimates in DIR, and show the table.
+
+    It works on an unfinished run too. An example:
+
+        openmm-nti report fluid
+    """
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.results import print_table
     from openmm_nti.cli.run_directory import RunDirectory
+    from openmm_nti.files import read_json
 
     run_directory = RunDirectory(directory)
-    pipeline = Pipeline(run_directory.stored_config(), run_directory, Console(stderr=True))
+    pipeline = Pipeline(run_directory.stored_config(), run_directory, _console())
     pipeline.report()
-    print_table(run_directory, pipeline.config, Console())
+    if json:
+        _print_json(read_json(run_directory.results))
+    else:
+        print_table(run_directory, pipeline.config, Console())
 
 
 @app.command()
@@ -163,13 +250,10 @@ def estimate(
     method: Annotated[
         str,
         typer.Option(
-            "--method",
-            "-m",
-            help="neural_ti_bound, neural_ti, path_bar, path_bracket, mbar_neural, ti_neural_md, widom, "
-            "mbar_softcore, mu_decoupling, bar_chain or eos.",
+            "--method", "-m", autocompletion=lambda: list(METHOD_NAMES), help=f"One of {', '.join(METHOD_NAMES)}."
         ),
     ],
-    model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,
+    model: Annotated[str | None, typer.Option(help=_MODEL_HELP, autocompletion=_model_names)] = None,
     n_particles: Number = None,
     box_length_sigma: BoxLength = None,
     data: Annotated[
@@ -192,14 +276,19 @@ def estimate(
     workers: Annotated[int, typer.Option(min=1, help="Processes for independent simulations.")] = 1,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
+    quiet: Quiet = False,  # noqa: ARG001
     json: Annotated[bool, typer.Option("--json", help="Print the estimate with its diagnostics as JSON.")] = False,
 ) -> None:
-    """Make one estimate with a trained model, outside of a run:
+    """Make one estimate with a trained model, outside of a run.
+
+    The state point is that of --data, or else the model's with N particles; reference data are simulated where the
+    method needs them. widom, mbar_softcore, mu_decoupling and bar_chain need no model when there are --data. Examples:
 
         openmm-nti estimate --model lj-fluid-t1.25 --n 100 --method neural_ti_bound
 
-    The state point is that of --data, or else the model's with N particles; reference data are simulated where the
-    method needs them. widom, mbar_softcore, mu_decoupling and bar_chain need no model when there are --data.
+        openmm-nti estimate --model fluid --data fluid/reference/N40_L6_T1.25_switched.h5 --method path_bar --json
+
+        openmm-nti estimate --model lj-fluid-t1.25 --n 200 --method mu_decoupling --output decoupling
     """
     from openmm_nti.cli.single_estimate import Request, single_estimate
     from openmm_nti.executors import executor as tasks_on
@@ -207,7 +296,7 @@ def estimate(
 
     request = Request(method, model, n_particles, box_length_sigma, data, settings or [], seed, workers)
     with tasks_on(executor, scheduler):
-        result = single_estimate(request, output)
+        result = single_estimate(request, output, _console().print)
     if json:
         _print_json(finite(result.to_dict()))
     else:
@@ -221,31 +310,45 @@ def paper(
     only: Annotated[
         str | None, typer.Option(help="Comma-separated: fig3, fig4, fig5, fig6, toy, gcmc. By default all.")
     ] = None,
-    model: Annotated[str, typer.Option(help=_MODEL_HELP)] = "lj-fluid-t1.25",
+    model: Annotated[str, typer.Option(help=_MODEL_HELP, autocompletion=_model_names)] = "lj-fluid-t1.25",
     seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes for independent pieces.")] = 2,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
 ) -> None:
     """Compute the figures of the paper from a trained model, with errors and every baseline beside them.
 
     Writes table.csv, table.json, figures with their numbers, and paper.md. Says first how long it will take; run again
-    after an interruption, it goes on.
+    after an interruption, it goes on. Examples:
+
+        openmm-nti paper --output paper --quick
+
+        openmm-nti paper --output paper --quick --only toy
     """
+    from openmm_nti.files import read_json
     from openmm_nti.validation.paper import presets
     from openmm_nti.validation.paper.jobs import Work
     from openmm_nti.validation.paper.run import run as reproduce
 
     work = Work(presets.QUICK if quick else presets.FULL, model, seed, output)
     names = [name.strip() for name in only.split(",")] if only else []
-    console = Console(stderr=True, highlight=False)
-    page = reproduce(work, names, workers=workers, say=console.print)
-    typer.echo(f"Summary: {page}   Numbers: {output / 'table.csv'}")
+    page = reproduce(work, names, workers=workers, say=_console().print)
+    if json:
+        _print_json(read_json(output / "table.json"))
+    else:
+        typer.echo(f"Summary: {page}   Numbers: {output / 'table.csv'}")
 
 
 @app.command()
 def models(
     json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
 ) -> None:
-    """List the trained models that come with the package, with what they are for."""
+    """List the trained models that come with the package, with what they are for.
+
+    An example:
+
+        openmm-nti models --json
+    """
     from openmm_nti.cli.model_commands import print_models
     from openmm_nti.model_files import read_card, shipped_models
 
@@ -266,14 +369,24 @@ def sample(
         typer.Option("--set", metavar="KEY=VALUE", help="Effort; keys as in estimates.neural_ti of `init`."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
 ) -> None:
-    """Draw configurations of the fluid from the model alone, by reverse diffusion from the ideal gas."""
+    """Draw configurations of the fluid from the model alone, by reverse diffusion from the ideal gas.
+
+    An example:
+
+        openmm-nti sample lj-fluid-t1.25 --n 100 --output samples.h5 --set n_samples=64
+    """
     from openmm_nti.cli.model_commands import state_of_model, write_samples
     from openmm_nti.cli.run_config import section_config
 
     state = state_of_model(model, n_particles, box_length_sigma)
     n_frames = write_samples(model, state, output, section_config("neural_ti", settings or []), seed=seed)
-    typer.echo(f"Wrote {n_frames} configurations of {state} to {output}")
+    if json:
+        _print_json({"file": str(output), "configurations": n_frames, "state": state.model_dump(mode="json")})
+    else:
+        typer.echo(f"Wrote {n_frames} configurations of {state} to {output}")
 
 
 @app.command()
@@ -282,14 +395,21 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the two files.")],
     n_particles: Number = None,
     box_length_sigma: BoxLength = None,
+    json: Json = False,
 ) -> None:
     """Write the model for OpenMM: hamiltonian.pt (TorchScript, for TorchForce) and system.xml (a whole System).
 
-    Either file is enough: the System contains the model. Its global parameter is lambda_nti.
+    Either file is enough: the System contains the model. Its global parameter is lambda_nti. An example:
+
+        openmm-nti export lj-fluid-t1.25 --n 100 --output exported
     """
     from openmm_nti.cli.model_commands import export_model, state_of_model
 
-    for path in export_model(model, state_of_model(model, n_particles, box_length_sigma), output):
+    paths = export_model(model, state_of_model(model, n_particles, box_length_sigma), output)
+    if json:
+        _print_json({"files": [str(path) for path in paths]})
+        return
+    for path in paths:
         typer.echo(f"Wrote {path}")
 
 
@@ -297,7 +417,12 @@ def export(
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check the installation: versions, plugins, and the energy and dU/dlambda of a TorchForce on three particles."""
+    """Check the installation: versions, plugins, and the energy and dU/dlambda of a TorchForce on three particles.
+
+    Ends with status 3 where something is broken. An example:
+
+        openmm-nti doctor --json
+    """
     from openmm_nti.cli.doctor import examine, print_findings
 
     findings = examine()
@@ -317,7 +442,14 @@ def _pipeline(config: Path, output: Path, seed: int | None, settings: list[str] 
 
     resolved = load_config(config, settings or [], seed)
     leads = rank_and_size()[0] == 0  # of the processes that torchrun starts, one speaks
-    return Pipeline(resolved, open_run(output, resolved, resume=resume), Console(stderr=True, quiet=not leads))
+    return Pipeline(resolved, open_run(output, resolved, resume=resume), _console(quiet=not leads))
+
+
+def _console(*, quiet: bool = False) -> Console:
+    """Where commands say what they are doing; nowhere with --quiet."""
+    from openmm_nti.tasks import is_silent
+
+    return Console(stderr=True, highlight=False, quiet=quiet or is_silent())
 
 
 def _print_json(data: dict[str, Any]) -> None:

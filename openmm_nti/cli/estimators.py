@@ -105,11 +105,13 @@ def method(name: str) -> Method:
 
 
 def _neural_ti_bound(job: Job, config: BoundConfig) -> FreeEnergy:
-    return bounds.estimate(job.score, job.ensemble, config, seed=job.seed)
+    return bounds.estimate(job.score, job.ensemble, config, seed=job.seed, progress=True)
 
 
 def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
-    return widom.estimate(job.ensemble, seed=job.seed, n_insertions_per_frame=config.n_insertions_per_frame)
+    return widom.estimate(
+        job.ensemble, seed=job.seed, n_insertions_per_frame=config.n_insertions_per_frame, progress=True
+    )
 
 
 def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:

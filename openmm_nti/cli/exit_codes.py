@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from enum import IntEnum
 from types import FrameType
@@ -13,16 +14,37 @@ from typer.core import TyperGroup
 
 
 class ExitCode(IntEnum):
-    """Documented in `openmm-nti --help`."""
+    """What the exit status says to a script; `meaning` says it to a person."""
 
+    DONE = 0
     FAILED = 1
     BAD_INPUT = 2
     BROKEN_INSTALLATION = 3
     INTERRUPTED = 130
 
+    @property
+    def meaning(self) -> str:
+        """In a few words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "a calculation failed",
+    ExitCode.BAD_INPUT: "bad input; the message says what to change",
+    ExitCode.BROKEN_INSTALLATION: "the installation is broken; see `openmm-nti doctor`",
+    ExitCode.INTERRUPTED: "interrupted; the message says how to go on",
+}
+_KEEPS_ITS_WORK = ("run", "generate", "train", "paper", "estimate")
+
 
 class FriendlyGroup(TyperGroup):
     """A group of commands whose expected errors are a message instead of a traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the command line, to say how to go on with it."""
+        ctx.meta["command_line"] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command; see `ExitCode` for how each kind of error ends."""
@@ -30,7 +52,7 @@ class FriendlyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _say("Interrupted. What is finished is on disk: run the same command again, `run` with --resume, to go on.")
+            _say(how_to_go_on(ctx.meta["command_line"]))
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except (ValueError, FileNotFoundError) as error:
             self._end(ctx, error, ExitCode.BAD_INPUT)
@@ -46,6 +68,16 @@ class FriendlyGroup(TyperGroup):
             raise error
         _say(str(error) or type(error).__name__)
         raise typer.Exit(code) from None
+
+
+def how_to_go_on(arguments: list[str]) -> str:
+    """What to say when the command with these arguments was interrupted."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    keeps = any(word.startswith(("--output", "-o")) for word in arguments)
+    if command not in _KEEPS_ITS_WORK or not keeps:
+        return "Interrupted; nothing was kept." + (" With --output DIR it can go on." if command == "estimate" else "")
+    more = ["--resume"] if command == "run" and "--resume" not in arguments else []
+    return f"Interrupted. What is finished is on disk; to go on:\n  {shlex.join(['openmm-nti', *arguments, *more])}"
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from openmm_nti.cli.estimators import METHODS, Job
+from openmm_nti.cli.forecast import check_disk, foresee_run
 from openmm_nti.cli.results import write_estimate, write_results
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
@@ -38,11 +39,25 @@ class Pipeline:
             raise ValueError(
                 "network.kind: denoiser has no energies to estimate with: `train` it alone, or use `density`"
             )
+        self.foresee()
         ensembles = self.reference()
         model = self.train(ensembles)
         for ensemble in ensembles:
             self.estimate(model, ensemble)
         self.report()
+
+    def foresee(self, *stages: str) -> None:
+        """Say how long the stages (by default all) will take, where there is anything left to do.
+
+        Raises
+        ------
+        ConfigError
+            If the disk has no room for what they write.
+        """
+        forecast = foresee_run(self.config, self.directory, stages)
+        check_disk(forecast, self.directory.path)
+        if forecast.seconds > 0:
+            self.console.print(str(forecast))
 
     def import_trajectory(self, trajectory: Path, topology: Path | None) -> None:
         """Make the reference ensemble from a trajectory of the user's own.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.estimators import Job, method
+from openmm_nti.cli.forecast import check_disk, foresee_estimate
 from openmm_nti.cli.model_commands import state_of_model
 from openmm_nti.cli.run_config import section_config
 from openmm_nti.ensemble import Ensemble
@@ -15,6 +17,8 @@ from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.state import StatePoint
+
+_A_MOMENT = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Request:
     workers: int
 
 
-def single_estimate(request: Request, output: Path | None) -> FreeEnergy:
+def single_estimate(
+    request: Request, output: Path | None, say: Callable[[str], None] = lambda _text: None
+) -> FreeEnergy:
     """Load, simulate what is missing, and estimate.
 
     Parameters
@@ -40,6 +46,8 @@ def single_estimate(request: Request, output: Path | None) -> FreeEnergy:
         What to estimate.
     output
         Directory that keeps reference data and simulations for the next time; None leaves nothing on disk.
+    say
+        Receives what is foreseen, where that is more than a moment.
 
     Raises
     ------
@@ -59,7 +67,12 @@ def single_estimate(request: Request, output: Path | None) -> FreeEnergy:
         job = Job(state, stored, trained, request.seed, request.workers, directory / state.label)
         if chosen.needs_model:
             _ = job.score  # say that it is missing before anything is simulated
-        if stored is None and chosen.needs_data:
+        simulate = stored is None and chosen.needs_data
+        forecast = foresee_estimate(request.method, config, state, trained, workers=request.workers, simulate=simulate)
+        check_disk(forecast, directory)
+        if forecast.seconds > _A_MOMENT:
+            say(str(forecast))
+        if simulate:
             job = replace(job, data=_reference(state, request, directory))
         return chosen.compute(job, config)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import mdtraj
 import openmm
@@ -15,6 +16,9 @@ from tiny import TINY
 from typer.testing import CliRunner
 
 from openmm_nti.cli import app
+from openmm_nti.cli.app import METHOD_NAMES
+from openmm_nti.cli.estimators import METHODS
+from openmm_nti.cli.exit_codes import ExitCode, how_to_go_on
 from openmm_nti.cli.pipeline import Pipeline
 from openmm_nti.model_files import shipped_models
 from openmm_nti.reference_md import ReferenceConfig
@@ -93,6 +97,30 @@ def test_the_terminal_ends_with_every_estimate(finished):
     assert "\u2026" not in table  # nothing is cut off at 80 columns
 
 
+def test_the_time_and_the_disk_are_foreseen_at_the_start(finished):
+    first = (finished.parent / "output.txt").read_text().splitlines()[0]
+    assert first.startswith("foreseen: about ")
+
+
+def test_quiet_and_json_leave_the_result_alone(config, finished):
+    result = call("run", config, "--output", finished, "--resume", "--quiet", "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert json.loads(result.stdout) == json.loads((finished / "results.json").read_text())
+    data = json.loads(call("generate", config, "--output", finished, "--json", "-q").stdout)
+    assert data["decorrelated_frames"] == {"N6_L6_T1.25_switched": 40}
+    trained = json.loads(call("train", config, "--output", finished, "--json", "-q").stdout)
+    assert trained["card"]["training"]["steps"] == 20
+
+
+def test_a_full_disk_is_refused_before_anything_is_computed(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1000))
+    result = call("run", config, "--output", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "0 MB free" in result.output
+    assert not (tmp_path / "run" / "reference").exists()
+
+
 def test_a_killed_run_resumes_to_the_same_numbers(config, finished, tmp_path):
     directory = tmp_path / "killed"
     command = [sys.executable, "-m", "openmm_nti.cli", "run", str(config), "--output", str(directory)]
@@ -120,15 +148,17 @@ def test_a_finished_run_is_refused_without_resume_and_unchanged_with_it(config, 
     other = call("run", config, "--output", finished, "--resume", "--set", "training.n_steps=21")
     assert other.exit_code == 2
     assert "training.n_steps: 20 there, 21 now" in other.output
-    assert call("run", config, "--output", finished, "--resume").exit_code == 0
+    again = call("run", config, "--output", finished, "--resume")
+    assert again.exit_code == 0
+    assert "foreseen" not in again.output
     assert (finished / "results.json").read_bytes() == before
 
 
 def test_report_writes_both_files_again(finished):
     (finished / "report.html").unlink()
-    result = call("report", finished)
+    result = call("report", finished, "--json")
     assert result.exit_code == 0, result.output
-    assert "mbar_neural" in result.output
+    assert json.loads(result.stdout) == json.loads((finished / "results.json").read_text())
     assert (finished / "report.html").is_file()
 
 
@@ -246,9 +276,24 @@ def test_an_interrupt_says_how_to_go_on(config, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Pipeline, "run", interrupt)
-    result = call("run", config, "--output", tmp_path / "run")
+    output = tmp_path / "my run"
+    result = call("run", config, "--output", output)
     assert result.exit_code == 130
-    assert "--resume" in result.output
+    assert f"openmm-nti run {config} --output '{output}' --resume" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("run c.yaml -o d --resume", "openmm-nti run c.yaml -o d --resume"),
+        ("--debug paper --output=p --quick", "openmm-nti --debug paper --output=p --quick"),
+        ("estimate -m eos -o d", "openmm-nti estimate -m eos -o d"),
+        ("estimate -m eos", "nothing was kept. With --output DIR it can go on"),
+        ("sample m -o s.h5", "nothing was kept"),
+    ],
+)
+def test_an_interrupted_command_says_how_to_go_on(arguments, text):
+    assert how_to_go_on(arguments.split()).rstrip(".").endswith(text)
 
 
 @pytest.mark.parametrize(("error", "code"), [(ValueError("no"), 2), (RuntimeError("no"), 1)])
@@ -267,6 +312,30 @@ def test_help_of_every_command(command):
     result = call(*command.split(), "--help")
     assert result.exit_code == 0
     assert "Usage" in result.output
+    assert f"openmm-nti {command or 'init'}" in result.output  # an example
+
+
+def test_every_exit_status_is_in_the_help():
+    text = " ".join(call("--help").output.split())
+    assert all(f"{code.value} {code.meaning.split(';')[0]}" in text for code in ExitCode)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("openmm-nti es", {"estimate"}),
+        ("openmm-nti estimate --method path_", {"path_bar", "path_bracket"}),
+        ("openmm-nti export lj", set(shipped_models())),
+    ],
+)
+def test_tab_completes(line, words):
+    request = {"_OPENMM_NTI_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    result = CliRunner().invoke(app, env=request, prog_name="openmm-nti")
+    assert set(result.output.split()) == words
+
+
+def test_the_methods_offered_are_those_there_are():
+    assert set(METHOD_NAMES) == set(METHODS)
 
 
 def test_init_does_not_overwrite(tmp_path):

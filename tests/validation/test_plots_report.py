@@ -2,72 +2,36 @@
 
 import json
 import math
+import re
+from base64 import b64decode
 from html.parser import HTMLParser
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from report_run import HELD_OUT, OVERLAP, PROFILE, STATE, entry, estimates, make_run
 
-from openmm_nti.files import write_json, write_text
-from openmm_nti.state import StatePoint
-from openmm_nti.validation import plots
+from openmm_nti.files import write_json
+from openmm_nti.validation import checks, plots
 from openmm_nti.validation.report import write_report
+from openmm_nti.validation.report_figures import figures_at
 from openmm_nti.validation.verdicts import judge, uncertain
 
-STATE = StatePoint(n_particles=40, box_length_sigma=6, temperature_star=1.25)
-OVERLAP = [[0.6, 0.4, 0.0], [0.4, 0.3, 0.3], [0.0, 0.3, 0.7]]
-PROFILE = {"lambdas": [0.0, 0.5, 1.0], "dudl_mean": [-5.0, -20.0, -40.0], "dudl_std_err": [0.1, 0.2, 0.3]}
-
-
-def entry(value, std_err, method, **diagnostics):
-    return {
-        "value": value,
-        "std_err": std_err,
-        "method": method,
-        "convention": "switched",
-        "diagnostics": diagnostics,
-    }
-
-
-def estimates():
-    entries = [
-        entry(-21.10, 0.15, "mbar_softcore", overlap_matrix=OVERLAP, verdict="good (0.3)"),
-        entry(-21.25, 0.10, "mbar_neural", overlap_matrix=OVERLAP, verdict="good (0.3)"),
-        entry(-21.30, 0.12, "ti_neural_md", verdict="good", **PROFILE),
-        entry(-23.40, 0.10, "neural_ti"),
-        entry(-22.00, 0.10, "neural_ti_bound"),
-    ]
-    return {one["method"]: one for one in entries}
-
-
-HELD_OUT = {
-    STATE.label: {"noise_sigma": [0.1, 0.3], "decile_gain_kt": [1.0, 2.0], "decile_gain_err": [0.1, 0.2]},
-}
+WINDOWS = {"n_eff": 80.0, "n_samples": 100, "n_bootstrap_units": 16}
+STEPS = {"n_samples": 32, "n_steps": 50, "statistical_err": 0.2}
+BOUNDS = {"lower": -22.5, "lower_err": 0.1, "upper": -21.0, "upper_err": 0.05}
 
 
 @pytest.fixture
 def run_directory(tmp_path):
-    """A run with every file that the report reads."""
-    point = {
-        "n_particles": 40,
-        "beta_f_ex": estimates(),
-        "beta_mu_ex": {"widom": entry(-1.05, 0.01, "widom", verdict="good")},
-        "diagnostics": {"state": STATE.model_dump(mode="json")},
-    }
-    provenance = {"seed": 7, "versions": {"openmm": "8.5.2"}, "command": "run <script>"}
-    write_json(tmp_path / "results.json", {"schema": 1, "state_points": [point], "provenance": provenance})
-    write_text(tmp_path / "config.yaml", "seed: 7\n")
-    metrics = [
-        {"step": step, "loss": 1 / step, "validation_loss": 2 / step, "held_out": HELD_OUT} for step in (1, 2, 3)
-    ]
-    write_text(tmp_path / "model" / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics))
-    folder = tmp_path / STATE.label
-    folder.mkdir()
-    grid = np.linspace(0, 1, 50)
-    np.savez(folder / "neural_ti.npz", lambdas=grid, dudl_mean=-40 * grid, dudl_err=0.1 + grid)
-    np.savez(folder / "gr.npz", r_sigma=grid * 3, g_data=grid, g_model=grid**2)
-    return tmp_path
+    return make_run(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The text of the page of a complete run."""
+    return write_report(make_run(tmp_path_factory.mktemp("complete"))).read_text()
 
 
 class _Page(HTMLParser):
@@ -96,8 +60,8 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def test_report_shows_every_estimate_with_error_convention_and_verdict(run_directory):
-    page = _Page(write_report(run_directory).read_text())
+def test_report_shows_every_estimate_with_error_convention_and_verdict(report):
+    page = _Page(report)
     for text in (
         "−21.10 ± 0.15",
         "−22.00 ± 0.10",
@@ -109,42 +73,76 @@ def test_report_shows_every_estimate_with_error_convention_and_verdict(run_direc
         assert text in page.text
     for method in (*estimates(), "widom"):
         assert method in page.text
-    assert "β F_ex = −21.25 ± 0.10 kT (mbar_neural). No estimate contradicts another." in page.text
+    assert "β F_ex = −21.25 ± 0.10 kT (mbar_neural). Look at neural_ti below." in page.text
+    assert "no: 1.40 ± 0.14 kT below the lower bound, −22.00 ± 0.10" in page.text
     assert str(STATE) in page.text
     assert "8.5.2" in page.text
     assert "seed: 7" in page.text
 
 
-def test_report_stands_alone_with_all_its_figures(run_directory):
-    text = write_report(run_directory).read_text()
-    page = _Page(text)
+def test_report_stands_alone_with_all_its_figures(report):
+    text, page = report, _Page(report)
     assert page.tags.count("svg") == 7
-    assert "script" not in page.tags
-    assert "<script>" not in text  # text from the run is escaped
+    assert page.tags.count("script") == 1
+    assert "run &lt;script&gt;" in text  # text from the run is escaped
     assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert not re.search(r"url\((?!#)|@import", text)
+    identifiers = re.findall(r'\bid="([^"]*)"', text)
+    assert len(identifiers) == len(set(identifiers))
+    targets = re.findall(r'(?:href="#|url\(#)([^")]*)', text)
+    assert set(targets) <= set(identifiers)
     assert "currentColor" in text
     assert "prefers-color-scheme: dark" in text
 
 
-def test_report_is_the_same_each_time(run_directory):
-    assert write_report(run_directory).read_bytes() == write_report(run_directory).read_bytes()
+def test_every_figure_carries_the_numbers_it_shows(report, run_directory):
+    page = _Page(report)
+    results, *tables = [b64decode(link.partition("base64,")[2]).decode() for link in page.links if link[:5] == "data:"]
+    assert json.loads(results) == json.loads((run_directory / "results.json").read_text())
+    assert len(tables) == page.tags.count("svg")
+    assert "mbar_neural,-21.25,0.1\n" in tables[0]
+    assert tables[1].startswith("method,lambda,dudl_kt,std_err_kt\nti_neural_md,0,-5,0.1\n")
+    assert tables[2] == "window_0,window_1,window_2\n0.6,0.4,0\n0.4,0.3,0.3\n0,0.3,0.7\n"
+
+
+def test_several_state_points_begin_with_an_overview(run_directory):
+    results = json.loads((run_directory / "results.json").read_text())
+    (point,) = results["state_points"]
+    other = json.loads(json.dumps(point))
+    other["diagnostics"]["state"]["n_particles"] = 80
+    for one, methods in ((other, ["neural_ti"]), (point, ["neural_ti_bound", "mbar_neural", "neural_ti"])):
+        one["beta_f_ex"] = {name: one["beta_f_ex"][name] for name in methods}
+    for name in ("gr.npz", "neural_ti.npz"):
+        (run_directory / STATE.label / name).unlink()
+    results["state_points"].append(other)
+    write_json(run_directory / "results.json", results)
+    page = _Page(write_report(run_directory).read_text())
+    assert page.tags.count("table") == 3
+    assert "nothing exact yet" in page.text
+    assert "a number not to be used" in page.text
+
+
+def test_report_is_the_same_each_time(report, run_directory):
+    assert write_report(run_directory).read_text() == report
 
 
 @pytest.mark.parametrize("failing", [None, 2])
-def test_the_insertion_chain_has_its_own_figure(run_directory, failing):
-    results = json.loads((run_directory / "results.json").read_text())
+def test_the_insertion_chain_has_its_own_figure(tmp_path, failing):
     chain = {
         "beta_mu_ex": [-0.03, -0.06, -0.09],
-        "beta_mu_ex_std_err": [0.001, 0.002, 0.003],
+        "beta_mu_ex_std_err": [0.001, None, 0.003],
         "first_n_where_insertion_fails": failing,
     }
-    results["state_points"][0]["beta_f_ex"]["bar_chain"] = entry(-21.1, 0.05, "bar_chain", verdict="good", **chain)
-    write_json(run_directory / "results.json", results)
-    page = _Page(write_report(run_directory).read_text())
-    assert page.tags.count("svg") == 8
-    assert "Chemical potential along the insertion chain" in page.text
-    assert ("insertion fails" in page.text) == (failing is not None)
-    assert "−21.100 ± 0.050 kT (bar_chain)" in page.text
+    point = {
+        "beta_f_ex": {"bar_chain": entry(-21.1, 0.05, "bar_chain", verdict="good", **chain)},
+        "diagnostics": {"state": STATE.model_dump(mode="json")},
+    }
+    estimates, figure = figures_at(point, tmp_path, "label", [])
+    assert figure.caption == "Chemical potential along the insertion chain"
+    assert ("insertion fails" in figure.svg) == (failing is not None)
+    numbers = b64decode(figure.numbers.partition("base64,")[2]).decode().splitlines()
+    assert numbers[1:3] == ["1,0.0046296296,-0.03,0.001", "2,0.0092592593,-0.06,nan"]
+    assert estimates.name == "label_estimates.csv"
 
 
 def test_missing_files_are_named_and_left_out(run_directory):
@@ -195,6 +193,51 @@ def test_verdicts_say_what_a_specialist_would(method, change, level, text):
 )  # fmt: skip
 def test_numbers_carry_two_digits_of_their_error(value, std_err, text):
     assert uncertain(value, std_err) == text
+
+
+@pytest.mark.parametrize(
+    ("question", "method", "facts", "level", "text"),
+    [
+        ("converged", "mbar_neural", {"std_err": math.inf}, "bad", "no error"),
+        ("converged", "mbar_neural", WINDOWS, "good", "80 of 100 samples"),
+        ("converged", "mbar_neural", WINDOWS | {"n_bootstrap_units": 4}, "warn", "sample longer"),
+        ("converged", "mbar_neural", {}, "good", "yes: 0.3"),  # of another version: its own verdict speaks
+        (
+            "converged",
+            "ti_neural_md",
+            WINDOWS | {"integration_error": 2.0, "statistical_error": 1.0},
+            "warn",
+            "integral",
+        ),
+        ("converged", "neural_ti", STEPS | {"discretisation_err": 0.1}, "good", "50 steps 0.1 kT"),
+        ("converged", "neural_ti", STEPS | {"discretisation_err": 0.3}, "warn", "more steps"),
+        ("converged", "widom", {"verdict": "unreliable: one frame"}, "bad", "no: unreliable"),
+        ("converged", "path_bracket", {"statistical_err": 0.1, "systematic_err": 0.5}, "warn", "limited by the model"),
+        ("overlap", "mbar_neural", {"min_neighbour_overlap": 0.2}, "good", "0.2 between neighbouring windows"),
+        ("overlap", "mbar_neural", {"min_neighbour_overlap": 0.02}, "warn", "0.03 is comfortable"),
+        ("overlap", "mbar_neural", {"min_neighbour_overlap": 1e-5}, "bad", "no: 1e-05"),
+        ("overlap", "path_bar", {"overlap": 0.01}, "bad", "0.05 is the least"),
+        ("overlap", "neural_ti", {}, "none", "does not apply"),
+        ("in_bracket", "mbar_neural", BOUNDS, "good", "between both bounds"),
+        ("in_bracket", "mbar_neural", BOUNDS | {"value": -20.0}, "bad", "1.00 ± 0.11 kT above the upper bound"),
+        ("in_bracket", "mbar_neural", BOUNDS | {"value": -20.8}, "good", "yes"),  # within three errors of the bound
+        ("in_bracket", "mbar_neural", BOUNDS | {"std_err": math.inf}, "none", "does not apply"),
+        ("in_bracket", "neural_ti_bound", {}, "none", "does not apply"),  # a bound does not bound itself
+    ],
+)
+def test_questions_are_answered_from_the_diagnostics(question, method, facts, level, text):
+    entries = estimates()
+    entries["widom"], entries["path_bracket"] = entry(-1.0, 0.1, "widom"), entry(-21.5, 0.1, "path_bracket")
+    entries["path_bar"] = entry(-21.2, 0.1, "path_bar")
+    bounds = {name: value for name, value in facts.items() if name in BOUNDS}
+    entries["path_bracket"]["diagnostics"] |= bounds
+    own = {name: value for name, value in facts.items() if name in {"value", "std_err"}}
+    entries[method] |= own
+    entries[method]["diagnostics"] |= facts.items() - bounds.items() - own.items()
+    ask = getattr(checks, question)
+    answer = ask(method, entries[method] if question == "converged" else entries)
+    assert answer.level == level
+    assert text in answer.text
 
 
 def test_figures_draw_their_data_on_the_axes_given():

@@ -10,11 +10,15 @@ import time
 
 import torch
 
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import log_noise
 from openmm_nti.lj_fluid import lattice_positions_nm
-from openmm_nti.validation.paper.jobs import PaperTask, Work
-from openmm_nti.validation.paper.presets import PaperPreset
+from openmm_nti.reference_md import ReferenceConfig
+from openmm_nti.state import StatePoint
+from openmm_nti.validation.bar_chain import BarChainConfig
+from openmm_nti.validation.paper.jobs import PaperTask
+from openmm_nti.validation.softcore import SoftcoreConfig
 
 _PROBE_N, _PROBE_BATCH = 40, 32
 
@@ -39,33 +43,38 @@ def sweep(n: int, n_walkers: int) -> float:
     return 8e-8 * n**2 * (0.5 * n_walkers + 16)
 
 
-def reference_seconds(preset: PaperPreset, n: int) -> float:
+def reference_seconds(config: ReferenceConfig, n: int) -> float:
     """Reference data of one N; a frame decorrelates in about five intervals."""
-    config = preset.reference
+    return 1.5 * (recorded_steps(config) + config.n_replicas * config.equilibration_steps) * md_step(n)
+
+
+def recorded_steps(config: ReferenceConfig) -> int:
+    """MD steps of all chains of one N after their equilibration."""
     pilot = 2 * config.segment_steps * config.n_replicas
-    recorded = min(max(pilot, 5 * config.n_frames * config.frame_interval), config.max_steps * config.n_replicas)
-    return 1.5 * (recorded + config.n_replicas * config.equilibration_steps) * md_step(n)
+    return min(max(pilot, 5 * config.n_frames * config.frame_interval), config.max_steps * config.n_replicas)
 
 
-def chain_seconds(preset: PaperPreset) -> float:
-    """The insertion chain, all n together."""
-    config = preset.chain
+def chain_seconds(config: BarChainConfig, largest_n: int) -> float:
+    """The insertion chain, all n up to the largest together."""
     sweeps = config.equilibration_sweeps + config.n_frames * config.sweeps_between
     insertions = config.n_walkers * config.n_frames * config.n_insertions
-    numbers = range(1, preset.chain_n + 1)
+    numbers = range(1, largest_n + 1)
     return sum(sweeps * sweep(n, config.n_walkers) + insertions * 4.5e-8 * n for n in numbers)
+
+
+def softcore_seconds(config: SoftcoreConfig, n: int) -> float:
+    """Soft-core windows of one N with their energies at all lambdas."""
+    windows = config.n_windows or 10 + n // 3
+    frames = windows * config.n_chains * config.n_frames
+    steps = windows * config.n_chains * config.equilibration + frames * config.steps_between
+    return steps * softcore_step(n) + frames * windows * 8e-9 * n * n
 
 
 def task_seconds(task: PaperTask) -> float:
     """CPU seconds of one task on the machine of the measurements."""
     preset, n = task.work.preset, task.n
-    if task.kind == "softcore":
-        config = preset.softcore
-        windows = config.n_windows or 10 + n // 3
-        frames = windows * config.n_chains * config.n_frames
-        steps = windows * config.n_chains * config.equilibration + frames * config.steps_between
-        return steps * softcore_step(n) + frames * windows * 8e-9 * n * n
     costs = {
+        "softcore": lambda: softcore_seconds(preset.softcore, n),
         "bound": lambda: 2.5 * preset.bound.n_levels * preset.bound.n_pairs * 0.75 * gradient(n),
         "neural_ti": lambda: 1.3 * preset.neural_ti.n_samples * preset.neural_ti.n_steps * gradient(n),
         "path_bar": lambda: 2.0 * preset.paths.n_paths * preset.paths.n_steps * gradient(n),
@@ -78,16 +87,16 @@ def task_seconds(task: PaperTask) -> float:
     return costs.get(task.kind, lambda: 0.1)()
 
 
-def slowness(work: Work) -> float:
-    """CPU time of a gradient here over that in the measurements: about 1 on a core like theirs."""
-    state = work.state(_PROBE_N)
-    box = cubic_box(state.box_length_sigma)
+def slowness(model: NoisedFluid, box_length_sigma: float) -> float:
+    """CPU time of a gradient of `model` here over that in the measurements: about 1 on a core like theirs."""
+    state = StatePoint(n_particles=_PROBE_N, box_length_sigma=box_length_sigma, **model.potential.model_dump())
+    box = cubic_box(box_length_sigma)
     one = torch.as_tensor(lattice_positions_nm(state, seed=1) / state.sigma_nm)
     positions = one.expand(_PROBE_BATCH, -1, -1).clone()
     levels = log_noise(torch.full((_PROBE_BATCH,), 0.8, dtype=torch.float64), box)
     times = []
     for _ in range(3):
         started = time.process_time()
-        work.hamiltonian.gradient(positions, box, levels)
+        model.gradient(positions, box, levels)
         times.append(time.process_time() - started)
     return min(times) / (_PROBE_BATCH * gradient(_PROBE_N))

@@ -137,11 +137,12 @@ def plan(work: Work, only: Iterable[str] = ()) -> Plan:
     chain_is_left = "chain" in kinds and not work.path("chain", work.preset.chain_n).is_file()
     seconds = [
         *(cost.task_seconds(task) for task in tasks),
-        *(cost.reference_seconds(work.preset, n) for n in missing),
-        cost.chain_seconds(work.preset) if chain_is_left else 0.0,
+        *(cost.reference_seconds(work.preset.reference, n) for n in missing),
+        cost.chain_seconds(work.preset.chain, work.preset.chain_n) if chain_is_left else 0.0,
     ]
     tasks.sort(key=cost.task_seconds, reverse=True)
-    return Plan(kinds, reference_n, tasks, sum(seconds) * (cost.slowness(work) if sum(seconds) > 0 else 1.0))
+    slowness = cost.slowness(work.hamiltonian, work.preset.box_length_sigma) if sum(seconds) > 0 else 1.0
+    return Plan(kinds, reference_n, tasks, sum(seconds) * slowness)
 
 
 def all_tasks(work: Work, kinds: set[str]) -> list[PaperTask]:

@@ -1,0 +1,175 @@
+"""How long a calculation will take and what it leaves on disk, foretold before it starts.
+
+CPU seconds are those that `validation.paper.cost` has measured; what evaluates the network is scaled by how quickly
+this machine evaluates the network of the configuration. Expect a factor of two either way: how many frames decorrelate
+and how many windows a path takes is seen only when it runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from openmm_nti.cli.config_errors import ConfigError
+from openmm_nti.cli.estimators import METHODS
+from openmm_nti.cli.run_config import RunConfig
+from openmm_nti.cli.run_directory import RunDirectory
+from openmm_nti.hamiltonian import NoisedFluid, build_model
+from openmm_nti.model_files import WEIGHTS_FILE
+from openmm_nti.reference_md import ReferenceConfig
+from openmm_nti.state import StatePoint
+from openmm_nti.training import TrainingConfig
+from openmm_nti.validation.paper import cost
+
+_STARTING = 5.0  # seconds of one training before its first step
+_STEP_IN_GRADIENTS = 3.5  # a training step over gradients of the same configurations
+_WINDOW_SAMPLES = 32 * 40  # of each window at the default target error, N = 80
+_MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is left to do.
+
+    Attributes
+    ----------
+    stages
+        Seconds of one core for each stage, by its name.
+    workers
+        Processes that share everything but the training.
+    megabytes
+        What will be written.
+    """
+
+    stages: Mapping[str, float]
+    workers: int
+    megabytes: float
+
+    @property
+    def seconds(self) -> float:
+        """Wall time on cores that have nothing else to do."""
+        return sum(value / (1 if name == "training" else self.workers) for name, value in self.stages.items())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {_duration(value)}" for name, value in self.stages.items() if value > 0)
+        size = f"{max(self.megabytes, 1):.0f} MB"
+        return f"foreseen: about {_duration(self.seconds)} with {self.workers} worker(s) and {size} on disk ({parts})"
+
+
+def foresee_run(config: RunConfig, directory: RunDirectory, only: Sequence[str] = ()) -> Forecast:
+    """What is left of a run of `config` in `directory`: of the stages in `only`, or of all."""
+    wanted = set(only) or {"reference data", "training", *METHODS}
+    stages: dict[str, float] = {}
+    size = 0.0
+    model = build_model(config.system[0].pair_potential, config.network)
+    slowness = cost.slowness(model, config.system[0].box_length_sigma)
+    if "training" in wanted and not (directory.model / WEIGHTS_FILE).is_file():
+        stages["training"] = slowness * training_seconds(config.training, config.system)
+    for state in config.system:
+        if not (directory.reference / f"{state.label}.h5").is_file():
+            _add(stages, "reference data", cost.reference_seconds(config.reference, state.n_particles))
+            size += _reference_bytes(config.reference, state)
+        for name, method in METHODS.items():
+            settings = getattr(config.estimates, method.section)
+            if name in wanted and settings is not None and not (directory.estimates(state) / f"{name}.json").is_file():
+                _add(stages, name, estimate_seconds(name, settings, state, slowness))
+                size += _estimate_bytes(name, settings, state)
+    return Forecast(stages, config.workers, size / _MEGABYTE)
+
+
+def _add(stages: dict[str, float], name: str, seconds: float) -> None:
+    stages[name] = stages.get(name, 0.0) + seconds
+
+
+def foresee_estimate(
+    name: str, settings: Any, state: StatePoint, model: NoisedFluid | None, *, workers: int, simulate: bool
+) -> Forecast:
+    """One estimate, with the reference data before it where `simulate` says so."""
+    slowness = cost.slowness(model, state.box_length_sigma) if model is not None else 1.0
+    stages = {name: estimate_seconds(name, settings, state, slowness)}
+    size = _estimate_bytes(name, settings, state)
+    if simulate:
+        reference = ReferenceConfig()
+        stages = {"reference data": cost.reference_seconds(reference, state.n_particles), **stages}
+        size += _reference_bytes(reference, state)
+    return Forecast(stages, workers, size / _MEGABYTE)
+
+
+def check_disk(forecast: Forecast, output: Path) -> None:
+    """Refuse to begin what the disk of `output` has no room for.
+
+    Raises
+    ------
+    ConfigError
+        Naming what is needed and what is free.
+    """
+    place = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free / _MEGABYTE
+    if free < forecast.megabytes:
+        raise ConfigError(
+            f"{place} has {free:.0f} MB free, but about {forecast.megabytes:.0f} MB will be written: "
+            "make room, or name an --output on another disk"
+        )
+
+
+def training_seconds(config: TrainingConfig, states: tuple[StatePoint, ...]) -> float:
+    """The training, on a machine like that of the measurements."""
+    per_atom = sum(cost.gradient(state.n_particles) / state.n_particles for state in states) / len(states)
+    seconds = _STARTING + config.n_steps * _STEP_IN_GRADIENTS * config.atoms_per_step * per_atom
+    return seconds if config.max_minutes is None else min(seconds, 60 * config.max_minutes)
+
+
+def estimate_seconds(name: str, settings: Any, state: StatePoint, slowness: float) -> float:
+    """CPU seconds of one estimate; the second of two that share their samples costs nothing."""
+    n = state.n_particles
+    gradient = slowness * cost.gradient(n)
+    costs: dict[str, Callable[[], float]] = {
+        "neural_ti_bound": lambda: 1.9 * settings.n_levels * settings.n_pairs * gradient,
+        "neural_ti": lambda: 1.3 * settings.n_samples * settings.n_steps * (1 + settings.corrector_steps) * gradient,
+        "path_bar": lambda: 2.0 * settings.n_paths * settings.n_steps * gradient,
+        "mbar_neural": lambda: slowness * 5400 * (n / 80) ** 2.5 * _share_of_windows(settings, n),
+        "mbar_softcore": partial(cost.softcore_seconds, settings, n),
+        "mu_decoupling": partial(cost.softcore_seconds, settings, n),
+        "bar_chain": partial(cost.chain_seconds, settings, n),
+        "widom": lambda: 2000 * settings.n_insertions_per_frame * 4.5e-8 * n,
+    }
+    return costs.get(name, lambda: 0.0)()
+
+
+def _share_of_windows(settings: Any, n: int) -> float:
+    """Samples of the windows over those of the default effort; cautious where the pilot will decide."""
+    windows = (settings.n_windows or _windows(n)) / _windows(n)
+    per_window = settings.n_chains * settings.n_frames if settings.n_frames else _WINDOW_SAMPLES
+    return windows * per_window / _WINDOW_SAMPLES * (0.2 / settings.target_error if not settings.n_frames else 1.0)
+
+
+def _windows(n: int) -> int:
+    """About so many windows of thermodynamic length 1."""
+    return 4 + 3 * n // 8
+
+
+def _reference_bytes(config: ReferenceConfig, state: StatePoint) -> float:
+    """Positions of the recorded chains and of the ensemble, in single precision."""
+    recorded = cost.recorded_steps(config) / config.frame_interval
+    return 12 * state.n_particles * (recorded + config.n_frames)
+
+
+def _estimate_bytes(name: str, settings: Any, state: StatePoint) -> float:
+    n = state.n_particles
+    if name in {"mbar_neural", "mbar_softcore", "mu_decoupling"}:  # energies at all windows, of each window and of all
+        windows = settings.n_windows or (_windows(n) if name == "mbar_neural" else 10 + n // 3)
+        per_window = settings.n_chains * settings.n_frames if settings.n_frames else _WINDOW_SAMPLES
+        return 16 * windows**2 * per_window
+    if name == "bar_chain":
+        return n * settings.n_walkers * settings.n_frames * 4 * (settings.n_insertions + n)
+    return 24 * n * settings.n_samples if name == "neural_ti" else 0.0
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -209,8 +209,9 @@ def test_curves_of_a_virial_gas_find_its_chemical_potential():
     assert list(fitted) == ["reference", "neural_ti", "mbar_neural"]
     n, value, _ = fitted["neural_ti"].chemical_potential()
     np.testing.assert_allclose(value, 2 * virial * n / volume, atol=1e-6)
-    deviation, noise = curves.rms_deviation(fitted["neural_ti"], fitted["reference"])
+    deviation, noise, last = curves.rms_deviation(fitted["neural_ti"], fitted["reference"])
     assert deviation < 1e-6 < noise
+    assert last == pytest.approx(0.9, abs=0.01)
     assert curves.p_of_n(fitted["reference"], -20.0) is None  # a reservoir that fills more than 200 places
     number, _ = curves.mean_number(fitted["reference"], -28.5)
     assert 6 < number < 6.6  # 216 exp(-28.5 + 25.013 - 2 number / 216)

@@ -127,18 +127,22 @@ def densities(curve: MethodCurve, beta_mu_paper: Sequence[float] | np.ndarray) -
     return means, errors
 
 
-def rms_deviation(curve: MethodCurve, reference: MethodCurve) -> tuple[float, float] | None:
-    """RMS of the difference in beta mu_ex over 0.1 <= rho* <= 0.9, and what the errors of both would make of it, kT."""
+def rms_deviation(curve: MethodCurve, reference: MethodCurve) -> tuple[float, float, float] | None:
+    """RMS of the difference in beta mu_ex over 0.1 <= rho* <= 0.9, and what the errors of both would make of it, kT.
+
+    Third is the last rho* of the comparison, less than 0.9 where the reference does not reach so far; None for none.
+    """
     n, value, error = curve.chemical_potential()
     other, other_value, other_error = reference.chemical_potential()
     shared = min(len(n), len(other))
     density = n[:shared] / curve.fit.box_length_sigma**3
     inside = (density >= _DENSITIES[0]) & (density <= _DENSITIES[1])
-    if not inside.any() or density[-1] < _DENSITIES[1]:
+    if not inside.any():
         return None
     difference = (value[:shared] - other_value[:shared])[inside]
     variance = (error[:shared] ** 2 + other_error[:shared] ** 2)[inside]
-    return float(np.sqrt((difference**2).mean())), float(np.sqrt(variance.mean()))
+    last = float(density[inside][-1])
+    return float(np.sqrt((difference**2).mean())), float(np.sqrt(variance.mean())), last
 
 
 def density_of_minimum(curve: MethodCurve, seed: int, n_draws: int = 400) -> tuple[float, float]:

@@ -64,7 +64,7 @@ QUICK = PaperPreset(
     bound=BoundConfig(n_pairs=96),
     neural_ti=NeuralTIConfig(n_samples=16),
     paths=PathConfig(n_paths=32),
-    softcore=SoftcoreConfig(n_windows=100, n_chains=2, n_frames=10, steps_between=20, equilibration=400),
+    softcore=SoftcoreConfig(n_windows=50, n_chains=2, n_frames=10, steps_between=20, equilibration=1200),
     chain=BarChainConfig(n_walkers=32, equilibration_sweeps=200, sweeps_between=20),
 )
 

@@ -212,12 +212,12 @@ def _curve_lines(found: dict[str, Any]) -> list[str]:
     if not found:
         return []
     lines = [
-        "| curve | up to N | degree | χ² / dof | ρ* of smallest βμ_ex | RMS of βμ_ex, 0.1 ≤ ρ* ≤ 0.9, from reference |",
+        "| curve | up to N | degree | χ² / dof | ρ* of smallest βμ_ex | RMS of βμ_ex from reference, from ρ* = 0.1 |",
         "|---|---|---|---|---|---|",
     ]
     for name, one in found.items():
         deviation = one.get("rms_beta_mu_ex_from_reference")
-        shown = "" if deviation is None else f"{deviation[0]:.3f} (errors alone: {deviation[1]:.3f})"
+        shown = "" if deviation is None else "{:.3f} (errors alone: {:.3f}), to ρ* = {:.2f}".format(*deviation)
         quality = f"{one['chi_squared']:.1f} / {one['n_degrees_of_freedom']}"
         place = uncertain(*one["density_of_smallest_beta_mu_ex"])
         lines.append(f"| {name} | {one['largest_n']} | {one['degree']} | {quality} | {place} | {shown} |")

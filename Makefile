@@ -72,8 +72,8 @@ $(DOCS_STAMP): $(STAMP)
 # OpenMM 8.6 and openmm-ml in front of everything that $(VENV) holds: openmm-torch pins the older OpenMM there.
 $(VENV)/openmm86/.installed: $(DEV_STAMP)
 	$(BIN)/python -m venv $(VENV)/openmm86
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > $(VENV)/below.txt
-	cp $(VENV)/below.txt "$$($(VENV)/openmm86/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
+		"$$($(VENV)/openmm86/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
 	$(VENV)/openmm86/bin/python -m pip install --no-deps openmm==8.6.1 openmmml==1.8 setuptools wheel
 	$(VENV)/openmm86/bin/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -33,7 +33,7 @@ from torch import Tensor
 from openmm_nti import LambdaHamiltonian, StatePoint, load_model
 from openmm_nti.files import write_json
 from openmm_nti.forces import create_system, python_force, torch_force
-from openmm_nti.hamiltonian.geometry import Pairs, cubic_box, find_pairs, neighbour_matrix
+from openmm_nti.hamiltonian.geometry import Pairs, cubic_box, find_pairs
 from openmm_nti.lj_fluid import lattice_positions_nm, lj_system
 from openmm_nti.native_pair import native_pair_force
 from openmm_nti.openmm_energy import OpenMMEnergy
@@ -58,10 +58,9 @@ class AllPairs(LambdaHamiltonian):
         self.load_state_dict(model.state_dict())
         self.reach = 1e6  # sigma: everywhere
 
-    def neighbourhoods(self, positions: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    def near(self, pairs: Pairs) -> Pairs:
         """All N - 1 others."""
-        vectors = pairs.vectors.to(self.network.noise.centres.dtype)
-        return neighbour_matrix(pairs._replace(vectors=vectors), positions.shape[0], positions.shape[1])
+        return pairs
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Gradient of the whole energy by autograd."""

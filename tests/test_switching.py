@@ -33,7 +33,7 @@ def start(context, positions_nm, seed):
 
 def test_ramps_both_ways_give_the_free_energy_by_bar(context):
     """Both ends start in equilibrium without simulation: uniform positions, and exact samples of the pair."""
-    n_ramps = 50
+    n_ramps = 80
     rng = np.random.default_rng(1)
     fluid = exact_ensemble(PAIR, n_ramps, seed=5).positions_nm
     works = {"up": [], "down": []}
@@ -44,7 +44,7 @@ def test_ramps_both_ways_give_the_free_energy_by_bar(context):
         works["down"].append(switch(context, LAMBDAS[::-1], 2)[-1])
     result = pymbar.bar(np.array(works["up"]), np.array(works["down"]))
     assert abs(result["Delta_f"] - pair_free_energy(PAIR)) < 3 * result["dDelta_f"]
-    assert result["dDelta_f"] < 0.3
+    assert result["dDelta_f"] < 0.25
 
 
 def test_the_work_of_a_sudden_switch_is_the_difference_of_energies(context):
@@ -59,7 +59,7 @@ def test_the_work_of_a_sudden_switch_is_the_difference_of_energies(context):
 
 def test_replica_exchange_gives_the_free_energy_by_mbar(context):
     """Frames of one exchange are correlated, so the error is that of independent exchanges."""
-    lambdas, n_exchanges, n_iterations = LAMBDAS[::2], 8, 6
+    lambdas, n_exchanges, n_iterations = LAMBDAS[::2], 10, 8
     k = len(lambdas)
     starts = exact_ensemble(PAIR, n_exchanges * k, seed=6).positions_nm.reshape(n_exchanges, k, 2, 3)
     values = []
@@ -73,7 +73,7 @@ def test_replica_exchange_gives_the_free_energy_by_mbar(context):
         assert all(sorted(row) == list(range(k)) for row in found.walkers.tolist())
     error = np.std(values, ddof=1) / np.sqrt(n_exchanges)
     assert abs(np.mean(values) - pair_free_energy(PAIR)) < 3.5 * error
-    assert error < 0.15
+    assert error < 0.1
     assert (found.acceptance > 0.3).all()
     assert len(np.unique(found.walkers[:, 0])) > 1
 

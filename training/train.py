@@ -181,7 +181,7 @@ class _Training:
         self.generator.manual_seed(derive_seed(self.seed, "scales"))
         batch = self._draw(data)
         pairs = find_pairs(batch.positions, batch.box, self.model.reach)
-        vectors, _, mask = self.model.neighbourhoods(batch.positions, pairs)
+        vectors, _, mask = self.model.neighbourhoods(batch.positions, self.model.near(pairs))
         self.model.network.normalise(vectors, mask, batch.log_s.to(vectors.dtype))
 
     def _take_weights(self, start: str) -> None:

@@ -126,6 +126,7 @@ def sample(
             found = _schedule(model, state, config, frames[n_forward:], generator)
             np.savez(temporary, allow_pickle=False, **dict(zip(("levels", "variances"), found, strict=True)))
     levels, variances = read_arrays(schedule, ("levels", "variances")).values()
+    name = fingerprint([name, levels.tolist(), variances.tolist()])  # works of other steps must not mix with these
     size = max(1, _ATOMS_PER_BATCH // state.n_particles)
     tasks = []
     for direction, n_paths in (("forward", n_forward), ("reverse", config.n_paths)):

@@ -126,16 +126,15 @@ def training_seconds(config: TrainingConfig, states: tuple[StatePoint, ...]) -> 
 def estimate_seconds(name: str, settings: Any, state: StatePoint, slowness: float) -> float:
     """CPU seconds of one estimate; the second of two that share their samples costs nothing."""
     n = state.n_particles
-    gradient = slowness * cost.gradient(n)
     costs: dict[str, Callable[[], float]] = {
-        "neural_ti_bound": lambda: 1.9 * settings.n_levels * settings.n_pairs * gradient,
-        "neural_ti": lambda: 1.3 * settings.n_samples * settings.n_steps * (1 + settings.corrector_steps) * gradient,
-        "path_bar": lambda: 2.0 * settings.n_paths * settings.n_steps * gradient,
-        "mbar_neural": lambda: slowness * 5400 * (n / 80) ** 2.5 * _share_of_windows(settings, n),
+        "neural_ti_bound": lambda: slowness * cost.bound_seconds(settings, n),
+        "neural_ti": lambda: slowness * cost.neural_ti_seconds(settings, n),
+        "path_bar": lambda: slowness * cost.path_seconds(settings, n),
+        "mbar_neural": lambda: slowness * cost.window_seconds(n) * _share_of_windows(settings, n),
         "mbar_softcore": partial(cost.softcore_seconds, settings, n),
         "mu_decoupling": partial(cost.softcore_seconds, settings, n),
         "bar_chain": partial(cost.chain_seconds, settings, n),
-        "widom": lambda: 2000 * settings.n_insertions_per_frame * 4.5e-8 * n,
+        "widom": lambda: cost.widom_seconds(ReferenceConfig().n_frames, settings.n_insertions_per_frame, n),
     }
     return costs.get(name, lambda: 0.0)()
 
@@ -161,7 +160,8 @@ def _reference_bytes(config: ReferenceConfig, state: StatePoint) -> float:
 def _estimate_bytes(name: str, settings: Any, state: StatePoint) -> float:
     n = state.n_particles
     if name in {"mbar_neural", "mbar_softcore", "mu_decoupling"}:  # energies at all windows, of each window and of all
-        windows = settings.n_windows or (_windows(n) if name == "mbar_neural" else 10 + n // 3)
+        learned = name == "mbar_neural"
+        windows = (settings.n_windows or _windows(n)) if learned else cost.softcore_windows(settings, n)
         per_window = settings.n_chains * settings.n_frames if settings.n_frames else _WINDOW_SAMPLES
         return 16 * windows**2 * per_window
     if name == "bar_chain":

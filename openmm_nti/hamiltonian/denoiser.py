@@ -56,7 +56,7 @@ class Denoiser(NoisedFluid):
         pairs = find_pairs(positions.detach(), box, self.reach)
         gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
         with torch.no_grad():
-            vectors, index, mask = self.neighbourhoods(positions, pairs)
+            vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
             variance = effective_variance(log_s).to(vectors.dtype)
         with torch.set_grad_enabled(create_graph):
             learned = self.network(vectors, index, mask, log_s.to(vectors.dtype), variance)

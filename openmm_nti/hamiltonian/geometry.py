@@ -55,11 +55,10 @@ def find_pairs(positions: Tensor, box: Tensor, cutoff: float) -> Pairs:
     cutoff
         sigma; at most half the shortest edge.
     """
-    first, second = (
-        pairs_in_cells(positions, box, cutoff)
-        if use_cells(positions, box, cutoff)
-        else (pairs_of_all(positions, box, cutoff))
-    )
+    if use_cells(positions, box, cutoff):
+        first, second = pairs_in_cells(positions, box, cutoff)
+    else:
+        first, second = pairs_of_all(positions, box, cutoff)
     rows = positions.reshape(-1, 3).t().contiguous()
     vectors = minimum_image(take(rows, second) - take(rows, first), box.unsqueeze(-1))
     return Pairs(first, second, vectors, ((vectors * vectors).sum(0) + 1e-24).sqrt())

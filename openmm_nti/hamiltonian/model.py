@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from openmm_nti.hamiltonian.descriptors import repeated
-from openmm_nti.hamiltonian.geometry import Pairs, closer, find_pairs, sum_over_pairs
+from openmm_nti.hamiltonian.geometry import Pairs, find_pairs, sum_over_pairs
 from openmm_nti.hamiltonian.network import NetworkConfig, build_network
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
@@ -58,7 +58,7 @@ class LambdaHamiltonian(NoisedFluid):
         energy = self._table_sum(positions, in_range, self.two_body.rows(log_s))
         energy = energy + self._gauge(positions.shape[1], box, lam, log_s)
         if self.has_network:
-            energy = energy + self._learned(positions, box, log_s, pairs)
+            energy = energy + self._learned(positions, box, log_s, self.near(pairs))
         at_end = lam == 1.0
         if bool(at_end.any()):
             # The table holds Lennard-Jones to 1e-5 kT; lambda = 1 has it to the last bit. Its first row does not depend
@@ -98,7 +98,7 @@ class LambdaHamiltonian(NoisedFluid):
             if self.has_network:
                 inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(-1)  # the network is silent at both ends
                 if inside.shape[0] > 0:
-                    learned = self._learned_at(positions, box, log_s[inside], pairs)
+                    learned = self._learned_at(positions, box, log_s[inside], self.near(pairs))
                     energy = energy.index_add(1, inside, learned)
             return energy
 
@@ -116,7 +116,7 @@ class LambdaHamiltonian(NoisedFluid):
         gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
         if not self.has_network:
             return gradient
-        near = closer(pairs, self.network.cutoff)
+        near = self.near(pairs)
         vectors = near.vectors.to(self.network.noise.centres.dtype).requires_grad_(True)
         near = near._replace(vectors=vectors)
         with torch.enable_grad():
@@ -124,15 +124,15 @@ class LambdaHamiltonian(NoisedFluid):
             (pull,) = torch.autograd.grad(learned, vectors, create_graph=create_graph)
             return gradient + sum_over_pairs(near, pull, positions)
 
-    def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
-        vectors, index, mask = self.neighbourhoods(positions, pairs)
+    def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
+        vectors, index, mask = self.neighbourhoods(positions, near)
         dtype = vectors.dtype
         learned = self.network(vectors, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
-    def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
+    def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         """The learned part at several noise levels (K,), (B, K), kT."""
-        vectors, index, mask = self.neighbourhoods(positions, pairs)
+        vectors, index, mask = self.neighbourhoods(positions, near)
         around = self.network.surroundings(vectors, index, mask)  # type: ignore[operator]
         n_batch = positions.shape[0]
         columns: list[Tensor] = []

@@ -239,5 +239,5 @@ def step_length(variance: Tensor) -> Tensor:
 
 
 def build_network(config: NetworkConfig) -> DensityNetwork | PainnNetwork:
-    """The network that `config` describes: forward(displacement, index, mask, log_s, variance) -> energies (B,)."""
+    """The network that `config` describes: forward(vectors, index, mask, log_s, variance) -> energies (B,)."""
     return PainnNetwork(config, _ONSET_SQUARED) if config.kind == "painn" else DensityNetwork(config)

@@ -94,11 +94,14 @@ class NoisedFluid(nn.Module):
             (curvature,) = torch.autograd.grad(slope.sum(), r)
         return self._sum(positions, pairs, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
 
-    def neighbourhoods(self, positions: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network sees, in its own precision: vectors (3, B, N, M), index and mask (B, N, M)."""
-        near = closer(pairs, self.network.cutoff)
+    def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+        """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B, N, M)."""
         near = Pairs(near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r)
         return neighbour_matrix(near, positions.shape[0], positions.shape[1])
+
+    def near(self, pairs: Pairs) -> Pairs:
+        """The pairs in reach of the network."""
+        return closer(pairs, self.network.cutoff)
 
     def _in_range(self, pairs: Pairs) -> Pairs:
         """The pairs of the two-body term."""

@@ -17,7 +17,7 @@ from openmm_nti.validation.mbar_ti import estimate_mbar
 
 TRIO = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)
 WINDOWS = lambda_md.WindowsConfig(
-    n_windows=5, n_chains=32, n_frames=4, equilibration_steps=300, steps_between=10
+    n_windows=7, n_chains=32, n_frames=4, equilibration_steps=300, steps_between=15
 )  # far from equilibrium at the start
 
 

@@ -14,10 +14,10 @@ from openmm_nti.validation import bounds, lambda_md, neural_ti
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
-WINDOWS = lambda_md.WindowsConfig(n_windows=7, n_chains=40, n_frames=4, equilibration_steps=40, steps_between=20)
+WINDOWS = lambda_md.WindowsConfig(n_windows=10, n_chains=64, n_frames=4, equilibration_steps=40, steps_between=20)
 
 # Two particles rarely meet, so their means have heavy tails and want many samples.
-MANY_PAIRS = bounds.BoundConfig(n_levels=24, n_pairs=5000)
+MANY_PAIRS = bounds.BoundConfig(n_levels=24, n_pairs=8000)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_bound_is_tight_for_two_particles(pairs, two_body):
 
 def test_a_bad_network_loosens_the_bound_and_never_breaks_it(pairs):
     model = make_random_model(PAIR)
-    result = bounds.estimate(model, pairs, bounds.BoundConfig(n_levels=24, n_pairs=2500), seed=1)
+    result = bounds.estimate(model, pairs, bounds.BoundConfig(n_levels=24, n_pairs=3000), seed=1)
     assert result.value < pair_free_energy(PAIR) - 3 * result.std_err
 
 
@@ -59,11 +59,11 @@ def test_neural_ti_for_two_particles(two_body, tmp_path):
 def test_the_corrector_leaves_equilibrium_alone():
     """At lambda = 1, from exact samples of a crowded trio: the energy and its fluctuations stay."""
     state = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)
-    ensemble, model = exact_ensemble(state, 4000), LambdaHamiltonian(state.pair_potential)
+    ensemble, model = exact_ensemble(state, 6000), LambdaHamiltonian(state.pair_potential)
     before, box = torch.as_tensor(ensemble.positions_sigma), cubic_box(state.box_length_sigma)
     end, generator = torch.ones((), dtype=torch.float64), torch.Generator().manual_seed(1)
     none = torch.zeros((), dtype=torch.float64)
-    after = neural_ti._correct(model, before, box, end, none, 100, generator)
+    after = neural_ti._correct(model, before, box, end, none, 200, generator)
     assert (after - before).square().mean().sqrt() > 0.1
     change = (model.lennard_jones_energy(after, box) - model.lennard_jones_energy(before, box)).numpy()
     squares = (model.lennard_jones_energy(after, box) ** 2 - model.lennard_jones_energy(before, box) ** 2).numpy()
@@ -87,7 +87,7 @@ def test_three_particles(tmp_path):
     from openmm_nti.lj_fluid import reduced_potential_numpy
 
     rng = np.random.default_rng(0)
-    boltzmann = np.exp(-reduced_potential_numpy(rng.uniform(0, 6, size=(200_000, 3, 3)), state))
+    boltzmann = np.exp(-reduced_potential_numpy(rng.uniform(0, 6, size=(400_000, 3, 3)), state))
     exact, exact_error = -math.log(boltzmann.mean()), boltzmann.std() / boltzmann.mean() / math.sqrt(boltzmann.size)
     ensemble = exact_ensemble(state, 20_000)
     model = LambdaHamiltonian(state.pair_potential)

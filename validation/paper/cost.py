@@ -17,7 +17,10 @@ from openmm_nti.lj_fluid import lattice_positions_nm
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.state import StatePoint
 from openmm_nti.validation.bar_chain import BarChainConfig
+from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.neural_ti import NeuralTIConfig
 from openmm_nti.validation.paper.jobs import PaperTask
+from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
 
 _PROBE_N, _PROBE_BATCH = 40, 32
@@ -64,10 +67,40 @@ def chain_seconds(config: BarChainConfig, largest_n: int) -> float:
 
 def softcore_seconds(config: SoftcoreConfig, n: int) -> float:
     """Soft-core windows of one N with their energies at all lambdas."""
-    windows = config.n_windows or 10 + n // 3
+    windows = softcore_windows(config, n)
     frames = windows * config.n_chains * config.n_frames
     steps = windows * config.n_chains * config.equilibration + frames * config.steps_between
     return steps * softcore_step(n) + frames * windows * 8e-9 * n * n
+
+
+def softcore_windows(config: SoftcoreConfig, n: int) -> int:
+    """Windows of one N, about so many where thermodynamic length decides."""
+    return config.n_windows or 10 + n // 3
+
+
+def bound_seconds(config: BoundConfig, n: int) -> float:
+    """The denoising bound of one N."""
+    return 1.875 * config.n_levels * config.n_pairs * gradient(n)
+
+
+def neural_ti_seconds(config: NeuralTIConfig, n: int) -> float:
+    """Reverse diffusion of one N."""
+    return 1.3 * config.n_samples * config.n_steps * (1 + config.corrector_steps) * gradient(n)
+
+
+def path_seconds(config: PathConfig, n: int) -> float:
+    """Noising and denoising paths of one N."""
+    return 2.0 * config.n_paths * config.n_steps * gradient(n)
+
+
+def window_seconds(n: int) -> float:
+    """MD along the learned path with the default effort."""
+    return 5400 * (n / 80) ** 2.5
+
+
+def widom_seconds(n_frames: int, n_insertions: int, n: int) -> float:
+    """Insertions into every frame of one N."""
+    return n_frames * n_insertions * 4.5e-8 * n
 
 
 def task_seconds(task: PaperTask) -> float:
@@ -75,11 +108,11 @@ def task_seconds(task: PaperTask) -> float:
     preset, n = task.work.preset, task.n
     costs = {
         "softcore": lambda: softcore_seconds(preset.softcore, n),
-        "bound": lambda: 2.5 * preset.bound.n_levels * preset.bound.n_pairs * 0.75 * gradient(n),
-        "neural_ti": lambda: 1.3 * preset.neural_ti.n_samples * preset.neural_ti.n_steps * gradient(n),
-        "path_bar": lambda: 2.0 * preset.paths.n_paths * preset.paths.n_steps * gradient(n),
-        "mbar_neural": lambda: 5400 * (n / 80) ** 2.5,
-        "widom": lambda: preset.reference.n_frames * preset.n_insertions * 4.5e-8 * n,
+        "bound": lambda: bound_seconds(preset.bound, n),
+        "neural_ti": lambda: neural_ti_seconds(preset.neural_ti, n),
+        "path_bar": lambda: path_seconds(preset.paths, n),
+        "mbar_neural": lambda: window_seconds(n),
+        "widom": lambda: widom_seconds(preset.reference.n_frames, preset.n_insertions, n),
         "gcmc": lambda: 5e-6 * preset.gcmc.n_walkers * preset.gcmc.n_frames * preset.gcmc.steps_between / 10,
         "toy": lambda: 6e-3 * preset.toy.n_steps,
         "gr": lambda: 2e-7 * n * n * preset.reference.n_frames,

@@ -20,7 +20,7 @@ import numpy as np
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, finite, read_json, write_json
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
 from openmm_nti.lj_fluid import reduced_potential_numpy
 from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.state import StatePoint
@@ -142,10 +142,14 @@ def _hamiltonian(name: str) -> LambdaHamiltonian:
     return load_model(name)
 
 
+@lru_cache(maxsize=2)
+def _denoiser(name: str) -> NoisedFluid:
+    return load_denoiser(name)
+
+
 def _bound(task: PaperTask) -> Found:
     work = task.work
-    denoiser = load_denoiser(work.model)
-    return Found([bounds.estimate(denoiser, work.ensemble(task.n), work.preset.bound, seed=task.seed)])
+    return Found([bounds.estimate(_denoiser(work.model), work.ensemble(task.n), work.preset.bound, seed=task.seed)])
 
 
 def _neural_ti(task: PaperTask) -> Found:
@@ -159,7 +163,7 @@ def _neural_ti(task: PaperTask) -> Found:
 def _path_bar(task: PaperTask) -> Found:
     work = task.work
     works = path_weights.sample(
-        load_denoiser(work.model), work.ensemble(task.n), work.preset.paths,
+        _denoiser(work.model), work.ensemble(task.n), work.preset.paths,
         seed=task.seed, directory=work.folder(task.n), progress=False,
     )  # fmt: skip
     return Found([path_weights.estimate_bar(works, seed=task.seed), path_weights.estimate_bracket(works)])

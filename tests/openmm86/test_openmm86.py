@@ -3,9 +3,11 @@
 Skipped under the OpenMM that openmm-torch needs; `make test-openmm86` makes an environment where it runs.
 """
 
+import itertools
+import random
+
 import numpy as np
 import openmm
-import pymbar
 import pytest
 from exact import exact_ensemble, pair_free_energy
 from models import make_random_model
@@ -15,6 +17,8 @@ from openmm_nti import LambdaHamiltonian, LJFluid, NeuralPath, StatePoint, load_
 from openmm_nti.forces import create_system, dudl, python_force, reduced_potentials, torch_force
 from openmm_nti.lj_fluid import lattice_positions_nm, lj_topology
 from openmm_nti.native_pair import native_pair_force
+from openmm_nti.validation.mbar_ti import estimate_mbar
+from openmm_nti.validation.window_data import WindowData
 
 VERSION = tuple(int(part) for part in openmm.Platform.getOpenMMVersion().split(".")[:2])
 pytestmark = pytest.mark.skipif(VERSION < (8, 6), reason=f"OpenMM {VERSION[0]}.{VERSION[1]}: make test-openmm86")
@@ -74,29 +78,32 @@ def test_the_newest_openmm_ml_makes_systems_with_it():
     assert energies[0] == pytest.approx(energies[1], rel=1e-6)
 
 
-def test_openmms_own_replica_exchange_gives_the_free_energy():
-    """Every sampler starts from an exact frame of the pair; the error is that of independent samplers."""
+def test_openmms_own_replica_exchange_gives_the_free_energy(monkeypatch):
+    """Every sampler starts from an exact frame of the pair and is a chain of its own to the error."""
+    draw = openmm.Context.setVelocitiesToTemperature
+    seeds = itertools.count(1)  # the sampler sets velocities, and offers no seed
+    monkeypatch.setattr(openmm.Context, "setVelocitiesToTemperature", lambda self, t: draw(self, t, next(seeds)))
+    random.seed(1)
     system = create_system(PAIR, native_pair_force(LambdaHamiltonian(PAIR.pair_potential), PAIR))
-    states = [{"lambda_nti": lam, "temperature": PAIR.temperature_kelvin} for lam in np.linspace(0.0, 1.0, 4)]
-    n_samplers, n_iterations = 12, 10
-    starts = exact_ensemble(PAIR, n_samplers, seed=6).positions_nm
-    values = []
-    for positions in starts:
+    lambdas, n_samplers, n_iterations = np.linspace(0.0, 1.0, 4), 12, 10
+    states = [{"lambda_nti": lam, "temperature": PAIR.temperature_kelvin} for lam in lambdas]
+    potentials = []
+    for seed, positions in enumerate(exact_ensemble(PAIR, n_samplers, seed=6).positions_nm, start=1):
         integrator = openmm.LangevinMiddleIntegrator(PAIR.temperature_kelvin, 2.0, 0.02)
+        integrator.setRandomNumberSeed(seed)
         simulation = app.Simulation(
             lj_topology(PAIR), system, integrator, openmm.Platform.getPlatformByName("Reference")
         )
         simulation.context.setPositions(positions)
         sampler = app.ReplicaExchangeSampler(states, simulation, 15)
-        u_kln = []
         for _ in range(n_iterations):
             sampler.simulate(1)
             by_state = np.argsort(sampler.replicaStateIndex)
             kj_mol = [row.value_in_unit(unit.kilojoule_per_mole) for row in sampler.replicaStateEnergy]
-            u_kln.append(np.array(kj_mol)[by_state] / PAIR.kt_kj_mol)
-        u_kn = np.concatenate(np.array(u_kln).transpose(1, 0, 2)).T
-        mbar = pymbar.MBAR(u_kn, np.full(len(states), n_iterations), solver_protocol="robust")
-        values.append(mbar.compute_free_energy_differences()["Delta_f"][0, -1])
-    error = np.std(values, ddof=1) / np.sqrt(n_samplers)
-    assert abs(np.mean(values) - pair_free_energy(PAIR)) < 3.5 * error
-    assert error < 0.15
+            potentials.append(np.array(kj_mol)[by_state] / PAIR.kt_kj_mol)
+    u_kln = np.array(potentials).transpose(1, 0, 2)
+    chain = np.repeat(np.arange(n_samplers), n_iterations)
+    data = WindowData(lambdas, u_kln, np.zeros(u_kln.shape[:2]), chain)
+    result = estimate_mbar(data, PAIR, method="replica exchange", seed=1)
+    assert abs(result.value - pair_free_energy(PAIR)) < 3.5 * result.std_err
+    assert result.std_err < 0.15

@@ -59,6 +59,7 @@ $(STAMP): setup.py | $(BIN)/python
 		[ ! -e $(VENV)/.installed-$$other ] || { echo "$(VENV) holds the $$other plugin: make clean first"; exit 1; }; \
 	done
 	$(BIN)/python -m pip install -e ".[$(PLUGIN)]"
+	@$(BIN)/openmm-nti compile || echo "Going on without compiled operations: slower."
 	@touch $@
 
 $(DEV_STAMP): $(STAMP)

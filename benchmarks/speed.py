@@ -33,7 +33,8 @@ from torch import Tensor
 from openmm_nti import LambdaHamiltonian, StatePoint, load_model
 from openmm_nti.files import write_json
 from openmm_nti.forces import create_system, python_force, torch_force
-from openmm_nti.hamiltonian.geometry import Pairs, cubic_box, find_pairs
+from openmm_nti.hamiltonian.geometry import Pairs, cubic_box
+from openmm_nti.kernels import use_compiled
 from openmm_nti.lj_fluid import lattice_positions_nm, lj_system
 from openmm_nti.native_pair import native_pair_force
 from openmm_nti.openmm_energy import OpenMMEnergy
@@ -51,12 +52,13 @@ Calls = dict[str, Callable[[], object]]
 
 
 class AllPairs(LambdaHamiltonian):
-    """Every atom is everyone's neighbour, and autograd does all derivatives."""
+    """Every atom is everyone's neighbour, nothing is compiled, and autograd does all derivatives."""
 
     def __init__(self, model: LambdaHamiltonian) -> None:
         super().__init__(model.potential, model.network_config)
         self.load_state_dict(model.state_dict())
         self.reach = 1e6  # sigma: everywhere
+        use_compiled(self, False)
 
     def near(self, pairs: Pairs) -> Pairs:
         """All N - 1 others."""
@@ -65,7 +67,7 @@ class AllPairs(LambdaHamiltonian):
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Gradient of the whole energy by autograd."""
         positions = positions.detach().requires_grad_(True)
-        learned = self._learned(positions, box, log_s, find_pairs(positions, box, self.reach))
+        learned = self._learned(positions, box, log_s, self.search.pairs(positions, box, self.reach))
         energy = self.pair_energy(positions, box, log_s) + learned
         return torch.autograd.grad(energy.sum(), positions, create_graph=create_graph)[0]
 

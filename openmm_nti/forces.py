@@ -39,6 +39,7 @@ def torch_force(
     n_replicas: int = 1,
     lambda_nti: float = 1.0,
     fusion: Fusion | None = STATIC_FUSION,
+    portable: bool = False,
 ) -> Any:
     """`model` as an openmmtorch.TorchForce with the global parameter `lambda_nti` and the derivative by it.
 
@@ -60,6 +61,9 @@ def torch_force(
     fusion
         TorchScript's fusion strategy, as for `torch.jit.set_fusion_strategy`, which acts on the whole process; None
         leaves what is set.
+    portable
+        Leave the compiled operations out (`openmm-nti compile`): XML of the System is then read in any process that
+        has openmm-torch. With them, which are several times faster on a CPU, import openmm_nti before reading it.
 
     Raises
     ------
@@ -69,7 +73,8 @@ def torch_force(
         If openmm-torch is not installed or OpenMM crashes with it; `python_force` works without it.
     """
     check_model_fits(model, state)
-    force = openmmtorch().TorchForce(script(OpenMMEnergy(model, state, n_replicas, particles), fusion))
+    energy = OpenMMEnergy(model, state, n_replicas, particles)
+    force = openmmtorch().TorchForce(script(energy, fusion, portable=portable))
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)
     force.addGlobalParameter(LAMBDA, lambda_nti)

@@ -3,6 +3,7 @@
 It is compiled by TorchScript, which cannot read postponed annotations on a class: there are none in this file.
 """
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import Literal
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.kernels import use_compiled
 from openmm_nti.state import StatePoint
 
 Fusion = Sequence[tuple[Literal["STATIC", "DYNAMIC"], int]]
@@ -148,12 +150,20 @@ def checked_particles(particles: Sequence[int] | np.ndarray, state: StatePoint, 
     return [int(index) for index in indices]
 
 
-def script(module: nn.Module, fusion: Fusion | None = STATIC_FUSION) -> torch.jit.ScriptModule:
+def script(
+    module: nn.Module, fusion: Fusion | None = STATIC_FUSION, *, portable: bool = False
+) -> torch.jit.ScriptModule:
     """Compile `module` to TorchScript, ready for TorchForce.
+
+    With `portable` it holds none of the compiled operations of `openmm_nti.kernels`: it is slower on a CPU, and loads
+    in a process that never imports openmm_nti.
 
     TorchScript's profiling executor re-specialises on changing neighbour counts and runs at half of eager speed; one
     static fusion (a process-wide setting) restores parity. None leaves what is set.
     """
+    if portable:
+        module = copy.deepcopy(module)
+        use_compiled(module, False)
     if fusion is not None:
         torch.jit.set_fusion_strategy(list(fusion))
     with warnings.catch_warnings():

@@ -10,6 +10,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
+from models import make_random_model
 from openmm import unit
 
 from openmm_nti import load_model
@@ -87,6 +88,33 @@ def test_xml_gives_the_same_numbers_in_a_fresh_process(systems, positions, tmp_p
     assert done.returncode == 0, done.stderr
     for found, wanted in zip(json.loads(done.stdout), expected, strict=True):
         assert_equal_numbers((found[0], np.array(found[1]), found[2]), wanted, 1e-6)
+
+
+READ_WITHOUT_US = """
+import json, sys
+import torch, openmmtorch, openmm
+
+with open(sys.argv[2]) as text:
+    system = openmm.XmlSerializer.deserialize(text.read())
+context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+context.setPositions(json.loads(sys.argv[1]))
+context.setParameter("lambda_nti", 0.4)
+print(context.getState(getEnergy=True).getPotentialEnergy()._value)
+assert "openmm_nti" not in sys.modules
+"""
+
+
+def test_a_portable_force_is_read_where_openmm_nti_is_not_imported(small_state, positions, tmp_path):
+    pytest.importorskip("openmmtorch")
+    model = make_random_model(small_state, dtype="float32")
+    system = create_system(small_state, torch_force(model, small_state, portable=True))
+    (tmp_path / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    command = [sys.executable, "-c", READ_WITHOUT_US, json.dumps(positions.tolist()), str(tmp_path / "system.xml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    context = make_context(create_system(small_state, torch_force(model, small_state)))
+    context.setPositions(positions)
+    assert float(done.stdout) == pytest.approx(numbers(context, 0.4)[0], rel=1e-5)
 
 
 def phase_space(context):

@@ -19,7 +19,6 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, write_text
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
-from openmm_nti.hamiltonian.geometry import find_pairs
 from openmm_nti.hamiltonian.noise import log_noise_max
 from openmm_nti.model_files import CARD_FILE, load_any_model, read_card, save_model, weights_fingerprint
 from openmm_nti.state import StatePoint
@@ -180,9 +179,9 @@ class _Training:
         data = max(self.training_data, key=lambda item: item.positions.shape[1])
         self.generator.manual_seed(derive_seed(self.seed, "scales"))
         batch = self._draw(data)
-        pairs = find_pairs(batch.positions, batch.box, self.model.reach)
-        vectors, _, mask = self.model.neighbourhoods(batch.positions, self.model.near(pairs))
-        self.model.network.normalise(vectors, mask, batch.log_s.to(vectors.dtype))
+        pairs = self.model.search.pairs(batch.positions, batch.box, self.model.reach)
+        vectors, index, mask = self.model.neighbourhoods(batch.positions, self.model.near(pairs))
+        self.model.network.normalise(vectors, index, mask, batch.log_s.to(vectors.dtype))
 
     def _take_weights(self, start: str) -> None:
         """Begin with the weights of a finished model."""

@@ -64,8 +64,8 @@ def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
     model = load_model(path)
     module, system = output / "hamiltonian.pt", output / "system.xml"
     with atomic_path(module) as temporary:
-        script(OpenMMEnergy(model, state)).save(str(temporary))
-    write_text(system, openmm.XmlSerializer.serialize(create_system(state, torch_force(model, state))))
+        script(OpenMMEnergy(model, state), portable=True).save(str(temporary))
+    write_text(system, openmm.XmlSerializer.serialize(create_system(state, torch_force(model, state, portable=True))))
     return [module, system]
 
 

@@ -20,18 +20,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import (
-    Descriptors,
-    Edges,
-    at_neighbours,
-    density_moments,
-    edges_at,
-    exponents,
-    initial_basis,
-    normalise_descriptors,
-)
-from openmm_nti.hamiltonian.geometry import find_pairs
-from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, atomic_and_sent, pushes, step_length
+from openmm_nti.hamiltonian.descriptors import Descriptors, Surroundings, normalise_descriptors
+from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
+from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, step_length
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures, effective_variance
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential
@@ -53,7 +44,7 @@ class Denoiser(NoisedFluid):
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Minus the score at noise ln s, (B, N, 3), kT / sigma; see `NoisedFluid.gradient`."""
-        pairs = find_pairs(positions.detach(), box, self.reach)
+        pairs = self.search.pairs(positions.detach(), box, self.reach)
         gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
         with torch.no_grad():
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
@@ -70,6 +61,7 @@ class DenoiserNetwork(nn.Module):
         super().__init__()
         self.cutoff = config.cutoff_sigma
         self.noise = NoiseFeatures()
+        self.sums = EdgeSums(config.cutoff_sigma)
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         n_refinements, n_vectors = config.n_refinements, 2 * config.n_channels
         descriptors = [Descriptors(config.n_radial, config.n_channels) for _ in range(n_refinements + 1)]
@@ -92,31 +84,36 @@ class DenoiserNetwork(nn.Module):
         step, polynomials = step_length(variance), exponents(self.basis)
         shares = self.shares(noise)
         moved = total = torch.zeros_like(vectors[..., 0])
-        edges = edges_at(vectors, mask, polynomials, self.cutoff)
-        described, moments = self._described(0, edges, noise)
+        around = self.surroundings(vectors, index, mask)
+        described, pulls = self._described(0, around.moments, noise)
         for number, descent in enumerate(self.refinements):
             before = moved
-            moved, edges = descent(vectors, index, mask, polynomials, moved, edges, described, moments, noise, step)
+            moved = descent(around, polynomials, moved, described, pulls, noise, step)
             total = total - shares[:, number : number + 1] * (moved - before) / step.clamp(min=1e-9)
-            found, moments = self._described(number + 1, edges, noise)
+            moments = self.sums.moments(vectors, moved, index, mask, polynomials)
+            found, pulls = self._described(number + 1, moments, noise)
             described = torch.cat([described, found], dim=-1)
         springs = torch.log1p(moved.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         coefficients = self.coefficients(torch.cat([described, springs], dim=-1), noise)
-        total = total + (moments * coefficients).sum(-1)
+        total = total + (pulls * coefficients).sum(-1)
         # Of the size that a score has, and of order s_eff^2 where the noise is small.
         total = total * (0.5 * variance / ((variance + 0.01) * (variance + 0.002).sqrt()))
         return (total - total.mean(2, keepdim=True)).permute(1, 2, 0)
 
-    def _described(self, number: int, edges: Edges, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
+        """What does not depend on the noise; arguments as for `forward`."""
+        here = torch.zeros_like(vectors[..., 0])
+        return Surroundings(vectors, index, mask, self.sums.moments(vectors, here, index, mask, exponents(self.basis)))
+
+    def _described(self, number: int, moments: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         descriptors = cast("Descriptors", self.descriptors[number])
-        found, vector, tensor = descriptors(density_moments(edges), noise)
-        return torch.asinh(found), descriptors.vectors(vector, tensor)
+        described, vectors = descriptors(moments, noise)
+        return described, vectors * descriptors.vector_scales()
 
     @torch.no_grad()
-    def normalise(self, vectors: Tensor, mask: Tensor, log_s: Tensor) -> None:
+    def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        edges = edges_at(vectors, mask, exponents(self.basis), self.cutoff)
-        normalise_descriptors(self, edges, self.noise(log_s))
+        normalise_descriptors(self, self.surroundings(vectors, index, mask).moments, self.noise(log_s))
 
 
 class Descent(nn.Module):
@@ -124,7 +121,8 @@ class Descent(nn.Module):
 
     def __init__(self, config: NetworkConfig, n_described: int, n_vectors: int) -> None:
         super().__init__()
-        self.n_radial, self.n_moves, self.cutoff = config.n_radial, config.n_moves, config.cutoff_sigma
+        self.n_radial, self.n_moves = config.n_radial, config.n_moves
+        self.sums = EdgeSums(config.cutoff_sigma)
         self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES + n_vectors)
         self.radial = nn.Linear(N_NOISE_FEATURES, config.n_moves * N_GATES * config.n_radial)
         self.inertia = nn.Linear(N_NOISE_FEATURES, config.n_moves)
@@ -136,31 +134,27 @@ class Descent(nn.Module):
 
     def forward(
         self,
-        vectors: Tensor,
-        index: Tensor,
-        mask: Tensor,
+        around: Surroundings,
         polynomials: Tensor,
         moved: Tensor,
-        edges: Edges,
         described: Tensor,
-        moments: Tensor,
+        pulls: Tensor,
         noise: Tensor,
         step: Tensor,
-    ) -> tuple[Tensor, Edges]:
-        """Displacements (3, B, N) from the atoms' positions, and the edges there; arguments as for `Refinement`.
+    ) -> Tensor:
+        """Displacements from the atoms' positions, (3, B, N); arguments as for `Refinement`.
 
-        In addition `moments` (3, B, N, n_vectors) are the atoms' vector moments, and `step` (B, 1) is c(s).
+        In addition `pulls` (3, B, N, n_vectors) are the atoms' vector moments, and `step` (B, 1) is c(s).
         """
-        gates, pulls = self.gates(described, noise).split([2 * N_GATES, moments.shape[-1]], -1)
-        gates = atomic_and_sent(gates, index)
-        radial = self.radial(noise).reshape(-1, self.n_moves, N_GATES, self.n_radial)
+        vectors, index, mask, _ = around
+        gates, shares = self.gates(described, noise).split([2 * N_GATES, pulls.shape[-1]], -1)
+        radial = (self.radial(noise) * -step).reshape(-1, self.n_moves, N_GATES, self.n_radial)
         inertia, stiffness = self.inertia(noise), self.stiffness(noise)
-        velocity = -step * (moments * pulls).sum(-1)
+        velocity = -step * (pulls * shares).sum(-1)
         for move in range(self.n_moves):
             if move:
                 velocity = inertia[:, move : move + 1] * velocity
-            velocity = velocity - step * pushes(radial[:, move], gates, edges) - stiffness[:, move : move + 1] * moved
+            push = self.sums.pushes(vectors, moved, index, mask, polynomials, radial[:, move], gates)
+            velocity = velocity + push - stiffness[:, move : move + 1] * moved
             moved = moved + velocity
-            shifted = vectors + (at_neighbours(moved, index) - moved.unsqueeze(-1))
-            edges = edges_at(shifted, mask, polynomials, self.cutoff)
-        return moved, edges
+        return moved

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from openmm_nti.kernels import CompiledModule
+
 
 class Pairs(NamedTuple):
     """Pairs of atoms in a batch, each once: indices into positions.reshape(B * N, 3), vectors and distances."""
@@ -43,25 +45,79 @@ def minimum_image(displacement: Tensor, box: Tensor) -> Tensor:
     return displacement - box * torch.round((displacement / box).detach())
 
 
-def find_pairs(positions: Tensor, box: Tensor, cutoff: float) -> Pairs:
-    """Every pair closer than `cutoff`, with vectors and distances that carry the gradient by `positions`.
+class PairSearch(CompiledModule):
+    """Finds pairs, and makes of them what the network takes."""
 
-    Parameters
-    ----------
-    positions
-        (B, N, 3), sigma.
-    box
-        (3,), sigma.
-    cutoff
-        sigma; at most half the shortest edge.
-    """
-    if use_cells(positions, box, cutoff):
-        first, second = pairs_in_cells(positions, box, cutoff)
-    else:
-        first, second = pairs_of_all(positions, box, cutoff)
-    rows = positions.reshape(-1, 3).t().contiguous()
-    vectors = minimum_image(take(rows, second) - take(rows, first), box.unsqueeze(-1))
-    return Pairs(first, second, vectors, ((vectors * vectors).sum(0) + 1e-24).sqrt())
+    def pairs(self, positions: Tensor, box: Tensor, cutoff: float) -> Pairs:
+        """Every pair closer than `cutoff`, with vectors and distances that carry the gradient by `positions`.
+
+        Parameters
+        ----------
+        positions
+            (B, N, 3), sigma, float64.
+        box
+            (3,), sigma, float64.
+        cutoff
+            sigma; at most half the shortest edge.
+        """
+        if use_cells(positions, box, cutoff):
+            first, second = pairs_in_cells(positions, box, cutoff)
+        else:
+            first, second = self._pairs_of_all(positions, box, cutoff)
+        vectors = self._vectors(positions.reshape(-1, 3), first, second, box)
+        return Pairs(first, second, vectors, ((vectors * vectors).sum(0) + 1e-24).sqrt())
+
+    def neighbours(self, pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Neighbours of every atom, padded to one number for all: dense reductions in place of scatters.
+
+        Parameters
+        ----------
+        pairs
+            What counts as neighbours, from `pairs`.
+        n_batch, n_particles
+            B and N.
+
+        Returns
+        -------
+        vectors
+            (3, B, N, M), sigma: to the neighbours, zero in the padding.
+        index
+            (B, N, M): index of each neighbour into positions.reshape(B * N, 3); padding repeats the atom itself.
+        mask
+            (B, N, M), 1 for a neighbour and 0 for padding, in the dtype of the vectors.
+        """
+        index, place = self._neighbour_matrix(pairs, n_batch * n_particles)
+        shape = (n_batch, n_particles, index.shape[1])
+        both = torch.cat([pairs.vectors, -pairs.vectors], dim=1)
+        vectors = torch.zeros(3, index.numel(), dtype=both.dtype, device=both.device).index_copy(1, place, both)
+        mask = torch.zeros(index.numel(), dtype=both.dtype, device=both.device).index_fill(0, place, 1.0)
+        return vectors.reshape(3, n_batch, n_particles, index.shape[1]), index.reshape(shape), mask.reshape(shape)
+
+    def sum_over_pairs(self, pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:
+        """Gradients by `positions`, (B, N, 3), from those by the vectors of pairs, (3, P)."""
+        n_atoms, pull = positions.shape[0] * positions.shape[1], pull.to(positions.dtype)
+        if self.compiled and pull.device.type == "cpu" and pull.dtype == torch.float64:
+            found = torch.ops.openmm_nti.collect(pull, pairs.first, pairs.second, n_atoms)
+            return found.reshape(positions.shape)
+        total = torch.zeros(3, n_atoms, dtype=pull.dtype, device=pull.device)
+        return total.index_add(1, pairs.second, pull).index_add(1, pairs.first, -pull).t().reshape(positions.shape)
+
+    def _vectors(self, positions: Tensor, first: Tensor, second: Tensor, box: Tensor) -> Tensor:
+        if self.compiled and positions.device.type == "cpu" and positions.dtype == torch.float64:
+            return torch.ops.openmm_nti.vectors(positions, first, second, box)
+        rows = positions.t().contiguous()
+        return minimum_image(take(rows, second) - take(rows, first), box.unsqueeze(-1))
+
+    def _pairs_of_all(self, positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+        if self.compiled and positions.device.type == "cpu":
+            found = torch.ops.openmm_nti.pairs(positions, box, cutoff)
+            return found[0], found[1]
+        return pairs_of_all(positions, box, cutoff)
+
+    def _neighbour_matrix(self, pairs: Pairs, n_atoms: int) -> tuple[Tensor, Tensor]:
+        if self.compiled and pairs.first.device.type == "cpu":
+            return torch.ops.openmm_nti.neighbours(pairs.first, pairs.second, n_atoms)
+        return neighbour_matrix(pairs.first, pairs.second, n_atoms)
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
@@ -147,44 +203,13 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
     return torch.cat(firsts), torch.cat(seconds)
 
 
-def neighbour_matrix(pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Neighbours of every atom, padded to the largest number found: dense reductions in place of scatters.
-
-    Parameters
-    ----------
-    pairs
-        What counts as neighbours, from `find_pairs`.
-    n_batch, n_particles
-        B and N.
-
-    Returns
-    -------
-    vectors
-        (3, B, N, M), sigma: to the neighbours, zero in the padding.
-    index
-        (B, N, M): index of each neighbour into positions.reshape(B * N, 3); padding repeats the atom itself.
-    mask
-        (B, N, M), 1 for a neighbour and 0 for padding, in the dtype of the vectors.
-    """
-    n_atoms = n_batch * n_particles
-    atom, order = torch.sort(torch.cat([pairs.first, pairs.second]))
-    neighbour = torch.cat([pairs.second, pairs.first])[order]
+def neighbour_matrix(first: Tensor, second: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
+    """The neighbours of every atom (n_atoms, M), and the places of pairs (P,) in it, from both their ends, (2 P,)."""
+    atom, order = torch.sort(torch.cat([first, second]))
     counts = torch.bincount(atom, minlength=n_atoms)
     width = max(1, int(counts.max()))
     # A neighbour's place in its row: how many there are before it, less those of the rows before.
     place = torch.arange(atom.shape[0], device=atom.device) - (counts.cumsum(0) - counts)[atom] + atom * width
-    slots = torch.arange(n_atoms, device=atom.device)
-    index = slots.repeat_interleave(width).scatter(0, place, neighbour)
-    mask = (torch.arange(width, device=atom.device) < counts.unsqueeze(-1)).to(pairs.vectors.dtype)
-    both = take(torch.cat([pairs.vectors, -pairs.vectors], dim=1), order)
-    vectors = torch.zeros(3, n_atoms * width, dtype=both.dtype, device=both.device)
-    vectors = vectors.index_copy(1, place, both)
-    shape = (n_batch, n_particles, width)
-    return vectors.reshape(3, n_batch, n_particles, width), index.reshape(shape), mask.reshape(shape)
-
-
-def sum_over_pairs(pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:
-    """Gradients by `positions`, (B, N, 3), from those by the vectors of pairs, (3, P)."""
-    total = torch.zeros(3, positions.shape[0] * positions.shape[1], dtype=positions.dtype, device=pull.device)
-    pull = pull.to(positions.dtype)
-    return total.index_add(1, pairs.second, pull).index_add(1, pairs.first, -pull).t().reshape(positions.shape)
+    place = torch.empty_like(place).scatter(0, order, place)
+    slots = torch.arange(n_atoms, device=atom.device).repeat_interleave(width)
+    return slots.scatter(0, place, torch.cat([second, first])).reshape(n_atoms, width), place

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from openmm_nti.hamiltonian.descriptors import repeated
-from openmm_nti.hamiltonian.geometry import Pairs, find_pairs, sum_over_pairs
+from openmm_nti.hamiltonian.geometry import Pairs
 from openmm_nti.hamiltonian.network import NetworkConfig, build_network
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential
 
-_ATOMS_PER_CHUNK = 800
+_ATOMS_PER_CHUNK = 4800
 
 
 class LambdaHamiltonian(NoisedFluid):
@@ -53,7 +53,7 @@ class LambdaHamiltonian(NoisedFluid):
         """
         positions, box, lam = positions.double(), box.double(), lam.double()
         log_s = log_noise(lam, box)
-        pairs = find_pairs(positions, box, self.reach)
+        pairs = self.search.pairs(positions, box, self.reach)
         in_range = self._in_range(pairs)
         energy = self._table_sum(positions, in_range, self.two_body.rows(log_s))
         energy = energy + self._gauge(positions.shape[1], box, lam, log_s)
@@ -87,7 +87,7 @@ class LambdaHamiltonian(NoisedFluid):
         with torch.no_grad():
             positions, box, lam = positions.double(), box.double(), lam.double()
             log_s = log_noise(lam, box)
-            pairs = find_pairs(positions, box, self.reach)
+            pairs = self.search.pairs(positions, box, self.reach)
             in_range = self._in_range(pairs)
             configuration = self._configuration(positions, in_range)
             energy = self.two_body.sums_at(in_range.r, configuration, positions.shape[0], self.two_body.rows(log_s))
@@ -104,7 +104,7 @@ class LambdaHamiltonian(NoisedFluid):
 
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """The learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
-        return self._learned(positions, box, log_s, find_pairs(positions, box, self.network.cutoff))
+        return self._learned(positions, box, log_s, self.search.pairs(positions, box, self.network.cutoff))
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Gradient of U at noise ln s, (B, N, 3), kT / sigma: minus the score.
@@ -112,7 +112,7 @@ class LambdaHamiltonian(NoisedFluid):
         The two-body part is analytic and stays out of the graph; with `create_graph` the network's part can be
         differentiated again, by its weights.
         """
-        pairs = find_pairs(positions.detach(), box, self.reach)
+        pairs = self.search.pairs(positions.detach(), box, self.reach)
         gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
         if not self.has_network:
             return gradient
@@ -122,7 +122,7 @@ class LambdaHamiltonian(NoisedFluid):
         with torch.enable_grad():
             learned = self._learned(positions, box, log_s, near).sum()
             (pull,) = torch.autograd.grad(learned, vectors, create_graph=create_graph)
-            return gradient + sum_over_pairs(near, pull, positions)
+            return gradient + self.search.sum_over_pairs(near, pull, positions)
 
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         vectors, index, mask = self.neighbourhoods(positions, near)
@@ -133,10 +133,10 @@ class LambdaHamiltonian(NoisedFluid):
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         """The learned part at several noise levels (K,), (B, K), kT."""
         vectors, index, mask = self.neighbourhoods(positions, near)
-        around = self.network.surroundings(vectors, index, mask)  # type: ignore[operator]
+        around = self.network.surroundings(vectors, index, mask)
         n_batch = positions.shape[0]
         columns: list[Tensor] = []
-        # A few levels at a time: enough to keep the processor busy, few enough to stay in its cache.
+        # Many levels at a time: calls of small operations cost more than memory does.
         for level in log_s.split(max(1, self.atoms_per_chunk // (n_batch * positions.shape[1]))):
             each = level.repeat_interleave(n_batch)
             variance = effective_variance(each).to(vectors.dtype)

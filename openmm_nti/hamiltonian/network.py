@@ -21,18 +21,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import (
-    Descriptors,
-    Edges,
-    Surroundings,
-    at_neighbours,
-    density_moments,
-    edges_at,
-    exponents,
-    fading,
-    initial_basis,
-    normalise_descriptors,
-)
+from openmm_nti.hamiltonian.descriptors import Descriptors, Surroundings, normalise_descriptors
+from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
 from openmm_nti.hamiltonian.painn import PainnNetwork
 
@@ -69,6 +59,7 @@ class DensityNetwork(nn.Module):
         self.n_radial = config.n_radial
         self.onset_squared = _ONSET_SQUARED
         self.noise = NoiseFeatures()
+        self.sums = EdgeSums(config.cutoff_sigma)
         # Learned too: they follow the structure that the noise leaves.
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         self.descriptors = Descriptors(config.n_radial, config.n_channels)
@@ -100,10 +91,9 @@ class DensityNetwork(nn.Module):
     @torch.jit.export
     def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
         """What does not depend on the noise; arguments as for `forward`."""
-        mask = mask * fading(vectors, self.cutoff)
-        edges = edges_at(vectors, mask, exponents(self.basis), self.cutoff)
-        gaussians, vectors, inverse, envelope = edges
-        return Surroundings(index, mask, gaussians, vectors, inverse, envelope, density_moments(edges))
+        mask = mask * self.sums.fading(vectors)
+        moments = self.sums.moments(vectors, torch.zeros_like(vectors[..., 0]), index, mask, exponents(self.basis))
+        return Surroundings(vectors, index, mask, moments)
 
     @torch.jit.export
     def at_noise(self, around: Surroundings, log_s: Tensor, variance: Tensor) -> Tensor:
@@ -111,26 +101,24 @@ class DensityNetwork(nn.Module):
         noise, variance = self.noise(log_s), variance.unsqueeze(-1)
         polynomials = exponents(self.basis)
         moved = torch.zeros_like(around.vectors[..., 0])
-        edges = (around.gaussians, around.vectors, around.inverse, around.envelope)
-        found, _, _ = self.descriptors(around.moments, noise)
-        described = torch.asinh(found)
+        described, _ = self.descriptors(around.moments, noise)
+        densities = self.descriptors.total_densities(around.moments)
         for refinement in self.refinements:
-            moved, edges, found = refinement(around, polynomials, moved, edges, described, noise, variance)
-            described = torch.cat([described, torch.asinh(found)], dim=-1)
+            moved, densities, found = refinement(around, polynomials, moved, described, noise, variance)
+            described = torch.cat([described, found], dim=-1)
         springs = (moved.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         described = torch.cat([described, torch.log1p(springs)], dim=-1)
-        atomic = self.energy(described, noise) - self.energy(torch.zeros_like(described[:, :1]), noise)
-        linear = torch.cat([found[..., : self.n_radial], springs], dim=-1)
-        atomic = atomic.squeeze(-1) + (linear * self.pairs_and_springs(noise).unsqueeze(1)).sum(-1)
+        with_none = torch.nn.functional.pad(described, [0, 0, 0, 1])  # the last atom of each has no neighbours
+        atomic = self.energy(with_none, noise)
+        atomic = atomic[:, :-1] - atomic[:, -1:]
+        linear = torch.cat([densities, springs.sum(1)], dim=-1)
         onset = variance / (variance + self.onset_squared)
-        return (atomic * onset).sum(1)
+        return (atomic.sum((1, 2)) + (linear * self.pairs_and_springs(noise)).sum(-1)) * onset.squeeze(-1)
 
     @torch.no_grad()
-    def normalise(self, vectors: Tensor, mask: Tensor, log_s: Tensor) -> None:
+    def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        mask = mask * fading(vectors, self.cutoff)
-        edges = edges_at(vectors, mask, exponents(self.basis), self.cutoff)
-        normalise_descriptors(self, edges, self.noise(log_s))
+        normalise_descriptors(self, self.surroundings(vectors, index, mask).moments, self.noise(log_s))
 
 
 class Refinement(nn.Module):
@@ -139,7 +127,7 @@ class Refinement(nn.Module):
     def __init__(self, config: NetworkConfig, n_described: int) -> None:
         super().__init__()
         self.n_radial, self.n_moves, self.n_gates = config.n_radial, config.n_moves, N_GATES
-        self.cutoff = config.cutoff_sigma
+        self.sums = EdgeSums(config.cutoff_sigma)
         self.descriptors = Descriptors(config.n_radial, config.n_channels)
         self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES)
         nn.init.zeros_(self.gates.last.weight)  # no atom moves at first
@@ -155,12 +143,13 @@ class Refinement(nn.Module):
         around: Surroundings,
         polynomials: Tensor,
         moved: Tensor,
-        edges: Edges,
         described: Tensor,
         noise: Tensor,
         variance: Tensor,
-    ) -> tuple[Tensor, Edges, Tensor]:
-        """Where the atoms have moved to, relative to their positions, (3, B, N); edges and descriptors there.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the atoms have moved to, relative to their positions, (3, B, N).
+
+        And, there, the sums of their densities (B, K) and their descriptors (B, N, n_outputs).
 
         Parameters
         ----------
@@ -168,49 +157,24 @@ class Refinement(nn.Module):
             Edges at the atoms' own positions.
         polynomials
             From `exponents`, (K, 3).
-        moved, edges
-            Displacements so far (3, B, N), and what `edges_at` returns there.
+        moved
+            Displacements so far, (3, B, N).
         described
             Descriptors so far, (B, N, n_described).
         noise, variance
             Noise features (B, n_noise), and s_eff^2 in sigma^2, (B, 1).
         """
-        gates = atomic_and_sent(self.gates(described, noise), around.index)
-        radial = self.radial(noise).reshape(-1, self.n_gates, self.n_radial)
+        vectors, index, mask, _ = around
+        gates = self.gates(described, noise)
+        radial = (self.radial(noise) * -step_length(variance)).reshape(-1, self.n_gates, self.n_radial)
         inertia = self.inertia(noise)
-        step = step_length(variance)
         velocity = torch.zeros_like(moved)
         for move in range(self.n_moves):
-            push = step * pushes(radial, gates, edges)
-            velocity = -push if move == 0 else inertia[:, move : move + 1] * velocity - push
+            push = self.sums.pushes(vectors, moved, index, mask, polynomials, radial, gates)
+            velocity = push if move == 0 else torch.addcmul(push, inertia[:, move : move + 1], velocity)
             moved = moved + velocity
-            shifted = around.vectors + (at_neighbours(moved, around.index) - moved.unsqueeze(-1))
-            edges = edges_at(shifted, around.mask, polynomials, self.cutoff)
-        return moved, edges, self.descriptors(density_moments(edges), noise)[0]
-
-
-def atomic_and_sent(gates: Tensor, index: Tensor) -> Tensor:
-    """a_iq + b_jq of the edges, (q, B, N, M), from a and b of the atoms (B, N, 2 q)."""
-    own, sent = gates.permute(2, 0, 1).chunk(2)
-    return own.unsqueeze(-1) + at_neighbours(sent, index)
-
-
-def pushes(radial: Tensor, gates: Tensor, edges: Edges) -> Tensor:
-    """Sums over neighbours of gated radial functions times directions, (3, B, N).
-
-    Parameters
-    ----------
-    radial
-        w_qk, (B, q, K).
-    gates
-        From `atomic_and_sent`, (q, B, N, M).
-    edges
-        From `edges_at`.
-    """
-    gaussians, vectors, inverse, envelope = edges
-    forces = torch.bmm(radial, gaussians.flatten(2).transpose(0, 1)).transpose(0, 1).reshape(gates.shape)
-    pull = (forces * gates).sum(0) * (envelope * inverse)
-    return (pull * vectors).sum(-1)
+        moments = self.sums.moments(vectors, moved, index, mask, polynomials)
+        return moved, self.descriptors.total_densities(moments), self.descriptors(moments, noise)[0]
 
 
 class AtomicMLP(nn.Module):
@@ -228,9 +192,13 @@ class AtomicMLP(nn.Module):
 
     def forward(self, described: Tensor, noise: Tensor) -> Tensor:
         """Outputs (B, N, n_outputs) from descriptors (B, N, n_inputs) and noise features (B, n_noise)."""
-        hidden = nn.functional.silu(self.first(described) + self.noise_shift(noise).unsqueeze(1))
-        hidden = nn.functional.silu(self.second(hidden)) * self.noise_scale(noise).unsqueeze(1)
-        return self.last(hidden)
+        n_batch = described.shape[0]
+        # What depends on the noise goes to biases and weights, which are far smaller than arrays over atoms.
+        shift = (self.first.bias + self.noise_shift(noise)).unsqueeze(1)
+        first = torch.baddbmm(shift, described, self.first.weight.t().expand(n_batch, -1, -1))
+        second = self.second(nn.functional.silu(first))
+        last = (self.last.weight * self.noise_scale(noise).unsqueeze(1)).transpose(1, 2)
+        return torch.baddbmm(self.last.bias, nn.functional.silu(second), last)
 
 
 def step_length(variance: Tensor) -> Tensor:

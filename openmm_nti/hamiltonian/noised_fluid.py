@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.geometry import Pairs, closer, find_pairs, neighbour_matrix, sum_over_pairs
+from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
 from openmm_nti.hamiltonian.lennard_jones import LennardJones
 from openmm_nti.hamiltonian.network import NetworkConfig
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
@@ -49,6 +49,7 @@ class NoisedFluid(nn.Module):
         self.network_config = network_config
         self.lennard_jones = LennardJones(potential)
         self.two_body = TwoBodyTerm(potential)
+        self.search = PairSearch()
         self.cutoff = potential.cutoff_sigma
         self.has_network = network_config is not None
         self.reach = max(self.cutoff, network.cutoff) if network_config is not None else self.cutoff
@@ -73,21 +74,21 @@ class NoisedFluid(nn.Module):
 
     def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for lambda."""
-        pairs = find_pairs(positions, box, self.cutoff)
+        pairs = self.search.pairs(positions, box, self.cutoff)
         return self._table_sum(positions, pairs, self.two_body.rows(log_s))
 
     def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
-        return self._pair_gradient(positions, log_s, find_pairs(positions.detach(), box, self.cutoff))
+        return self._pair_gradient(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
 
     def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
         """beta U_LJ, (B,), kT."""
-        pairs = find_pairs(positions, box, self.cutoff)
+        pairs = self.search.pairs(positions, box, self.cutoff)
         return self._sum(positions, pairs, self.lennard_jones(pairs.r * pairs.r))
 
     def lennard_jones_laplacian(self, positions: Tensor, box: Tensor) -> Tensor:
         """Laplacian of beta U_LJ by all coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
-        pairs = find_pairs(positions, box, self.cutoff)
+        pairs = self.search.pairs(positions, box, self.cutoff)
         r = pairs.r.detach().requires_grad_(True)
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(self.lennard_jones(r * r).sum(), r, create_graph=True)
@@ -97,7 +98,7 @@ class NoisedFluid(nn.Module):
     def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B, N, M)."""
         near = Pairs(near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r)
-        return neighbour_matrix(near, positions.shape[0], positions.shape[1])
+        return self.search.neighbours(near, positions.shape[0], positions.shape[1])
 
     def near(self, pairs: Pairs) -> Pairs:
         """The pairs in reach of the network."""
@@ -111,7 +112,7 @@ class NoisedFluid(nn.Module):
         with torch.no_grad():
             configuration = self._configuration(positions, pairs)
             slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
-            return sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
+            return self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
 
     def _configuration(self, positions: Tensor, pairs: Pairs) -> Tensor:
         """To which configuration of the batch each pair belongs, (P,)."""
@@ -119,7 +120,7 @@ class NoisedFluid(nn.Module):
 
     def _table_sum(self, positions: Tensor, pairs: Pairs, rows: Tensor) -> Tensor:
         """Sum over pairs of the function that `rows` (4, B, n_r - 1) tabulates, (B,), kT."""
-        return self._sum(positions, pairs, self.two_body(pairs.r, self._configuration(positions, pairs), rows))
+        return self.two_body.sums(pairs, self._configuration(positions, pairs), rows)
 
     def _sum(self, positions: Tensor, pairs: Pairs, values: Tensor) -> Tensor:
         """Sum the values of pairs (P,) over each configuration, (B,)."""

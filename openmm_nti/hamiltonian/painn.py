@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import Edges, Surroundings, edges_at, exponents, initial_basis
+from openmm_nti.hamiltonian.descriptors import Surroundings
+from openmm_nti.hamiltonian.edges import Edges, edges_at, exponents, initial_basis
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
 
 if TYPE_CHECKING:
@@ -49,14 +50,13 @@ class PainnNetwork(nn.Module):
     @torch.jit.export
     def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
         """What does not depend on the noise; arguments as for `forward`."""
-        gaussians, vectors, inverse, envelope = edges_at(vectors, mask, exponents(self.basis), self.cutoff)
-        no_moments = gaussians[:, :, :, :0]
-        return Surroundings(index, mask, gaussians, vectors, inverse, envelope, no_moments)
+        no_moments = vectors[..., :0]
+        return Surroundings(vectors, index, mask, no_moments)
 
     @torch.jit.export
     def at_noise(self, around: Surroundings, log_s: Tensor, variance: Tensor) -> Tensor:
         """Energies (B,), kT, of `surroundings` at ln s and s_eff^2, (B,)."""
-        index, edges = around.index, (around.gaussians, around.vectors, around.inverse, around.envelope)
+        index, edges = around.index, edges_at(around.vectors, around.mask, exponents(self.basis), self.cutoff)
         n_batch, n_atoms = index.shape[0], index.shape[1]
         level = self.embedding(self.noise(log_s)).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
@@ -68,7 +68,7 @@ class PainnNetwork(nn.Module):
         variance = variance.reshape(-1, 1, 1)
         return (atomic * variance / (variance + self.onset_squared)).sum((1, 2))
 
-    def normalise(self, vectors: Tensor, mask: Tensor, log_s: Tensor) -> None:
+    def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Nothing here is scaled by data."""
 
 

@@ -28,16 +28,18 @@ zero at both ends, makes it linear in lambda: no force feels it, and TI needs no
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-from torch import Tensor, nn
+from torch import Tensor
 
-from openmm_nti.hamiltonian.geometry import take
+from openmm_nti.hamiltonian.geometry import Pairs, take
 from openmm_nti.hamiltonian.lennard_jones import LennardJones, switching_function
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance
+from openmm_nti.kernels import CompiledModule
 from openmm_nti.state import PairPotential
 
 Array = NDArray[np.float64]
@@ -50,7 +52,7 @@ _SHELL_WIDTH = 0.5
 _CORE_KT = 600.0
 
 
-class TwoBodyTerm(nn.Module):
+class TwoBodyTerm(CompiledModule):
     """Pair energies Phi(r, s) in kT, differentiable in r and in ln s.
 
     Parameters
@@ -59,9 +61,9 @@ class TwoBodyTerm(nn.Module):
         The Lennard-Jones end of the path.
     """
 
-    nodes: Tensor
-    slopes: Tensor
+    cubics: Tensor
     mayer: Tensor
+    four: Tensor
 
     def __init__(self, potential: PairPotential) -> None:
         super().__init__()
@@ -72,46 +74,55 @@ class TwoBodyTerm(nn.Module):
         self.cutoff = potential.cutoff_sigma
         spline_r, spline_s = CubicSpline(r, values, axis=1), CubicSpline(log_s, values, axis=0)
         slope_rs = CubicSpline(log_s, spline_r(r, 1), axis=0)(log_s, 1)
-        # (n_noise, n_r, 2): value and r-derivative per step of the grid; and the same differentiated by ln s.
-        nodes = np.stack([values, spline_r(r, 1) * self.r_step], axis=-1)
-        slopes = np.stack([spline_s(log_s, 1), slope_rs * self.r_step], axis=-1) * self.log_s_step
-        self.register_buffer("nodes", torch.from_numpy(nodes), persistent=False)
-        self.register_buffer("slopes", torch.from_numpy(slopes), persistent=False)
+        steps = self.log_s_step * self.r_step
+        values_and_slopes = (
+            cubics(values, spline_r(r, 1) * self.r_step),
+            cubics(spline_s(log_s, 1) * self.log_s_step, slope_rs * steps),
+        )
         shells = 4.0 * math.pi * r**2 * np.expm1(-values)
         mayer = CubicSpline(r, shells, axis=1).integrate(r[0], r[-1])
         mayer_slopes = CubicSpline(log_s, mayer)(log_s, 1) * self.log_s_step
-        self.register_buffer("mayer", torch.from_numpy(np.stack([mayer, mayer_slopes], axis=-1)), persistent=False)
+        # Of every noise level, in turn: itself, and its derivative by ln s. A Hermite spline takes four of them.
+        self._constant("cubics", np.stack(values_and_slopes, axis=1).reshape(2 * log_s.size, -1))
+        self._constant("mayer", np.stack([mayer, mayer_slopes], axis=1).reshape(-1))
+        self._constant("four", np.arange(4))
 
     def rows(self, log_s: Tensor) -> Tensor:
         """Cubics of the radial intervals at levels `log_s` (B,): coefficients of powers 0 to 3, (4, B, n_r - 1)."""
-        row, weights = self._noise_bracket(log_s)
-        h = weights.unsqueeze(-1).unsqueeze(-1)
-        return _cubics(
-            h[0] * self.nodes[row] + h[1] * self.slopes[row] + h[2] * self.nodes[row + 1] + h[3] * self.slopes[row + 1]
-        )
+        index, weights = self._noise_bracket(log_s)
+        rows = torch.bmm(weights.unsqueeze(1), self.cubics[index])
+        return rows.reshape(log_s.shape[0], 4, -1).transpose(0, 1).contiguous()
 
     def end_row(self) -> Tensor:
         """`rows` without noise, the Lennard-Jones potential, (4, 1, n_r - 1); it does not depend on lambda."""
-        return _cubics(self.nodes[:1])
+        return self.cubics[0].reshape(4, 1, -1)
 
     def free_energy(self, log_s: Tensor, volume: Tensor) -> Tensor:
         """f_2(s) of two particles in a box of `volume` (0-dim, sigma^3) at noise `log_s` (B,); (B,), kT."""
-        row, h = self._noise_bracket(log_s)
-        left, right = self.mayer[row], self.mayer[row + 1]
-        mayer = h[0] * left[:, 0] + h[1] * left[:, 1] + h[2] * right[:, 0] + h[3] * right[:, 1]
-        return -torch.log1p(mayer / volume)
+        index, weights = self._noise_bracket(log_s)
+        return -torch.log1p((weights * self.mayer[index]).sum(1) / volume)
 
     def free_energy_at_end(self, volume: Tensor) -> Tensor:
         """`free_energy` without noise, 0-dim, kT."""
-        return -torch.log1p(self.mayer[0, 0] / volume)
+        return -torch.log1p(self.mayer[0] / volume)
+
+    def _constant(self, name: str, values: NDArray[Any]) -> None:
+        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
     def _noise_bracket(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Row of the grid below each level (B,), and the weights of the two rows about it (4, B)."""
-        n_noise = self.nodes.shape[0]
+        """Which four of the tabulated functions make up each level (B,), (B, 4), and their weights, (B, 4)."""
+        n_noise = self.mayer.shape[0] // 2
         # A level beyond the last row takes the last row, which is zero.
         x = ((log_s - self.log_s_min) / self.log_s_step).clamp(0.0, n_noise - 1.0)
-        row = x.detach().floor().clamp(max=n_noise - 2.0).to(torch.long)
-        return row, hermite_weights(x - row)
+        row = x.detach().floor().clamp(max=n_noise - 2.0)
+        return 2 * row.to(torch.long).unsqueeze(1) + self.four, hermite_weights(x - row)
+
+    def sums(self, pairs: Pairs, configuration: Tensor, rows: Tensor) -> Tensor:
+        """Energies of configurations, (B,), kT: sums over pairs below the cutoff; arguments as for `forward`."""
+        if self.compiled and pairs.vectors.device.type == "cpu":
+            return torch.ops.openmm_nti.table_sums(pairs.vectors, configuration, rows, self.r_step)
+        total = torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
+        return total.index_add(0, configuration, self(pairs.r, configuration, rows))
 
     def forward(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
         """Energies of pairs, (P,), kT.
@@ -155,17 +166,18 @@ class TwoBodyTerm(nn.Module):
         return configuration * n_bins + interval.to(torch.long), x - interval
 
 
-def _cubics(nodes: Tensor) -> Tensor:
-    """Values and slopes at nodes (B, n, 2) as coefficients of the cubics between them, (4, B, n - 1)."""
-    value, slope = nodes[:, :, 0], nodes[:, :, 1]
+def cubics(value: Array, slope: Array) -> Array:
+    """Values and slopes at nodes (n_noise, n) as coefficients of the cubics between them, (n_noise, 4, n - 1)."""
     left, right, step = slope[:, :-1], slope[:, 1:], value[:, 1:] - value[:, :-1]
-    return torch.stack([value[:, :-1], left, 3.0 * step - 2.0 * left - right, left + right - 2.0 * step])
+    return np.stack([value[:, :-1], left, 3.0 * step - 2.0 * left - right, left + right - 2.0 * step], axis=1)
 
 
 def hermite_weights(x: Tensor) -> Tensor:
-    """Weights of (value, slope) at the left and right node for x in [0, 1]; (4, ...)."""
+    """Weights of (value, slope) at the left and right node for x (B,) in [0, 1]; (B, 4)."""
     y = 1.0 - x
-    return torch.stack([y * y * (1.0 + 2.0 * x), x * y * y, x * x * (1.0 + 2.0 * y), -x * x * y])
+    left, right = x * y * y, -x * x * y
+    at_left = y * y + 2.0 * left
+    return torch.stack([at_left, left, 1.0 - at_left, right], dim=1)
 
 
 @lru_cache(maxsize=8)

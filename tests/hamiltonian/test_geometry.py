@@ -73,8 +73,8 @@ def _distances(x, box):
 def test_neighbours_are_those_within_the_cutoff(fluid_positions):
     box = torch.full((3,), 6.0, dtype=torch.float64)
     x = torch.as_tensor(fluid_positions)
-    pairs = geometry.closer(geometry.find_pairs(x, box, 3.0), 1.5)
-    vectors, index, mask = geometry.neighbour_matrix(pairs, 8, 12)
+    pairs = geometry.closer(geometry.PairSearch().pairs(x, box, 3.0), 1.5)
+    vectors, index, mask = geometry.PairSearch().neighbours(pairs, 8, 12)
     difference = x[:, None] - x[:, :, None]
     difference = difference - 6.0 * (difference / 6.0).round()
     for frame, atom in itertools.product(range(8), range(12)):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
-from openmm_nti.hamiltonian.descriptors import edges_at, exponents, initial_basis
+from openmm_nti.hamiltonian.edges import edges_at, exponents, initial_basis
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.lj_fluid import reduced_potential_numpy
 

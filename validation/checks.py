@@ -120,8 +120,8 @@ def _drift(facts: _Estimate) -> str:
     change = f"{uncertain(drift['change'], drift['change_std_err'])} kT"
     if not _drifts(facts):
         return f"a drift of {change} is nothing unusual"
-    window = f"{abs(drift['worst_z']):.1f} in the window at lambda = {drift['worst_lambda']:.3g}"
-    return f"the windows drift by {change}; standard errors: {abs(drift['z']):.1f} together, {window}"
+    window = f"{drift['worst_z']:.1f} in the window at lambda = {drift['worst_lambda']:.3g}"
+    return f"the windows drift by {change}; z = {drift['z']:.1f} together, {window}"
 
 
 def _neural_ti(facts: _Estimate) -> Answer:

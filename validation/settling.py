@@ -116,8 +116,8 @@ def _verdict(error: float) -> str:
 
 def _where(found: Drift, lambdas: np.ndarray) -> str:
     if abs(found.worst_z) > abs(found.z):
-        return f"the window at lambda = {lambdas[found.worst]:.3g} drifts by {abs(found.worst_z):.1f} standard errors"
-    return f"all windows together drift by {found.change:+.2g} kT, {abs(found.z):.1f} standard errors"
+        return f"the window at lambda = {lambdas[found.worst]:.3g} drifts (z = {found.worst_z:.1f})"
+    return f"all windows together drift by {found.change:+.2g} kT (z = {found.z:.1f})"
 
 
 def _advice(method: str) -> str:

@@ -6,6 +6,9 @@ largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)).
 
 Where chains start independently, a series has the shape (chains, n): C is then taken around the mean of all chains, so
 that chains which disagree with each other show as a large g.
+
+What equilibration left over is looked for in many series at once (`drift`): a transient far below the noise of each
+shows in their sum when all of them move the same way.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri, stdtr
 
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
     logging.disable(logging.WARNING)  # pymbar greets with two banners, as warnings of its loggers
@@ -25,6 +30,32 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
 
 MIN_CHAINS = 8  # fewer chains than this say too little about the error of their mean
 _EQUILIBRATION_TRIALS = 50
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a weighted sum of the means of several series moves from the first to the last quarter of their chains.
+
+    Attributes
+    ----------
+    change, std_err
+        Of the sum, last quarter minus first, and its standard error from the spread of the chains; in its units.
+    z
+        `change` as a standard normal deviate: the tail of Student's t, with the degrees of freedom that there are.
+    worst
+        Index of the series that moves most in its own error.
+    worst_z
+        Its deviate, corrected for the number of series: 0 where the largest of so many is nothing unusual.
+    chance
+        Probability of a sum or a series as far out as the farther of the two in stationary data.
+    """
+
+    change: float
+    std_err: float
+    z: float
+    worst: int
+    worst_z: float
+    chance: float
 
 
 def equilibration(series: np.ndarray) -> int:
@@ -108,6 +139,94 @@ def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple
         return mean, float(np.sqrt((weights**2 * deviations**2).sum() * len(chains) / (len(chains) - 1)))
     g = 1.0 if _is_constant(series) else float(timeseries.statistical_inefficiency_multiple(chains))
     return mean, float(series.std(ddof=1) * np.sqrt(min(g, len(series)) / len(series)))
+
+
+def drift(series: np.ndarray, chain: np.ndarray, weights: np.ndarray) -> Drift | None:
+    """Compare the last quarter of every chain with its first, over all series together and in each alone.
+
+    Values outside Tukey's fences count as on them: where a transient begins with a few enormous values, their scatter
+    would hide it. For the same reason the error comes from how the chains scatter in their later half, where a
+    transient is over. Series of a single chain have no scatter; their sum then takes its error from how the series
+    change one by one, and none is judged alone.
+
+    Parameters
+    ----------
+    series
+        Samples in the order of time, of K independent series. Shape (K, n).
+    chain
+        Which independent chain a sample belongs to, the same in every series. Shape (n,).
+    weights
+        Of each mean in the sum. Shape (K,).
+
+    Returns
+    -------
+    Drift or None
+        None where a chain has one sample only.
+    """
+    if np.unique(chain, return_counts=True)[1].min() < 2:
+        return None
+    first, third, last = _quarters(_within_fences(_finite(series)), chain)
+    changes, n_chains = (last - first).mean(axis=1), last.shape[1]
+    variances = changes**2
+    if n_chains > 1:
+        variances = (third.var(axis=1, ddof=1) + last.var(axis=1, ddof=1)) / n_chains
+    freedom = max(1, n_chains - 1)
+    shares = weights**2 * variances
+    total, total_error = float(weights @ changes), float(np.sqrt(shares.sum()))
+    # Welch and Satterthwaite: series of unequal scatter have fewer degrees of freedom together than their number.
+    pooled = freedom * shares.sum() ** 2 / (shares**2).sum() if total_error > 0 else freedom
+    chance_of_sum = float(_two_sided(np.array([total]), np.array([total_error]), pooled)[0])
+    chances = _two_sided(changes, np.sqrt(variances), freedom)
+    worst = int(chances.argmin())
+    chance_of_worst = min(1.0, float(chances[worst]) * len(changes))
+    return Drift(
+        change=total,
+        std_err=total_error,
+        z=_deviate(chance_of_sum, total),
+        worst=worst,
+        worst_z=_deviate(chance_of_worst, float(changes[worst])),
+        chance=min(1.0, 2 * min(chance_of_sum, chance_of_worst)),
+    )
+
+
+def later_half(chain: np.ndarray) -> np.ndarray:
+    """Which samples belong to the later half of their chain, one at least. Shape (n,) as `chain`, bool."""
+    chosen = np.zeros(len(chain), dtype=bool)
+    for label in np.unique(chain):
+        members = np.flatnonzero(chain == label)
+        chosen[members[len(members) // 2 :]] = True
+    return chosen
+
+
+def _within_fences(series: np.ndarray) -> np.ndarray:
+    """Values beyond 1.5 interquartile ranges from the quartiles of their row moved there, where there is a range."""
+    low, high = np.quantile(series, (0.25, 0.75), axis=1, keepdims=True)
+    reach = np.where(high > low, 1.5 * (high - low), np.inf)
+    return np.clip(series, low - reach, high + reach)
+
+
+def _quarters(series: np.ndarray, chain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of the first, third and last quarter of each chain, of one sample at least. Shapes (K, chains)."""
+    means = []
+    for label in np.unique(chain):
+        samples = series[:, chain == label]
+        size = max(1, samples.shape[1] // 4)
+        parts = samples[:, :size], samples[:, -2 * size : -size], samples[:, -size:]
+        means.append([part.mean(axis=1) for part in parts])
+    constant = np.array([_is_constant(one) for one in series])  # means of which differ by rounding
+    first, third, last = np.where(constant, 0.0, np.array(means)).transpose(1, 2, 0)
+    return first, third, last
+
+
+def _two_sided(changes: np.ndarray, errors: np.ndarray, freedom: float) -> np.ndarray:
+    """Probability of changes as large as these by Student's t; 1 for no change at all."""
+    t = np.divide(np.abs(changes), errors, out=np.full(len(changes), np.inf), where=errors > 0)
+    return np.where(changes == 0, 1.0, 2 * stdtr(freedom, -t))
+
+
+def _deviate(chance: float, sign: float) -> float:
+    """The standard normal deviate of a two-sided probability, with the sign of `sign`."""
+    return float(np.copysign(ndtri(max(chance, 1e-300) / 2), sign)) if chance < 1 else 0.0
 
 
 def bootstrap_chains(

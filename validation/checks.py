@@ -42,9 +42,9 @@ def converged(name: str, estimate: _Estimate) -> Answer:
     estimate
         Its entry in results.json: `value`, `std_err` and `diagnostics`.
     """
-    if not has_error(estimate):
-        return Answer("bad", "no: the data give no error")
     facts = estimate["diagnostics"]
+    if not has_error(estimate):
+        return Answer("bad", f"no: {_drift(facts)}" if _drifts(facts) else "no: the data give no error")
     try:
         return _CONVERGED.get(name, _by_own_verdict)(facts)
     except KeyError:  # results of another version, with other diagnostics
@@ -100,11 +100,28 @@ def bracket(estimates: Mapping[str, _Estimate]) -> tuple[tuple[float, float] | N
 
 def _windows(facts: _Estimate) -> Answer:
     text = f"{facts['n_eff']:.0f} of {facts['n_samples']} samples are independent"
+    if _drifts(facts):
+        return Answer("warn", f"hardly: {_drift(facts)}; the later half was used")
     if facts["n_bootstrap_units"] < _FEW_UNITS:
         return Answer("warn", f"hardly: {text}, in {facts['n_bootstrap_units']} independent blocks; sample longer")
     if (integration := facts.get("integration_error", 0.0)) > facts.get("statistical_error", math.inf):
         return Answer("warn", f"hardly: {text}, but the integral moves by {integration:.2g} kT with fewer windows")
-    return Answer("good", f"yes: {text}")
+    return Answer("good", f"yes: {text}; {_drift(facts)}")
+
+
+def _drifts(facts: _Estimate) -> bool:
+    return bool(facts.get("drift")) and facts["drift"]["left_out"] > 0
+
+
+def _drift(facts: _Estimate) -> str:
+    """How the windows move from the first quarter of the production to the last; see `settling`."""
+    if not (drift := facts.get("drift")):
+        return "drift was not tested"
+    change = f"{uncertain(drift['change'], drift['change_std_err'])} kT"
+    if not _drifts(facts):
+        return f"a drift of {change} is nothing unusual"
+    window = f"{drift['worst_z']:.1f} in the window at lambda = {drift['worst_lambda']:.3g}"
+    return f"the windows drift by {change}; z = {drift['z']:.1f} together, {window}"
 
 
 def _neural_ti(facts: _Estimate) -> Answer:

@@ -10,7 +10,7 @@ windows.
 Both errors come from a bootstrap over units that are independent of each other: whole chains when there are at least
 `MIN_CHAINS`, otherwise blocks two statistical inefficiencies long. Each bootstrap solves the MBAR equations again with
 the resampled multiplicities as weights, by Newton's method from the solution of the full data. Windows are taken as
-independent of each other; samples of exchanging replicas are not.
+independent of each other; samples of exchanging replicas are not. Samples that drift are dealt with first (`settling`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from scipy.special import logsumexp
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.reference_md.statistics import MIN_CHAINS, bootstrap_chains, statistical_inefficiency
 from openmm_nti.state import StatePoint
+from openmm_nti.validation.settling import settle
 from openmm_nti.validation.window_data import WindowData
 
 GOOD_OVERLAP = 0.03  # Klimovich, Shirts and Mobley, J. Comput. Aided Mol. Des. 29, 397 (2015)
@@ -57,8 +58,9 @@ def estimate_mbar(
     Returns
     -------
     FreeEnergy
-        With the overlap matrix and a verdict in its diagnostics. The standard error is infinite where neighbouring
-        windows do not overlap, or where no two samples of a window are independent: the data then do not determine it.
+        With the overlap matrix, the drift and a verdict in its diagnostics. The standard error is infinite where
+        neighbouring windows do not overlap, where no two samples of a window are independent, or where the samples
+        drift to their end: the data then do not determine it.
 
     Raises
     ------
@@ -69,6 +71,8 @@ def estimate_mbar(
     """
     if n_bootstraps < 2:
         raise ValueError(f"n_bootstraps = {n_bootstraps} must be at least 2 to give an error; 100 is usual")
+    settled = settle(data, method=method)
+    data = settled.data
     f_k, overlap = _solve_mbar(data)
     neighbours = np.diagonal(overlap, offset=1)
     block_lengths, n_eff = _block_lengths(data)
@@ -80,7 +84,7 @@ def estimate_mbar(
         std_err = _standard_error(np.array([_newton_shift(assignments, w.ravel())[-1] for w in weights]), n_units)
     return FreeEnergy(
         value=float(f_k[-1] - f_k[0]),
-        std_err=std_err,
+        std_err=math.hypot(std_err, settled.error),
         method=method,
         convention=state.convention,
         n_particles=state.n_particles,
@@ -88,7 +92,8 @@ def estimate_mbar(
             **_counts(data, n_eff, n_units),
             "overlap_matrix": overlap.tolist(),
             "min_neighbour_overlap": float(neighbours.min()),
-            "verdict": _verdict(neighbours, data.lambdas, std_err),
+            "drift": settled.facts,
+            "verdict": settled.judged(_verdict(neighbours, data.lambdas, std_err)),
         },
     )
 
@@ -109,7 +114,8 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     Returns
     -------
     FreeEnergy
-        With the profile of <dU/dlambda> and both parts of the error in its diagnostics.
+        With the profile of <dU/dlambda>, both parts of the error and the drift in its diagnostics. Where the samples
+        drift, the standard error is as in `estimate_mbar`.
 
     Raises
     ------
@@ -118,6 +124,8 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     """
     if data.n_windows < 3:
         raise ValueError(f"thermodynamic integration over {data.n_windows} windows has no error: give 3 or more")
+    settled = settle(data, method=method)
+    data = settled.data
     block_lengths, n_eff = _block_lengths(data)
     n_units = _n_units(data, block_lengths)
     means = data.dudl.mean(axis=1)
@@ -130,7 +138,7 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     integration = max(0.0, abs(float(change @ means)) - 2 * float((resampled @ change).std(ddof=1))) / 3
     return FreeEnergy(
         value=value,
-        std_err=math.hypot(statistical, integration),
+        std_err=math.hypot(statistical, integration, settled.error),
         method=method,
         convention=state.convention,
         n_particles=state.n_particles,
@@ -141,7 +149,8 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
             "dudl_std_err": resampled.std(axis=0, ddof=1).tolist(),
             "statistical_error": statistical if math.isfinite(statistical) else None,
             "integration_error": integration,
-            "verdict": _ti_verdict(statistical, integration),
+            "drift": settled.facts,
+            "verdict": settled.judged(_ti_verdict(statistical, integration)),
         },
     )
 

@@ -8,6 +8,7 @@ import pytest
 
 from openmm_nti.reference_md.statistics import (
     bootstrap_chains,
+    drift,
     equilibration,
     evenly_spaced,
     mean_and_error,
@@ -101,3 +102,83 @@ def test_bootstrap_draws_whole_units(n_chains):
         np.testing.assert_array_equal(starts, starts[:, :1] + np.arange(unit))
         assert (starts[:, 0] % unit == 0).all()
     assert not np.array_equal(samples[0], samples[1])
+
+
+def windows(rng, n_series, chains, n, memory):
+    """Independent series of the chains above, (n_series, chains, n); variance 1."""
+    return autoregressive(rng, n_series * chains, n, memory).reshape(n_series, chains, n)
+
+
+def drift_of(samples, weights=None):
+    n_series, chains, n = samples.shape
+    weights = np.ones(n_series) if weights is None else weights
+    return drift(samples.reshape(n_series, -1), np.repeat(np.arange(chains), n), weights)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.8, 0.97])
+@pytest.mark.parametrize(("n_series", "chains", "n"), [(20, 2, 60), (6, 8, 20), (25, 8, 60), (15, 32, 6), (20, 1, 60)])
+def test_stationary_series_hardly_ever_drift(n_series, chains, n, memory):
+    """300 sets each of normal and of skew samples: 1 % by construction, here at most 2.5 % (3.8 of its errors)."""
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for trial in range(600):
+        samples = windows(rng, n_series, chains, n, memory) * rng.lognormal(size=(n_series, 1, 1))
+        found = drift_of(np.exp(samples) if trial % 2 else samples, rng.uniform(0, 1, n_series))
+        alarms += found.chance < 0.01
+    assert alarms <= 15
+
+
+def test_the_deviate_of_stationary_series_is_standard_normal():
+    rng = np.random.default_rng(6)
+    z = [drift_of(windows(rng, 20, 8, 40, 0.0)).z for _ in range(400)]
+    assert abs(np.mean(z)) < 3 / np.sqrt(400)
+    assert np.std(z) == pytest.approx(1, abs=0.12)
+
+
+def test_a_drift_of_all_series_shows_in_their_sum_alone():
+    """0.4 standard deviations from start to end, in each of 30 series: far below the noise of any of them."""
+    samples = windows(np.random.default_rng(7), 30, 8, 40, 0.5) + 0.4 * np.linspace(0, 1, 40)
+    found = drift_of(samples)
+    assert found.z > 4
+    assert abs(found.worst_z) < 2.5
+    assert found.change == pytest.approx(30 * 0.4 * 0.75, abs=3 * found.std_err)
+    assert drift_of(samples[:, :, ::-1]).z < -4
+
+
+def test_one_series_that_drifts_is_named():
+    samples = windows(np.random.default_rng(8), 30, 8, 40, 0.5)
+    samples[17] -= 3 * np.linspace(0, 1, 40)
+    found = drift_of(samples)
+    assert found.worst == 17
+    assert found.worst_z < -3
+    assert abs(found.z) < 2
+    assert found.chance < 0.01
+
+
+def test_a_few_enormous_values_at_the_start_do_not_hide_the_transient_behind_them():
+    rng = np.random.default_rng(9)
+    samples = windows(rng, 20, 8, 40, 0.5) + np.exp(-np.arange(40) / 6)
+    samples[:, :, 0] += rng.pareto(0.5, size=(20, 8))
+    found = drift_of(samples)
+    assert found.z < -4
+    assert found.change > -20  # kT-like numbers, not those of the enormous values
+
+
+def test_single_chains_drift_together_or_not_at_all():
+    samples = windows(np.random.default_rng(10), 20, 1, 60, 0.5)
+    found = drift_of(samples + 2 * np.linspace(0, 1, 60))
+    assert found.chance < 0.01
+    assert found.worst_z == 0
+
+
+def test_constant_series_do_not_drift_and_single_samples_cannot():
+    found = drift_of(np.full((3, 4, 10), 0.1))
+    assert (found.change, found.std_err, found.z, found.worst_z, found.chance) == (0, 0, 0, 0, 1)
+    assert drift_of(np.zeros((3, 8, 1))) is None
+
+
+def test_a_rare_event_does_not_count_as_an_outlier():
+    """Samples that are mostly zero have no interquartile range: nothing of them may be cut off."""
+    rng = np.random.default_rng(11)
+    samples = (rng.uniform(size=(20, 8, 40)) < 0.05 + 0.15 * np.linspace(0, 1, 40)).astype(float)
+    assert drift_of(samples).z > 4

@@ -19,6 +19,8 @@ from openmm_nti.validation.report_figures import figures_at
 from openmm_nti.validation.verdicts import judge, uncertain
 
 WINDOWS = {"n_eff": 80.0, "n_samples": 100, "n_bootstrap_units": 16}
+REST = {"change": -0.2, "change_std_err": 0.3, "z": -0.7, "worst_lambda": 0.5, "worst_z": 0.0, "left_out": 0.0}
+DRIFT = REST | {"change": -9.0, "change_std_err": 1.5, "z": -5.6, "worst_z": -2.1, "left_out": 0.5}
 STEPS = {"n_samples": 32, "n_steps": 50, "statistical_err": 0.2}
 BOUNDS = {"lower": -22.5, "lower_err": 0.1, "upper": -21.0, "upper_err": 0.05}
 
@@ -201,6 +203,12 @@ def test_numbers_carry_two_digits_of_their_error(value, std_err, text):
         ("converged", "mbar_neural", {"std_err": math.inf}, "bad", "no error"),
         ("converged", "mbar_neural", WINDOWS, "good", "80 of 100 samples"),
         ("converged", "mbar_neural", WINDOWS | {"n_bootstrap_units": 4}, "warn", "sample longer"),
+        ("converged", "mbar_neural", WINDOWS, "good", "drift was not tested"),
+        ("converged", "mbar_neural", WINDOWS | {"drift": None}, "good", "drift was not tested"),
+        ("converged", "mbar_softcore", WINDOWS | {"drift": REST}, "good", "drift of −0.20 ± 0.30 kT is nothing"),
+        ("converged", "mbar_softcore", WINDOWS | {"drift": DRIFT}, "warn", "drift by −9.0 ± 1.5 kT"),
+        ("converged", "ti_neural_md", {"drift": DRIFT, "std_err": math.inf}, "bad", "no: the windows drift by −9.0"),
+        ("converged", "ti_neural_md", {"drift": REST, "std_err": math.inf}, "bad", "the data give no error"),
         ("converged", "mbar_neural", {}, "good", "yes: 0.3"),  # of another version: its own verdict speaks
         (
             "converged",
@@ -233,7 +241,7 @@ def test_questions_are_answered_from_the_diagnostics(question, method, facts, le
     entries["path_bracket"]["diagnostics"] |= bounds
     own = {name: value for name, value in facts.items() if name in {"value", "std_err"}}
     entries[method] |= own
-    entries[method]["diagnostics"] |= facts.items() - bounds.items() - own.items()
+    entries[method]["diagnostics"] |= {name: facts[name] for name in facts if name not in bounds | own}
     ask = getattr(checks, question)
     answer = ask(method, entries[method] if question == "converged" else entries)
     assert answer.level == level

@@ -138,6 +138,24 @@ def test_a_simulation_that_blows_up_says_what_to_change(tmp_path):
         softcore.sample(fluid("switched", 50), config, seed=1, directory=tmp_path, progress=False)
 
 
+@pytest.mark.parametrize("equilibration", [0, 600])
+def test_a_fluid_far_from_equilibrium_is_noticed(equilibration, tmp_path):
+    """40 particles at random places, their cores hardened at once: the windows drift, unless they are equilibrated."""
+    config = QUICK.model_copy(
+        update={"n_windows": 6, "n_frames": 20, "equilibration": equilibration, "timestep_star": 0.006}
+    )
+    result = softcore.estimate(fluid("switched", 40), config, seed=1, directory=tmp_path, progress=False)
+    assert abs(result.value + 21.10) < 3 * result.std_err
+    drift = result.diagnostics["drift"]
+    if equilibration:
+        assert drift["left_out"] == 0
+        assert result.std_err < 1
+    else:
+        assert drift["left_out"] == 0.5
+        assert drift["z"] < -3
+        assert "raise estimates.softcore.equilibration" in result.diagnostics["verdict"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("convention", "truth"), [("switched", -21.10), ("truncated", -21.65)])
 def test_forty_particles_with_the_default_settings(convention, truth, tmp_path):

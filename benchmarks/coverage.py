@@ -35,7 +35,7 @@ TRUTH = tuple(read_json(Path(__file__).parent / "reference_values.json")["switch
 DATA = ReferenceConfig(n_frames=160, equilibration_steps=2000, frame_interval=100, segment_frames=50)
 CONFIGS = {
     "paths": PathConfig(n_paths=64, n_steps=40),
-    "windows": WindowsConfig(window_length=1.4, n_chains=16, n_frames=6),
+    "windows": WindowsConfig(window_length=1.0, n_chains=16, n_frames=8, equilibration_steps=300, steps_between=40),
     "softcore": SoftcoreConfig(n_frames=20, steps_between=25, equilibration=300),
     "bar_chain": BarChainConfig(n_walkers=32, n_frames=2, n_insertions=100, equilibration_sweeps=60, sweeps_between=20),
 }

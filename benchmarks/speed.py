@@ -1,6 +1,7 @@
 """What the model costs, as ratios of calls taken in turn in one process: a shared machine's absolute times mean little.
 
-Each time is the lowest of its rounds: processor time of the process, of one thread, or wall time where there is a GPU.
+Each time is the lowest of its rounds: processor time of the process with one thread, wall time with --threads 2 or more
+(on a machine that does nothing else) and where there is a GPU. The scaling with N is always that of one thread.
 
 - Energy and forces at N = 200, L = 6 sigma (rho* = 0.93): bare module, TorchForce, PythonForce, and the same network
   with all pairs as neighbours, in units of OpenMM's own Lennard-Jones force.
@@ -30,7 +31,7 @@ import openmm
 import torch
 from torch import Tensor
 
-from openmm_nti import LambdaHamiltonian, StatePoint, load_model
+from openmm_nti import LambdaHamiltonian, StatePoint, kernels, load_model
 from openmm_nti.files import write_json
 from openmm_nti.forces import create_system, python_force, torch_force
 from openmm_nti.hamiltonian.geometry import Pairs, cubic_box
@@ -47,7 +48,6 @@ DENSE = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)
 LIQUID_DENSITY = 0.8
 LARGE = 100_000
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-CLOCK = time.process_time if DEVICE == "cpu" else time.perf_counter
 Calls = dict[str, Callable[[], object]]
 
 
@@ -80,13 +80,14 @@ def disordered_nm(state: StatePoint, seed: int) -> np.ndarray:
 
 def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float]:
     """Lowest seconds of each call, taken in turn after rounds that do not count (TorchScript compiles there)."""
+    clock = time.process_time if DEVICE == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in range(-warm_up, rounds):
         for name, call in calls.items():
-            began = CLOCK()
+            began = clock()
             call()
             if round_number >= 0:
-                times[name].append(CLOCK() - began)
+                times[name].append(clock() - began)
     return {name: min(values) for name, values in times.items()}
 
 
@@ -289,14 +290,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("bench-output"), help="directory of speed.json, speed.png")
     parser.add_argument("--rounds", type=int, default=8, help="rounds of the quick calls")
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000, 2000, 5000, 10000], help="N of the scaling")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch; OpenMM has one")
     options = parser.parse_args()
     if options.rounds < 3 or len(options.sizes) < 2:
         parser.error("--rounds must be at least 3, and --sizes two or more")
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
     where = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{platform.machine()} CPU"
-    device = f"torch {torch.__version__} on {where}, 1 thread"
-    print(f"{device}; OpenMM {openmm.__version__} on {fastest_platform().getName()}, 1 thread; {MODEL}")
+    compiled = "compiled operations" if kernels.loaded() else "no compiled operations"
+    device = f"torch {torch.__version__} on {where}, {options.threads} thread(s), {compiled}"
+    print(f"{device}; OpenMM {openmm.__version__} on {fastest_platform().getName()}; {MODEL}")
     results: dict = {"device": device, "platform": fastest_platform().getName(), "rounds": options.rounds}
     # First, while this process is small: the peak memory of a new process starts from that of its parent.
     results["scaling"] = scaling(options.sizes)

@@ -31,6 +31,7 @@ using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 constexpr int kWidth = 8;  // edges at a time
+constexpr int kFewestAtoms = 32;  // for a thread of its own
 constexpr int kRadial = 64, kGates = 8, kMonomials = 10;
 using Lanes = float __attribute__((vector_size(4 * kWidth)));
 using Words = int32_t __attribute__((vector_size(4 * kWidth)));
@@ -228,6 +229,7 @@ struct Pass {
   float* const* results;
   float* const* gradients;
   bool backward;
+  int64_t first_atom, last_atom;  // of the configuration, which several threads may share
 };
 
 // ---- One block of edges. The inputs are vectors, moved, mask, polynomials, and those of the sum.
@@ -310,6 +312,8 @@ inline void finish_sums(float* to, const Lanes* sums, int64_t count) {
 struct Pushes {
   static constexpr int kInputs = 6, kOutputs = 1;  // vectors, moved, mask, polynomials, radial, gates; P
   static constexpr int kShared = 3;                // the input that all configurations share
+  // The inputs of which an atom's part of the gradient comes from this atom alone.
+  static constexpr bool kOwn[kInputs] = {true, false, true, false, false, false};
 
   template <class V>
   static void run(const Shape& shape, const Pass& pass, int64_t b) {
@@ -318,7 +322,7 @@ struct Pushes {
     const float* cotangent = pass.cotangents[0];
     float *result = pass.results[0], *by_radial = pass.gradients[4], *by_gates = pass.gradients[5];
     Lanes radial_sums[kGates * kRadial] = {}, polynomial_sums[3 * kRadial] = {};
-    for (int64_t atom = b * shape.n_atoms; atom < (b + 1) * shape.n_atoms; ++atom) {
+    for (int64_t atom = b * shape.n_atoms + pass.first_atom; atom < b * shape.n_atoms + pass.last_atom; ++atom) {
       Lanes sums[3] = {}, recoil[3] = {}, own_sums[kGates] = {};
       for (int64_t m = 0; m < shape.n_neighbours; m += kWidth) {
         const int count = static_cast<int>(std::min<int64_t>(kWidth, shape.n_neighbours - m));
@@ -388,6 +392,7 @@ struct Pushes {
 struct Moments {
   static constexpr int kInputs = 4, kOutputs = 1;  // vectors, moved, mask, polynomials; M
   static constexpr int kShared = 3;
+  static constexpr bool kOwn[kInputs] = {true, false, true, false};
 
   template <class V>
   static void run(const Shape& shape, const Pass& pass, int64_t b) {
@@ -395,7 +400,7 @@ struct Moments {
     const float* cotangent = pass.cotangents[0];
     float* result = pass.results[0];
     Lanes polynomial_sums[3 * kRadial] = {};
-    for (int64_t i = 0; i < shape.n_atoms; ++i) {
+    for (int64_t i = pass.first_atom; i < pass.last_atom; ++i) {
       const int64_t atom = b * shape.n_atoms + i;
       const auto place = [&](int n, int64_t k) {
         return ((n * shape.n_batch + b) * n_radial + k) * shape.n_atoms + i;
@@ -467,6 +472,7 @@ struct Moments {
 struct Invariants {
   static constexpr int kInputs = 3, kOutputs = 2;  // moments, mixtures, scales (no gradient by them)
   static constexpr int kShared = -1;
+  static constexpr bool kOwn[kInputs] = {true, false, true};
 
   template <class V>
   static void run(const Shape& shape, const Pass& pass, int64_t b) {
@@ -474,8 +480,8 @@ struct Invariants {
     const Input moments = pass.inputs[0], mixtures = pass.inputs[1];
     std::vector<Lanes> mixture_sums(pass.gradients[1] ? 2 * n_channels * n_radial : 0, Lanes{});
     std::vector<V> found(9 * n_radial), by_found(9 * n_radial);
-    for (int64_t i = 0; i < shape.n_atoms; i += kWidth) {
-      const int count = static_cast<int>(std::min<int64_t>(kWidth, shape.n_atoms - i));
+    for (int64_t i = pass.first_atom; i < pass.last_atom; i += kWidth) {
+      const int count = static_cast<int>(std::min<int64_t>(kWidth, pass.last_atom - i));
       const int64_t atom = b * shape.n_atoms + i;
       const auto place = [&](int64_t n, int64_t k) {
         return ((n * shape.n_batch + b) * n_radial + k) * shape.n_atoms + i;
@@ -608,13 +614,13 @@ struct Invariants {
 struct Fading {
   static constexpr int kInputs = 1, kOutputs = 1;  // vectors
   static constexpr int kShared = -1;
+  static constexpr bool kOwn[kInputs] = {true};
 
   template <class V>
   static void run(const Shape& shape, const Pass& pass, int64_t b) {
-    const int64_t n_edges = shape.n_atoms * shape.n_neighbours;
-    for (int64_t m = 0; m < n_edges; m += kWidth) {
-      const int count = static_cast<int>(std::min<int64_t>(kWidth, n_edges - m));
-      const int64_t at = b * n_edges + m;
+    const int64_t last = (b * shape.n_atoms + pass.last_atom) * shape.n_neighbours;
+    for (int64_t at = (b * shape.n_atoms + pass.first_atom) * shape.n_neighbours; at < last; at += kWidth) {
+      const int count = static_cast<int>(std::min<int64_t>(kWidth, last - at));
       V d[3], r_squared{};
       for (int c = 0; c < 3; ++c) {
         d[c] = Read<V>::row(pass.inputs[0], c * shape.plane() + at, count);
@@ -659,6 +665,12 @@ const float* pointer(const Tensor& x, variable_list& kept) {
   return kept.back().const_data_ptr<float>();
 }
 
+// Into how many parts to divide the atoms of a configuration, for all threads to have one.
+int64_t parts(const Shape& shape) {
+  const int64_t wanted_parts = at::get_num_threads() / std::max<int64_t>(1, shape.n_batch);
+  return std::clamp<int64_t>(wanted_parts, 1, std::max<int64_t>(1, shape.n_atoms / kFewestAtoms));
+}
+
 // The results (or, where there are tangents of the inputs, theirs) and then the gradients by the inputs (or theirs).
 // Undefined tangents are zero; results or gradients that are not asked for come undefined.
 template <class K>
@@ -669,6 +681,8 @@ variable_list run(const Settings& settings, const variable_list& inputs, const v
   shape.softening_squared = static_cast<float>(settings.softening * settings.softening);
   shape.slope = static_cast<float>(1.0 / (settings.cutoff * settings.share));
   shape.start = static_cast<float>(1.0 / settings.share);
+  // Each thread adds to arrays of its own where others would add too.
+  const int64_t n_parts = parts(shape);
   variable_list kept, found(K::kOutputs + K::kInputs);
   const Tensor index = plain(settings.index);
   const auto options = inputs[0].options();
@@ -683,20 +697,30 @@ variable_list run(const Settings& settings, const variable_list& inputs, const v
     in.push_back({pointer(inputs[n], kept), tangents.empty() ? nullptr : pointer(tangents[n], kept)});
     if (cotangents.empty() || !needed[n]) continue;
     std::vector<int64_t> sizes = inputs[n].sizes().vec();
-    if (n == K::kShared) sizes.insert(sizes.begin(), shape.n_batch);  // one for each: they run on several threads
+    if (n == K::kShared) sizes.insert(sizes.begin(), shape.n_batch);
+    if (!K::kOwn[n]) sizes.insert(sizes.begin(), n_parts);
     found[K::kOutputs + n] = at::zeros(sizes, options);
   }
   for (size_t n = 0; n < out.size(); ++n)
     if (found[n].defined()) out[n] = found[n].template data_ptr<float>();
-  const Pass pass{index.defined() ? index.const_data_ptr<int64_t>() : nullptr, in.data(), pulls.data(), out.data(),
-                  out.data() + K::kOutputs, !cotangents.empty()};
-  at::parallel_for(0, shape.n_batch, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b)
+  const int64_t* index_at = index.defined() ? index.const_data_ptr<int64_t>() : nullptr;
+  at::parallel_for(0, shape.n_batch * n_parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t b = item / n_parts, part = item % n_parts;
+      std::vector<float*> mine = out;
+      for (int n = 0; n < K::kInputs; ++n)
+        if (float*& gradient = mine[K::kOutputs + n]; gradient != nullptr && !K::kOwn[n])
+          gradient += part * (found[K::kOutputs + n].numel() / n_parts);
+      const Pass pass{index_at, in.data(), pulls.data(), mine.data(), mine.data() + K::kOutputs, !cotangents.empty(),
+                      part * shape.n_atoms / n_parts, (part + 1) * shape.n_atoms / n_parts};
       tangents.empty() ? K::template run<Lanes>(shape, pass, b) : K::template run<DualLanes>(shape, pass, b);
+    }
   });
-  if constexpr (K::kShared >= 0) {
-    Tensor& shared = found[K::kOutputs + K::kShared];
-    if (shared.defined()) shared = shared.sum(0);
+  for (int n = 0; n < K::kInputs; ++n) {
+    Tensor& gradient = found[K::kOutputs + n];
+    if (!gradient.defined() || K::kOwn[n]) continue;
+    gradient = n_parts == 1 ? gradient.squeeze(0) : gradient.sum(0);
+    if (n == K::kShared) gradient = gradient.sum(0);
   }
   return found;
 }

@@ -109,6 +109,28 @@ def test_invariants(used):
     assert_alike(operation, [moments, torch.randn(B, 2 * C, K, generator=generator)], tolerance=1e-5)
 
 
+def test_several_threads_share_a_configuration():
+    generator = torch.Generator().manual_seed(5)
+    vectors, moved = torch.randn(3, 1, 130, 11, generator=generator), torch.randn(3, 1, 130, generator=generator)
+    index, mask = torch.randint(0, 130, (1, 130, 11), generator=generator), torch.ones(1, 130, 11)
+    radial, gates = torch.randn(1, Q, K, generator=generator), torch.randn(1, 130, 2 * Q, generator=generator)
+
+    def operation(vectors, moved, polynomials, radial, gates):
+        sums = EdgeSums(1.8)
+        pushes = sums.pushes(vectors, moved, index, mask, polynomials, radial, gates)
+        return [pushes, sums.moments(vectors, moved, index, mask, polynomials).contiguous()]
+
+    inputs = [vectors, 0.1 * moved, 0.2 * exponents(initial_basis(1.8, K)), radial, gates]
+    one = all_derivatives(operation, inputs, torch.float32)
+    torch.set_num_threads(3)
+    try:
+        three = all_derivatives(operation, inputs, torch.float32)
+    finally:
+        torch.set_num_threads(1)
+    for found, wanted in zip(three, one, strict=True):
+        assert float((found - wanted).abs().max()) < 1e-5 * float(wanted.abs().max())
+
+
 def as_set(pairs):
     return {frozenset(pair) for pair in pairs.t().tolist()}
 

@@ -24,7 +24,7 @@ class Pairs(NamedTuple):
     first: Tensor  # (P,)
     second: Tensor  # (P,)
     vectors: Tensor  # (3, P), sigma, from the first to the second
-    r: Tensor  # (P,), sigma
+    r: Tensor  # (P,), sigma, without gradient
 
 
 def cubic_box(length_sigma: float, device: torch.device | str = "cpu") -> Tensor:
@@ -49,7 +49,7 @@ class PairSearch(CompiledModule):
     """Finds pairs, and makes of them what the network takes."""
 
     def pairs(self, positions: Tensor, box: Tensor, cutoff: float) -> Pairs:
-        """Every pair closer than `cutoff`, with vectors and distances that carry the gradient by `positions`.
+        """Every pair closer than `cutoff`, with vectors that carry the gradient by `positions`.
 
         Parameters
         ----------
@@ -64,8 +64,8 @@ class PairSearch(CompiledModule):
             first, second = pairs_in_cells(positions, box, cutoff)
         else:
             first, second = self._pairs_of_all(positions, box, cutoff)
-        vectors = self._vectors(positions.reshape(-1, 3), first, second, box)
-        return Pairs(first, second, vectors, ((vectors * vectors).sum(0) + 1e-24).sqrt())
+        vectors, r = self._vectors(positions.reshape(-1, 3), first, second, box)
+        return Pairs(first, second, vectors, r)
 
     def neighbours(self, pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tensor, Tensor, Tensor]:
         """Neighbours of every atom, padded to one number for all: dense reductions in place of scatters.
@@ -102,11 +102,12 @@ class PairSearch(CompiledModule):
         total = torch.zeros(3, n_atoms, dtype=pull.dtype, device=pull.device)
         return total.index_add(1, pairs.second, pull).index_add(1, pairs.first, -pull).t().reshape(positions.shape)
 
-    def _vectors(self, positions: Tensor, first: Tensor, second: Tensor, box: Tensor) -> Tensor:
+    def _vectors(self, positions: Tensor, first: Tensor, second: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         if self.compiled and positions.device.type == "cpu" and positions.dtype == torch.float64:
             return torch.ops.openmm_nti.vectors(positions, first, second, box)
         rows = positions.t().contiguous()
-        return minimum_image(take(rows, second) - take(rows, first), box.unsqueeze(-1))
+        vectors = minimum_image(take(rows, second) - take(rows, first), box.unsqueeze(-1))
+        return vectors, lengths(vectors.detach())
 
     def _pairs_of_all(self, positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
         if self.compiled and positions.device.type == "cpu":
@@ -120,6 +121,11 @@ class PairSearch(CompiledModule):
         return neighbour_matrix(pairs.first, pairs.second, n_atoms)
 
 
+def lengths(vectors: Tensor) -> Tensor:
+    """Of vectors (3, P), (P,); their gradient is finite where they vanish."""
+    return ((vectors * vectors).sum(0) + 1e-24).sqrt()
+
+
 def take(rows: Tensor, index: Tensor) -> Tensor:
     """Columns `index` (P,) of rows (C, n), (C, P): index_select, at a third of its time on a CPU."""
     return rows.gather(1, index.unsqueeze(0).expand(rows.shape[0], -1))
@@ -127,7 +133,7 @@ def take(rows: Tensor, index: Tensor) -> Tensor:
 
 def closer(pairs: Pairs, cutoff: float) -> Pairs:
     """Those of `pairs` within a shorter `cutoff`, sigma."""
-    chosen = torch.nonzero(pairs.r.detach() < cutoff).squeeze(-1)
+    chosen = torch.nonzero(pairs.r < cutoff).squeeze(-1)
     return Pairs(
         pairs.first.index_select(0, chosen),
         pairs.second.index_select(0, chosen),

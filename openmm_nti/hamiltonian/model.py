@@ -64,7 +64,7 @@ class LambdaHamiltonian(NoisedFluid):
             # The table holds Lennard-Jones to 1e-5 kT; lambda = 1 has it to the last bit. Its first row does not depend
             # on lambda, so dU/dlambda stays the path's. (A detached ln s would not do: TorchForce drops the detach.)
             first_row = self.two_body.end_row().expand(-1, positions.shape[0], -1)
-            exact = self._sum(positions, in_range, self.lennard_jones(in_range.r * in_range.r))
+            exact = self._sum(positions, in_range, self.lennard_jones(in_range.vectors.square().sum(0)))
             correction = exact - self._table_sum(positions, in_range, first_row)
             energy = energy + torch.where(at_end, correction, torch.zeros_like(correction))
         return energy

@@ -84,12 +84,12 @@ class NoisedFluid(nn.Module):
     def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
         """beta U_LJ, (B,), kT."""
         pairs = self.search.pairs(positions, box, self.cutoff)
-        return self._sum(positions, pairs, self.lennard_jones(pairs.r * pairs.r))
+        return self._sum(positions, pairs, self.lennard_jones(pairs.vectors.square().sum(0)))
 
     def lennard_jones_laplacian(self, positions: Tensor, box: Tensor) -> Tensor:
         """Laplacian of beta U_LJ by all coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
         pairs = self.search.pairs(positions, box, self.cutoff)
-        r = pairs.r.detach().requires_grad_(True)
+        r = pairs.r.clone().requires_grad_(True)
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(self.lennard_jones(r * r).sum(), r, create_graph=True)
             (curvature,) = torch.autograd.grad(slope.sum(), r)

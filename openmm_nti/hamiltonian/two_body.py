@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from openmm_nti.hamiltonian.geometry import Pairs, take
+from openmm_nti.hamiltonian.geometry import Pairs, lengths, take
 from openmm_nti.hamiltonian.lennard_jones import LennardJones, switching_function
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance
 from openmm_nti.kernels import CompiledModule
@@ -120,9 +120,9 @@ class TwoBodyTerm(CompiledModule):
     def sums(self, pairs: Pairs, configuration: Tensor, rows: Tensor) -> Tensor:
         """Energies of configurations, (B,), kT: sums over pairs below the cutoff; arguments as for `forward`."""
         if self.compiled and pairs.vectors.device.type == "cpu":
-            return torch.ops.openmm_nti.table_sums(pairs.vectors, configuration, rows, self.r_step)
+            return torch.ops.openmm_nti.table_sums(pairs.vectors, pairs.r, configuration, rows, self.r_step)
         total = torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
-        return total.index_add(0, configuration, self(pairs.r, configuration, rows))
+        return total.index_add(0, configuration, self(lengths(pairs.vectors), configuration, rows))
 
     def forward(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
         """Energies of pairs, (P,), kT.

@@ -835,9 +835,9 @@ Tensor collected(const Tensor& pulls, const Tensor& first, const Tensor& second,
   return found;
 }
 
-struct Vectors : Function<Vectors> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& positions, const Tensor& first, const Tensor& second,
-                        const Tensor& box);
+struct Vectors : Function<Vectors> {  // and their lengths, without gradient
+  static variable_list forward(AutogradContext* ctx, const Tensor& positions, const Tensor& first,
+                               const Tensor& second, const Tensor& box);
   static variable_list backward(AutogradContext* ctx, variable_list pulls);
 };
 struct Collect : Function<Collect> {
@@ -849,14 +849,22 @@ struct Collect : Function<Collect> {
   static variable_list backward(AutogradContext* ctx, variable_list v) {
     const variable_list saved = ctx->get_saved_variables();
     const Tensor no_box = at::zeros({0}, v[0].options());
-    return {Vectors::apply(v[0], saved[0], saved[1], no_box), Tensor(), Tensor(), Tensor()};
+    return {Vectors::apply(v[0], saved[0], saved[1], no_box)[0], Tensor(), Tensor(), Tensor()};
   }
 };
-Tensor Vectors::forward(AutogradContext* ctx, const Tensor& positions, const Tensor& first, const Tensor& second,
-                        const Tensor& box) {
+variable_list Vectors::forward(AutogradContext* ctx, const Tensor& positions, const Tensor& first,
+                               const Tensor& second, const Tensor& box) {
   ctx->save_for_backward({first, second});
   ctx->saved_data["n_atoms"] = positions.size(0);
-  return differences(positions, first, second, box.numel() ? box : Tensor());
+  const Tensor found = differences(positions, first, second, box.numel() ? box : Tensor());
+  const int64_t count = first.numel();
+  Tensor lengths = at::empty({count}, found.options());
+  const double* d = found.const_data_ptr<double>();
+  double* r = lengths.data_ptr<double>();
+  for (int64_t p = 0; p < count; ++p)
+    r[p] = std::sqrt(d[p] * d[p] + d[count + p] * d[count + p] + d[2 * count + p] * d[2 * count + p] + 1e-24);
+  ctx->mark_non_differentiable({lengths});
+  return {found, lengths};
 }
 variable_list Vectors::backward(AutogradContext* ctx, variable_list pulls) {
   const variable_list saved = ctx->get_saved_variables();
@@ -864,8 +872,10 @@ variable_list Vectors::backward(AutogradContext* ctx, variable_list pulls) {
   return {found, Tensor(), Tensor(), Tensor()};
 }
 
-Tensor vectors(const Tensor& positions, const Tensor& first, const Tensor& second, const Tensor& box) {
-  return Vectors::apply(positions, first, second, box);
+std::tuple<Tensor, Tensor> vectors(const Tensor& positions, const Tensor& first, const Tensor& second,
+                                   const Tensor& box) {
+  const variable_list found = Vectors::apply(positions, first, second, box);
+  return {found[0], found[1]};
 }
 Tensor collect(const Tensor& pulls, const Tensor& first, const Tensor& second, int64_t n_atoms) {
   return Collect::apply(pulls, first, second, n_atoms);
@@ -874,31 +884,29 @@ Tensor collect(const Tensor& pulls, const Tensor& first, const Tensor& second, i
 // ---- The two-body term: sums over the pairs of each configuration of tabulated cubics, differentiable once.
 
 struct TableSums : Function<TableSums> {
-  // Calls visit(pair, r, at, stride, t) for every pair: its cubic in t has coefficients at, at + stride, ...
+  // Calls visit(pair, at, stride, t) for every pair: its cubic in t has coefficients at, at + stride, ...
   template <class F>
-  static void each_pair(const Tensor& vectors, const Tensor& configuration, const Tensor& rows, double r_step, F visit) {
+  static void each_pair(const Tensor& lengths, const Tensor& configuration, const Tensor& rows, double r_step, F visit) {
     const int64_t count = configuration.numel(), n_bins = rows.size(2), stride = rows.size(1) * n_bins;
-    const double *d = vectors.const_data_ptr<double>(), inverse = 1.0 / r_step;
+    const int64_t* of = configuration.const_data_ptr<int64_t>();
+    const double *r = lengths.const_data_ptr<double>(), inverse = 1.0 / r_step;
     for (int64_t p = 0; p < count; ++p) {
-      double square = 1e-24;
-      for (int c = 0; c < 3; ++c) square += d[c * count + p] * d[c * count + p];
-      const double r = std::sqrt(square), place = r * inverse;
+      const double place = r[p] * inverse;
       const int64_t interval = std::min<int64_t>(static_cast<int64_t>(place), n_bins - 1);
-      const int64_t at = configuration.const_data_ptr<int64_t>()[p] * n_bins + interval;
-      visit(p, r, at, stride, place - static_cast<double>(interval));
+      visit(p, of[p] * n_bins + interval, stride, place - static_cast<double>(interval));
     }
   }
 
-  static Tensor forward(AutogradContext* ctx, const Tensor& vectors, const Tensor& configuration, const Tensor& rows,
-                        double r_step) {
-    const Tensor x = plain(vectors), b = plain(configuration), table = plain(rows);
-    ctx->save_for_backward({x, b, table});
+  static Tensor forward(AutogradContext* ctx, const Tensor& vectors, const Tensor& lengths, const Tensor& configuration,
+                        const Tensor& rows, double r_step) {
+    const Tensor x = plain(vectors), r = plain(lengths), b = plain(configuration), table = plain(rows);
+    ctx->save_for_backward({x, r, b, table});
     ctx->saved_data["r_step"] = r_step;
     Tensor found = at::zeros({table.size(1)}, x.options());
     double* sums = found.data_ptr<double>();
     const double* c = table.const_data_ptr<double>();
     const int64_t* of = b.const_data_ptr<int64_t>();
-    each_pair(x, b, table, r_step, [&](int64_t p, double, int64_t at, int64_t stride, double t) {
+    each_pair(r, b, table, r_step, [&](int64_t p, int64_t at, int64_t stride, double t) {
       sums[of[p]] += c[at] + t * (c[at + stride] + t * (c[at + 2 * stride] + t * c[at + 3 * stride]));
     });
     return found;
@@ -908,27 +916,29 @@ struct TableSums : Function<TableSums> {
     TORCH_CHECK(!at::GradMode::is_enabled(), "openmm_nti: the compiled two-body term has one derivative, not two: "
                                              "run with OPENMM_NTI_KERNELS=off");
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &b = saved[1], &table = saved[2], g = plain(cotangents[0]);
+    const Tensor &x = saved[0], &lengths = saved[1], &b = saved[2], &table = saved[3], g = plain(cotangents[0]);
     const double r_step = ctx->saved_data["r_step"].toDouble(), inverse = 1.0 / r_step;
     const int64_t count = b.numel(), *of = b.const_data_ptr<int64_t>();
     const double *c = table.const_data_ptr<double>(), *d = x.const_data_ptr<double>(), *pull = g.const_data_ptr<double>();
-    const bool with_rows = ctx->needs_input_grad(2);
+    const double* r = lengths.const_data_ptr<double>();
+    const bool with_rows = ctx->needs_input_grad(3);
     Tensor by_vectors = at::empty_like(x), by_rows = with_rows ? at::zeros_like(table) : Tensor();
     double *to = by_vectors.data_ptr<double>(), *to_rows = with_rows ? by_rows.data_ptr<double>() : nullptr;
-    each_pair(x, b, table, r_step, [&](int64_t p, double r, int64_t at, int64_t stride, double t) {
+    each_pair(lengths, b, table, r_step, [&](int64_t p, int64_t at, int64_t stride, double t) {
       const double slope = c[at + stride] + t * (2.0 * c[at + 2 * stride] + 3.0 * t * c[at + 3 * stride]);
-      const double weight = pull[of[p]] * slope * inverse / r;
+      const double weight = pull[of[p]] * slope * inverse / r[p];
       for (int axis = 0; axis < 3; ++axis) to[axis * count + p] = weight * d[axis * count + p];
       if (to_rows == nullptr) return;
       double power = pull[of[p]];
       for (int n = 0; n < 4; ++n, power *= t) to_rows[at + n * stride] += power;
     });
-    return {by_vectors, Tensor(), by_rows, Tensor()};
+    return {by_vectors, Tensor(), Tensor(), by_rows, Tensor()};
   }
 };
 
-Tensor table_sums(const Tensor& vectors, const Tensor& configuration, const Tensor& rows, double r_step) {
-  return TableSums::apply(vectors, configuration, rows, r_step);
+Tensor table_sums(const Tensor& vectors, const Tensor& lengths, const Tensor& configuration, const Tensor& rows,
+                  double r_step) {
+  return TableSums::apply(vectors, lengths, configuration, rows, r_step);
 }
 
 // ---- Without gradient: pairs closer than a cutoff, and their places in a padded matrix of neighbours.

@@ -38,7 +38,7 @@ from openmm_nti.hamiltonian.geometry import Pairs, cubic_box
 from openmm_nti.kernels import use_compiled
 from openmm_nti.lj_fluid import lattice_positions_nm, lj_system
 from openmm_nti.native_pair import native_pair_force
-from openmm_nti.openmm_energy import OpenMMEnergy
+from openmm_nti.openmm_energy import OpenMMEnergy, script
 from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.training.loss import score_loss
 from openmm_nti.training.targets import CleanData, lennard_jones_gradient, noise_batch, stratified_log_noise
@@ -116,16 +116,19 @@ def evaluation(system: openmm.System, state: StatePoint) -> Callable[[], object]
     return call
 
 
-def bare_evaluation(model: LambdaHamiltonian, state: StatePoint) -> Callable[[], object]:
-    """A function that computes energy and gradient of the bare module."""
+def bare_evaluation(
+    model: LambdaHamiltonian, state: StatePoint, *, scripted: bool = False, slope: bool = False
+) -> Callable[[], object]:
+    """A function that computes energy and gradient of the bare module, with `slope` dU/dlambda too."""
     module = OpenMMEnergy(model, state).to(DEVICE)
+    module = script(module) if scripted else module
     positions = torch.tensor(disordered_nm(state, seed=1), device=DEVICE)
     box = torch.eye(3, dtype=torch.float64, device=DEVICE) * state.box_length_nm
-    lam = torch.tensor(0.5, dtype=torch.float64, device=DEVICE)
+    lam = torch.tensor(0.5, dtype=torch.float64, device=DEVICE, requires_grad=slope)
 
     def call() -> None:
         x = positions.clone().requires_grad_(True)
-        torch.autograd.grad(module(x, box, lam), x)[0].cpu()
+        torch.autograd.grad(module(x, box, lam), [x, lam] if slope else x)[0].cpu()
 
     return call
 
@@ -136,6 +139,8 @@ def forces(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
         "OpenMM Lennard-Jones": evaluation(lj_system(DENSE), DENSE),
         "two-body path in OpenMM": evaluation(create_system(DENSE, native_pair_force(model, DENSE)), DENSE),
         "bare module": bare_evaluation(model, DENSE),
+        "scripted": bare_evaluation(model, DENSE, scripted=True),
+        "scripted, and dU/dlambda": bare_evaluation(model, DENSE, scripted=True, slope=True),
         "TorchForce": evaluation(create_system(DENSE, torch_force(model, DENSE)), DENSE),
         "PythonForce": evaluation(create_system(DENSE, python_force(model, DENSE)), DENSE),
         "bare module, all pairs": bare_evaluation(AllPairs(model).requires_grad_(False), DENSE),

@@ -25,6 +25,7 @@ from openmm_nti.hamiltonian.descriptors import Descriptors, Surroundings, normal
 from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
 from openmm_nti.hamiltonian.painn import PainnNetwork
+from openmm_nti.kernels import CompiledModule, applies_to
 
 _ONSET_SQUARED = 0.01  # s_1^2, sigma^2
 N_GATES = 4  # q
@@ -108,7 +109,8 @@ class DensityNetwork(nn.Module):
             described = torch.cat([described, found], dim=-1)
         springs = (moved.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         described = torch.cat([described, torch.log1p(springs)], dim=-1)
-        with_none = torch.nn.functional.pad(described, [0, 0, 0, 1])  # the last atom of each has no neighbours
+        # The last atom of each has no neighbours.
+        with_none = torch.cat([described, torch.zeros_like(described[:, :1])], dim=1)
         atomic = self.energy(with_none, noise)
         atomic = atomic[:, :-1] - atomic[:, -1:]
         linear = torch.cat([densities, springs.sum(1)], dim=-1)
@@ -177,7 +179,7 @@ class Refinement(nn.Module):
         return moved, self.descriptors.total_densities(moments), self.descriptors(moments, noise)[0]
 
 
-class AtomicMLP(nn.Module):
+class AtomicMLP(CompiledModule):
     """Two hidden layers on an atom's descriptors, with the noise level added to the first and scaling the second."""
 
     def __init__(self, n_inputs: int, width: int, n_outputs: int) -> None:
@@ -196,9 +198,14 @@ class AtomicMLP(nn.Module):
         # What depends on the noise goes to biases and weights, which are far smaller than arrays over atoms.
         shift = (self.first.bias + self.noise_shift(noise)).unsqueeze(1)
         first = torch.baddbmm(shift, described, self.first.weight.t().expand(n_batch, -1, -1))
-        second = self.second(nn.functional.silu(first))
+        second = self.second(self._silu(first))
         last = (self.last.weight * self.noise_scale(noise).unsqueeze(1)).transpose(1, 2)
-        return torch.baddbmm(self.last.bias, nn.functional.silu(second), last)
+        return torch.baddbmm(self.last.bias, self._silu(second), last)
+
+    def _silu(self, x: Tensor) -> Tensor:
+        if self.compiled and applies_to(x):
+            return torch.ops.openmm_nti.silu(x)
+        return nn.functional.silu(x)
 
 
 def step_length(variance: Tensor) -> Tensor:

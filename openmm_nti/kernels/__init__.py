@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from openmm_nti.files import atomic_path
 
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
+_THREADS = ("-fopenmp",) if sys.platform == "linux" else ()  # PyTorch's own runtime; elsewhere one thread
 
 
 class CompiledModule(nn.Module):
@@ -61,7 +63,7 @@ def library_path() -> Path:
 
     In the directory of OPENMM_NTI_KERNELS, or else openmm_nti in the user's cache.
     """
-    built_from = _SOURCE.read_text() + torch.__version__ + " ".join((*_FLAGS, *_processor_flags()))
+    built_from = _SOURCE.read_text() + torch.__version__ + " ".join((*_FLAGS, *_THREADS, *_processor_flags()))
     name = f"kernels-{hashlib.sha256(built_from.encode()).hexdigest()[:16]}.so"
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("OPENMM_NTI_KERNELS") or Path(cache_home) / "openmm_nti") / name
@@ -83,7 +85,17 @@ def build() -> Path:
     includes = (f"-I{root / 'include'}", f"-I{root / 'include' / 'torch' / 'csrc' / 'api' / 'include'}")
     links = (f"-L{root / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10")
     with atomic_path(path) as temporary:
-        command = [compiler, *_FLAGS, *_processor_flags(), *includes, str(_SOURCE), *links, "-o", str(temporary)]
+        command = [
+            compiler,
+            *_FLAGS,
+            *_THREADS,
+            *_processor_flags(),
+            *includes,
+            str(_SOURCE),
+            *links,
+            "-o",
+            str(temporary),
+        ]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except FileNotFoundError:

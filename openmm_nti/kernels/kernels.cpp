@@ -134,6 +134,15 @@ inline DualLanes inverse_sinh(DualLanes x) {
   return {inverse_sinh(x.value), x.tangent * inverse_root(x.value * x.value + 1.0f)};
 }
 
+inline Lanes logistic(Lanes x) {
+  const Lanes y = exponential(x < Lanes{} ? x : -x);
+  return (x < Lanes{} ? y : Lanes{} + 1.0f) / (y + 1.0f);
+}
+inline DualLanes logistic(DualLanes x) {
+  const Lanes y = logistic(x.value);
+  return {y, y * (1.0f - y) * x.tangent};
+}
+
 inline Lanes positive_part(Lanes x) { return x > Lanes{} ? x : Lanes{}; }
 inline DualLanes positive_part(DualLanes x) {
   return {positive_part(x.value), x.value > Lanes{} ? x.tangent : Lanes{}};
@@ -179,6 +188,12 @@ inline void add_row(float* to, Lanes x, int count) {
   } else {
     for (int lane = 0; lane < count; ++lane) to[lane] += x[lane];
   }
+}
+inline void put_row(float* to, Lanes x, int count) {
+  if (count == kWidth)
+    __builtin_memcpy(to, &x, sizeof(x));
+  else
+    for (int lane = 0; lane < count; ++lane) to[lane] = x[lane];
 }
 inline void add_scattered(float* to, int64_t stride, const int64_t* index, Lanes x, int count) {
   for (int lane = 0; lane < count; ++lane) to[index[lane] * stride] += x[lane];
@@ -631,7 +646,7 @@ struct Fading {
       const V gone = positive_part(left * -1.0f + 1.0f), t = gone * -1.0f + 1.0f;
       if (pass.results[0]) {
         const Lanes value = wanted(t * t * t * (t * (t * 6.0f + -15.0f) + 10.0f));
-        for (int lane = 0; lane < count; ++lane) pass.results[0][at + lane] = value[lane];
+        put_row(pass.results[0] + at, value, count);
       }
       if (!pass.gradients[0]) continue;
       V g = Read<V>::row({pass.cotangents[0]}, at, count);
@@ -648,6 +663,32 @@ struct Fading {
   static std::vector<int64_t> sizes(const Shape& shape, int) {
     return {shape.n_batch, shape.n_atoms, shape.n_neighbours};
   }
+};
+
+// x / (1 + exp(-x)) of hidden layers.
+struct Silu {
+  static constexpr int kInputs = 1, kOutputs = 1;
+  static constexpr int kShared = -1;
+  static constexpr bool kOwn[kInputs] = {true};
+
+  template <class V>
+  static void run(const Shape& shape, const Pass& pass, int64_t b) {
+    const int64_t last = (b * shape.n_atoms + pass.last_atom) * shape.n_others;
+    for (int64_t at = (b * shape.n_atoms + pass.first_atom) * shape.n_others; at < last; at += kWidth) {
+      const int count = static_cast<int>(std::min<int64_t>(kWidth, last - at));
+      const V x = Read<V>::row(pass.inputs[0], at, count), y = logistic(x);
+      if (pass.results[0]) put_row(pass.results[0] + at, wanted(x * y), count);
+      if (!pass.gradients[0]) continue;
+      const V g = Read<V>::row({pass.cotangents[0]}, at, count);
+      put_row(pass.gradients[0] + at, wanted(g * y * (x * (y * -1.0f + 1.0f) + 1.0f)), count);
+    }
+  }
+
+  static Shape shape(const variable_list& inputs) {
+    const Tensor& x = inputs[0];
+    return {x.size(0), x.size(1), 0, 0, x.size(2)};
+  }
+  static std::vector<int64_t> sizes(const Shape& shape, int) { return {shape.n_batch, shape.n_atoms, shape.n_others}; }
 };
 
 // ---- From tensors to pointers.
@@ -1026,6 +1067,8 @@ Tensor fading(const Tensor& vectors, double cutoff, double share) {
   return Operation<Fading>::apply(Settings{Tensor(), cutoff, 0.0, share}, vectors)[0];
 }
 
+Tensor silu(const Tensor& x) { return Operation<Silu>::apply(Settings{}, x)[0]; }
+
 }  // namespace
 
 TORCH_LIBRARY(openmm_nti, library) {
@@ -1038,4 +1081,5 @@ TORCH_LIBRARY(openmm_nti, library) {
   library.def("moments", &moments);
   library.def("invariants", &invariants);
   library.def("fading", &fading);
+  library.def("silu", &silu);
 }

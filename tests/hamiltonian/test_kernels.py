@@ -13,7 +13,7 @@ from openmm_nti import kernels
 from openmm_nti.hamiltonian.descriptors import Descriptors
 from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
 from openmm_nti.hamiltonian.geometry import PairSearch, cubic_box, neighbour_matrix, pairs_of_all
-from openmm_nti.kernels import use_compiled
+from openmm_nti.kernels import applies_to, use_compiled
 
 B, N, K, Q, C = 2, 7, 6, 4, 3
 
@@ -91,6 +91,11 @@ def test_fading():
     faded = sums.fading(vectors)
     assert bool((faded == 0.0).any())
     assert bool((faded == 1.0).any())
+
+
+def test_silu():
+    x = 8.0 * torch.randn(B, N, 19, generator=torch.Generator().manual_seed(6))
+    assert_alike(lambda x: [torch.ops.openmm_nti.silu(x) if applies_to(x) else torch.nn.functional.silu(x)], [x])
 
 
 @pytest.mark.parametrize("used", [(0,), (1,), (0, 1)])

@@ -11,6 +11,7 @@ Each time is the lowest of its rounds: processor time of the process with one th
 - Energy and forces at rho* = 0.8 and growing N: time and peak memory, a process each; logarithmic slope, and a line
   a + b N through the points, with what it predicts for 10^5 particles.
 - Chains of a lambda window in one Context, beside one Context for each.
+- Windows of Hamiltonian Monte Carlo as one batch, beside one window after the other.
 
 Writes speed.json and speed.png to the directory of --output. Lattices under noise of 0.1 sigma; the shipped
 model.
@@ -42,6 +43,7 @@ from openmm_nti.openmm_energy import OpenMMEnergy, script
 from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.training.loss import score_loss
 from openmm_nti.training.targets import CleanData, lennard_jones_gradient, noise_batch, stratified_log_noise
+from openmm_nti.validation.lambda_hmc import Chains
 
 MODEL = "lj-fluid-t1.25"
 DENSE = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)
@@ -229,6 +231,25 @@ def chains(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     return lowest_times({"16 chains, one Context": contexts(1), "16 chains, one by one": contexts(16)}, rounds // 3)
 
 
+def windows(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
+    """Seconds of ten leapfrog steps of four chains in each of 16 windows at N = 40, as one batch and one by one."""
+    state, n_windows = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25), 16
+    model = model.to(DEVICE)
+    start = np.stack([disordered_nm(state, seed) for seed in range(4 * n_windows)]) / state.sigma_nm
+    each = torch.as_tensor(start, device=DEVICE).unflatten(0, (n_windows, 4))
+    lambdas = torch.linspace(0.3, 1.0, n_windows, dtype=torch.float64)
+    box, generator = cubic_box(state.box_length_sigma, DEVICE), torch.Generator().manual_seed(1)
+    whole = Chains(model, box, lambdas, each, generator)
+    single = [Chains(model, box, lambdas[k : k + 1], each[k : k + 1], generator) for k in range(n_windows)]
+    calls: Calls = {
+        "16 windows, one batch": lambda: whole.move(10).cpu(),
+        "16 windows, one by one": lambda: [chains.move(10).cpu() for chains in single],
+    }
+    times = lowest_times(calls, max(2, rounds // 3), warm_up=1)
+    model.to("cpu")
+    return times
+
+
 def line_through(sizes: list[float], values: list[float]) -> tuple[float, float]:
     """a and b of a + b N, by least squares of the relative errors."""
     weights = 1.0 / np.array(values)
@@ -320,6 +341,8 @@ def main() -> None:
     show("Energies of a frame, N = 200", results["many_lambdas"], "1 lambda")
     results["chains"] = chains(model, options.rounds)
     show("Ten MD steps at lambda = 0.5, N = 40", results["chains"], "16 chains, one Context")
+    results["windows"] = windows(model, options.rounds)
+    show("A move of ten steps, N = 40, 4 chains each", results["windows"], "16 windows, one batch")
     write_json(options.output / "speed.json", results)
     plot(results, options.output / "speed.png")
     print(f"wrote {options.output / 'speed.json'} and {options.output / 'speed.png'}")

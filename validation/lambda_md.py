@@ -1,15 +1,16 @@
-r"""Equilibrium MD in windows along the learned path: exact for any network.
+r"""Equilibrium simulation of windows along the learned path: exact for any network.
 
 Windows are spaced by thermodynamic length, in essence the integral of std(dU/dlambda), measured on noised reference
 frames before any MD. In every window several chains start from different noised frames, which a good model has near
-equilibrium already, and run side by side as replicas in one OpenMM Context under the TorchForce. All samples are then
-evaluated at all windows: MBAR and TI (`mbar_ti`) follow from the same data. At lambda = 0 positions are uniform: no MD
-is needed.
+equilibrium already. They run side by side as replicas in one OpenMM Context under the TorchForce, or windows and chains
+together as one batch of Hamiltonian Monte Carlo (`lambda_hmc`). All samples are then evaluated at all windows: MBAR and
+TI (`mbar_ti`) follow from the same data. At lambda = 0 positions are uniform: no simulation is needed.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,7 @@ from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
+from openmm_nti.validation import lambda_hmc
 from openmm_nti.validation.window_data import WindowData, read_arrays
 
 Array = NDArray[np.float64]
@@ -45,6 +47,11 @@ class WindowsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    engine: Literal["openmm", "torch"] = Field(
+        default="openmm",
+        description="openmm: MD in Contexts with the force; torch: Hamiltonian Monte Carlo, many windows in one batch, "
+        "without OpenMM, which finds its steps itself and is exact at any.",
+    )
     n_windows: int | None = Field(
         default=None, ge=3, description="Windows, both ends included; empty: as many as `window_length` asks for."
     )
@@ -58,20 +65,24 @@ class WindowsConfig(BaseModel):
     target_error: float = Field(
         default=0.2, gt=0, description="Standard error of beta F_ex aimed at, in kT; foreseen from the pilot."
     )
-    steps_between: int = Field(default=20, ge=1, description="MD steps between frames.")
-    equilibration_steps: int = Field(default=80, ge=0, description="MD steps before the first frame.")
-    timestep_star: float = Field(default=0.006, gt=0, lt=0.02, description="Time step in sigma sqrt(m / epsilon).")
-    friction_star: float = Field(default=1.0, gt=0, description="Langevin friction, in the inverse of that time.")
+    steps_between: int = Field(default=20, ge=1, description="Steps between frames; with `torch`, of one move.")
+    equilibration_steps: int = Field(default=80, ge=0, description="Steps before the first frame.")
+    timestep_star: float = Field(
+        default=0.006, gt=0, lt=0.02, description="Time step of `openmm` in sigma sqrt(m / epsilon)."
+    )
+    friction_star: float = Field(
+        default=1.0, gt=0, description="Langevin friction of `openmm`, in the inverse of that time."
+    )
     pilot_frames: int = Field(default=32, ge=4, description="Noised frames per lambda to place the windows with.")
     force: Literal["torch", "python"] = Field(default="torch", description="TorchForce, or PythonForce where it lacks.")
     platform: str | None = Field(default=None, description="OpenMM platform; empty: the fastest.")
 
 
 @dataclass(frozen=True)
-class _Window:
-    """One task: everything that decides the samples of one window, and the file that keeps them."""
+class _Windows:
+    """One task: everything that decides the samples of neighbouring windows, and the file that keeps them."""
 
-    number: int
+    numbers: range
     lambdas: Array
     n_frames: int
     model: LambdaHamiltonian = field(repr=False)
@@ -104,7 +115,7 @@ def sample(
     seed
         Of starts and thermostats; the same seed gives the same samples on the same platform.
     directory
-        Keeps one file a window in `neural_windows/`.
+        Keeps one file a window, or a batch of them, in `neural_windows/`.
     workers
         Processes to share the windows out to.
     progress
@@ -113,7 +124,7 @@ def sample(
     Returns
     -------
     WindowData
-        K windows of n_chains * n_frames samples.
+        K windows of n_chains * n_frames samples; a warning where hardly any moves of Monte Carlo were accepted.
 
     Raises
     ------
@@ -134,12 +145,19 @@ def sample(
     folder = Path(directory) / "neural_windows"
     name = fingerprint(facts)
     tasks = [
-        _Window(number, lambdas, n_frames, model, ensemble, config, seed, folder / f"{name}_{number:03d}.npz")
-        for number in range(len(lambdas))
+        _Windows(
+            some, lambdas, n_frames, model, ensemble, config, seed, folder / f"{name}_{some[0]:03d}-{some[-1]:03d}.npz"
+        )
+        for some in _shared_out(len(lambdas), ensemble.state, config)
     ]
-    results = run_tasks(_run_window, tasks, workers=workers, description="lambda windows", progress=progress)
-    u_kln, dudl = (np.stack(arrays) for arrays in zip(*results, strict=True))
-    return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), n_frames))
+    results = run_tasks(_run_windows, tasks, workers=workers, description="lambda windows", progress=progress)
+    u_kln, dudl, *moves = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
+    if config.engine == "openmm":
+        moves = []
+    data = WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), n_frames), *moves)
+    if data.few_accepted:
+        warnings.warn(data.few_accepted, stacklevel=2)
+    return data
 
 
 def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
@@ -190,11 +208,12 @@ def noised_frames(ensemble: Ensemble, lam: float, n_frames: int, generator: torc
     return frames + spread * torch.randn(frames.shape, generator=generator, dtype=torch.float64)
 
 
-def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float) -> Array:
-    """dU/dlambda in kT of frames (F, N, 3) in sigma at one lambda, (F,)."""
-    slopes = []
-    for part in positions.split(max(1, _ATOMS_PER_BATCH // state.n_particles)):
-        at = torch.full((len(part),), lam, dtype=torch.float64, requires_grad=True)
+def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float | Tensor) -> Array:
+    """dU/dlambda in kT of frames (F, N, 3) in sigma, at one lambda or at one each (F,), (F,)."""
+    slopes, size = [], max(1, _ATOMS_PER_BATCH // state.n_particles)
+    lambdas = torch.as_tensor(lam, dtype=torch.float64).expand(len(positions))
+    for part, some in zip(positions.split(size), lambdas.split(size), strict=True):
+        at = some.clone().requires_grad_(True)
         (slope,) = torch.autograd.grad(model(part, cubic_box(state.box_length_sigma), at).sum(), at)
         slopes.append(slope)
     return torch.cat(slopes).numpy()
@@ -207,37 +226,76 @@ def reduced_potentials(model: LambdaHamiltonian, positions: Tensor, state: State
     return torch.cat([model.energies_at(part, box, at) for part in parts]).numpy()
 
 
-def _run_window(task: _Window) -> tuple[Array, Array]:
-    """Potentials (n, K) and dU/dlambda (n,) of one window, from its file or by running it."""
-    if task.path.is_file():
-        arrays = read_arrays(task.path, ("u_nl", "dudl"))
-        return arrays["u_nl"], arrays["dudl"]
-    state, lam = task.ensemble.state, float(task.lambdas[task.number])
-    positions = _uniform(task) if lam == 0.0 else _simulate(task, lam)
-    u_nl = reduced_potentials(task.model, positions, state, task.lambdas)
-    dudl = dudl_of_frames(task.model, positions, state, lam)
-    with atomic_path(task.path) as temporary:
-        np.savez(temporary, u_nl=u_nl, dudl=dudl, positions_sigma=positions.numpy().astype(np.float32))
-    return u_nl, dudl
+def _shared_out(n_windows: int, state: StatePoint, config: WindowsConfig) -> list[range]:
+    """The windows of each task: one with OpenMM; with torch, the ideal gas and then as many as one batch holds."""
+    in_batch = max(1, lambda_hmc.ATOMS_PER_BATCH // (config.n_chains * state.n_particles))
+    size = 1 if config.engine == "openmm" else in_batch
+    return [range(1), *(range(start, min(start + size, n_windows)) for start in range(1, n_windows, size))]
 
 
-def _uniform(task: _Window) -> Tensor:
+def _run_windows(task: _Windows) -> tuple[Array, Array, Array, Array]:
+    """Potentials (k, n, K), dU/dlambda (k, n), acceptance and time steps (k,) of k windows, from file or by running."""
+    names = ("u_kln", "dudl", "acceptance", "timestep_star")
+    if not task.path.is_file():
+        state, own = task.ensemble.state, torch.as_tensor(task.lambdas[task.numbers])
+        positions, acceptance, timestep_star = _sampled(task)
+        u_nl = reduced_potentials(task.model, positions, state, task.lambdas)
+        u_kln = u_nl.reshape(len(own), -1, len(task.lambdas))
+        dudl = dudl_of_frames(task.model, positions, state, own.repeat_interleave(u_kln.shape[1]))
+        found = dict(zip(names, (u_kln, dudl.reshape(u_kln.shape[:2]), acceptance, timestep_star), strict=True))
+        with atomic_path(task.path) as temporary:
+            np.savez(temporary, positions_sigma=positions.numpy().astype(np.float32), allow_pickle=False, **found)
+    arrays = read_arrays(task.path, names)
+    return arrays["u_kln"], arrays["dudl"], arrays["acceptance"], arrays["timestep_star"]
+
+
+def _sampled(task: _Windows) -> tuple[Tensor, Array, Array]:
+    """Frames (k * n_chains * n_frames, N, 3), sigma; acceptance and time steps (k,), NaN where no moves are made."""
+    if task.numbers[0] > 0 and task.config.engine == "torch":
+        return _monte_carlo(task)
+    lam, none = float(task.lambdas[task.numbers[0]]), np.full(1, np.nan)
+    return _uniform(task) if lam == 0.0 else _simulate(task, lam), none, none
+
+
+def _uniform(task: _Windows) -> Tensor:
     """The ideal gas needs no simulation: (n, N, 3), sigma."""
     generator = torch.Generator().manual_seed(derive_seed(task.seed, "ideal gas"))
     shape = (task.config.n_chains * task.n_frames, task.ensemble.state.n_particles, 3)
     return torch.rand(shape, generator=generator, dtype=torch.float64) * task.ensemble.state.box_length_sigma
 
 
-def _simulate(task: _Window, lam: float) -> Tensor:
-    """MD of all chains of a window in one Context: (n_chains * n_frames, N, 3), sigma."""
+def _start(task: _Windows, number: int) -> Tensor:
+    """Where the chains of window `number` begin, (n_chains, N, 3), sigma."""
+    generator = torch.Generator().manual_seed(derive_seed(task.seed, "start", number))
+    return noised_frames(task.ensemble, float(task.lambdas[number]), task.config.n_chains, generator)
+
+
+def _monte_carlo(task: _Windows) -> tuple[Tensor, Array, Array]:
+    """As `_sampled`, by Hamiltonian Monte Carlo of all windows of the task at once."""
     config, state = task.config, task.ensemble.state
-    generator = torch.Generator().manual_seed(derive_seed(task.seed, "start", task.number))
-    start = noised_frames(task.ensemble, lam, config.n_chains, generator)
+    found = lambda_hmc.sample(
+        task.model,
+        cubic_box(state.box_length_sigma),
+        torch.as_tensor(task.lambdas[task.numbers]),
+        torch.stack([_start(task, number) for number in task.numbers]),
+        n_frames=task.n_frames,
+        n_steps=config.steps_between,
+        equilibration_steps=config.equilibration_steps,
+        seed=derive_seed(task.seed, "moves", task.numbers[0]),
+    )
+    # From the time unit sigma sqrt(m / kT) to sigma sqrt(m / epsilon).
+    timestep_star = found.step.numpy() / math.sqrt(state.temperature_star)
+    return found.positions.flatten(0, 2), found.acceptance.numpy(), timestep_star
+
+
+def _simulate(task: _Windows, lam: float) -> Tensor:
+    """MD of all chains of a window in one Context: (n_chains * n_frames, N, 3), sigma."""
+    config, state, number = task.config, task.ensemble.state, task.numbers[0]
     context = _context(task, state)
     context.setParameter(LAMBDA, lam)
-    context.setPositions(start.reshape(-1, 3).numpy() * state.sigma_nm)
+    context.setPositions(_start(task, number).reshape(-1, 3).numpy() * state.sigma_nm)
     context.setVelocitiesToTemperature(
-        state.temperature_kelvin * unit.kelvin, derive_seed(task.seed, "velocities", task.number)
+        state.temperature_kelvin * unit.kelvin, derive_seed(task.seed, "velocities", number)
     )
     context.getIntegrator().step(config.equilibration_steps)
     frames = []
@@ -248,7 +306,7 @@ def _simulate(task: _Window, lam: float) -> Tensor:
     return torch.stack(frames, dim=1).flatten(0, 1)
 
 
-def _context(task: _Window, state: StatePoint) -> openmm.Context:
+def _context(task: _Windows, state: StatePoint) -> openmm.Context:
     config = task.config
     make_force = torch_force if config.force == "torch" else python_force
     force = make_force(task.model, state, n_replicas=config.n_chains)
@@ -258,6 +316,6 @@ def _context(task: _Window, state: StatePoint) -> openmm.Context:
         config.friction_star / state.time_unit_ps / unit.picosecond,
         config.timestep_star * state.time_unit_ps * unit.picosecond,
     )
-    integrator.setRandomNumberSeed(derive_seed(task.seed, "thermostat", task.number))
+    integrator.setRandomNumberSeed(derive_seed(task.seed, "thermostat", task.numbers[0]))
     platform = fastest_platform(config.platform)
     return openmm.Context(system, integrator, platform, platform_properties(platform))

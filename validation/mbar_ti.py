@@ -90,10 +90,11 @@ def estimate_mbar(
         n_particles=state.n_particles,
         diagnostics={
             **_counts(data, n_eff, n_units),
+            **data.move_diagnostics,
             "overlap_matrix": overlap.tolist(),
             "min_neighbour_overlap": float(neighbours.min()),
             "drift": settled.facts,
-            "verdict": settled.judged(_verdict(neighbours, data.lambdas, std_err)),
+            "verdict": settled.judged(_unless_good(_verdict(neighbours, data.lambdas, std_err), data)),
         },
     )
 
@@ -144,13 +145,14 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
         n_particles=state.n_particles,
         diagnostics={
             **_counts(data, n_eff, n_units),
+            **data.move_diagnostics,
             "lambdas": data.lambdas.tolist(),
             "dudl_mean": means.tolist(),
             "dudl_std_err": resampled.std(axis=0, ddof=1).tolist(),
             "statistical_error": statistical if math.isfinite(statistical) else None,
             "integration_error": integration,
             "drift": settled.facts,
-            "verdict": settled.judged(_ti_verdict(statistical, integration)),
+            "verdict": settled.judged(_unless_good(_ti_verdict(statistical, integration), data)),
         },
     )
 
@@ -290,6 +292,11 @@ def _ti_verdict(statistical: float, integration: float) -> str:
     if integration > statistical:
         return "few windows: the rule of integration limits the error; add windows"
     return "good"
+
+
+def _unless_good(verdict: str, data: WindowData) -> str:
+    """The verdict, or where it is good what else there is to say of the sampling."""
+    return (data.few_accepted or verdict) if verdict.startswith("good") else verdict
 
 
 @contextmanager

@@ -5,12 +5,16 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from openmm_nti.files import atomic_path
+
+_ARRAYS = ("lambdas", "u_kln", "dudl", "chain")
+_OF_MOVES = ("acceptance", "timestep_star")
+_FEW_ACCEPTED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,11 @@ class WindowData:
         dU/dlambda of sample n of window k, at lambda k. Shape (K, n), kT.
     chain
         Which independent chain a sample belongs to; the same layout in every window. Shape (n,), integer.
+    acceptance
+        Mean probability with which the moves of Monte Carlo were accepted, NaN in windows without any; None where no
+        window has any. Shape (K,).
+    timestep_star
+        Step of those moves. Shape (K,), sigma sqrt(m / epsilon).
 
     Raises
     ------
@@ -39,9 +48,11 @@ class WindowData:
     u_kln: np.ndarray
     dudl: np.ndarray
     chain: np.ndarray
+    acceptance: np.ndarray | None = None
+    timestep_star: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("lambdas", "u_kln", "dudl"):
+        for name in ("lambdas", "u_kln", "dudl", *self._of_moves()):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
         object.__setattr__(self, "chain", np.asarray(self.chain, dtype=np.int64))
         self._check_shapes()
@@ -62,10 +73,28 @@ class WindowData:
         """Number of independent chains in each window."""
         return len(np.unique(self.chain))
 
+    @property
+    def few_accepted(self) -> str:
+        """Where hardly any moves of Monte Carlo were accepted, and what to do; empty where nothing is wrong."""
+        if self.acceptance is None or np.isnan(self.acceptance).all():
+            return ""
+        worst = int(np.nanargmin(self.acceptance))
+        if self.acceptance[worst] >= _FEW_ACCEPTED:
+            return ""
+        return (
+            f"few moves accepted ({self.acceptance[worst]:.0%} at lambda {self.lambdas[worst]:.3g}): raise "
+            "equilibration_steps, in which the steps adapt, or n_chains, by which they are judged"
+        )
+
+    @property
+    def move_diagnostics(self) -> dict[str, list[float | None]]:
+        """Acceptance and steps of the moves of Monte Carlo, ready for JSON; empty where none were made."""
+        return {name: [None if np.isnan(x) else float(x) for x in getattr(self, name)] for name in self._of_moves()}
+
     def save(self, path: str | Path) -> None:
         """Write all arrays to `path` (.npz), atomically."""
         with atomic_path(path) as temporary:
-            np.savez(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
+            np.savez(temporary, **{name: getattr(self, name) for name in (*_ARRAYS, *self._of_moves())})
 
     @classmethod
     def load(cls, path: str | Path) -> WindowData:
@@ -78,11 +107,15 @@ class WindowData:
         ValueError
             If the file is truncated, lacks an array, or fails the checks of this class.
         """
-        return cls(**read_arrays(path, [field.name for field in fields(cls)]))
+        return cls(**read_arrays(path, _ARRAYS, _OF_MOVES))
+
+    def _of_moves(self) -> list[str]:
+        return [name for name in _OF_MOVES if getattr(self, name) is not None]
 
     def _check_shapes(self) -> None:
         k, n = self.lambdas.size, self.chain.size
-        expected = {"lambdas": (k,), "u_kln": (k, n, k), "dudl": (k, n), "chain": (n,)}
+        expected: dict[str, tuple[int, ...]] = {"lambdas": (k,), "u_kln": (k, n, k), "dudl": (k, n), "chain": (n,)}
+        expected |= dict.fromkeys(self._of_moves(), (k,))
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(
@@ -105,8 +138,8 @@ class WindowData:
             )
 
 
-def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read the arrays called `names` from an .npz file.
+def read_arrays(path: str | Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read the arrays called `names` from an .npz file, and those of the `optional` ones that are there.
 
     Raises
     ------
@@ -118,6 +151,6 @@ def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]
     with Path(path).open("rb") as raw:
         try:
             with np.load(raw, allow_pickle=False) as file:
-                return {name: file[name] for name in names}
+                return {name: file[name] for name in (*names, *(name for name in optional if name in file))}
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, ValueError) as error:
             raise ValueError(f"{path} is truncated or not whole ({error}): delete it and sample again") from error

@@ -1,5 +1,6 @@
 """Every estimator along the learned path within three errors of exact values, for N = 2 and 3, and a bad network."""
 
+import json
 import math
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from exact import exact_ensemble, pair_free_energy
 from models import make_random_model
 
-from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti import Ensemble, LambdaHamiltonian, StatePoint
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.validation import bounds, lambda_md, neural_ti
+from openmm_nti.lj_fluid import reduced_potential_numpy
+from openmm_nti.validation import bounds, lambda_hmc, lambda_md, neural_ti
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
+from openmm_nti.validation.monte_carlo import Walkers
+from openmm_nti.validation.window_data import WindowData
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 WINDOWS = lambda_md.WindowsConfig(n_windows=10, n_chains=64, n_frames=4, equilibration_steps=40, steps_between=20)
@@ -71,10 +75,12 @@ def test_the_corrector_leaves_equilibrium_alone():
         assert abs(values.mean()) < 3.5 * values.std() / math.sqrt(values.size)
 
 
+@pytest.mark.parametrize("engine", ["openmm", "torch"])
 @pytest.mark.parametrize("network", ["none", "random"])
-def test_windows_are_exact_for_any_network(network, pairs, two_body, tmp_path):
+def test_windows_are_exact_for_any_network(network, engine, pairs, two_body, tmp_path):
     model = two_body if network == "none" else make_random_model(PAIR, "float32")
-    data = lambda_md.sample(model, pairs, WINDOWS, seed=3, directory=tmp_path, progress=False)
+    config = WINDOWS.model_copy(update={"engine": engine})
+    data = lambda_md.sample(model, pairs, config, seed=3, directory=tmp_path, progress=False)
     mbar = estimate_mbar(data, PAIR, method="mbar_neural", seed=1)
     within(mbar, pair_free_energy(PAIR))
     ti = estimate_ti(data, PAIR, method="ti_neural_md", seed=1)
@@ -84,8 +90,6 @@ def test_windows_are_exact_for_any_network(network, pairs, two_body, tmp_path):
 def test_three_particles(tmp_path):
     """Against -ln of the mean Boltzmann factor of uniform positions, to a few 1e-3."""
     state = StatePoint(n_particles=3, box_length_sigma=6.0, temperature_star=1.25)
-    from openmm_nti.lj_fluid import reduced_potential_numpy
-
     rng = np.random.default_rng(0)
     boltzmann = np.exp(-reduced_potential_numpy(rng.uniform(0, 6, size=(400_000, 3, 3)), state))
     exact, exact_error = -math.log(boltzmann.mean()), boltzmann.std() / boltzmann.mean() / math.sqrt(boltzmann.size)
@@ -116,6 +120,77 @@ def test_windows_resume_without_running_again(pairs, two_body, tmp_path, monkeyp
         lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
     resumed = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
     np.testing.assert_array_equal(resumed.u_kln, whole.u_kln)
+
+
+def test_monte_carlo_resumes_to_the_same_numbers(pairs, two_body, tmp_path, monkeypatch):
+    """Two batches of three windows beside the ideal gas; a batch that is on disk is not run again."""
+    config = WINDOWS.model_copy(update={"engine": "torch", "n_windows": 7, "n_chains": 8})
+    monkeypatch.setattr(lambda_hmc, "ATOMS_PER_BATCH", 3 * 8 * PAIR.n_particles)
+    whole = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "a", progress=False)
+    run, started = lambda_md._monte_carlo, []
+
+    def dies_once_at_the_last_batch(task):
+        started.append(list(task.numbers))
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        return run(task)
+
+    monkeypatch.setattr(lambda_md, "_monte_carlo", dies_once_at_the_last_batch)
+    with pytest.raises(KeyboardInterrupt):
+        lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
+    resumed = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
+    assert started == [[1, 2, 3], [4, 5, 6], [4, 5, 6]]
+    for name in ("u_kln", "dudl", "acceptance", "timestep_star"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+    assert sorted(path.name[-11:] for path in (tmp_path / "b/neural_windows").iterdir()) == [
+        "000-000.npz",
+        "001-003.npz",
+        "004-006.npz",
+    ]
+
+
+def test_both_engines_sample_the_same_windows(tmp_path):
+    """Six crowded particles and a network that nobody trained: every window's <dU/dlambda>, and the free energy."""
+    state = StatePoint(n_particles=6, box_length_sigma=3.0, temperature_star=1.25, cutoff_sigma=1.5, switch_sigma=1.3)
+    model = make_random_model(state, "float32", n_refinements=0, scale=0.1)
+    walkers = Walkers(state, 64, seed=1)
+    walkers.equilibrate(100)
+    starts = walkers.positions_sigma
+    ensemble = Ensemble(state, starts * state.sigma_nm, reduced_potential_numpy(starts, state), {})
+    found = {}
+    for engine in ("openmm", "torch"):
+        config = lambda_md.WindowsConfig(engine=engine, n_windows=5, n_chains=32, n_frames=8)
+        data = lambda_md.sample(model, ensemble, config, seed=3, directory=tmp_path, progress=False)
+        chains = data.dudl.reshape(5, 32, 8).mean(axis=2)
+        errors = chains.std(axis=1, ddof=1) / math.sqrt(32)
+        found[engine] = chains.mean(axis=1), errors, estimate_mbar(data, state, method="mbar_neural", seed=1)
+    (mean, error, mbar), (other_mean, other_error, other) = found.values()
+    assert (error < 0.3 * np.abs(mean).max()).all()
+    assert (np.abs(mean - other_mean) < 3.5 * np.hypot(error, other_error)).all()
+    assert 0 < other.std_err < 0.2
+    assert abs(mbar.value - other.value) < 3 * math.hypot(mbar.std_err, other.std_err)
+
+
+def test_acceptance_and_steps_stand_beside_the_result(pairs, two_body, tmp_path):
+    config = WINDOWS.model_copy(update={"engine": "torch", "n_windows": 4, "n_chains": 8})
+    data = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path, progress=False)
+    data.save(tmp_path / "w.npz")
+    for make in (estimate_mbar, estimate_ti):
+        facts = make(WindowData.load(tmp_path / "w.npz"), PAIR, method="any", seed=1).diagnostics
+        json.dumps({name: facts[name] for name in ("acceptance", "timestep_star")}, allow_nan=False)
+        assert facts["acceptance"][0] is facts["timestep_star"][0] is None  # the ideal gas is drawn
+        assert all(0.5 < accepted <= 1 for accepted in facts["acceptance"][1:])
+        assert all(0 < step <= 0.6 for step in facts["timestep_star"][1:])
+
+
+def test_moves_that_hardly_succeed_are_reported_with_what_to_do(pairs, tmp_path, monkeypatch):
+    """Steps ten times too long, and no equilibration to adapt them in."""
+    monkeypatch.setattr(lambda_hmc, "_FIRST_STEP", 2.0)
+    config = WINDOWS.model_copy(update={"engine": "torch", "n_windows": 4, "n_chains": 8, "equilibration_steps": 0})
+    model = make_random_model(PAIR, scale=2.0)
+    with pytest.warns(UserWarning, match="few moves accepted .* at lambda .*: raise equilibration_steps"):
+        data = lambda_md.sample(model, pairs, config, seed=3, directory=tmp_path, progress=False)
+    assert data.few_accepted.startswith("few moves accepted")
 
 
 def test_another_seed_does_not_pick_up_old_windows(pairs, two_body, tmp_path):

@@ -1,6 +1,7 @@
 """MBAR and TI on one-dimensional paths whose free energies are known exactly."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from openmm_nti.state import StatePoint
 from openmm_nti.validation import mbar_ti
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
+from openmm_nti.validation.verdicts import judge
 from openmm_nti.validation.window_data import WindowData
 
 STATE = StatePoint(n_particles=2, box_length_sigma=6, temperature_star=1.25)
@@ -61,6 +63,19 @@ def test_mbar_finds_the_ratio_of_gaussian_widths():
     result = estimate_mbar(data, STATE, method="mbar", seed=0)
     assert abs(result.value - exact) < 3 * result.std_err
     assert result.std_err < 0.1
+
+
+def test_a_good_verdict_gives_way_to_moves_that_hardly_succeed():
+    data, _ = harmonic_windows(np.random.default_rng(1), n=160, stiffness=2.0)
+    data = replace(data, acceptance=np.array([np.nan, *[0.8] * 7, 0.1]), timestep_star=np.full(9, 0.01))
+    for estimate in (estimate_mbar, estimate_ti):
+        facts = estimate(data, STATE, method="mbar_neural", seed=1).diagnostics
+        assert facts["verdict"].startswith("few moves accepted (10% at lambda 1): raise equilibration_steps")
+        assert facts["acceptance"] == [None, *[0.8] * 7, 0.1]
+    entry = {"value": 1.0, "std_err": 0.1, "diagnostics": facts}
+    assert judge("ti_neural_md", {"ti_neural_md": entry}).level == "warn"
+    for worse in ("unreliable: the windows do not overlap", "poor overlap"):
+        assert mbar_ti._unless_good(worse, data) == worse
 
 
 @pytest.mark.parametrize("n_chains", [2, 8])

@@ -1,7 +1,7 @@
 # Works on a machine that has Python 3.11+, make and a package index: every target installs what it needs into .venv once.
 #   make demo     the whole calculation on a small fluid, with results in $(OUTPUT); again to continue a stopped one
 #   make test     the test suite            make lint     ruff and mypy
-#   make docs     the pages, in docs/_build make bench    speed, as ratios
+#   make docs     the pages, in docs/_build make bench    speed and cost, as ratios
 #   make test-openmm86    the tests that want OpenMM 8.6 and the newest openmm-ml, in an environment of their own
 #   make clean    removes what the other targets made
 # Another interpreter: `make demo PYTHON=python3.12`. An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
@@ -10,6 +10,7 @@ PYTHON ?= python3
 PLUGIN ?= cpu
 VENV ?= .venv
 OUTPUT ?= demo-output
+THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 CONFIG ?= examples/lj_quickstart.yaml
 PYTEST_ARGS ?= -n auto --dist loadfile
 
@@ -42,7 +43,8 @@ docs: $(DOCS_STAMP)
 	@echo "docs/_build/index.html"
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/speed.py --output bench-output
+	$(BIN)/python benchmarks/speed.py --output bench-output --threads $(THREADS)
+	$(BIN)/python benchmarks/cost.py --output bench-output/cost --n 40
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/_generated *.egg-info demo-output bench-output .pytest_cache .ruff_cache .hypothesis

@@ -32,7 +32,7 @@ setup(
         **{f"openmm_nti.{stage}": stage for stage in STAGES},
     },
     package_data={
-        "openmm_nti": ["py.typed", "models/*/*", "models/*/denoiser/*", "kernels/*.cpp"],
+        "openmm_nti": ["py.typed", "models/*/*", "models/*/denoiser/*", "kernels/*.cpp", "kernels/*.h"],
         "openmm_nti.validation": ["templates/*"],
     },
     entry_points={

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from openmm_nti.files import atomic_path
 
-_SOURCE = Path(__file__).with_name("kernels.cpp")
+_FOLDER = Path(__file__).parent
+_SOURCE = _FOLDER / "library.cpp"
 _FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 _THREADS = ("-fopenmp",) if sys.platform == "linux" else ()  # PyTorch's own runtime; elsewhere one thread
 
@@ -63,7 +64,8 @@ def library_path() -> Path:
 
     In the directory of OPENMM_NTI_KERNELS, or else openmm_nti in the user's cache.
     """
-    built_from = _SOURCE.read_text() + torch.__version__ + " ".join((*_FLAGS, *_THREADS, *_processor_flags()))
+    sources = [path.read_text() for path in sorted([*_FOLDER.glob("*.h"), _SOURCE])]
+    built_from = " ".join((*sources, torch.__version__, *_FLAGS, *_THREADS, *_processor_flags()))
     name = f"kernels-{hashlib.sha256(built_from.encode()).hexdigest()[:16]}.so"
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("OPENMM_NTI_KERNELS") or Path(cache_home) / "openmm_nti") / name

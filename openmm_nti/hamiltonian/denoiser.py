@@ -20,7 +20,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.descriptors import Descriptors, Surroundings, normalise_descriptors
+from openmm_nti.hamiltonian.descriptors import Descriptors, normalise_descriptors
 from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
 from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, step_length
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures, effective_variance
@@ -84,11 +84,11 @@ class DenoiserNetwork(nn.Module):
         step, polynomials = step_length(variance), exponents(self.basis)
         shares = self.shares(noise)
         moved = total = torch.zeros_like(vectors[..., 0])
-        around = self.surroundings(vectors, index, mask)
-        described, pulls = self._described(0, around.moments, noise)
+        moments = self.sums.moments(vectors, moved, index, mask, polynomials)
+        described, pulls = self._described(0, moments, noise)
         for number, descent in enumerate(self.refinements):
             before = moved
-            moved = descent(around, polynomials, moved, described, pulls, noise, step)
+            moved = descent((vectors, index, mask), polynomials, moved, described, pulls, noise, step)
             total = total - shares[:, number : number + 1] * (moved - before) / step.clamp(min=1e-9)
             moments = self.sums.moments(vectors, moved, index, mask, polynomials)
             found, pulls = self._described(number + 1, moments, noise)
@@ -100,11 +100,6 @@ class DenoiserNetwork(nn.Module):
         total = total * (0.5 * variance / ((variance + 0.01) * (variance + 0.002).sqrt()))
         return (total - total.mean(2, keepdim=True)).permute(1, 2, 0)
 
-    def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
-        """What does not depend on the noise; arguments as for `forward`."""
-        here = torch.zeros_like(vectors[..., 0])
-        return Surroundings(vectors, index, mask, self.sums.moments(vectors, here, index, mask, exponents(self.basis)))
-
     def _described(self, number: int, moments: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         descriptors = cast("Descriptors", self.descriptors[number])
         described, vectors = descriptors(moments, noise)
@@ -113,7 +108,9 @@ class DenoiserNetwork(nn.Module):
     @torch.no_grad()
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        normalise_descriptors(self, self.surroundings(vectors, index, mask).moments, self.noise(log_s))
+        here = torch.zeros_like(vectors[..., 0])
+        moments = self.sums.moments(vectors, here, index, mask, exponents(self.basis))
+        normalise_descriptors(self, moments, self.noise(log_s))
 
 
 class Descent(nn.Module):
@@ -134,7 +131,7 @@ class Descent(nn.Module):
 
     def forward(
         self,
-        around: Surroundings,
+        edges: tuple[Tensor, Tensor, Tensor],
         polynomials: Tensor,
         moved: Tensor,
         described: Tensor,
@@ -144,9 +141,10 @@ class Descent(nn.Module):
     ) -> Tensor:
         """Displacements from the atoms' positions, (3, B, N); arguments as for `Refinement`.
 
-        In addition `pulls` (3, B, N, n_vectors) are the atoms' vector moments, and `step` (B, 1) is c(s).
+        In addition `edges` are vectors, index and mask as for `EdgeSums.pushes`, `pulls` (3, B, N, n_vectors) the
+        atoms' vector moments, and `step` (B, 1) is c(s).
         """
-        vectors, index, mask, _ = around
+        vectors, index, mask = edges
         gates, shares = self.gates(described, noise).split([2 * N_GATES, pulls.shape[-1]], -1)
         radial = (self.radial(noise) * -step).reshape(-1, self.n_moves, N_GATES, self.n_radial)
         inertia, stiffness = self.inertia(noise), self.stiffness(noise)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_nti.kernels import CompiledModule
+from openmm_nti.kernels import CompiledModule, applies_to_double
 
 
 class Pairs(NamedTuple):
@@ -96,21 +96,21 @@ class PairSearch(CompiledModule):
     def sum_over_pairs(self, pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:
         """Gradients by `positions`, (B, N, 3), from those by the vectors of pairs, (3, P)."""
         n_atoms, pull = positions.shape[0] * positions.shape[1], pull.to(positions.dtype)
-        if self.compiled and pull.device.type == "cpu" and pull.dtype == torch.float64:
+        if self.compiled and applies_to_double(pull):
             found = torch.ops.openmm_nti.collect(pull, pairs.first, pairs.second, n_atoms)
             return found.reshape(positions.shape)
         total = torch.zeros(3, n_atoms, dtype=pull.dtype, device=pull.device)
         return total.index_add(1, pairs.second, pull).index_add(1, pairs.first, -pull).t().reshape(positions.shape)
 
     def _vectors(self, positions: Tensor, first: Tensor, second: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        if self.compiled and positions.device.type == "cpu" and positions.dtype == torch.float64:
+        if self.compiled and applies_to_double(positions):
             return torch.ops.openmm_nti.vectors(positions, first, second, box)
         rows = positions.t().contiguous()
         vectors = minimum_image(take(rows, second) - take(rows, first), box.unsqueeze(-1))
         return vectors, lengths(vectors.detach())
 
     def _pairs_of_all(self, positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-        if self.compiled and positions.device.type == "cpu":
+        if self.compiled and applies_to_double(positions):
             found = torch.ops.openmm_nti.pairs(positions, box, cutoff)
             return found[0], found[1]
         return pairs_of_all(positions, box, cutoff)

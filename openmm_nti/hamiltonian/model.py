@@ -133,7 +133,7 @@ class LambdaHamiltonian(NoisedFluid):
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         """The learned part at several noise levels (K,), (B, K), kT."""
         vectors, index, mask = self.neighbourhoods(positions, near)
-        around = self.network.surroundings(vectors, index, mask)
+        around = self.network.surroundings(vectors, index, mask)  # type: ignore[operator]
         n_batch = positions.shape[0]
         columns: list[Tensor] = []
         # Many levels at a time: calls of small operations cost more than memory does.

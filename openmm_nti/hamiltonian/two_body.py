@@ -39,7 +39,7 @@ from torch import Tensor
 from openmm_nti.hamiltonian.geometry import Pairs, lengths, take
 from openmm_nti.hamiltonian.lennard_jones import LennardJones, switching_function
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance
-from openmm_nti.kernels import CompiledModule
+from openmm_nti.kernels import CompiledModule, applies_to_double
 from openmm_nti.state import PairPotential
 
 Array = NDArray[np.float64]
@@ -119,7 +119,7 @@ class TwoBodyTerm(CompiledModule):
 
     def sums(self, pairs: Pairs, configuration: Tensor, rows: Tensor) -> Tensor:
         """Energies of configurations, (B,), kT: sums over pairs below the cutoff; arguments as for `forward`."""
-        if self.compiled and pairs.vectors.device.type == "cpu":
+        if self.compiled and applies_to_double(pairs.vectors):
             return torch.ops.openmm_nti.table_sums(pairs.vectors, pairs.r, configuration, rows, self.r_step)
         total = torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
         return total.index_add(0, configuration, self(lengths(pairs.vectors), configuration, rows))

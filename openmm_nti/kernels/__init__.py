@@ -59,6 +59,11 @@ def applies_to(values: Tensor) -> bool:
     return values.device.type == "cpu" and values.dtype == torch.float32
 
 
+def applies_to_double(values: Tensor) -> bool:
+    """Whether those of pairs, which are in double precision, take `values`."""
+    return values.device.type == "cpu" and values.dtype == torch.float64
+
+
 def library_path() -> Path:
     """Where the library of this source, PyTorch and processor is, or would be.
 
@@ -68,7 +73,8 @@ def library_path() -> Path:
     built_from = " ".join((*sources, torch.__version__, *_FLAGS, *_THREADS, *_processor_flags()))
     name = f"kernels-{hashlib.sha256(built_from.encode()).hexdigest()[:16]}.so"
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("OPENMM_NTI_KERNELS") or Path(cache_home) / "openmm_nti") / name
+    chosen = os.environ.get("OPENMM_NTI_KERNELS", "")
+    return (Path(cache_home) / "openmm_nti" if chosen in {"", "off"} else Path(chosen)) / name
 
 
 def build() -> Path:

@@ -116,8 +116,7 @@ struct Invariants {
       for (int64_t n = 0; n < 9 * n_radial; ++n)
         add_row(pass.gradients[0] + place(1 + n / n_radial, n % n_radial), wanted(by_found[n]), count);
     }
-    if (!mixture_sums.empty())
-      finish_sums(pass.gradients[1] + b * 2 * n_channels * n_radial, mixture_sums.data(), 2 * n_channels * n_radial);
+    finish_sums(pass.gradients[1], b * 2 * n_channels * n_radial, mixture_sums.data(), 2 * n_channels * n_radial);
   }
 
   template <class V>
@@ -156,6 +155,14 @@ struct Invariants {
   }
 };
 
+// Calls visit(place, number) for the blocks of an array with `per_atom` numbers for each atom.
+template <class F>
+inline void each_block(const Shape& shape, const Pass& pass, int64_t b, int64_t per_atom, F visit) {
+  const int64_t last = (b * shape.n_atoms + pass.last_atom) * per_atom;
+  for (int64_t at = (b * shape.n_atoms + pass.first_atom) * per_atom; at < last; at += kWidth)
+    visit(at, static_cast<int>(std::min<int64_t>(kWidth, last - at)));
+}
+
 // How much an edge of length r counts: t^3 (10 - 15 t + 6 t^2) of t = (1 - r / cutoff) / share, between 0 and 1.
 struct Fading {
   static constexpr int kInputs = 1, kOutputs = 1;  // vectors
@@ -164,9 +171,7 @@ struct Fading {
 
   template <class V>
   static void run(const Shape& shape, const Pass& pass, int64_t b) {
-    const int64_t last = (b * shape.n_atoms + pass.last_atom) * shape.n_neighbours;
-    for (int64_t at = (b * shape.n_atoms + pass.first_atom) * shape.n_neighbours; at < last; at += kWidth) {
-      const int count = static_cast<int>(std::min<int64_t>(kWidth, last - at));
+    each_block(shape, pass, b, shape.n_neighbours, [&](int64_t at, int count) {
       V d[3], r_squared{};
       for (int c = 0; c < 3; ++c) {
         d[c] = Read<V>::row(pass.inputs[0], c * shape.plane() + at, count);
@@ -179,12 +184,12 @@ struct Fading {
         const Lanes value = wanted(t * t * t * (t * (t * 6.0f + -15.0f) + 10.0f));
         put_row(pass.results[0] + at, value, count);
       }
-      if (!pass.gradients[0]) continue;
-      V g = Read<V>::row({pass.cotangents[0]}, at, count);
+      if (!pass.gradients[0]) return;
+      const V g = Read<V>::row({pass.cotangents[0]}, at, count);
       const V along = g * t * t * gone * gone * inverse * (-30.0f * shape.slope);
       for (int c = 0; c < 3; ++c)
         add_row(pass.gradients[0] + c * shape.plane() + at, wanted(along * d[c]), count);
-    }
+    });
   }
 
   static Shape shape(const variable_list& inputs) {
@@ -204,15 +209,13 @@ struct Silu {
 
   template <class V>
   static void run(const Shape& shape, const Pass& pass, int64_t b) {
-    const int64_t last = (b * shape.n_atoms + pass.last_atom) * shape.n_others;
-    for (int64_t at = (b * shape.n_atoms + pass.first_atom) * shape.n_others; at < last; at += kWidth) {
-      const int count = static_cast<int>(std::min<int64_t>(kWidth, last - at));
+    each_block(shape, pass, b, shape.n_others, [&](int64_t at, int count) {
       const V x = Read<V>::row(pass.inputs[0], at, count), y = logistic(x);
       if (pass.results[0]) put_row(pass.results[0] + at, wanted(x * y), count);
-      if (!pass.gradients[0]) continue;
+      if (!pass.gradients[0]) return;
       const V g = Read<V>::row({pass.cotangents[0]}, at, count);
       put_row(pass.gradients[0] + at, wanted(g * y * (x * (y * -1.0f + 1.0f) + 1.0f)), count);
-    }
+    });
   }
 
   static Shape shape(const variable_list& inputs) {

@@ -48,6 +48,7 @@ inline variable_list run(const Settings& settings, const variable_list& inputs, 
   shape.start = static_cast<float>(1.0 / settings.share);
   // Each thread adds to arrays of its own where others would add too.
   const int64_t n_parts = parts(shape);
+  const auto copies = [&](int n) { return n == K::kShared ? n_parts * shape.n_batch : n_parts; };
   variable_list kept, found(K::kOutputs + K::kInputs);
   const Tensor index = plain(settings.index);
   const auto options = inputs[0].options();
@@ -62,8 +63,7 @@ inline variable_list run(const Settings& settings, const variable_list& inputs, 
     in.push_back({pointer(inputs[n], kept), tangents.empty() ? nullptr : pointer(tangents[n], kept)});
     if (cotangents.empty() || !needed[n]) continue;
     std::vector<int64_t> sizes = inputs[n].sizes().vec();
-    if (n == K::kShared) sizes.insert(sizes.begin(), shape.n_batch);
-    if (!K::kOwn[n]) sizes.insert(sizes.begin(), n_parts);
+    if (!K::kOwn[n]) sizes.insert(sizes.begin(), copies(n));
     found[K::kOutputs + n] = at::zeros(sizes, options);
   }
   for (size_t n = 0; n < out.size(); ++n)
@@ -75,7 +75,7 @@ inline variable_list run(const Settings& settings, const variable_list& inputs, 
       std::vector<float*> mine = out;
       for (int n = 0; n < K::kInputs; ++n)
         if (float*& gradient = mine[K::kOutputs + n]; gradient != nullptr && !K::kOwn[n])
-          gradient += part * (found[K::kOutputs + n].numel() / n_parts);
+          gradient += (n == K::kShared ? item : part) * inputs[n].numel();
       const Pass pass{index_at, in.data(), pulls.data(), mine.data(), mine.data() + K::kOutputs, !cotangents.empty(),
                       part * shape.n_atoms / n_parts, (part + 1) * shape.n_atoms / n_parts};
       tangents.empty() ? K::template run<Lanes>(shape, pass, b) : K::template run<DualLanes>(shape, pass, b);
@@ -84,8 +84,7 @@ inline variable_list run(const Settings& settings, const variable_list& inputs, 
   for (int n = 0; n < K::kInputs; ++n) {
     Tensor& gradient = found[K::kOutputs + n];
     if (!gradient.defined() || K::kOwn[n]) continue;
-    gradient = n_parts == 1 ? gradient.squeeze(0) : gradient.sum(0);
-    if (n == K::kShared) gradient = gradient.sum(0);
+    gradient = copies(n) == 1 ? gradient.squeeze(0) : gradient.sum(0);
   }
   return found;
 }
@@ -93,8 +92,8 @@ inline variable_list run(const Settings& settings, const variable_list& inputs, 
 // ---- Autograd: an operation, its gradient, and the gradient of that.
 
 inline Settings settings_of(AutogradContext* ctx) {
-  return {ctx->saved_data["index"].toTensor(), ctx->saved_data["cutoff"].toDouble(), ctx->saved_data["softening"].toDouble(),
-          ctx->saved_data["share"].toDouble()};
+  return {ctx->saved_data["index"].toTensor(), ctx->saved_data["cutoff"].toDouble(),
+          ctx->saved_data["softening"].toDouble(), ctx->saved_data["share"].toDouble()};
 }
 
 inline void save(AutogradContext* ctx, const Settings& settings, const variable_list& tensors) {
@@ -115,8 +114,7 @@ struct Gradient : Function<Gradient<K>> {
     const variable_list tensors{x...};
     save(ctx, settings, tensors);
     const auto inputs = tensors.begin() + K::kOutputs;
-    variable_list found =
-        run<K>(settings, {inputs, tensors.end()}, {}, {tensors.begin(), inputs}, false, needed);
+    variable_list found = run<K>(settings, {inputs, tensors.end()}, {}, {tensors.begin(), inputs}, false, needed);
     found.erase(found.begin(), found.begin() + K::kOutputs);
     for (auto& gradient : found)  // autograd takes no undefined outputs
       if (!gradient.defined()) gradient = at::empty({0}, inputs->options());

@@ -33,7 +33,7 @@ struct Edges {
     for (int c = 0; c < 3; ++c) {
       const V there = Read<V>::gather(moved, c * shape.all(), 1, pass.index + at, count);
       const auto here = Read<V>::one(moved, c * shape.all() + atom);
-      d[c] = plus(Read<V>::row(vectors, c * shape.plane() + at, count) + there, here * -1.0f);
+      d[c] = Read<V>::row(vectors, c * shape.plane() + at, count) + there - here;
       r_squared = r_squared + d[c] * d[c];
     }
     r_squared = r_squared + shape.softening_squared;
@@ -44,7 +44,7 @@ struct Edges {
     envelope = inside * inside * inside * mask;
     for (int k = 0; k < shape.n_radial; ++k) {
       const auto p2 = Read<V>::one(polynomials, 3 * k), p1 = Read<V>::one(polynomials, 3 * k + 1);
-      gaussians[k] = exponential(plus(plus(p2 * t, p1) * t, Read<V>::one(polynomials, 3 * k + 2)));
+      gaussians[k] = exponential((p2 * t + p1) * t + Read<V>::one(polynomials, 3 * k + 2));
     }
   }
 
@@ -56,7 +56,7 @@ struct Edges {
     for (int k = 0; k < shape.n_radial; ++k) {
       const V slope = by_gaussians[k] * gaussians[k];
       const auto p2 = Read<V>::one(pass.inputs[3], 3 * k), p1 = Read<V>::one(pass.inputs[3], 3 * k + 1);
-      by_t += slope * plus(p2 * t * 2.0f, p1);
+      by_t += slope * (p2 * t * 2.0f + p1);
       if (pass.gradients[3] != nullptr) {
         by_polynomials[3 * k] += wanted(slope * t * t);
         by_polynomials[3 * k + 1] += wanted(slope * t);
@@ -116,7 +116,7 @@ struct Pushes {
         V gate[kGates], force[kGates], total{};
         for (int q = 0; q < n_gates; ++q) {
           const V sent = Read<V>::gather(gates, n_gates + q, 2 * n_gates, pass.index + at, count);
-          gate[q] = plus(sent, Read<V>::one(gates, atom * 2 * n_gates + q));
+          gate[q] = sent + Read<V>::one(gates, atom * 2 * n_gates + q);
           force[q] = V{};
           for (int k = 0; k < n_radial; ++k)
             force[q] += Read<V>::one(radial, (b * n_gates + q) * n_radial + k) * edge.gaussians[k];
@@ -153,11 +153,10 @@ struct Pushes {
         for (int c = 0; c < 3; ++c) result[c * shape.all() + atom] = sum(sums[c]);
       if (!pass.backward) continue;
       finish_atom(shape, pass, atom, recoil);
-      if (by_gates != nullptr) finish_sums(by_gates + atom * 2 * n_gates, own_sums, n_gates);
+      finish_sums(by_gates, atom * 2 * n_gates, own_sums, n_gates);
     }
-    if (!pass.backward) return;
-    finish_sums(pass.gradients[3] ? pass.gradients[3] + b * 3 * n_radial : nullptr, polynomial_sums, 3 * n_radial);
-    finish_sums(by_radial ? by_radial + b * n_gates * n_radial : nullptr, radial_sums, n_gates * n_radial);
+    finish_sums(pass.gradients[3], 0, polynomial_sums, 3 * n_radial);
+    finish_sums(by_radial, b * n_gates * n_radial, radial_sums, n_gates * n_radial);
   }
 
   static Shape shape(const variable_list& inputs) {
@@ -241,8 +240,7 @@ struct Moments {
           for (int k = 0; k < n_radial; ++k) result[place(n, k)] = sum(sums[n * n_radial + k]);
       if (pass.backward) finish_atom(shape, pass, atom, recoil);
     }
-    if (!pass.backward) return;
-    finish_sums(pass.gradients[3] ? pass.gradients[3] + b * 3 * n_radial : nullptr, polynomial_sums, 3 * n_radial);
+    finish_sums(pass.gradients[3], 0, polynomial_sums, 3 * n_radial);
   }
 
   static Shape shape(const variable_list& inputs) { return Pushes::shape_of_edges(inputs, 0); }

@@ -27,17 +27,6 @@ struct Dual {
 };
 using DualLanes = Dual<Lanes>;
 
-template <class V>
-struct ScalarOf {
-  using type = float;
-};
-template <>
-struct ScalarOf<DualLanes> {
-  using type = Dual<float>;
-};
-template <class V>
-using Scalar = typename ScalarOf<V>::type;
-
 template <class A, class B>
 inline auto operator+(Dual<A> a, Dual<B> b) -> Dual<decltype(a.value + b.value)> {
   return {a.value + b.value, a.tangent + b.tangent};
@@ -206,9 +195,6 @@ struct Read<DualLanes> {
   static Dual<float> constant(float x) { return {x, 0.0f}; }
 };
 
-inline Lanes plus(Lanes a, float b) { return a + b; }
-inline DualLanes plus(DualLanes a, Dual<float> b) { return {a.value + b.value, a.tangent + b.tangent}; }
-
 struct Shape {
   int64_t n_batch, n_atoms, n_neighbours, n_radial, n_others;  // n_others: gates q, or mixtures C
   float inverse_cutoff_squared = 0.0f, softening_squared = 0.0f;  // of the edges
@@ -230,10 +216,10 @@ struct Pass {
   int64_t first_atom, last_atom;  // of the configuration, which several threads may share
 };
 
-// What is collected over the lanes of many blocks, added once at the end.
-inline void finish_sums(float* to, const Lanes* sums, int64_t count) {
+// What is collected over the lanes of many blocks, added once at the end, from place `at` on.
+inline void finish_sums(float* to, int64_t at, const Lanes* sums, int64_t count) {
   if (to == nullptr) return;
-  for (int64_t n = 0; n < count; ++n) to[n] += sum(sums[n]);
+  for (int64_t n = 0; n < count; ++n) to[at + n] += sum(sums[n]);
 }
 
 }  // namespace openmm_nti

@@ -16,24 +16,20 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import openmm
 import torch
 from numpy.typing import NDArray
-from openmm import unit
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, fingerprint
-from openmm_nti.forces import LAMBDA, create_system, python_force, torch_force
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
-from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
-from openmm_nti.validation import lambda_hmc
+from openmm_nti.validation import lambda_hmc, lambda_langevin
 from openmm_nti.validation.window_data import WindowData, read_arrays
 
 Array = NDArray[np.float64]
@@ -68,7 +64,10 @@ class WindowsConfig(BaseModel):
     steps_between: int = Field(default=20, ge=1, description="Steps between frames; with `torch`, of one move.")
     equilibration_steps: int = Field(default=80, ge=0, description="Steps before the first frame.")
     timestep_star: float = Field(
-        default=0.006, gt=0, lt=0.02, description="Time step of `openmm` in sigma sqrt(m / epsilon)."
+        default=0.006,
+        gt=0,
+        lt=0.02,
+        description="Time step of `openmm` at lambda = 1, in sigma sqrt(m / epsilon); longer where forces are weaker.",
     )
     friction_star: float = Field(
         default=1.0, gt=0, description="Langevin friction of `openmm`, in the inverse of that time."
@@ -152,9 +151,15 @@ def sample(
     ]
     results = run_tasks(_run_windows, tasks, workers=workers, description="lambda windows", progress=progress)
     u_kln, dudl, *moves = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
-    if config.engine == "openmm":
-        moves = []
-    data = WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), n_frames), *moves)
+    acceptance, timestep_star = moves
+    data = WindowData(
+        lambdas,
+        u_kln,
+        dudl,
+        np.repeat(np.arange(config.n_chains), n_frames),
+        None if config.engine == "openmm" else acceptance,
+        timestep_star,
+    )
     if data.few_accepted:
         warnings.warn(data.few_accepted, stacklevel=2)
     return data
@@ -253,8 +258,7 @@ def _sampled(task: _Windows) -> tuple[Tensor, Array, Array]:
     """Frames (k * n_chains * n_frames, N, 3), sigma; acceptance and time steps (k,), NaN where no moves are made."""
     if task.numbers[0] > 0 and task.config.engine == "torch":
         return _monte_carlo(task)
-    lam, none = float(task.lambdas[task.numbers[0]]), np.full(1, np.nan)
-    return _uniform(task) if lam == 0.0 else _simulate(task, lam), none, none
+    return _molecular_dynamics(task)
 
 
 def _uniform(task: _Windows) -> Tensor:
@@ -288,34 +292,25 @@ def _monte_carlo(task: _Windows) -> tuple[Tensor, Array, Array]:
     return found.positions.flatten(0, 2), found.acceptance.numpy(), timestep_star
 
 
-def _simulate(task: _Windows, lam: float) -> Tensor:
-    """MD of all chains of a window in one Context: (n_chains * n_frames, N, 3), sigma."""
-    config, state, number = task.config, task.ensemble.state, task.numbers[0]
-    context = _context(task, state)
-    context.setParameter(LAMBDA, lam)
-    context.setPositions(_start(task, number).reshape(-1, 3).numpy() * state.sigma_nm)
-    context.setVelocitiesToTemperature(
-        state.temperature_kelvin * unit.kelvin, derive_seed(task.seed, "velocities", number)
+def _molecular_dynamics(task: _Windows) -> tuple[Tensor, Array, Array]:
+    """As `_sampled`, of one window, by OpenMM."""
+    config, number = task.config, task.numbers[0]
+    lam = float(task.lambdas[number])
+    if lam == 0.0:
+        return _uniform(task), np.full(1, np.nan), np.full(1, np.nan)
+    frames, timestep_star = lambda_langevin.sample(
+        task.model,
+        task.ensemble.state,
+        lam,
+        _start(task, number),
+        torch.as_tensor(task.ensemble.positions_sigma[: config.n_chains]),
+        n_frames=task.n_frames,
+        n_steps=config.steps_between,
+        equilibration_steps=config.equilibration_steps,
+        timestep_star=config.timestep_star,
+        friction_star=config.friction_star,
+        force=config.force,
+        platform=config.platform,
+        seed=derive_seed(task.seed, "moves", number),
     )
-    context.getIntegrator().step(config.equilibration_steps)
-    frames = []
-    for _ in range(task.n_frames):
-        context.getIntegrator().step(config.steps_between)
-        positions = context.getState(getPositions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-        frames.append(torch.as_tensor(positions / state.sigma_nm).reshape(config.n_chains, state.n_particles, 3))
-    return torch.stack(frames, dim=1).flatten(0, 1)
-
-
-def _context(task: _Windows, state: StatePoint) -> openmm.Context:
-    config = task.config
-    make_force = torch_force if config.force == "torch" else python_force
-    force = make_force(task.model, state, n_replicas=config.n_chains)
-    system = create_system(state, force, n_replicas=config.n_chains)
-    integrator = openmm.LangevinMiddleIntegrator(
-        state.temperature_kelvin * unit.kelvin,
-        config.friction_star / state.time_unit_ps / unit.picosecond,
-        config.timestep_star * state.time_unit_ps * unit.picosecond,
-    )
-    integrator.setRandomNumberSeed(derive_seed(task.seed, "thermostat", task.numbers[0]))
-    platform = fastest_platform(config.platform)
-    return openmm.Context(system, integrator, platform, platform_properties(platform))
+    return frames.flatten(0, 1), np.full(1, np.nan), np.full(1, timestep_star)

@@ -36,7 +36,7 @@ class WindowData:
         Mean probability with which the moves of Monte Carlo were accepted, NaN in windows without any; None where no
         window has any. Shape (K,).
     timestep_star
-        Step of those moves. Shape (K,), sigma sqrt(m / epsilon).
+        Time step of those moves, or of MD, NaN in windows without either. Shape (K,), sigma sqrt(m / epsilon).
 
     Raises
     ------

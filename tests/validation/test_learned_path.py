@@ -106,16 +106,16 @@ def test_three_particles(tmp_path):
 def test_windows_resume_without_running_again(pairs, two_body, tmp_path, monkeypatch):
     config = WINDOWS.model_copy(update={"n_windows": 3, "n_chains": 8})
     whole = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "a", progress=False)
-    run = lambda_md._simulate
+    run = lambda_md._molecular_dynamics
     started = []
 
-    def dies_at_the_last_window(task, lam):
-        if lam == 1.0 and not started:
-            started.append(lam)
+    def dies_at_the_last_window(task):
+        if task.numbers[0] == 2 and not started:
+            started.append(task)
             raise KeyboardInterrupt
-        return run(task, lam)
+        return run(task)
 
-    monkeypatch.setattr(lambda_md, "_simulate", dies_at_the_last_window)
+    monkeypatch.setattr(lambda_md, "_molecular_dynamics", dies_at_the_last_window)
     with pytest.raises(KeyboardInterrupt):
         lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
     resumed = lambda_md.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)

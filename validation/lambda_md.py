@@ -29,7 +29,7 @@ from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
-from openmm_nti.validation import lambda_hmc, lambda_langevin
+from openmm_nti.validation import control_variates, lambda_hmc, lambda_langevin
 from openmm_nti.validation.window_data import WindowData, read_arrays
 
 Array = NDArray[np.float64]
@@ -71,6 +71,10 @@ class WindowsConfig(BaseModel):
     )
     friction_star: float = Field(
         default=1.0, gt=0, description="Langevin friction of `openmm`, in the inverse of that time."
+    )
+    control_variates: bool = Field(
+        default=True,
+        description="Subtract functions of zero mean, where the potential is `switched`: fewer samples do.",
     )
     pilot_frames: int = Field(default=32, ge=4, description="Noised frames per lambda to place the windows with.")
     force: Literal["torch", "python"] = Field(default="torch", description="TorchForce, or PythonForce where it lacks.")
@@ -150,23 +154,17 @@ def sample(
         for some in _shared_out(len(lambdas), ensemble.state, config)
     ]
     results = run_tasks(_run_windows, tasks, workers=workers, description="lambda windows", progress=progress)
-    u_kln, dudl, *moves = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
-    acceptance, timestep_star = moves
-    data = WindowData(
-        lambdas,
-        u_kln,
-        dudl,
-        np.repeat(np.arange(config.n_chains), n_frames),
-        None if config.engine == "openmm" else acceptance,
-        timestep_star,
-    )
+    arrays = {name: np.concatenate([one[name] for one in results]) for name in results[0]}
+    if config.engine == "openmm":
+        del arrays["acceptance"]
+    data = WindowData(lambdas=lambdas, chain=np.repeat(np.arange(config.n_chains), n_frames), **arrays)
     if data.few_accepted:
         warnings.warn(data.few_accepted, stacklevel=2)
     return data
 
 
 def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
-    """Frames of each chain for `target_error`, foreseen from the thermodynamic length of the path.
+    """Frames of each chain for `target_error`, foreseen from the length of the path as `place_windows` returns it.
 
     K - 1 gaps of std(Delta U) = length / (K - 1) and n decorrelated samples a window give the variance
     length^2 / ((K - 1) n); of neighbouring frames about two in five count. The error reported is the measured one.
@@ -178,20 +176,23 @@ def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
 def place_windows(
     model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsConfig, *, seed: int
 ) -> tuple[Array, float]:
-    """Lambdas (K,) from 0 to 1, spaced by what noised frames show; and the thermodynamic length of the path.
+    """Lambdas (K,) from 0 to 1, spaced by what noised frames show; and the length of the path, to judge the effort by.
 
-    The thermodynamic length is the integral of std(dU/dlambda). Windows are equidistant in one of element
-    sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|) dlambda: the first term keeps neighbours overlapping for MBAR, the
-    second keeps the mean resolved for TI where it varies and hardly fluctuates.
+    The thermodynamic length is the integral of std(dU/dlambda), of what control variates leave of it. Windows are
+    equidistant in one of element sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|) dlambda: the first term keeps
+    neighbours overlapping for MBAR, the second keeps the mean resolved for TI where it varies and hardly fluctuates.
     """
     pilot = np.linspace(0.0, 1.0, _PILOT_LAMBDAS)
-    slopes = []
+    slopes, functions = [], []
     for value in pilot:
         # The same frames and noise at every lambda: their mean then varies smoothly.
         generator = torch.Generator().manual_seed(derive_seed(seed, "pilot"))
         positions = noised_frames(ensemble, value, config.pilot_frames, generator)
         slopes.append(dudl_of_frames(model, positions, ensemble.state, value))
+        if _controlled(model, config):
+            functions.append(_control_variates(model, positions, ensemble.state, value, seed))
     dudl = np.array(slopes)
+    left = control_variates.share_left(dudl, np.array(functions)) if functions else np.ones(_PILOT_LAMBDAS)
     variance = dudl.var(axis=1, ddof=1)
     speed = np.sqrt(variance + np.abs(np.gradient(dudl.mean(axis=1), pilot)))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(pilot))])
@@ -200,7 +201,7 @@ def place_windows(
     length = length / length[-1] + 0.15 * pilot
     lambdas = np.interp(np.linspace(0.0, length[-1], count), length, pilot)
     lambdas[0], lambdas[-1] = 0.0, 1.0
-    return lambdas, float(np.trapezoid(np.sqrt(variance), pilot))
+    return lambdas, float(np.trapezoid(np.sqrt(variance) * left, pilot))
 
 
 def noised_frames(ensemble: Ensemble, lam: float, n_frames: int, generator: torch.Generator) -> Tensor:
@@ -238,20 +239,36 @@ def _shared_out(n_windows: int, state: StatePoint, config: WindowsConfig) -> lis
     return [range(1), *(range(start, min(start + size, n_windows)) for start in range(1, n_windows, size))]
 
 
-def _run_windows(task: _Windows) -> tuple[Array, Array, Array, Array]:
-    """Potentials (k, n, K), dU/dlambda (k, n), acceptance and time steps (k,) of k windows, from file or by running."""
-    names = ("u_kln", "dudl", "acceptance", "timestep_star")
+def _run_windows(task: _Windows) -> dict[str, Array]:
+    """The arrays of `WindowData` for the k windows of the task, from file or by running."""
+    controlled = ("control_variates",) if _controlled(task.model, task.config) else ()
+    names = ("u_kln", "dudl", "acceptance", "timestep_star", *controlled)
     if not task.path.is_file():
         state, own = task.ensemble.state, torch.as_tensor(task.lambdas[task.numbers])
         positions, acceptance, timestep_star = _sampled(task)
-        u_nl = reduced_potentials(task.model, positions, state, task.lambdas)
-        u_kln = u_nl.reshape(len(own), -1, len(task.lambdas))
-        dudl = dudl_of_frames(task.model, positions, state, own.repeat_interleave(u_kln.shape[1]))
-        found = dict(zip(names, (u_kln, dudl.reshape(u_kln.shape[:2]), acceptance, timestep_star), strict=True))
+        each = own.repeat_interleave(len(positions) // len(own))
+        u_kln = reduced_potentials(task.model, positions, state, task.lambdas).reshape(len(own), -1, len(task.lambdas))
+        dudl = dudl_of_frames(task.model, positions, state, each).reshape(u_kln.shape[:2])
+        found = {"u_kln": u_kln, "dudl": dudl, "acceptance": acceptance, "timestep_star": timestep_star}
+        if controlled:
+            seed = derive_seed(task.seed, "probes", task.numbers[0])
+            functions = _control_variates(task.model, positions, state, each, seed)
+            found["control_variates"] = functions.reshape(*u_kln.shape[:2], -1)
         with atomic_path(task.path) as temporary:
             np.savez(temporary, positions_sigma=positions.numpy().astype(np.float32), allow_pickle=False, **found)
-    arrays = read_arrays(task.path, names)
-    return arrays["u_kln"], arrays["dudl"], arrays["acceptance"], arrays["timestep_star"]
+    return read_arrays(task.path, names)
+
+
+def _controlled(model: LambdaHamiltonian, config: WindowsConfig) -> bool:
+    return config.control_variates and control_variates.apply_to(model)
+
+
+def _control_variates(
+    model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float | Tensor, seed: int
+) -> Array:
+    """Functions of zero mean of frames (F, N, 3) in sigma, at one lambda or at one each (F,), (F, M)."""
+    lambdas = torch.as_tensor(lam, dtype=torch.float64).expand(len(positions))
+    return control_variates.functions(model, positions, cubic_box(state.box_length_sigma), lambdas, seed=seed)
 
 
 def _sampled(task: _Windows) -> tuple[Tensor, Array, Array]:

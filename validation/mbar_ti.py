@@ -1,11 +1,8 @@
 r"""Free energy along lambda from window samples, by MBAR and by thermodynamic integration.
 
-MBAR (Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008)) solves, for the reduced free energies f_k of K windows,
-
-    sum_n P_nk(f) = N_k,    P_nk = N_k exp(f_k - u_k(x_n)) / sum_l N_l exp(f_l - u_l(x_n)),
-
-and TI integrates beta F(1) - beta F(0) = int_0^1 <dU/dlambda> dlambda over a cubic spline through the means of the
-windows.
+MBAR solves the equations of `mbar_equations`; TI integrates beta F(1) - beta F(0) = int_0^1 <dU/dlambda> dlambda over a
+cubic spline through the means of the windows. Where the samples come with functions of zero mean (`control_variates`),
+what these follow is subtracted from what each sample contributes to either, to first order.
 
 Both errors come from a bootstrap over units that are independent of each other: whole chains when there are at least
 `MIN_CHAINS`, otherwise blocks two statistical inefficiencies long. Each bootstrap solves the MBAR equations again with
@@ -15,21 +12,17 @@ independent of each other; samples of exchanging replicas are not. Samples that 
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from scipy.integrate import cumulative_trapezoid
 from scipy.interpolate import CubicSpline
-from scipy.special import logsumexp
 
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.reference_md.statistics import MIN_CHAINS, bootstrap_chains, statistical_inefficiency
 from openmm_nti.state import StatePoint
+from openmm_nti.validation import control_variates, mbar_equations
 from openmm_nti.validation.settling import settle
 from openmm_nti.validation.window_data import WindowData
 
@@ -73,17 +66,25 @@ def estimate_mbar(
         raise ValueError(f"n_bootstraps = {n_bootstraps} must be at least 2 to give an error; 100 is usual")
     settled = settle(data, method=method)
     data = settled.data
-    f_k, overlap = _solve_mbar(data)
+    f_k, overlap = mbar_equations.solve(data)
     neighbours = np.diagonal(overlap, offset=1)
     block_lengths, n_eff = _block_lengths(data)
     n_units = _n_units(data, block_lengths)
-    std_err = math.inf
+    value, std_err, controls = float(f_k[-1] - f_k[0]), math.inf, None
     if neighbours.min() > NO_OVERLAP:
-        assignments = _assignments(_sample_potentials(data), f_k)
-        weights = _bootstrap_weights(data, block_lengths, n_bootstraps, seed)
-        std_err = _standard_error(np.array([_newton_shift(assignments, w.ravel())[-1] for w in weights]), n_units)
+        p_kn = mbar_equations.assignments(mbar_equations.sample_potentials(data), f_k)
+        weights = list(_bootstrap_weights(data, block_lengths, n_bootstraps, seed))
+        resampled = np.array([mbar_equations.newton_shift(p_kn, w.ravel())[-1] for w in weights])
+        std_err = _standard_error(resampled, n_units)
+        contributions = mbar_equations.contributions(p_kn)
+        change, rest = _controlled(data, contributions, weights)
+        if change is not None:
+            controls = _control_facts(data, value, std_err)
+            # What is beyond the first order stays: the difference of the full bootstrap from the linear one.
+            linear = np.array([float(((w - 1) * contributions).mean(axis=1).sum()) for w in weights])
+            value, std_err = value + change, _standard_error(resampled - linear + rest, n_units)
     return FreeEnergy(
-        value=float(f_k[-1] - f_k[0]),
+        value=value,
         std_err=math.hypot(std_err, settled.error),
         method=method,
         convention=state.convention,
@@ -93,6 +94,7 @@ def estimate_mbar(
             **data.move_diagnostics,
             "overlap_matrix": overlap.tolist(),
             "min_neighbour_overlap": float(neighbours.min()),
+            "control_variates": controls,
             "drift": settled.facts,
             "verdict": settled.judged(_unless_good(_verdict(neighbours, data.lambdas, std_err), data)),
         },
@@ -129,10 +131,15 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     data = settled.data
     block_lengths, n_eff = _block_lengths(data)
     n_units = _n_units(data, block_lengths)
-    means = data.dudl.mean(axis=1)
-    weights = _bootstrap_weights(data, block_lengths, n_bootstraps, seed)
-    resampled = np.stack([(w * data.dudl).mean(axis=1) for w in weights])
+    weights = list(_bootstrap_weights(data, block_lengths, n_bootstraps, seed))
+    dudl, controls = data.dudl, None
     rule, coarse_rule = _spline_rules(data.lambdas)
+    if data.control_variates is not None:
+        plain = np.stack([(w * dudl).mean(axis=1) for w in weights])
+        controls = _control_facts(data, float(rule @ dudl.mean(axis=1)), _standard_error(plain @ rule, n_units))
+        dudl = control_variates.subtract(dudl, data.control_variates, data.chain)
+    means = dudl.mean(axis=1)
+    resampled = np.stack([(w * dudl).mean(axis=1) for w in weights])
     value = float(rule @ means)
     statistical = _standard_error(resampled @ rule, n_units)
     change = rule - coarse_rule
@@ -151,10 +158,32 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
             "dudl_std_err": resampled.std(axis=0, ddof=1).tolist(),
             "statistical_error": statistical if math.isfinite(statistical) else None,
             "integration_error": integration,
+            "control_variates": controls,
             "drift": settled.facts,
             "verdict": settled.judged(_unless_good(_ti_verdict(statistical, integration), data)),
         },
     )
+
+
+def _controlled(
+    data: WindowData, contributions: np.ndarray, weights: list[np.ndarray]
+) -> tuple[float | None, np.ndarray]:
+    """What control variates change of a free energy, and its bootstrap by what they leave; None without any."""
+    if data.control_variates is None:
+        return None, np.zeros(0)
+    left = control_variates.subtract(contributions, data.control_variates, data.chain)
+    rest = np.array([float(((w - 1) * left).mean(axis=1).sum()) for w in weights])
+    return float((left - contributions).mean(axis=1).sum()), rest
+
+
+def _control_facts(data: WindowData, value: float, std_err: float) -> dict[str, Any]:
+    """What the estimate would be without control variates."""
+    functions = 0 if data.control_variates is None else data.control_variates.shape[2]
+    return {
+        "n_functions": functions,
+        "value_without": value,
+        "std_err_without": std_err if math.isfinite(std_err) else None,
+    }
 
 
 def _spline_rules(lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,62 +193,6 @@ def _spline_rules(lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     coarse = np.zeros(k)
     coarse[some] = CubicSpline(lambdas[some], np.eye(len(some)), bc_type="natural").integrate(0, 1)
     return CubicSpline(lambdas, np.eye(k), bc_type="natural").integrate(0, 1), coarse
-
-
-def _solve_mbar(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced free energies (K,) and overlap matrix (K, K) by pymbar, checked to solve the MBAR equations."""
-    from pymbar import MBAR
-
-    u_kn = _sample_potentials(data)
-    n_k = np.full(data.n_windows, data.n_samples)
-    start = cumulative_trapezoid(data.dudl.mean(axis=1), data.lambdas, initial=0)
-    with _quiet_pymbar():
-        try:
-            mbar = MBAR(u_kn, n_k, solver_protocol="robust", initial_f_k=start)
-            overlap = mbar.compute_overlap()["matrix"]
-        except Exception as error:  # pymbar raises many kinds; here each means the same
-            raise RuntimeError(f"MBAR failed ({error}): the windows may not overlap; add windows or samples") from error
-    residual = float(np.abs(_assignments(u_kn, mbar.f_k).sum(axis=1) / n_k - 1).max())
-    if not residual < 1e-4:
-        raise RuntimeError(f"MBAR did not converge (residual {residual:.1e} of N_k): add windows or samples")
-    return mbar.f_k, overlap
-
-
-def _sample_potentials(data: WindowData) -> np.ndarray:
-    """u_k(x_n) of all K n samples. Shape (K, K n), kT; infinities as a finite number of no weight."""
-    u_kn = data.u_kln.reshape(-1, data.n_windows).T
-    return np.asarray(np.minimum(u_kn, u_kn.min(axis=0) + 1e5))
-
-
-def _assignments(u_kn: np.ndarray, f_k: np.ndarray) -> np.ndarray:
-    """P_nk of the module docstring, the probability that sample n came from window k. Shape (K, K n)."""
-    log_weights = f_k[:, None] - u_kn
-    return np.asarray(np.exp(log_weights - logsumexp(log_weights, axis=0)))
-
-
-def _newton_shift(assignments: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """How f_k moves when the samples get `weights`; NaN when Newton's method does not converge.
-
-    Parameters
-    ----------
-    assignments
-        P_nk at equal weights. Shape (K, M).
-    weights
-        One for each sample; they sum to M / K in each window. Shape (M,).
-    """
-    k, m = assignments.shape
-    shift = np.zeros(k)
-    for _ in range(30):
-        moved = assignments * np.exp(shift)[:, None]
-        moved /= moved.sum(axis=0)
-        weighted = moved * weights
-        totals = weighted.sum(axis=1)
-        hessian = np.diag(totals) - weighted @ moved.T
-        step = np.linalg.lstsq(hessian[1:, 1:], totals[1:] - m / k, rcond=None)[0]
-        shift[1:] -= np.clip(step, -5, 5)
-        if np.abs(step).max() < 1e-6:
-            return shift
-    return np.full(k, np.nan)
 
 
 def _block_lengths(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
@@ -297,17 +270,3 @@ def _ti_verdict(statistical: float, integration: float) -> str:
 def _unless_good(verdict: str, data: WindowData) -> str:
     """The verdict, or where it is good what else there is to say of the sampling."""
     return (data.few_accepted or verdict) if verdict.startswith("good") else verdict
-
-
-@contextmanager
-def _quiet_pymbar() -> Iterator[None]:
-    """Silence pymbar: it logs what this module checks and reports itself."""
-    logger = logging.getLogger("pymbar")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,7 @@ def settle(data: WindowData, *, method: str) -> Settled:
         return Settled(data, 0.0, None, None)
     if found.chance >= CHANCE:
         return Settled(data, 0.0, _facts(found, data.lambdas), None)
-    kept = later_half(data.chain)
-    rest = replace(data, u_kln=data.u_kln[:, kept], dudl=data.dudl[:, kept], chain=data.chain[kept])
+    rest = data.keeping(later_half(data.chain))
     left = _drift(rest)
     ends = left is not None and left.chance >= CHANCE and abs(left.change) + 2 * left.std_err < abs(found.change) / 2
     error = math.hypot(left.change, left.std_err) if left is not None and ends else math.inf

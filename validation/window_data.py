@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from openmm_nti.files import atomic_path
 
 _ARRAYS = ("lambdas", "u_kln", "dudl", "chain")
 _OF_MOVES = ("acceptance", "timestep_star")
+_OPTIONAL = (*_OF_MOVES, "control_variates")
 _FEW_ACCEPTED = 0.3
 
 
@@ -37,6 +38,8 @@ class WindowData:
         window has any. Shape (K,).
     timestep_star
         Time step of those moves, or of MD, NaN in windows without either. Shape (K,), sigma sqrt(m / epsilon).
+    control_variates
+        Functions whose mean in the ensemble of window k is zero, at its samples; None for none. Shape (K, n, M).
 
     Raises
     ------
@@ -50,9 +53,10 @@ class WindowData:
     chain: np.ndarray
     acceptance: np.ndarray | None = None
     timestep_star: np.ndarray | None = None
+    control_variates: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("lambdas", "u_kln", "dudl", *self._of_moves()):
+        for name in ("lambdas", "u_kln", "dudl", *self._given(_OPTIONAL)):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
         object.__setattr__(self, "chain", np.asarray(self.chain, dtype=np.int64))
         self._check_shapes()
@@ -89,12 +93,20 @@ class WindowData:
     @property
     def move_diagnostics(self) -> dict[str, list[float | None]]:
         """Acceptance and steps of the moves of Monte Carlo, ready for JSON; empty where none were made."""
-        return {name: [None if np.isnan(x) else float(x) for x in getattr(self, name)] for name in self._of_moves()}
+        return {
+            name: [None if np.isnan(x) else float(x) for x in getattr(self, name)] for name in self._given(_OF_MOVES)
+        }
+
+    def keeping(self, samples: np.ndarray) -> WindowData:
+        """Some of the samples, by index or mask, the same in every window."""
+        controls = None if self.control_variates is None else self.control_variates[:, samples]
+        u_kln, dudl, chain = self.u_kln[:, samples], self.dudl[:, samples], self.chain[samples]
+        return replace(self, u_kln=u_kln, dudl=dudl, chain=chain, control_variates=controls)
 
     def save(self, path: str | Path) -> None:
         """Write all arrays to `path` (.npz), atomically."""
         with atomic_path(path) as temporary:
-            np.savez(temporary, **{name: getattr(self, name) for name in (*_ARRAYS, *self._of_moves())})
+            np.savez(temporary, **{name: getattr(self, name) for name in (*_ARRAYS, *self._given(_OPTIONAL))})
 
     @classmethod
     def load(cls, path: str | Path) -> WindowData:
@@ -107,15 +119,17 @@ class WindowData:
         ValueError
             If the file is truncated, lacks an array, or fails the checks of this class.
         """
-        return cls(**read_arrays(path, _ARRAYS, _OF_MOVES))
+        return cls(**read_arrays(path, _ARRAYS, _OPTIONAL))
 
-    def _of_moves(self) -> list[str]:
-        return [name for name in _OF_MOVES if getattr(self, name) is not None]
+    def _given(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if getattr(self, name) is not None]
 
     def _check_shapes(self) -> None:
         k, n = self.lambdas.size, self.chain.size
         expected: dict[str, tuple[int, ...]] = {"lambdas": (k,), "u_kln": (k, n, k), "dudl": (k, n), "chain": (n,)}
-        expected |= dict.fromkeys(self._of_moves(), (k,))
+        expected |= dict.fromkeys(self._given(_OF_MOVES), (k,))
+        if self.control_variates is not None:
+            expected["control_variates"] = (k, n, self.control_variates.shape[-1])
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(
@@ -129,7 +143,10 @@ class WindowData:
         if self.lambdas[0] != 0 or self.lambdas[-1] != 1 or not (np.diff(self.lambdas) > 0).all():
             raise ValueError(f"lambdas = {self.lambdas.tolist()} must ascend from exactly 0 to exactly 1")
         own = np.diagonal(self.u_kln, axis1=0, axis2=2)
-        for name, numbers in {"u_kln at its own lambda": own, "dudl": self.dudl}.items():
+        finite = {"u_kln at its own lambda": own, "dudl": self.dudl}
+        if self.control_variates is not None:
+            finite["control_variates"] = self.control_variates
+        for name, numbers in finite.items():
             if not np.isfinite(numbers).all():
                 raise ValueError(f"{name} holds NaN or infinity: the simulation of that window failed; sample it again")
         if np.isnan(self.u_kln).any() or np.isneginf(self.u_kln).any():

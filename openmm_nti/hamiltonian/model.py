@@ -10,6 +10,8 @@ beta F_ex = beta F(1) - beta F(0) needs no constant (Mate, Fleuret, Bereau, arXi
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,16 @@ from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential
 
 _ATOMS_PER_CHUNK = 4800
+
+
+class Curvature(NamedTuple):
+    """First and second derivatives of U at a batch of configurations, of its two parts apart."""
+
+    pairs: Pairs  # those of the two-body part
+    two_body_gradient: Tensor  # (B, N, 3), kT / sigma
+    learned_gradient: Tensor  # (B, N, 3), kT / sigma
+    two_body_laplacian: Tensor  # (B,), kT / sigma^2
+    learned_along_probes: Tensor  # mean of probe . H . probe, (B,), kT / sigma^2
 
 
 class LambdaHamiltonian(NoisedFluid):
@@ -123,6 +135,38 @@ class LambdaHamiltonian(NoisedFluid):
             learned = self._learned(positions, box, log_s, near).sum()
             (pull,) = torch.autograd.grad(learned, vectors, create_graph=create_graph)
             return gradient + self.search.sum_over_pairs(near, pull, positions)
+
+    def curvature(self, positions: Tensor, box: Tensor, log_s: Tensor, probes: Tensor) -> Curvature:
+        """Gradient of U, and second derivatives: the two-body part's Laplacian, and the learned part's along `probes`.
+
+        Parameters
+        ----------
+        positions, box, log_s
+            As for `gradient`.
+        probes
+            Directions in the space of all coordinates, (P, B, N, 3). Of random signs, probe . H . probe is the trace
+            of the learned part's Hessian H on average (Hutchinson).
+        """
+        pairs = self.search.pairs(positions.detach(), box, self.reach)
+        in_range = self._in_range(pairs)
+        two_body = self._pair_gradient(positions, log_s, in_range)
+        configuration, rows = self._configuration(positions, in_range), self.two_body.rows(log_s)
+        slope = self.two_body.derivative(in_range.r, configuration, rows)
+        bend = self.two_body.second_derivative(in_range.r, configuration, rows)
+        laplacian = self._sum(positions, in_range, 2.0 * (bend + 2.0 * slope / in_range.r))
+        learned, along = torch.zeros_like(two_body), torch.zeros_like(laplacian)
+        if self.has_network:
+            near = self.near(pairs)
+            vectors = near.vectors.to(self.network.noise.centres.dtype).requires_grad_(True)
+            with torch.enable_grad():
+                energy = self._learned(positions, box, log_s, near._replace(vectors=vectors)).sum()
+                (pull,) = torch.autograd.grad(energy, vectors, create_graph=True)
+            for probe in probes.reshape(probes.shape[0], -1, 3):
+                moved = (probe[near.second] - probe[near.first]).t().to(vectors.dtype)
+                (turned,) = torch.autograd.grad(pull, vectors, moved, retain_graph=True)
+                along = along + self._sum(positions, near, (turned * moved).sum(0).to(positions.dtype))
+            learned = self.search.sum_over_pairs(near, pull.detach(), positions)
+        return Curvature(in_range, two_body, learned, laplacian, along / probes.shape[0])
 
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         vectors, index, mask = self.neighbourhoods(positions, near)

@@ -146,6 +146,12 @@ class TwoBodyTerm(CompiledModule):
         c = take(rows.reshape(4, -1), at)
         return (c[1] + x * (2.0 * c[2] + 3.0 * x * c[3])) / self.r_step
 
+    def second_derivative(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
+        """d2Phi/dr2 of pairs, (P,), kT / sigma^2; arguments as for `forward`."""
+        at, x = self._bracket(r, configuration, rows)
+        c = take(rows.reshape(4, -1), at)
+        return (2.0 * c[2] + 6.0 * x * c[3]) / self.r_step**2
+
     def sums_at(self, r: Tensor, configuration: Tensor, n_batch: int, rows: Tensor) -> Tensor:
         """Sums over the pairs of each of `n_batch` configurations at all K levels of `rows`, (n_batch, K), kT.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from openmm_nti.state import StatePoint
-from openmm_nti.validation import mbar_ti
+from openmm_nti.validation import mbar_equations, mbar_ti
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
 from openmm_nti.validation.verdicts import judge
 from openmm_nti.validation.window_data import WindowData
@@ -109,10 +109,10 @@ def test_bootstrap_solver_agrees_with_pymbar():
     rng = np.random.default_rng(3)
     data, _ = gaussian_windows(rng, spacing=1.0)
     u_kn = data.u_kln.reshape(-1, data.n_windows).T
-    f_k, _ = mbar_ti._solve_mbar(data)
+    f_k, _ = mbar_equations.solve(data)
     drawn = np.stack([rng.integers(data.n_samples, size=data.n_samples) for _ in range(data.n_windows)])
     weights = np.stack([np.bincount(row, minlength=data.n_samples) for row in drawn]).ravel()
-    shift = mbar_ti._newton_shift(mbar_ti._assignments(u_kn, f_k), weights)
+    shift = mbar_equations.newton_shift(mbar_equations.assignments(u_kn, f_k), weights)
     columns = (drawn + data.n_samples * np.arange(data.n_windows)[:, None]).ravel()
     reference = MBAR(u_kn[:, columns], np.full(data.n_windows, data.n_samples), solver_protocol="robust").f_k
     np.testing.assert_allclose(f_k + shift, reference, atol=1e-5)

@@ -70,16 +70,17 @@ QUICK = PaperPreset(
 
 FULL = PaperPreset(
     name="full",
-    grid=(2, 5, 10, 15, *range(20, 201, 10)),
+    grid=(2, 5, 10, 15, 20, 30, *range(40, 201, 20)),
     paths_largest_n=140,
-    windows_n=(40, 80, 120),
-    chain_n=200,
+    windows_n=(20, 40, 80, 120, 160, 200),
+    chain_n=180,
     n_insertions=2000,
     reference=ReferenceConfig(),
     bound=BoundConfig(n_pairs=384),
     neural_ti=NeuralTIConfig(n_steps=400),
     paths=PathConfig(n_paths=128),
-    softcore=SoftcoreConfig(n_windows=100, n_frames=30),
-    chain=BarChainConfig(n_frames=8, n_insertions=4000),
+    windows=WindowsConfig(window_length=2.0, target_error=0.4),
+    softcore=SoftcoreConfig(n_windows=100, n_frames=12),
+    chain=BarChainConfig(n_walkers=32, equilibration_sweeps=200, n_frames=6, n_insertions=4000, sweeps_between=40),
     gcmc=GrandCanonicalConfig(n_walkers=128, n_frames=2000),
 )

@@ -25,16 +25,15 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
 from openmm_nti.validation import control_variates, lambda_hmc, lambda_langevin
+from openmm_nti.validation.path_values import dudl_of_frames, noised_frames, reduced_potentials
 from openmm_nti.validation.window_data import WindowData, read_arrays
 
 Array = NDArray[np.float64]
 _PILOT_LAMBDAS = 49
-_ATOMS_PER_BATCH = 2560
 _MAX_FRAMES = 200
 
 
@@ -183,14 +182,15 @@ def place_windows(
     neighbours overlapping for MBAR, the second keeps the mean resolved for TI where it varies and hardly fluctuates.
     """
     pilot = np.linspace(0.0, 1.0, _PILOT_LAMBDAS)
-    slopes, functions = [], []
+    slopes, functions, box = [], [], cubic_box(ensemble.state.box_length_sigma)
     for value in pilot:
         # The same frames and noise at every lambda: their mean then varies smoothly.
         generator = torch.Generator().manual_seed(derive_seed(seed, "pilot"))
         positions = noised_frames(ensemble, value, config.pilot_frames, generator)
         slopes.append(dudl_of_frames(model, positions, ensemble.state, value))
         if _controlled(model, config):
-            functions.append(_control_variates(model, positions, ensemble.state, value, seed))
+            at = torch.full((len(positions),), value, dtype=torch.float64)
+            functions.append(control_variates.functions(model, positions, box, at, seed=seed))
     dudl = np.array(slopes)
     left = control_variates.share_left(dudl, np.array(functions)) if functions else np.ones(_PILOT_LAMBDAS)
     variance = dudl.var(axis=1, ddof=1)
@@ -202,34 +202,6 @@ def place_windows(
     lambdas = np.interp(np.linspace(0.0, length[-1], count), length, pilot)
     lambdas[0], lambdas[-1] = 0.0, 1.0
     return lambdas, float(np.trapezoid(np.sqrt(variance) * left, pilot))
-
-
-def noised_frames(ensemble: Ensemble, lam: float, n_frames: int, generator: torch.Generator) -> Tensor:
-    """Frames of the ensemble under the noise of `lam`, (n_frames, N, 3), sigma; different frames while they last."""
-    available = len(ensemble.positions_nm)
-    order = [torch.randperm(available, generator=generator) for _ in range(-(-n_frames // available))]
-    frames = torch.as_tensor(ensemble.positions_sigma)[torch.cat(order)[:n_frames]]
-    box = cubic_box(ensemble.state.box_length_sigma)
-    spread = effective_variance(log_noise(torch.tensor([lam], dtype=torch.float64), box)).sqrt()
-    return frames + spread * torch.randn(frames.shape, generator=generator, dtype=torch.float64)
-
-
-def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float | Tensor) -> Array:
-    """dU/dlambda in kT of frames (F, N, 3) in sigma, at one lambda or at one each (F,), (F,)."""
-    slopes, size = [], max(1, _ATOMS_PER_BATCH // state.n_particles)
-    lambdas = torch.as_tensor(lam, dtype=torch.float64).expand(len(positions))
-    for part, some in zip(positions.split(size), lambdas.split(size), strict=True):
-        at = some.clone().requires_grad_(True)
-        (slope,) = torch.autograd.grad(model(part, cubic_box(state.box_length_sigma), at).sum(), at)
-        slopes.append(slope)
-    return torch.cat(slopes).numpy()
-
-
-def reduced_potentials(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lambdas: Array) -> Array:
-    """U in kT of frames (F, N, 3) in sigma at every lambda, (F, K)."""
-    box, at = cubic_box(state.box_length_sigma), torch.as_tensor(lambdas)
-    parts = positions.split(max(1, model.atoms_per_chunk // state.n_particles))
-    return torch.cat([model.energies_at(part, box, at) for part in parts]).numpy()
 
 
 def _shared_out(n_windows: int, state: StatePoint, config: WindowsConfig) -> list[range]:
@@ -252,7 +224,8 @@ def _run_windows(task: _Windows) -> dict[str, Array]:
         found = {"u_kln": u_kln, "dudl": dudl, "acceptance": acceptance, "timestep_star": timestep_star}
         if controlled:
             seed = derive_seed(task.seed, "probes", task.numbers[0])
-            functions = _control_variates(task.model, positions, state, each, seed)
+            box = cubic_box(state.box_length_sigma)
+            functions = control_variates.functions(task.model, positions, box, each, seed=seed)
             found["control_variates"] = functions.reshape(*u_kln.shape[:2], -1)
         with atomic_path(task.path) as temporary:
             np.savez(temporary, positions_sigma=positions.numpy().astype(np.float32), allow_pickle=False, **found)
@@ -261,14 +234,6 @@ def _run_windows(task: _Windows) -> dict[str, Array]:
 
 def _controlled(model: LambdaHamiltonian, config: WindowsConfig) -> bool:
     return config.control_variates and control_variates.apply_to(model)
-
-
-def _control_variates(
-    model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float | Tensor, seed: int
-) -> Array:
-    """Functions of zero mean of frames (F, N, 3) in sigma, at one lambda or at one each (F,), (F, M)."""
-    lambdas = torch.as_tensor(lam, dtype=torch.float64).expand(len(positions))
-    return control_variates.functions(model, positions, cubic_box(state.box_length_sigma), lambdas, seed=seed)
 
 
 def _sampled(task: _Windows) -> tuple[Tensor, Array, Array]:

@@ -27,7 +27,6 @@ from openmm_nti.validation.paper import cost
 
 _STARTING = 5.0  # seconds of one training before its first step
 _STEP_IN_GRADIENTS = 3.5  # a training step over gradients of the same configurations
-_WINDOW_SAMPLES = 32 * 40  # of each window at the default target error, N = 80
 _MEGABYTE = 1e6
 
 
@@ -130,25 +129,13 @@ def estimate_seconds(name: str, settings: Any, state: StatePoint, slowness: floa
         "neural_ti_bound": lambda: slowness * cost.bound_seconds(settings, n),
         "neural_ti": lambda: slowness * cost.neural_ti_seconds(settings, n),
         "path_bar": lambda: slowness * cost.path_seconds(settings, n),
-        "mbar_neural": lambda: slowness * cost.window_seconds(n) * _share_of_windows(settings, n),
+        "mbar_neural": lambda: slowness * cost.window_seconds(settings, n),
         "mbar_softcore": partial(cost.softcore_seconds, settings, n),
         "mu_decoupling": partial(cost.softcore_seconds, settings, n),
         "bar_chain": partial(cost.chain_seconds, settings, n),
         "widom": lambda: cost.widom_seconds(ReferenceConfig().n_frames, settings.n_insertions_per_frame, n),
     }
     return costs.get(name, lambda: 0.0)()
-
-
-def _share_of_windows(settings: Any, n: int) -> float:
-    """Samples of the windows over those of the default effort; cautious where the pilot will decide."""
-    windows = (settings.n_windows or _windows(n)) / _windows(n)
-    per_window = settings.n_chains * settings.n_frames if settings.n_frames else _WINDOW_SAMPLES
-    return windows * per_window / _WINDOW_SAMPLES * (0.2 / settings.target_error if not settings.n_frames else 1.0)
-
-
-def _windows(n: int) -> int:
-    """About so many windows of thermodynamic length 1."""
-    return 4 + 3 * n // 8
 
 
 def _reference_bytes(config: ReferenceConfig, state: StatePoint) -> float:
@@ -159,11 +146,11 @@ def _reference_bytes(config: ReferenceConfig, state: StatePoint) -> float:
 
 def _estimate_bytes(name: str, settings: Any, state: StatePoint) -> float:
     n = state.n_particles
-    if name in {"mbar_neural", "mbar_softcore", "mu_decoupling"}:  # energies at all windows, of each window and of all
-        learned = name == "mbar_neural"
-        windows = (settings.n_windows or _windows(n)) if learned else cost.softcore_windows(settings, n)
-        per_window = settings.n_chains * settings.n_frames if settings.n_frames else _WINDOW_SAMPLES
-        return 16 * windows**2 * per_window
+    if name == "mbar_neural":  # energies at all windows, of each window and of all; and the frames
+        windows, frames = cost.neural_windows(settings, n), cost.frames_of_a_window(settings, n)
+        return windows * frames * (16 * windows + 12 * n)
+    if name in {"mbar_softcore", "mu_decoupling"}:
+        return 16 * cost.softcore_windows(settings, n) ** 2 * settings.n_chains * settings.n_frames
     if name == "bar_chain":
         return n * settings.n_walkers * settings.n_frames * 4 * (settings.n_insertions + n)
     return 24 * n * settings.n_samples if name == "neural_ti" else 0.0

@@ -12,7 +12,7 @@ from models import make_random_model
 from openmm_nti import Ensemble, LambdaHamiltonian, StatePoint
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.lj_fluid import reduced_potential_numpy
-from openmm_nti.validation import bounds, lambda_hmc, lambda_md, neural_ti
+from openmm_nti.validation import bounds, lambda_hmc, lambda_md, neural_ti, path_values
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
 from openmm_nti.validation.monte_carlo import Walkers
 from openmm_nti.validation.window_data import WindowData
@@ -250,5 +250,5 @@ def test_regression_takes_out_what_is_known():
 
 
 def test_noised_frames_come_from_different_reference_frames(pairs):
-    frames = lambda_md.noised_frames(pairs, 1.0, 500, torch.Generator().manual_seed(0))
+    frames = path_values.noised_frames(pairs, 1.0, 500, torch.Generator().manual_seed(0))
     assert len(torch.unique(frames[:, 0, 0])) == 500

@@ -232,7 +232,7 @@ def test_presets_are_consistent_and_quick_is_foreseen_within_half_an_hour_on_two
         assert set(preset.figure_n) | set(preset.windows_n) <= set(preset.grid)
         assert all(low < high for low, high in pairwise(preset.grid))
     pieces = [PaperTask(kind, n, Work(QUICK, "lj-fluid-t1.25", 1, None)) for kind in ("bound",) for n in QUICK.grid]
-    assert sum(map(cost.task_seconds, pieces)) < 1000
+    assert sum(cost.task_seconds(piece, 1.0) for piece in pieces) < 1000
     assert "minutes" in forecast(600, 2)
     assert "hours" in forecast(60_000, 2)
 

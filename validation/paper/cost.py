@@ -18,6 +18,7 @@ from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.state import StatePoint
 from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.lambda_md import WindowsConfig, frames_needed
 from openmm_nti.validation.neural_ti import NeuralTIConfig
 from openmm_nti.validation.paper.jobs import PaperTask
 from openmm_nti.validation.path_weights import PathConfig
@@ -93,9 +94,24 @@ def path_seconds(config: PathConfig, n: int) -> float:
     return 2.0 * config.n_paths * config.n_steps * gradient(n)
 
 
-def window_seconds(n: int) -> float:
-    """MD along the learned path with the default effort."""
-    return 5400 * (n / 80) ** 2.5
+def window_seconds(config: WindowsConfig, n: int) -> float:
+    """MD along the learned path, with energies at all windows and control variates."""
+    windows = neural_windows(config, n)
+    frames = frames_of_a_window(config, n)
+    steps = config.n_chains * config.equilibration_steps + frames * config.steps_between
+    controls = 11.0 if config.control_variates else 0.0
+    return windows * (1.3 * steps + frames * (0.15 * windows + controls)) * gradient(n)
+
+
+def neural_windows(config: WindowsConfig, n: int) -> int:
+    """Windows of one N, about so many where thermodynamic length decides."""
+    return config.n_windows or max(4, round((4 + 0.47 * n) / config.window_length))
+
+
+def frames_of_a_window(config: WindowsConfig, n: int) -> int:
+    """Frames of all chains of a window, about so many where the pilot will decide."""
+    length = (0.14 if config.control_variates else 0.28) * n
+    return config.n_chains * (config.n_frames or frames_needed(length, neural_windows(config, n), config))
 
 
 def widom_seconds(n_frames: int, n_insertions: int, n: int) -> float:
@@ -103,15 +119,15 @@ def widom_seconds(n_frames: int, n_insertions: int, n: int) -> float:
     return n_frames * n_insertions * 4.5e-8 * n
 
 
-def task_seconds(task: PaperTask) -> float:
-    """CPU seconds of one task on the machine of the measurements."""
+def task_seconds(task: PaperTask, slowness: float) -> float:
+    """CPU seconds of one task, where the model takes `slowness` times as long as in the measurements."""
     preset, n = task.work.preset, task.n
     costs = {
         "softcore": lambda: softcore_seconds(preset.softcore, n),
-        "bound": lambda: bound_seconds(preset.bound, n),
-        "neural_ti": lambda: neural_ti_seconds(preset.neural_ti, n),
-        "path_bar": lambda: path_seconds(preset.paths, n),
-        "mbar_neural": lambda: window_seconds(n),
+        "bound": lambda: slowness * bound_seconds(preset.bound, n),
+        "neural_ti": lambda: slowness * neural_ti_seconds(preset.neural_ti, n),
+        "path_bar": lambda: slowness * path_seconds(preset.paths, n),
+        "mbar_neural": lambda: slowness * window_seconds(preset.windows, n),
         "widom": lambda: widom_seconds(preset.reference.n_frames, preset.n_insertions, n),
         "gcmc": lambda: 5e-6 * preset.gcmc.n_walkers * preset.gcmc.n_frames * preset.gcmc.steps_between / 10,
         "toy": lambda: 6e-3 * preset.toy.n_steps,

@@ -135,14 +135,15 @@ def plan(work: Work, only: Iterable[str] = ()) -> Plan:
     reference_n = sorted({task.n for task in tasks if task.kind in _NEED_DATA})
     missing = [n for n in reference_n if not (work.directory / "reference" / f"{work.state(n).label}.h5").is_file()]
     chain_is_left = "chain" in kinds and not work.path("chain", work.preset.chain_n).is_file()
+    slowness = cost.slowness(work.hamiltonian, work.preset.box_length_sigma) if tasks else 1.0
+    costs = {task: cost.task_seconds(task, slowness) for task in tasks}
+    tasks.sort(key=lambda task: costs[task], reverse=True)
     seconds = [
-        *(cost.task_seconds(task) for task in tasks),
+        *costs.values(),
         *(cost.reference_seconds(work.preset.reference, n) for n in missing),
         cost.chain_seconds(work.preset.chain, work.preset.chain_n) if chain_is_left else 0.0,
     ]
-    tasks.sort(key=cost.task_seconds, reverse=True)
-    slowness = cost.slowness(work.hamiltonian, work.preset.box_length_sigma) if sum(seconds) > 0 else 1.0
-    return Plan(kinds, reference_n, tasks, sum(seconds) * slowness)
+    return Plan(kinds, reference_n, tasks, sum(seconds))
 
 
 def all_tasks(work: Work, kinds: set[str]) -> list[PaperTask]:

@@ -124,6 +124,16 @@ def test_figures_have_their_numbers_and_the_summary_names_them(finished):
     assert "git" in page
 
 
+def test_costs_are_scaled_to_one_error(facts, finished):
+    rows = {(row["n_particles"], row["method"]): row for row in facts["costs"]}
+    assert {method for _, method in rows} >= {"neural_ti_bound", "neural_ti", "mbar_softcore"}
+    for (_, method), row in rows.items():
+        if row["std_err"] is not None:
+            assert row["cpu_seconds_scaled"] == pytest.approx(row["cpu_seconds"] * (row["std_err"] / 0.3) ** 2)
+        assert (row["reference_steps"] > 0) == (method in {"neural_ti_bound", "path_bar", "mbar_neural"})
+    assert "CPU s for ± 0.3 kT" in (finished.directory / "paper.md").read_text()
+
+
 def test_radial_distributions_come_with_the_noise_they_have(facts):
     for one in facts["radial_distributions"].values():
         assert one["rms"] > 0

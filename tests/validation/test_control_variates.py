@@ -68,16 +68,16 @@ def test_curvature_is_that_of_the_energy(kind):
 
 @pytest.mark.parametrize("lam", [0.0, 1.0])
 def test_means_vanish_at_both_ends(lam):
-    """20,000 exact pairs of the fluid, and as many of the ideal gas, under a random network that is silent there."""
+    """6,000 exact pairs of the fluid, and as many of the ideal gas, under a random network that is silent there."""
     model = make_random_model(PAIR)
-    positions = torch.as_tensor(exact_ensemble(PAIR, 20_000).positions_sigma)
+    positions = torch.as_tensor(exact_ensemble(PAIR, 6_000).positions_sigma)
     if lam == 0.0:
         positions = torch.rand(positions.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64) * 6.0
-    values = control_variates.functions(model, positions, BOX, torch.full((20_000,), lam), seed=1)
-    assert values.shape == (20_000, control_variates.N_FUNCTIONS)
+    values = control_variates.functions(model, positions, BOX, torch.full((6_000,), lam), seed=1)
+    assert values.shape == (6_000, control_variates.N_FUNCTIONS)
     felt = values.std(axis=0) > 0
     assert felt[2:].sum() >= control_variates.N_BUMPS - 3  # no pair at lambda = 1 is within 0.7 sigma
-    z = values.mean(axis=0)[felt] / values.std(axis=0)[felt] * math.sqrt(20_000)
+    z = values.mean(axis=0)[felt] / values.std(axis=0)[felt] * math.sqrt(6_000)
     assert np.abs(z).max() < 4
 
 

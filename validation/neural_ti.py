@@ -39,9 +39,11 @@ from openmm_nti.validation.window_data import read_arrays
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
 _N_STRETCHES = 8  # of the path, each with its own slope in the regression
-# Corrector: steps in units of the inverse mean curvature, and no longer than the noise or this, in sigma.
-_CORRECTOR_STEP = 0.2
-_CORRECTOR_REACH = 0.05
+# Corrector, in units of sigma and sigma sqrt(m / kT): steps over the root mean square force's inverse, the longest
+# step, and the friction.
+_CORRECTOR_STEP = 0.15
+_LONGEST_STEP = 0.06
+_FRICTION = 1.0
 
 
 class NeuralTIConfig(BaseModel):
@@ -178,10 +180,11 @@ def _reverse_diffusion(
     variance = effective_variance(log_noise(lambdas, box))
     shape = (n_samples, state.n_particles, 3)
     positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
+    corrector = _Corrector(shape, generator) if config.corrector_steps else None
     slopes, work = [], []
     for level, lam in enumerate(lambdas):
-        if level and config.corrector_steps:
-            positions = _correct(model, positions, box, lam, variance[level], config.corrector_steps, generator)
+        if level and corrector is not None:
+            positions = corrector.relax(model, positions, box, lam, config.corrector_steps)
         gradient, slope = _gradients(model, positions, box, lam)
         slopes.append(slope)
         if not bool(torch.isfinite(gradient).all()):
@@ -195,29 +198,38 @@ def _reverse_diffusion(
     return torch.stack(slopes, dim=1).numpy(), torch.stack(work, dim=1).numpy(), positions.numpy()
 
 
-def _correct(
-    model: LambdaHamiltonian,
-    positions: Tensor,
-    box: Tensor,
-    lam: Tensor,
-    variance: Tensor,
-    n_steps: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """Overdamped Langevin steps that bring the samples into equilibrium with exp(-U) at this level.
+class _Corrector:
+    """Langevin dynamics that brings samples towards equilibrium with exp(-U) at every level, by the middle scheme.
 
-    Each step takes the mean of two successive noises (Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34): exact
-    where U is harmonic, at any stable step size, where plain Euler steps would heat the stiff modes.
+    Zhang, Liu, Yan, Tuckerman, Liu, J. Phys. Chem. A 123, 6056 (2019): exact in positions where U is harmonic. The
+    velocities go along from level to level, so that a few steps at each make one long trajectory.
+
+    Parameters
+    ----------
+    shape
+        Of the positions, (B, N, 3).
+    generator
+        Decides velocities and thermostat.
     """
-    log_s = log_noise(lam, box).expand(len(positions))
-    old = torch.randn(positions.shape, generator=generator, dtype=torch.float64)
-    for _ in range(n_steps):
-        gradient = model.gradient(positions, box, log_s)
-        step = _CORRECTOR_STEP / (gradient.square().mean() + 1.0 / (variance + _CORRECTOR_REACH**2))
-        new = torch.randn(positions.shape, generator=generator, dtype=torch.float64)
-        positions = positions - step * gradient + (0.5 * step).sqrt() * (old + new)
-        old = new
-    return positions
+
+    def __init__(self, shape: tuple[int, ...], generator: torch.Generator) -> None:
+        self._generator = generator
+        self._velocities = self._normal(shape)
+
+    def relax(self, model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Tensor, n_steps: int) -> Tensor:
+        """Positions after `n_steps` at one level, unwrapped, (B, N, 3), sigma."""
+        log_s = log_noise(lam, box).expand(len(positions))
+        for _ in range(n_steps):
+            gradient = model.gradient(positions, box, log_s)
+            step = min(_CORRECTOR_STEP / max(float(gradient.square().mean().sqrt()), 1e-9), _LONGEST_STEP)
+            kept = math.exp(-_FRICTION * step)
+            before = self._velocities - step * gradient
+            self._velocities = kept * before + math.sqrt(1.0 - kept * kept) * self._normal(positions.shape)
+            positions = positions + 0.5 * step * (before + self._velocities)
+        return positions
+
+    def _normal(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self._generator, dtype=torch.float64)
 
 
 def _gradients(model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:

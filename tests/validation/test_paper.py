@@ -130,6 +130,7 @@ def test_costs_are_scaled_to_one_error(facts, finished):
     for (_, method), row in rows.items():
         if row["std_err"] is not None:
             assert row["cpu_seconds_scaled"] == pytest.approx(row["cpu_seconds"] * (row["std_err"] / 0.3) ** 2)
+        assert row["evaluations"] > 0
         assert (row["reference_steps"] > 0) == (method in {"neural_ti_bound", "path_bar", "mbar_neural"})
     assert "CPU s for ± 0.3 kT" in (finished.directory / "paper.md").read_text()
 

@@ -1,7 +1,9 @@
 """What each estimate cost, and what an error of 0.3 kT would: the claim of a single reference simulation in numbers.
 
 CPU seconds are those of the tasks, all processes of a task together. They are scaled to one standard error by
-(std_err / 0.3)^2, as for independent samples: scaled numbers, not measured ones. The reference simulation of an N is
+(std_err / 0.3)^2, as for independent samples: scaled numbers, not measured ones. Evaluations are energies with forces
+of one configuration, of the model or, for `mbar_softcore`, of the plain soft-core force; they follow from the settings,
+without pilots and energies at other windows, which are in the times. The reference simulation of an N is
 shared by all methods that need one and counted apart, in steps; so is training, which is done once for all N.
 """
 
@@ -12,8 +14,10 @@ from typing import Any
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import read_json
+from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.model_files import model_directory, read_card
 from openmm_nti.validation.paper.jobs import Work, read_estimates
+from openmm_nti.validation.paper.presets import PaperPreset
 from openmm_nti.validation.verdicts import uncertain
 
 TARGET = 0.3  # kT
@@ -37,14 +41,17 @@ def expense_rows(work: Work) -> list[dict[str, Any]]:
             if not found:
                 continue
             seconds = read_json(path)["cpu_seconds"]
-            scaled = seconds * (found[0].std_err / TARGET) ** 2
+            factor = (found[0].std_err / TARGET) ** 2
+            evaluations = _evaluations(work.preset, method, found[0])
             rows.append({
                 "n_particles": n,
                 "method": method,
                 "value": found[0].value,
                 "std_err": found[0].std_err,
                 "cpu_seconds": seconds,
-                "cpu_seconds_scaled": scaled if math.isfinite(scaled) else None,
+                "cpu_seconds_scaled": factor * seconds if math.isfinite(factor) else None,
+                "evaluations": evaluations,
+                "evaluations_scaled": round(factor * evaluations) if math.isfinite(factor) else None,
                 "reference_steps": _reference_steps(work, n) if needs_data else 0,
             })  # fmt: skip
     return rows
@@ -61,18 +68,41 @@ def expense_lines(rows: list[dict[str, Any]], training: float | None) -> list[st
     if not rows:
         return []
     lines = [
-        f"| N | method | βF_ex | CPU s | CPU s for ± {TARGET:g} kT | steps of the reference simulation |",
-        "|---|---|---|---|---|---|",
+        "| N | method | βF_ex | CPU s | evaluations | CPU s for ± 0.3 kT | evaluations for it | reference MD, steps |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        scaled = "" if row["cpu_seconds_scaled"] is None else f"{row['cpu_seconds_scaled']:,.0f}"
-        steps = f"{row['reference_steps']:,}" if row["reference_steps"] else ""
-        value = uncertain(row["value"], row["std_err"])
-        lines.append(
-            f"| {row['n_particles']} | {row['method']} | {value} | {row['cpu_seconds']:,.0f} | {scaled} | {steps} |"
-        )
+        scaled = row["cpu_seconds_scaled"]
+        for_target = ["", ""] if scaled is None else [f"{scaled:,.0f}", f"{row['evaluations_scaled']:,}"]
+        cells = [
+            f"{row['n_particles']}",
+            row["method"],
+            uncertain(row["value"], row["std_err"]),
+            f"{row['cpu_seconds']:,.0f}",
+            f"{row['evaluations']:,}",
+            *for_target,
+            f"{row['reference_steps']:,}" if row["reference_steps"] else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     known = "" if training is None else f" The model's card says {training:.0f} CPU minutes of training, for all N."
     return [*lines, "", f"Costs for ± {TARGET:g} kT are scaled by the square of the error.{known}", ""]
+
+
+def _evaluations(preset: PaperPreset, method: str, found: FreeEnergy) -> int:
+    """Energies with forces that an estimate took."""
+    if method == "neural_ti_bound":
+        return 2 * preset.bound.n_levels * preset.bound.n_pairs  # each is noised by +z and by -z
+    if method == "path_bar":
+        return 2 * preset.paths.n_paths * preset.paths.n_steps
+    if method == "neural_ti":
+        config = preset.neural_ti
+        return config.n_samples * (config.n_steps + 1) * (1 + config.corrector_steps)
+    learned = method == "mbar_neural"
+    equilibration = preset.windows.equilibration_steps if learned else preset.softcore.equilibration
+    between = preset.windows.steps_between if learned else preset.softcore.steps_between
+    windows, samples = found.diagnostics["n_windows"], found.diagnostics["n_samples"]
+    share = (windows - 1) / windows  # positions at lambda = 0 are drawn
+    return round(share * (windows * found.diagnostics["n_chains"] * equilibration + samples * between))
 
 
 def _reference_steps(work: Work, n: int) -> int:

@@ -100,7 +100,8 @@ def _evaluations(preset: PaperPreset, method: str, found: FreeEnergy) -> int:
     learned = method == "mbar_neural"
     equilibration = preset.windows.equilibration_steps if learned else preset.softcore.equilibration
     between = preset.windows.steps_between if learned else preset.softcore.steps_between
-    windows, samples = found.diagnostics["n_windows"], found.diagnostics["n_samples"]
+    left_out = (found.diagnostics["drift"] or {}).get("left_out", 0.0)
+    windows, samples = found.diagnostics["n_windows"], found.diagnostics["n_samples"] / (1.0 - left_out)
     share = (windows - 1) / windows  # positions at lambda = 0 are drawn
     return round(share * (windows * found.diagnostics["n_chains"] * equilibration + samples * between))
 

@@ -52,7 +52,7 @@ def test_a_bad_network_loosens_the_bound_and_never_breaks_it(pairs):
 
 
 def test_neural_ti_for_two_particles(two_body, tmp_path):
-    config = neural_ti.NeuralTIConfig(n_samples=1000, n_steps=100)
+    config = neural_ti.NeuralTIConfig(n_samples=1000, n_steps=100, corrector_steps=0)
     result = neural_ti.estimate(two_body, PAIR, config, seed=2, directory=tmp_path, progress=False)
     within(result, pair_free_energy(PAIR), errors=4)
     with np.load(tmp_path / "neural_ti.npz") as file:

@@ -154,7 +154,7 @@ def _integrate(lambdas: Array, dudl: Array, work: Array, state: StatePoint) -> F
             "statistical_err": statistical,
             "discretisation_err": discretisation,
             "plain_mean_err": float(integrals.std(ddof=1) / math.sqrt(len(integrals))),
-            "verdict": "lags behind the path and its error does not know: compare with mbar_neural, exact for any network",
+            "verdict": "samples lag behind the path, beyond the error bar; mbar_neural is exact for any network",
         },
     )
 

@@ -27,11 +27,10 @@ from openmm_nti.model_files import load_denoiser, model_directory, read_card
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.paper.expenses import TARGET, n_evaluations, reference_steps
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
-from openmm_nti.validation.window_data import WindowData
 
-TARGET = 0.3  # kT
 SEED = 1
 DATA = ReferenceConfig(n_frames=160, segment_frames=50)
 CONFIGS = {
@@ -49,27 +48,8 @@ def reference_data(state: StatePoint, folder: Path) -> tuple[Ensemble, dict]:
     began = time.perf_counter()
     (ensemble,) = generate([state], DATA, seed=SEED, directory=folder / "reference", progress=False)
     if not path.is_file():
-        write_json(path, {"seconds": time.perf_counter() - began, "evaluations": md_steps(ensemble)})
+        write_json(path, {"seconds": time.perf_counter() - began, "evaluations": reference_steps(ensemble, DATA)})
     return ensemble, read_json(path)
-
-
-def md_steps(ensemble: Ensemble) -> int:
-    """Steps of all reference chains, equilibration included."""
-    return int(ensemble.provenance["n_steps"]) + DATA.n_replicas * DATA.equilibration_steps
-
-
-def n_evaluations(method: str, folder: Path) -> int:
-    """Configurations whose energy and forces `method` took: from its settings, and the number of windows it chose."""
-    config = CONFIGS[METHODS[method].section]
-    if method == "neural_ti_bound":
-        return 2 * config.n_levels * config.n_pairs  # each is noised by +z and by -z
-    if method == "path_bar":
-        return 2 * config.n_paths * config.n_steps
-    learned = method == "mbar_neural"
-    windows = WindowData.load(folder / ("neural_windows.npz" if learned else "softcore_windows.npz"))
-    equilibration = config.equilibration_steps if learned else config.equilibration
-    in_each = config.n_chains * equilibration + windows.n_samples * config.steps_between
-    return (windows.n_windows - 1) * in_each  # positions at lambda = 0 are drawn
 
 
 def measure(method: str, state: StatePoint, model_name: str, output: Path) -> dict:
@@ -82,16 +62,16 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
     data, data_cost = reference_data(state, folder) if needs_data else (None, {"seconds": 0.0, "evaluations": 0})
     load = load_model if METHODS[method].needs_energy else load_denoiser
     model = load(model_name) if METHODS[method].needs_model else None
-    work = folder / method
     began = time.perf_counter()
-    result = METHODS[method].compute(Job(state, data, model, SEED, 1, work), CONFIGS[METHODS[method].section])
+    config = CONFIGS[METHODS[method].section]
+    result = METHODS[method].compute(Job(state, data, model, SEED, 1, folder / method), config)
     row = {
         "n_particles": state.n_particles,
         "method": method,
         "value": result.value,
         "std_err": result.std_err,
         "seconds": time.perf_counter() - began,
-        "evaluations": n_evaluations(method, work),
+        "evaluations": n_evaluations(method, config, result),
         "data_seconds": data_cost["seconds"],
         "data_evaluations": data_cost["evaluations"],
     }

@@ -76,13 +76,14 @@ def estimate_mbar(
         weights = list(_bootstrap_weights(data, block_lengths, n_bootstraps, seed))
         resampled = np.array([mbar_equations.newton_shift(p_kn, w.ravel())[-1] for w in weights])
         std_err = _standard_error(resampled, n_units)
-        contributions = mbar_equations.contributions(p_kn)
-        change, rest = _controlled(data, contributions, weights)
-        if change is not None:
-            controls = _control_facts(data, value, std_err)
-            # What is beyond the first order stays: the difference of the full bootstrap from the linear one.
-            linear = np.array([float(((w - 1) * contributions).mean(axis=1).sum()) for w in weights])
-            value, std_err = value + change, _standard_error(resampled - linear + rest, n_units)
+        if data.control_variates is not None:
+            controls = _control_facts(data.control_variates, value, std_err)
+            contributions = mbar_equations.contributions(p_kn)
+            followed = contributions - control_variates.subtract(contributions, data.control_variates, data.chain)
+            value -= float(followed.mean(axis=1).sum())
+            # The full bootstrap less the linear one of what is followed: what is beyond the first order stays.
+            known = np.array([float(((w - 1) * followed).mean(axis=1).sum()) for w in weights])
+            std_err = _standard_error(resampled - known, n_units)
     return FreeEnergy(
         value=value,
         std_err=math.hypot(std_err, settled.error),
@@ -136,7 +137,9 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     rule, coarse_rule = _spline_rules(data.lambdas)
     if data.control_variates is not None:
         plain = np.stack([(w * dudl).mean(axis=1) for w in weights])
-        controls = _control_facts(data, float(rule @ dudl.mean(axis=1)), _standard_error(plain @ rule, n_units))
+        controls = _control_facts(
+            data.control_variates, float(rule @ dudl.mean(axis=1)), _standard_error(plain @ rule, n_units)
+        )
         dudl = control_variates.subtract(dudl, data.control_variates, data.chain)
     means = dudl.mean(axis=1)
     resampled = np.stack([(w * dudl).mean(axis=1) for w in weights])
@@ -165,22 +168,10 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     )
 
 
-def _controlled(
-    data: WindowData, contributions: np.ndarray, weights: list[np.ndarray]
-) -> tuple[float | None, np.ndarray]:
-    """What control variates change of a free energy, and its bootstrap by what they leave; None without any."""
-    if data.control_variates is None:
-        return None, np.zeros(0)
-    left = control_variates.subtract(contributions, data.control_variates, data.chain)
-    rest = np.array([float(((w - 1) * left).mean(axis=1).sum()) for w in weights])
-    return float((left - contributions).mean(axis=1).sum()), rest
-
-
-def _control_facts(data: WindowData, value: float, std_err: float) -> dict[str, Any]:
+def _control_facts(functions_kn: np.ndarray, value: float, std_err: float) -> dict[str, Any]:
     """What the estimate would be without control variates."""
-    functions = 0 if data.control_variates is None else data.control_variates.shape[2]
     return {
-        "n_functions": functions,
+        "n_functions": functions_kn.shape[2],
         "value_without": value,
         "std_err_without": std_err if math.isfinite(std_err) else None,
     }

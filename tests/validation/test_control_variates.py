@@ -121,7 +121,7 @@ def test_functions_that_few_samples_feel_decide_nothing():
 
 
 def test_two_particles_along_the_learned_path(tmp_path):
-    """Windows of a random network with and without control variates: both right, and the error smaller with."""
+    """Windows of the two-body path: right with control variates, and with a smaller error than without."""
     model, data = LambdaHamiltonian(PAIR.pair_potential), exact_ensemble(PAIR, 4_000)
     config = lambda_md.WindowsConfig(n_windows=8, n_chains=64, n_frames=6, equilibration_steps=40, steps_between=20)
     found = lambda_md.sample(model, data, config, seed=5, directory=tmp_path, progress=False)

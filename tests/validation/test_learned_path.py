@@ -63,10 +63,10 @@ def test_neural_ti_for_two_particles(two_body, tmp_path):
 def test_the_corrector_leaves_equilibrium_alone():
     """At lambda = 1, from exact samples of a crowded trio: the energy and its fluctuations stay."""
     state = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)
-    ensemble, model = exact_ensemble(state, 3000), LambdaHamiltonian(state.pair_potential)
+    ensemble, model = exact_ensemble(state, 6000), LambdaHamiltonian(state.pair_potential)
     before, box = torch.as_tensor(ensemble.positions_sigma), cubic_box(state.box_length_sigma)
     corrector = neural_ti._Corrector(tuple(before.shape), torch.Generator().manual_seed(1))
-    after = corrector.relax(model, before, box, torch.ones((), dtype=torch.float64), 100)
+    after = corrector.relax(model, before, box, torch.ones((), dtype=torch.float64), 200)
     assert (after - before).square().mean().sqrt() > 0.1
     change = (model.lennard_jones_energy(after, box) - model.lennard_jones_energy(before, box)).numpy()
     squares = (model.lennard_jones_energy(after, box) ** 2 - model.lennard_jones_energy(before, box) ** 2).numpy()

@@ -16,18 +16,18 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import read_json
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.model_files import model_directory, read_card
+from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.validation.paper.jobs import Work, read_estimates
-from openmm_nti.validation.paper.presets import PaperPreset
 from openmm_nti.validation.verdicts import uncertain
 
 TARGET = 0.3  # kT
-# Task, method, and whether it needs reference data.
+# Task, its settings in the preset, method, and whether it needs reference data.
 _METHODS = (
-    ("bound", "neural_ti_bound", True),
-    ("neural_ti", "neural_ti", False),
-    ("path_bar", "path_bar", True),
-    ("mbar_neural", "mbar_neural", True),
-    ("softcore", "mbar_softcore", False),
+    ("bound", "bound", "neural_ti_bound", True),
+    ("neural_ti", "neural_ti", "neural_ti", False),
+    ("path_bar", "paths", "path_bar", True),
+    ("mbar_neural", "windows", "mbar_neural", True),
+    ("softcore", "softcore", "mbar_softcore", False),
 )
 
 
@@ -35,14 +35,14 @@ def expense_rows(work: Work) -> list[dict[str, Any]]:
     """Value, error and cost of every method at the N of the soft-core curve, as far as they are on disk."""
     rows = []
     for n in work.preset.softcore_n:
-        for kind, method, needs_data in _METHODS:
+        for kind, section, method, needs_data in _METHODS:
             path = work.path(kind, n)
             found = [one for one in read_estimates(path) if one.method == method]
             if not found:
                 continue
             seconds = read_json(path)["cpu_seconds"]
             factor = (found[0].std_err / TARGET) ** 2
-            evaluations = _evaluations(work.preset, method, found[0])
+            evaluations = n_evaluations(method, getattr(work.preset, section), found[0])
             rows.append({
                 "n_particles": n,
                 "method": method,
@@ -52,7 +52,7 @@ def expense_rows(work: Work) -> list[dict[str, Any]]:
                 "cpu_seconds_scaled": factor * seconds if math.isfinite(factor) else None,
                 "evaluations": evaluations,
                 "evaluations_scaled": round(factor * evaluations) if math.isfinite(factor) else None,
-                "reference_steps": _reference_steps(work, n) if needs_data else 0,
+                "reference_steps": reference_steps(work.ensemble(n), work.preset.reference) if needs_data else 0,
             })  # fmt: skip
     return rows
 
@@ -88,26 +88,21 @@ def expense_lines(rows: list[dict[str, Any]], training: float | None) -> list[st
     return [*lines, "", f"Costs for ± {TARGET:g} kT are scaled by the square of the error.{known}", ""]
 
 
-def _evaluations(preset: PaperPreset, method: str, found: FreeEnergy) -> int:
-    """Energies with forces that an estimate took."""
+def n_evaluations(method: str, config: Any, found: FreeEnergy) -> int:
+    """Energies with forces that the estimate `found` by `method` took, with the settings `config` of the method."""
     if method == "neural_ti_bound":
-        return 2 * preset.bound.n_levels * preset.bound.n_pairs  # each is noised by +z and by -z
+        return 2 * int(config.n_levels * config.n_pairs)  # each is noised by +z and by -z
     if method == "path_bar":
-        return 2 * preset.paths.n_paths * preset.paths.n_steps
+        return 2 * int(config.n_paths * config.n_steps)
     if method == "neural_ti":
-        config = preset.neural_ti
-        return config.n_samples * (config.n_steps + 1) * (1 + config.corrector_steps)
-    learned = method == "mbar_neural"
-    equilibration = preset.windows.equilibration_steps if learned else preset.softcore.equilibration
-    between = preset.windows.steps_between if learned else preset.softcore.steps_between
+        return int(config.n_samples * (config.n_steps + 1) * (1 + config.corrector_steps))
+    equilibration = config.equilibration_steps if method == "mbar_neural" else config.equilibration
     left_out = (found.diagnostics["drift"] or {}).get("left_out", 0.0)
     windows, samples = found.diagnostics["n_windows"], found.diagnostics["n_samples"] / (1.0 - left_out)
     share = (windows - 1) / windows  # positions at lambda = 0 are drawn
-    return round(share * (windows * found.diagnostics["n_chains"] * equilibration + samples * between))
+    return round(share * (windows * found.diagnostics["n_chains"] * equilibration + samples * config.steps_between))
 
 
-def _reference_steps(work: Work, n: int) -> int:
+def reference_steps(ensemble: Ensemble, config: ReferenceConfig) -> int:
     """MD steps of the one simulation of the interacting fluid, equilibration included."""
-    config = work.preset.reference
-    provenance = Ensemble.load(work.directory / "reference" / f"{work.state(n).label}.h5").provenance
-    return int(provenance["n_steps"]) + config.n_replicas * config.equilibration_steps
+    return int(ensemble.provenance["n_steps"]) + config.n_replicas * config.equilibration_steps

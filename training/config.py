@@ -38,7 +38,8 @@ class TrainingConfig(BaseModel):
     )
     start_from: str | None = Field(
         default=None,
-        description="Model to start from in place of random weights: a directory or a shipped name; same network.",
+        description="Model to start from in place of random weights: a directory or a shipped name. Of the same "
+        "network, or of one with fewer refinements.",
     )
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="Share of frames held out.")
     validate_every: int = Field(default=250, ge=1, description="Steps between validations and checkpoints.")

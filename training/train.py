@@ -19,6 +19,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, write_text
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
+from openmm_nti.hamiltonian.growth import may_grow, take_weights
 from openmm_nti.hamiltonian.noise import log_noise_max
 from openmm_nti.model_files import CARD_FILE, load_any_model, read_card, save_model, weights_fingerprint
 from openmm_nti.state import StatePoint
@@ -103,10 +104,9 @@ class _Training:
         self.held_out: list[HeldOut] = []
         for number, ensemble in enumerate(ensembles):
             self._split(ensemble, number)
-        if config.start_from is None:
-            self._normalise()
-        else:
-            self._take_weights(config.start_from)
+        self._normalise()
+        if config.start_from is not None:
+            self._start_from(config.start_from)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.step, self.seconds = 0, 0.0
@@ -183,12 +183,16 @@ class _Training:
         vectors, index, mask = self.model.neighbourhoods(batch.positions, self.model.near(pairs))
         self.model.network.normalise(vectors, index, mask, batch.log_s.to(vectors.dtype))
 
-    def _take_weights(self, start: str) -> None:
+    def _start_from(self, start: str) -> None:
         """Begin with the weights of a finished model."""
         other = load_any_model(start)
-        if (other.network_config, other.potential) != (self.model.network_config, self.model.potential):
-            raise ValueError(f"start_from: the model at {start} is of another network or potential: use the same ones")
-        self.model.load_state_dict(other.state_dict())
+        fits = may_grow(other.network_config, self.model.network_config)
+        if not fits or other.potential != self.model.potential:
+            raise ValueError(
+                f"start_from: the model at {start} is of another network or potential: use the same ones; "
+                "only n_refinements may be larger here"
+            )
+        take_weights(self.model, other)
 
     def _take_step(self, share: float) -> Tensor:
         config = self.config

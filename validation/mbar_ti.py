@@ -1,7 +1,8 @@
 r"""Free energy along lambda from window samples, by MBAR and by thermodynamic integration.
 
 MBAR solves the equations of `mbar_equations`; TI integrates beta F(1) - beta F(0) = int_0^1 <dU/dlambda> dlambda over a
-cubic spline through the means of the windows. Where the samples come with functions of zero mean (`control_variates`),
+cubic spline through the means of the windows, over their number rather than lambda: it is smooth in what spaces them
+evenly. Where the samples come with functions of zero mean (`control_variates`),
 what these follow is subtracted from what each sample contributes to either, to first order.
 
 Both errors come from a bootstrap over units that are independent of each other: whole chains when there are at least
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.reference_md.statistics import MIN_CHAINS, bootstrap_chains, statistical_inefficiency
@@ -105,10 +106,10 @@ def estimate_mbar(
 def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 200) -> FreeEnergy:
     """Free energy difference between lambda = 1 and lambda = 0 by thermodynamic integration.
 
-    The integral over a natural cubic spline is a weighted sum of the window means (other ends give large weights of
-    either sign where windows are unevenly spaced, and so large errors). Its own error is judged by what the integral
-    moves, beyond noise, when every other window is left out: a third of that, as for a rule of second order, which is
-    cautious for the spline's fourth. It is added to the statistical error in quadrature.
+    The integral of a natural cubic spline (other ends give large weights of either sign, and so large errors) is a
+    weighted sum of the window means. Its own error is judged by what each part of it moves, beyond noise, when every
+    other window is left out: a third of that, as for a rule of second order, which is cautious for the spline's
+    fourth. The parts and the statistical error are added in quadrature.
 
     Parameters
     ----------
@@ -134,7 +135,8 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     n_units = _n_units(data, block_lengths)
     weights = list(_bootstrap_weights(data, block_lengths, n_bootstraps, seed))
     dudl, controls = data.dudl, None
-    rule, coarse_rule = _spline_rules(data.lambdas)
+    rules, coarse_rules = _spline_rules(data.lambdas)
+    rule, changes = rules.sum(axis=0), rules - coarse_rules
     if data.control_variates is not None:
         plain = np.stack([(w * dudl).mean(axis=1) for w in weights])
         controls = _control_facts(
@@ -145,8 +147,8 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     resampled = np.stack([(w * dudl).mean(axis=1) for w in weights])
     value = float(rule @ means)
     statistical = _standard_error(resampled @ rule, n_units)
-    change = rule - coarse_rule
-    integration = max(0.0, abs(float(change @ means)) - 2 * float((resampled @ change).std(ddof=1))) / 3
+    beyond = (changes @ means) ** 2 - (resampled @ changes.T).var(axis=0, ddof=1)
+    integration = math.sqrt(float(beyond.clip(min=0.0).sum())) / 3
     return FreeEnergy(
         value=value,
         std_err=math.hypot(statistical, integration, settled.error),
@@ -178,12 +180,24 @@ def _control_facts(functions_kn: np.ndarray, value: float, std_err: float) -> di
 
 
 def _spline_rules(lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the windows in the spline's integral, using all of them and every other one. Both of shape (K,)."""
-    k = len(lambdas)
-    some = np.union1d(np.arange(0, k, 2), [k - 1])
-    coarse = np.zeros(k)
-    coarse[some] = CubicSpline(lambdas[some], np.eye(len(some)), bc_type="natural").integrate(0, 1)
-    return CubicSpline(lambdas, np.eye(k), bc_type="natural").integrate(0, 1), coarse
+    """Weights of the windows in the spline's integral, using all of them and every other one.
+
+    Both of shape (parts, K): a part reaches from one window of the latter to the next.
+    """
+    every = np.arange(len(lambdas))
+    some = np.union1d(every[::2], every[-1:])
+    fine = _spline_rule(lambdas, every)
+    return np.add.reduceat(fine, some[:-1], axis=0), _spline_rule(lambdas, some)
+
+
+def _spline_rule(lambdas: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Weights (intervals between the `used` windows, K) in int y dlambda/dk dk, with y a spline over the number k."""
+    means = CubicSpline(used, np.eye(len(lambdas))[used], bc_type="natural")
+    slope = PchipInterpolator(used, lambdas[used]).derivative()
+    nodes, weights = np.polynomial.legendre.leggauss(3)  # exact: the integrand is of fifth order
+    half = 0.5 * np.diff(used)[:, None]
+    k = used[:-1, None] + half * (1.0 + nodes)
+    return np.asarray(np.einsum("jn,jnk->jk", half * weights * slope(k), means(k)))
 
 
 def _block_lengths(data: WindowData) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,9 @@ reached (a corrector: Song et al., arXiv 2011.13456) bring the samples nearer to
 in the limit of many the integral is exact, for any model. Along a path dU = dU/dlambda dlambda + grad U . dx, whose
 random part, the sum of grad U(x_k) . (noise of the step), has mean zero whatever the model: regression on it, by
 stretches of the path, takes out most of the scatter. With few corrector steps the samples lag behind the path, by an
-error that is not in the standard error. `mbar_ti` and `bounds` know better.
+error that is not in the standard error. `mbar_ti` and `bounds` know better. The lag comes from where dU/dlambda
+scatters, so with a corrector the levels are spaced by thermodynamic length (Sivak, Crooks, Phys. Rev. Lett. 108, 190602
+(2012), with one relaxation time for all lambda), which a few short trajectories tell beforehand.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ from openmm_nti.validation.window_data import read_arrays
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
 _N_STRETCHES = 8  # of the path, each with its own slope in the regression
+_PILOT_LEVELS, _PILOT_SAMPLES = 50, 16
+_UNIFORM_SHARE = 0.25  # of the levels, wherever the others are
 # Corrector, in units of sigma and sigma sqrt(m / kT): steps over the root mean square force's inverse, the longest
 # step, and the friction.
 _CORRECTOR_STEP = 0.15
@@ -54,7 +58,11 @@ class NeuralTIConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_samples: int = Field(default=128, ge=4, description="Independent reverse trajectories.")
-    n_steps: int = Field(default=200, ge=10, description="Noise levels, equidistant in lambda.")
+    n_steps: int = Field(
+        default=200,
+        ge=10,
+        description="Noise levels, where dU/dlambda scatters the closest; equidistant in lambda without a corrector.",
+    )
     corrector_steps: int = Field(
         default=5, ge=0, description="Langevin steps at every level after the denoising step; the paper has none."
     )
@@ -69,6 +77,7 @@ class _Batch:
     model: LambdaHamiltonian = field(repr=False)
     state: StatePoint = field(repr=False)
     config: NeuralTIConfig = field(repr=False)
+    lambdas: Array = field(repr=False)
     seed: int = field(repr=False)
     path: Path = field(repr=False)
 
@@ -97,7 +106,7 @@ def estimate(
         Of the reverse diffusion.
     directory
         Receives neural_ti.npz: `lambdas` (n_steps + 1,), `dudl_mean` and `dudl_err` in kT, and the final samples
-        `positions_sigma` (n_samples, N, 3). Finished batches in `neural_ti/` are not run again.
+        `positions_sigma` (n_samples, N, 3). Levels and finished batches in `neural_ti/` are not found again.
     workers
         Processes to share the trajectories out to.
     progress
@@ -111,15 +120,20 @@ def estimate(
     check_model_fits(model, state)
     directory = Path(directory)
     name = fingerprint([state.model_dump(), config.model_dump(), seed, weights_fingerprint(model)])
+    schedule = directory / "neural_ti" / f"{name}_levels.npz"
+    if not schedule.is_file():
+        with atomic_path(schedule) as temporary:
+            np.savez(temporary, lambdas=_levels(model, state, config, seed))
+    lambdas = read_arrays(schedule, ("lambdas",))["lambdas"]
+    name = fingerprint([name, lambdas.tolist()])  # trajectories over other levels must not mix with these
     size = max(1, _ATOMS_PER_BATCH // state.n_particles)
     sizes = [min(size, config.n_samples - start) for start in range(0, config.n_samples, size)]
     tasks = [
-        _Batch(number, count, model, state, config, seed, directory / "neural_ti" / f"{name}_{number:03d}.npz")
+        _Batch(number, count, model, state, config, lambdas, seed, directory / "neural_ti" / f"{name}_{number:03d}.npz")
         for number, count in enumerate(sizes)
     ]
     results = run_tasks(_run_batch, tasks, workers=workers, description="reverse diffusion", progress=progress)
     dudl, work, positions = (np.concatenate(parts) for parts in zip(*results, strict=True))
-    lambdas = np.linspace(0.0, 1.0, config.n_steps + 1)
     errors = dudl.std(axis=0, ddof=1) / math.sqrt(len(dudl))
     with atomic_path(directory / "neural_ti.npz") as temporary:
         np.savez(temporary, lambdas=lambdas, dudl_mean=dudl.mean(axis=0), dudl_err=errors, positions_sigma=positions)
@@ -129,7 +143,23 @@ def estimate(
 def sample(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, *, seed: int) -> Array:
     """Positions (n_samples, N, 3) in sigma drawn by reverse diffusion alone, wrapped into the box."""
     check_model_fits(model, state)
-    return _reverse_diffusion(model, state, config, config.n_samples, derive_seed(seed, "reverse", 0))[2]
+    lambdas = _levels(model, state, config, seed)
+    return _reverse_diffusion(
+        model, state, lambdas, config.corrector_steps, config.n_samples, derive_seed(seed, "reverse", 0)
+    )[2]
+
+
+def _levels(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, seed: int) -> Array:
+    """lambda of the noise levels, ascending from 0 to 1, (n_steps + 1,)."""
+    if not config.corrector_steps:
+        return np.linspace(0.0, 1.0, config.n_steps + 1)
+    coarse = np.linspace(0.0, 1.0, _PILOT_LEVELS + 1)
+    seed = derive_seed(seed, "levels")
+    dudl = _reverse_diffusion(model, state, coarse, config.corrector_steps, _PILOT_SAMPLES, seed)[0]
+    scatter = dudl.std(axis=0, ddof=1) + 1e-9  # equidistant where nothing scatters
+    length = np.concatenate([[0.0], np.cumsum(scatter[1:] + scatter[:-1])])
+    place = _UNIFORM_SHARE * coarse + (1.0 - _UNIFORM_SHARE) * length / length[-1]
+    return np.asarray(np.interp(np.linspace(0.0, 1.0, config.n_steps + 1), place, coarse))
 
 
 def _integrate(lambdas: Array, dudl: Array, work: Array, state: StatePoint) -> FreeEnergy:
@@ -163,7 +193,8 @@ def _run_batch(task: _Batch) -> tuple[Array, Array, Array]:
     names = ("dudl", "work", "positions_sigma")
     if not task.path.is_file():
         seed = derive_seed(task.seed, "reverse", task.number)
-        found = _reverse_diffusion(task.model, task.state, task.config, task.n_samples, seed)
+        steps = task.config.corrector_steps
+        found = _reverse_diffusion(task.model, task.state, task.lambdas, steps, task.n_samples, seed)
         with atomic_path(task.path) as temporary:
             np.savez(temporary, allow_pickle=False, **dict(zip(names, found, strict=True)))
     arrays = read_arrays(task.path, names)
@@ -171,29 +202,29 @@ def _run_batch(task: _Batch) -> tuple[Array, Array, Array]:
 
 
 def _reverse_diffusion(
-    model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, n_samples: int, seed: int
+    model: LambdaHamiltonian, state: StatePoint, levels: Array, corrector_steps: int, n_samples: int, seed: int
 ) -> tuple[Array, Array, Array]:
-    """Run n_samples trajectories.
+    """Run n_samples trajectories over `levels`, the lambdas from 0 to 1.
 
-    Returns dU/dlambda at every level (n_samples, n_steps + 1) and the work of the noise in every step (n_samples,
-    n_steps), both in kT, and the final positions (n_samples, N, 3) in sigma.
+    Returns dU/dlambda at every level (n_samples, K) and the work of the noise in every step (n_samples, K - 1),
+    both in kT, and the final positions (n_samples, N, 3) in sigma.
     """
     generator = torch.Generator().manual_seed(seed)
     box = cubic_box(state.box_length_sigma)
-    lambdas = torch.linspace(0.0, 1.0, config.n_steps + 1, dtype=torch.float64)
+    lambdas = torch.from_numpy(levels)
     variance = effective_variance(log_noise(lambdas, box))
     shape = (n_samples, state.n_particles, 3)
     positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
-    corrector = _Corrector(shape, generator) if config.corrector_steps else None
+    corrector = _Corrector(shape, generator) if corrector_steps else None
     slopes, work = [], []
     for level, lam in enumerate(lambdas):
         if level and corrector is not None:
-            positions = corrector.relax(model, positions, box, lam, config.corrector_steps)
+            positions = corrector.relax(model, positions, box, lam, corrector_steps)
         gradient, slope = _gradients(model, positions, box, lam)
         slopes.append(slope)
         if not bool(torch.isfinite(gradient).all()):
             raise ValueError(f"reverse diffusion ran into NaN at lambda = {float(lam):.3f}: take more n_steps")
-        if level < config.n_steps:
+        if level < len(lambdas) - 1:
             before, after = variance[level], variance[level + 1]
             spread = ((before - after) * after / before).sqrt()
             noise = spread * torch.randn(shape, generator=generator, dtype=torch.float64)

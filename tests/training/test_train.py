@@ -15,7 +15,7 @@ from openmm_nti.training import TrainingConfig, train
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE
 from openmm_nti.training.held_out import HeldOut
 from openmm_nti.training.loss import score_loss
-from openmm_nti.training.targets import CleanData, noise_batch, stratified_log_noise
+from openmm_nti.training.targets import CleanData, antithetic_batch, noise_batch, stratified_log_noise
 from openmm_nti.validation import bounds
 
 NETWORK = NetworkConfig(n_radial=6, n_channels=3, width=16, n_refinements=1)
@@ -135,6 +135,26 @@ def test_a_training_may_start_from_a_finished_model(ensembles, undisturbed, tmp_
     wider = NETWORK.model_copy(update={"width": 24})
     with pytest.raises(ValueError, match="start_from: the model at .* is of another network or potential"):
         train(ensembles, wider, again, seed=5, directory=tmp_path / "wider", progress=False)
+
+
+@pytest.mark.parametrize("kind", ["density", "denoiser"])
+def test_a_network_of_more_refinements_starts_as_the_smaller_one(kind, ensembles, tmp_path):
+    """The same gradients before the first step, and others after it."""
+    small = NETWORK.model_copy(update={"kind": kind})
+    before = train(ensembles, small, CONFIG, seed=4, directory=tmp_path / "small", progress=False)
+    larger = small.model_copy(update={"n_refinements": 3})
+    clean, generator = CleanData.from_ensemble(ensembles[1], before, "cpu"), torch.Generator().manual_seed(1)
+    batch, _ = antithetic_batch(clean, torch.arange(8), torch.full((8,), -1.5, dtype=torch.float64), generator)
+    gradients = [before.gradient(batch.positions, batch.box, batch.log_s)]
+    for rate in (1e-12, 1e-2):
+        config = CONFIG.model_copy(update={"start_from": str(tmp_path / "small"), "n_steps": 2, "learning_rate": rate})
+        after = train(ensembles, larger, config, seed=5, directory=tmp_path / str(rate), progress=False)
+        gradients.append(after.gradient(batch.positions, batch.box, batch.log_s))
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=1e-6)
+    assert (gradients[2] - gradients[0]).abs().max() > 1e-3
+    again = CONFIG.model_copy(update={"start_from": str(tmp_path / "0.01")})
+    with pytest.raises(ValueError, match="only n_refinements may be larger"):
+        train(ensembles, small, again, seed=5, directory=tmp_path / "smaller", progress=False)
 
 
 def test_a_time_budget_ends_the_training(ensembles, tmp_path):

@@ -147,8 +147,8 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     resampled = np.stack([(w * dudl).mean(axis=1) for w in weights])
     value = float(rule @ means)
     statistical = _standard_error(resampled @ rule, n_units)
-    beyond = (changes @ means) ** 2 - (resampled @ changes.T).var(axis=0, ddof=1)
-    integration = math.sqrt(float(beyond.clip(min=0.0).sum())) / 3
+    beyond = np.abs(changes @ means) - 2.0 * (resampled @ changes.T).std(axis=0, ddof=1)
+    integration = float(np.linalg.norm(beyond.clip(min=0.0))) / 3
     return FreeEnergy(
         value=value,
         std_err=math.hypot(statistical, integration, settled.error),

@@ -172,6 +172,21 @@ def test_ti_reports_the_error_of_its_rule_when_windows_are_few():
     assert abs(good.value - exact) < 3 * good.std_err
 
 
+@pytest.mark.parametrize(("bend", "width"), [(0.0, 0.15), (0.5, 0.25)])
+def test_the_error_of_the_rule_covers_what_falls_between_windows(bend, width):
+    """Wherever a bump as narrow as the windows' distance lies; errors of opposite sign in two places do not cancel."""
+    even = np.linspace(0, 1, 9)
+    lambdas = (1 - bend) * even + bend * even**2
+    fine = np.linspace(0, 1, 20001)
+    noise = 1e-6 * np.random.default_rng(1).standard_normal((9, 64))
+    for centre in np.linspace(0, 1, 41):
+        bump = 10 * np.exp(-(((lambdas - centre) / width) ** 2))
+        data = WindowData(lambdas, np.zeros((9, 64, 9)), bump[:, None] + noise, np.repeat(np.arange(8), 8))
+        result = estimate_ti(data, STATE, method="ti", seed=0, n_bootstraps=20)
+        exact = np.trapezoid(10 * np.exp(-(((fine - centre) / width) ** 2)), fine)
+        assert abs(result.value - exact) < 2 * result.std_err
+
+
 def test_results_repeat_with_the_seed():
     data, _ = harmonic_windows(np.random.default_rng(8))
     first, second, other = (estimate_mbar(data, STATE, method="mbar", seed=seed) for seed in (1, 1, 2))

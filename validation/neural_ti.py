@@ -7,10 +7,10 @@ variance-exploding process),
           v = s_{eff}^2, \quad \Delta v = v_k - v_{k-1},
 
 and beta F_ex = int_0^1 <dU/dlambda> dlambda along the way (Mate, Fleuret, Bereau, arXiv 2406.02313). Trajectories are
-independent, so the error is that of their separate integrals. After each step some of Langevin dynamics at the level
-reached (a corrector: Song et al., arXiv 2011.13456) bring the samples nearer to exp(-U), whose dU/dlambda is averaged:
-in the limit of many the integral is exact, for any model. Along a path dU = dU/dlambda dlambda + grad U . dx, whose
-random part, the sum of grad U(x_k) . (noise of the step), has mean zero whatever the model: regression on it, by
+independent, so the error is that of their separate integrals. After each step a few of Langevin dynamics at the level
+reached (a `corrector`: Song et al., arXiv 2011.13456) bring the samples nearer to exp(-U), whose dU/dlambda is
+averaged: in the limit of many the integral is exact, for any model. Along a path dU = dU/dlambda dlambda + grad U . dx,
+whose random part, the sum of grad U(x_k) . (noise of the step), has mean zero whatever the model: regression on it, by
 stretches of the path, takes out most of the scatter. With few corrector steps the samples lag behind the path, by an
 error that is not in the standard error. `mbar_ti` and `bounds` know better. The lag comes from where dU/dlambda
 scatters, so with a corrector the levels are spaced by thermodynamic length (Sivak, Crooks, Phys. Rev. Lett. 108, 190602
@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
@@ -38,6 +38,7 @@ from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
 from openmm_nti.validation.bounds import regressed_mean
+from openmm_nti.validation.corrector import Corrector, evaluate
 from openmm_nti.validation.window_data import read_arrays
 
 Array = NDArray[np.float64]
@@ -45,11 +46,6 @@ _ATOMS_PER_BATCH = 1280
 _N_STRETCHES = 8  # of the path, each with its own slope in the regression
 _PILOT_LEVELS, _PILOT_SAMPLES = 50, 16
 _UNIFORM_SHARE = 0.25  # of the levels, wherever the others are
-# Corrector, in units of sigma and sigma sqrt(m / kT): steps over the root mean square force's inverse, the longest
-# step, and the friction.
-_CORRECTOR_STEP = 0.15
-_LONGEST_STEP = 0.06
-_FRICTION = 1.0
 
 
 class NeuralTIConfig(BaseModel):
@@ -215,61 +211,24 @@ def _reverse_diffusion(
     variance = effective_variance(log_noise(lambdas, box))
     shape = (n_samples, state.n_particles, 3)
     positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
-    corrector = _Corrector(shape, generator) if corrector_steps else None
+    corrector = Corrector(shape, generator) if corrector_steps else None
     slopes, work = [], []
     for level, lam in enumerate(lambdas):
+        evaluated = partial(evaluate, model, box=box, lam=lam)
+        point = evaluated(positions)
         if level and corrector is not None:
-            positions = corrector.relax(model, positions, box, lam, corrector_steps)
-        gradient, slope = _gradients(model, positions, box, lam)
-        slopes.append(slope)
-        if not bool(torch.isfinite(gradient).all()):
+            point = corrector.relax(evaluated, point, corrector_steps)
+        slopes.append(point.slope)
+        if not bool(torch.isfinite(point.gradient).all()):
             raise ValueError(f"reverse diffusion ran into NaN at lambda = {float(lam):.3f}: take more n_steps")
         if level < len(lambdas) - 1:
             before, after = variance[level], variance[level + 1]
             spread = ((before - after) * after / before).sqrt()
             noise = spread * torch.randn(shape, generator=generator, dtype=torch.float64)
-            work.append((gradient * noise).sum((1, 2)))
-            positions = (positions - (before - after) * gradient + noise).remainder(box)
-    return torch.stack(slopes, dim=1).numpy(), torch.stack(work, dim=1).numpy(), positions.numpy()
-
-
-class _Corrector:
-    """Langevin dynamics that brings samples towards equilibrium with exp(-U) at every level, by the middle scheme.
-
-    Zhang, Liu, Yan, Tuckerman, Liu, J. Phys. Chem. A 123, 6056 (2019): exact in positions where U is harmonic. The
-    velocities go along from level to level, so that a few steps at each make one long trajectory.
-
-    Parameters
-    ----------
-    shape
-        Of the positions, (B, N, 3).
-    generator
-        Decides velocities and thermostat.
-    """
-
-    def __init__(self, shape: tuple[int, ...], generator: torch.Generator) -> None:
-        self._generator = generator
-        self._velocities = self._normal(shape)
-
-    def relax(self, model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Tensor, n_steps: int) -> Tensor:
-        """Positions after `n_steps` at one level, unwrapped, (B, N, 3), sigma."""
-        log_s = log_noise(lam, box).expand(len(positions))
-        for _ in range(n_steps):
-            gradient = model.gradient(positions, box, log_s)
-            step = min(_CORRECTOR_STEP / max(float(gradient.square().mean().sqrt()), 1e-9), _LONGEST_STEP)
-            kept = math.exp(-_FRICTION * step)
-            before = self._velocities - step * gradient
-            self._velocities = kept * before + math.sqrt(1.0 - kept * kept) * self._normal(positions.shape)
-            positions = positions + 0.5 * step * (before + self._velocities)
-        return positions
-
-    def _normal(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=self._generator, dtype=torch.float64)
-
-
-def _gradients(model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-    """grad U (B, N, 3) and dU/dlambda (B,)."""
-    positions = positions.detach().requires_grad_(True)
-    at = lam.expand(len(positions)).clone().requires_grad_(True)
-    gradient, slope = torch.autograd.grad(model(positions, box, at).sum(), (positions, at))
-    return gradient, slope
+            work.append((point.gradient * noise).sum((1, 2)))
+            positions = (point.positions - (before - after) * point.gradient + noise).remainder(box)
+    return (
+        torch.stack(slopes, dim=1).numpy(),
+        torch.stack(work, dim=1).numpy(),
+        point.positions.remainder(box).numpy(),
+    )

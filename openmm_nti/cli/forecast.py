@@ -67,7 +67,7 @@ def foresee_run(config: RunConfig, directory: RunDirectory, only: Sequence[str] 
     model = build_model(config.system[0].pair_potential, config.network)
     slowness = cost.slowness(model, config.system[0].box_length_sigma)
     if "training" in wanted and not (directory.model / WEIGHTS_FILE).is_file():
-        stages["training"] = slowness * training_seconds(config.training, config.system)
+        stages["training"] = training_seconds(config.training, config.system, slowness)
     for state in config.system:
         if not (directory.reference / f"{state.label}.h5").is_file():
             _add(stages, "reference data", cost.reference_seconds(config.reference, state.n_particles))
@@ -115,10 +115,10 @@ def check_disk(forecast: Forecast, output: Path) -> None:
         )
 
 
-def training_seconds(config: TrainingConfig, states: tuple[StatePoint, ...]) -> float:
-    """The training, on a machine like that of the measurements."""
+def training_seconds(config: TrainingConfig, states: tuple[StatePoint, ...], slowness: float) -> float:
+    """The training of a model of `slowness`, on a machine like that of the measurements."""
     per_atom = sum(cost.gradient(state.n_particles) / state.n_particles for state in states) / len(states)
-    seconds = _STARTING + config.n_steps * _STEP_IN_GRADIENTS * config.atoms_per_step * per_atom
+    seconds = _STARTING + slowness * config.n_steps * _STEP_IN_GRADIENTS * config.atoms_per_step * per_atom
     return seconds if config.max_minutes is None else min(seconds, 60 * config.max_minutes)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from openmm_nti import Ensemble, LambdaHamiltonian, StatePoint
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.lj_fluid import reduced_potential_numpy
 from openmm_nti.validation import bounds, lambda_hmc, lambda_md, neural_ti, path_values
+from openmm_nti.validation.corrector import Corrector, evaluate
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
 from openmm_nti.validation.monte_carlo import Walkers
 from openmm_nti.validation.window_data import WindowData
@@ -60,14 +62,19 @@ def test_neural_ti_for_two_particles(two_body, tmp_path):
         assert file["lambdas"].shape == file["dudl_mean"].shape == file["dudl_err"].shape == (101,)
 
 
-def test_the_corrector_leaves_equilibrium_alone():
-    """At lambda = 1, from exact samples of a crowded trio: the energy and its fluctuations stay."""
+@pytest.mark.parametrize("first_step", [0.15, 0.5])
+def test_the_corrector_leaves_equilibrium_alone(first_step, monkeypatch):
+    """At lambda = 1, from exact samples of a crowded trio: the energy and its fluctuations stay, at any step."""
+    monkeypatch.setattr("openmm_nti.validation.corrector._FIRST_STEP", first_step)
+    monkeypatch.setattr("openmm_nti.validation.corrector._LONGEST_STEP", 1.0)
     state = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)
     ensemble, model = exact_ensemble(state, 6000), LambdaHamiltonian(state.pair_potential)
     before, box = torch.as_tensor(ensemble.positions_sigma), cubic_box(state.box_length_sigma)
-    corrector = neural_ti._Corrector(tuple(before.shape), torch.Generator().manual_seed(1))
-    after = corrector.relax(model, before, box, torch.ones((), dtype=torch.float64), 200)
+    corrector = Corrector(tuple(before.shape), torch.Generator().manual_seed(1))
+    evaluated = partial(evaluate, model, box=box, lam=torch.ones((), dtype=torch.float64))
+    after = corrector.relax(evaluated, evaluated(before), 200).positions
     assert (after - before).square().mean().sqrt() > 0.1
+    assert 0.3 < corrector.acceptance < 0.999
     change = (model.lennard_jones_energy(after, box) - model.lennard_jones_energy(before, box)).numpy()
     squares = (model.lennard_jones_energy(after, box) ** 2 - model.lennard_jones_energy(before, box) ** 2).numpy()
     for values in (change, squares):

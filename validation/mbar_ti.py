@@ -108,8 +108,9 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
 
     The integral of a natural cubic spline (other ends give large weights of either sign, and so large errors) is a
     weighted sum of the window means. Its own error is judged by what each part of it moves, beyond noise, when every
-    other window is left out: a third of that, as for a rule of second order, which is cautious for the spline's
-    fourth. The parts and the statistical error are added in quadrature.
+    other window is left out: a third of that for 9 windows and more, as for a rule of second order, which is cautious
+    for the spline's fourth; all of it for 5, which show no order yet. The parts and the statistical error are added in
+    quadrature.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     value = float(rule @ means)
     statistical = _standard_error(resampled @ rule, n_units)
     beyond = np.abs(changes @ means) - 2.0 * (resampled @ changes.T).std(axis=0, ddof=1)
-    integration = float(np.linalg.norm(beyond.clip(min=0.0))) / 3
+    integration = float(np.linalg.norm(beyond.clip(min=0.0))) / min(3.0, max(1.0, (data.n_windows - 3) / 2))
     return FreeEnergy(
         value=value,
         std_err=math.hypot(statistical, integration, settled.error),

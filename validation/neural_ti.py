@@ -63,6 +63,12 @@ class NeuralTIConfig(BaseModel):
         default=5, ge=0, description="Langevin steps at every level after the denoising step; the paper has none."
     )
 
+    @property
+    def n_evaluations(self) -> int:
+        """Gradients of the model at one configuration each, those that find the levels included."""
+        pilot = _PILOT_SAMPLES * (_PILOT_LEVELS + 1) if self.corrector_steps else 0
+        return (self.n_samples * (self.n_steps + 1) + pilot) * (1 + self.corrector_steps)
+
 
 @dataclass(frozen=True)
 class _Batch:

@@ -86,7 +86,7 @@ def bound_seconds(config: BoundConfig, n: int) -> float:
 
 def neural_ti_seconds(config: NeuralTIConfig, n: int) -> float:
     """Reverse diffusion of one N."""
-    return 1.3 * config.n_samples * config.n_steps * (1 + config.corrector_steps) * gradient(n)
+    return 1.3 * config.n_evaluations * gradient(n)
 
 
 def path_seconds(config: PathConfig, n: int) -> float:

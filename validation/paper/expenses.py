@@ -95,7 +95,7 @@ def n_evaluations(method: str, config: Any, found: FreeEnergy) -> int:
     if method == "path_bar":
         return 2 * int(config.n_paths * config.n_steps)
     if method == "neural_ti":
-        return int(config.n_samples * (config.n_steps + 1) * (1 + config.corrector_steps))
+        return int(config.n_evaluations)
     equilibration = config.equilibration_steps if method == "mbar_neural" else config.equilibration
     left_out = (found.diagnostics["drift"] or {}).get("left_out", 0.0)
     windows, samples = found.diagnostics["n_windows"], found.diagnostics["n_samples"] / (1.0 - left_out)

@@ -5,7 +5,9 @@ difference of g(r) over 0.8 <= r <= 3 sigma between reverse-diffusion samples an
 energies per particle. With --card the numbers are written into the model's card. Usage:
 
     openmm-nti generate examples/lj_pretrained.yaml --output data --seed 2 --set reference.n_frames=800
-    python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--samples 512] [--corrector 10] [--workers 2] [--card]
+    python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--steps 400] [--workers 2] [--card]
+
+--samples takes one number, or one for each file in the order of N: dense fluids need fewer for the same g(r).
 """
 
 import argparse
@@ -38,16 +40,14 @@ def structure(ensemble: Ensemble, samples: np.ndarray) -> tuple[float, float]:
     return rms, float(excess) * state.temperature_star / state.n_particles
 
 
-def examine(model, score, ensemble: Ensemble, options: argparse.Namespace) -> dict:
+def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.Namespace) -> dict:
     """Everything about one state point; kept in OUTPUT, from where it is taken the next time."""
     state = ensemble.state
     done = Path(options.output) / state.label / "accuracy.json"
     if done.is_file():
         return read_json(done)
     bound = bounds.estimate(score, ensemble, bounds.BoundConfig(n_pairs=options.pairs), seed=1)
-    config = neural_ti.NeuralTIConfig(
-        n_samples=options.samples, n_steps=options.steps, corrector_steps=options.corrector
-    )
+    config = neural_ti.NeuralTIConfig(n_samples=n_samples, n_steps=options.steps, corrector_steps=options.corrector)
     folder = Path(options.output) / state.label
     began = time.perf_counter()
     published = neural_ti.estimate(
@@ -60,6 +60,8 @@ def examine(model, score, ensemble: Ensemble, options: argparse.Namespace) -> di
         "n_particles": state.n_particles,
         "neural_ti_bound": [bound.value, bound.std_err],
         "neural_ti": [published.value, published.std_err],
+        "n_samples": n_samples,
+        "n_steps": options.steps,
         "corrector_steps": options.corrector,
         "gr_rms": rms,
         "energy_excess_epsilon": excess,
@@ -74,8 +76,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--samples", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--samples", type=int, nargs="+", default=[512])
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--corrector", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=384)
     parser.add_argument("--workers", type=int, default=1)
@@ -87,8 +89,10 @@ def main() -> None:
     rows = []
     print("N    reference        bound            bias    neural_ti        bias    g(r) RMS  dE/N (eps)  time")
     ensembles = [Ensemble.load(path) for path in options.data.glob("*.h5")]
-    for ensemble in sorted(ensembles, key=lambda item: item.state.n_particles):
-        row = examine(model, score, ensemble, options)
+    ensembles.sort(key=lambda item: item.state.n_particles)
+    samples = options.samples * (len(ensembles) if len(options.samples) == 1 else 1)
+    for ensemble, n_samples in zip(ensembles, samples, strict=True):
+        row = examine(model, score, ensemble, n_samples, options)
         rows.append(row)
         known = reference.get(str(row["n_particles"]))
         cells = [f"{row['n_particles']:<4d}", f"{known[0]:8.2f}({known[1]:.2f})" if known else " " * 14]

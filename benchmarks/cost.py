@@ -2,9 +2,10 @@
 
 Every method runs once with modest settings in one process. Its time and evaluations are then scaled to a standard
 error of 0.3 kT by (std_err / 0.3)^2, as for independent samples: a scaled number, not a measured one. Reference data
-are counted with the methods that need them, and scaled like them. The time of training, from the model's card, is a
-constant; the table has the total without it and with it, and the total without it over that of `mbar_softcore`. The
-bound stays a bound: its gap is in no error here. The bound and `path_bar` take the model's denoiser, where it has one.
+are counted with the methods that need them, and scaled like them. The core seconds of training, from the card of the
+model or of its denoiser, are a constant; the table has the total without it and with it, and the total without it over
+that of `mbar_softcore`. The bound stays a bound: its gap is in no error here. The bound and `path_bar` take the model's
+denoiser, where it has one.
 
 An evaluation is one of one configuration of N particles: of the model for `mbar_neural`, `path_bar` and
 `neural_ti_bound`, of the plain soft-core force for `mbar_softcore`, and of Lennard-Jones forces for the reference data,
@@ -12,7 +13,6 @@ in a column of their own. They follow from the settings: steps times chains time
 pilots and the energies of samples at other windows take is in the times, but not in the evaluations. Usage:
 
     python benchmarks/cost.py --output cost [--n 40 120 200] [--methods path_bar ...] [--model lj-fluid-t1.25]
-        [--training-minutes M]
 """
 
 import argparse
@@ -23,11 +23,11 @@ from pathlib import Path
 from openmm_nti import Ensemble, StatePoint, load_model
 from openmm_nti.cli.estimators import METHODS, Job
 from openmm_nti.files import read_json, write_json
-from openmm_nti.model_files import load_denoiser, model_directory, read_card
+from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_md import WindowsConfig
-from openmm_nti.validation.paper.expenses import TARGET, n_evaluations, reference_steps
+from openmm_nti.validation.paper.expenses import TARGET, n_evaluations, reference_steps, training_seconds
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
 
@@ -79,7 +79,7 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
     return row
 
 
-def scaled(row: dict, training_seconds: float) -> dict:
+def scaled(row: dict, training: float) -> dict:
     """`row` with what an error of 0.3 kT costs by (std_err / 0.3)^2; None where the error is infinite."""
     factor = (row["std_err"] / TARGET) ** 2 if row["std_err"] is not None else None
     if factor is None or not math.isfinite(factor):
@@ -91,7 +91,7 @@ def scaled(row: dict, training_seconds: float) -> dict:
         "scaled_seconds": seconds,
         "scaled_evaluations": round(factor * row["evaluations"]),
         "scaled_data_evaluations": round(factor * row["data_evaluations"]),
-        "scaled_seconds_with_training": seconds + (training_seconds if METHODS[row["method"]].needs_model else 0.0),
+        "scaled_seconds_with_training": seconds + training,
     }
 
 
@@ -115,12 +115,8 @@ def main() -> None:
     parser.add_argument("--n", type=int, nargs="+", default=(40, 120, 200))
     parser.add_argument("--methods", nargs="+", choices=COSTS, default=COSTS)
     parser.add_argument("--model", default="lj-fluid-t1.25")
-    parser.add_argument("--training-minutes", type=float, help="by default what the model's card says")
     options = parser.parse_args()
-    if options.training_minutes is None:
-        training = float(read_card(model_directory(options.model))["training"]["seconds"])
-    else:
-        training = 60 * options.training_minutes
+    training = training_seconds(options.model)
     print("times in seconds, _ev: evaluations; from `scaled` on, all are scaled to an error of 0.3 kT")
     print(
         "N    method               value  std_err   method   data method_ev    data_ev     scaled +training "
@@ -130,7 +126,7 @@ def main() -> None:
     for n in options.n:
         state = StatePoint(n_particles=n, box_length_sigma=6.0, temperature_star=1.25)
         measured = {
-            method: scaled(measure(method, state, options.model, options.output), training)
+            method: scaled(measure(method, state, options.model, options.output), training.get(method) or 0.0)
             for method in options.methods
         }
         softcore = measured.get("mbar_softcore", {}).get("scaled_seconds")

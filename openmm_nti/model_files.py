@@ -103,6 +103,15 @@ def load_denoiser(path: str | Path) -> NoisedFluid:
     return load_any_model(companion if (companion / CARD_FILE).is_file() else path)
 
 
+def training_core_seconds(path: str | Path) -> float | None:
+    """What the training took of all processes, earlier trainings that it went on from included; None if not known.
+
+    `path` is as for `load_model`.
+    """
+    facts = read_card(model_directory(path))["training"]
+    return facts.get("core_seconds", facts["seconds"] * facts.get("processes", 1) if "seconds" in facts else None)
+
+
 def load_any_model(path: str | Path) -> NoisedFluid:
     """`load_model` for a Hamiltonian or a denoiser, whichever the card describes."""
     directory = model_directory(path)

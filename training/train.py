@@ -21,7 +21,14 @@ from openmm_nti.files import fingerprint, write_text
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
 from openmm_nti.hamiltonian.growth import may_grow, take_weights
 from openmm_nti.hamiltonian.noise import log_noise_max
-from openmm_nti.model_files import CARD_FILE, load_any_model, read_card, save_model, weights_fingerprint
+from openmm_nti.model_files import (
+    CARD_FILE,
+    load_any_model,
+    read_card,
+    save_model,
+    training_core_seconds,
+    weights_fingerprint,
+)
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, progress_bar
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -153,6 +160,7 @@ class _Training:
             "config": self.config.model_dump(),
             "steps": self.step,
             "seconds": round(self.seconds, 1),
+            "core_seconds": round(self.seconds * self.workers.size + self._seconds_before(), 1),
             "validation_loss": self.metrics[-1]["validation_loss"],
             "held_out": self.metrics[-1]["held_out"],
             "processes": self.workers.size,
@@ -193,6 +201,10 @@ class _Training:
                 "only n_refinements may be larger here"
             )
         take_weights(self.model, other)
+
+    def _seconds_before(self) -> float:
+        start = self.config.start_from
+        return 0.0 if start is None else training_core_seconds(start) or 0.0
 
     def _take_step(self, share: float) -> Tensor:
         config = self.config

@@ -7,9 +7,9 @@ from openmm_nti.hamiltonian.network import NetworkConfig
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 
 
-def may_grow(smaller: NetworkConfig, larger: NetworkConfig) -> bool:
+def may_grow(smaller: NetworkConfig | None, larger: NetworkConfig | None) -> bool:
     """Whether `larger` is `smaller` with more refinements, or the same; layers of `painn` are no refinements."""
-    if smaller.kind == "painn":
+    if smaller is None or larger is None or smaller.kind == "painn":
         return smaller == larger
     more = larger.n_refinements >= smaller.n_refinements
     return more and smaller.model_copy(update={"n_refinements": larger.n_refinements}) == larger
@@ -36,6 +36,6 @@ def take_weights(model: NoisedFluid, smaller: NoisedFluid) -> None:
             new[:, : old.shape[1] - 1] = old[:, :-1]
             new[:, -1] = old[:, -1]
     seen = [module for module in model.modules() if isinstance(module, Descriptors)]
-    last = smaller.network_config.n_refinements
+    last = sum(isinstance(module, Descriptors) for module in smaller.modules()) - 1
     for later in seen[last + 1 :]:
         later.load_state_dict(seen[last].state_dict())

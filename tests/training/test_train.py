@@ -10,7 +10,7 @@ from exact import exact_ensemble
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, load_model
-from openmm_nti.model_files import read_card
+from openmm_nti.model_files import read_card, training_core_seconds
 from openmm_nti.training import TrainingConfig, train
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE
 from openmm_nti.training.held_out import HeldOut
@@ -132,6 +132,9 @@ def test_a_training_may_start_from_a_finished_model(ensembles, undisturbed, tmp_
     again = CONFIG.model_copy(update={"start_from": str(undisturbed[1]), "n_steps": 1, "learning_rate": 1e-12})
     model = train(ensembles, NETWORK, again, seed=5, directory=tmp_path, progress=False)
     torch.testing.assert_close(weights(model), weights(undisturbed[0]), rtol=1e-6, atol=1e-6)
+    before, after = (training_core_seconds(at) for at in (undisturbed[1], tmp_path))
+    assert 0 < before < after  # the cost of both
+    assert after - before == pytest.approx(read_card(tmp_path)["training"]["seconds"], abs=0.11)
     wider = NETWORK.model_copy(update={"width": 24})
     with pytest.raises(ValueError, match="start_from: the model at .* is of another network or potential"):
         train(ensembles, wider, again, seed=5, directory=tmp_path / "wider", progress=False)

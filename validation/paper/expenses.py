@@ -4,7 +4,8 @@ CPU seconds are those of the tasks, all processes of a task together. They are s
 (std_err / 0.3)^2, as for independent samples: scaled numbers, not measured ones. Evaluations are energies with forces
 of one configuration, of the model or, for `mbar_softcore`, of the plain soft-core force; they follow from the settings,
 without pilots and energies at other windows, which are in the times. The reference simulation of an N is
-shared by all methods that need one and counted apart, in steps; so is training, which is done once for all N.
+shared by all methods that need one and counted apart, in steps. Training is done once for all N: with it, as if for
+this one alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import read_json
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.model_files import model_directory, read_card
+from openmm_nti.model_files import DENOISER_FOLDER, model_directory, training_core_seconds
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.validation.paper.jobs import Work, read_estimates
 from openmm_nti.validation.verdicts import uncertain
@@ -29,6 +30,8 @@ _METHODS = (
     ("mbar_neural", "windows", "mbar_neural", True),
     ("softcore", "softcore", "mbar_softcore", False),
 )
+_OF_THE_ENERGY = ("neural_ti", "mbar_neural", "ti_neural_md")
+_OF_THE_SCORE = ("neural_ti_bound", "path_bar")  # they take the denoiser where the model has one
 
 
 def expense_rows(work: Work) -> list[dict[str, Any]]:
@@ -57,35 +60,40 @@ def expense_rows(work: Work) -> list[dict[str, Any]]:
     return rows
 
 
-def training_minutes(work: Work) -> float | None:
-    """CPU minutes that the model's card says its training took, of all processes; None where it does not say."""
-    training = read_card(model_directory(work.model)).get("training") or {}
-    return training["seconds"] * training.get("processes", 1) / 60 if "seconds" in training else None
+def training_seconds(model: str) -> dict[str, float | None]:
+    """CPU seconds of the training that each method rests on, by its name; None where its card does not say."""
+    directory = model_directory(model)
+    companion = directory / DENOISER_FOLDER
+    score = companion if companion.is_dir() else directory
+    rests_on = dict.fromkeys(_OF_THE_ENERGY, directory) | dict.fromkeys(_OF_THE_SCORE, score)
+    return {method: training_core_seconds(at) for method, at in rests_on.items()}
 
 
-def expense_lines(rows: list[dict[str, Any]], training: float | None) -> list[str]:
+def expense_lines(rows: list[dict[str, Any]], training: dict[str, float | None]) -> list[str]:
     """The table in Markdown; nothing without rows."""
     if not rows:
         return []
     lines = [
-        "| N | method | βF_ex | CPU s | evaluations | CPU s for ± 0.3 kT | evaluations for it | reference MD, steps |",
-        "|---|---|---|---|---|---|---|---|",
+        "| N | method | βF_ex | CPU s | evaluations | for ± 0.3 kT: s | with training | evaluations | reference MD |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        scaled = row["cpu_seconds_scaled"]
-        for_target = ["", ""] if scaled is None else [f"{scaled:,.0f}", f"{row['evaluations_scaled']:,}"]
+        seconds, before = row["cpu_seconds_scaled"], training.get(row["method"], 0.0)
+        with_training = None if seconds is None or before is None else seconds + before
         cells = [
             f"{row['n_particles']}",
             row["method"],
             uncertain(row["value"], row["std_err"]),
-            f"{row['cpu_seconds']:,.0f}",
-            f"{row['evaluations']:,}",
-            *for_target,
-            f"{row['reference_steps']:,}" if row["reference_steps"] else "",
+            *map(_count, (row["cpu_seconds"], row["evaluations"], seconds, with_training)),
+            *map(_count, (row["evaluations_scaled"], row["reference_steps"] or None)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    known = "" if training is None else f" The model's card says {training:.0f} CPU minutes of training, for all N."
-    return [*lines, "", f"Costs for ± {TARGET:g} kT are scaled by the square of the error.{known}", ""]
+    note = f"Costs for ± {TARGET:g} kT are scaled by the square of the error. One training serves every N."
+    return [*lines, "", note, ""]
+
+
+def _count(number: float | None) -> str:
+    return "" if number is None else f"{number:,.0f}"
 
 
 def n_evaluations(method: str, config: Any, found: FreeEnergy) -> int:

@@ -16,7 +16,7 @@ from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.validation.observables import FreeEnergyCurve
 from openmm_nti.validation.paper import curves, figures, table
 from openmm_nti.validation.paper.curves import REFERENCE, MethodCurve
-from openmm_nti.validation.paper.expenses import expense_lines, expense_rows, training_minutes
+from openmm_nti.validation.paper.expenses import expense_lines, expense_rows, training_seconds
 from openmm_nti.validation.paper.jobs import Work, read_estimates
 from openmm_nti.validation.verdicts import uncertain
 from openmm_nti.validation.window_data import read_arrays
@@ -129,7 +129,7 @@ def derived_facts(work: Work, results: Results, fitted: dict[str, MethodCurve]) 
         "open_boxes": open_boxes,
         "toy": next(iter(results.facts.get("toy", {}).values()), {}),
         "costs": expense_rows(work),
-        "training_cpu_minutes": training_minutes(work),
+        "training_cpu_seconds": training_seconds(work.model),
     }
 
 
@@ -187,7 +187,7 @@ def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
         *_curve_lines(facts["curves"]),
         *_radial_lines(facts["radial_distributions"]),
         *_open_box_lines(facts["open_boxes"]),
-        *expense_lines(facts["costs"], facts["training_cpu_minutes"]),
+        *expense_lines(facts["costs"], facts["training_cpu_seconds"]),
     ]
     for name in drawn:
         lines += [f"![{name}](figures/{name}.svg)", "", f"[Data](figures/{name}.csv)", ""]

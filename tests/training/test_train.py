@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 
 import pytest
@@ -10,7 +11,8 @@ from exact import exact_ensemble
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, load_model
-from openmm_nti.model_files import read_card, training_core_seconds
+from openmm_nti.files import write_json
+from openmm_nti.model_files import CARD_FILE, read_card, training_core_seconds
 from openmm_nti.training import TrainingConfig, train
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE
 from openmm_nti.training.held_out import HeldOut
@@ -129,12 +131,15 @@ def test_the_gain_on_held_out_frames_is_the_difference_of_two_bounds():
 
 def test_a_training_may_start_from_a_finished_model(ensembles, undisturbed, tmp_path):
     """One step of no size leaves its weights; another network is refused."""
-    again = CONFIG.model_copy(update={"start_from": str(undisturbed[1]), "n_steps": 1, "learning_rate": 1e-12})
+    start = tmp_path / "start"
+    shutil.copytree(undisturbed[1], start)
+    card = read_card(start)
+    write_json(start / CARD_FILE, {**card, "training": {**card["training"], "core_seconds": 1000.0}})
+    again = CONFIG.model_copy(update={"start_from": str(start), "n_steps": 1, "learning_rate": 1e-12})
     model = train(ensembles, NETWORK, again, seed=5, directory=tmp_path, progress=False)
     torch.testing.assert_close(weights(model), weights(undisturbed[0]), rtol=1e-6, atol=1e-6)
-    before, after = (training_core_seconds(at) for at in (undisturbed[1], tmp_path))
-    assert 0 < before < after  # the cost of both
-    assert after - before == pytest.approx(read_card(tmp_path)["training"]["seconds"], abs=0.11)
+    cost = read_card(tmp_path)["training"]["seconds"]
+    assert training_core_seconds(tmp_path) == pytest.approx(training_core_seconds(start) + cost, abs=0.11)
     wider = NETWORK.model_copy(update={"width": 24})
     with pytest.raises(ValueError, match="start_from: the model at .* is of another network or potential"):
         train(ensembles, wider, again, seed=5, directory=tmp_path / "wider", progress=False)

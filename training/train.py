@@ -20,7 +20,6 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, write_text
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
 from openmm_nti.hamiltonian.growth import may_grow, take_weights
-from openmm_nti.hamiltonian.noise import log_noise_max
 from openmm_nti.model_files import (
     CARD_FILE,
     load_any_model,
@@ -33,13 +32,13 @@ from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, progress_bar
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from openmm_nti.training.config import TrainingConfig
+from openmm_nti.training.draws import draw, noise_range, turn
 from openmm_nti.training.held_out import HeldOut
 from openmm_nti.training.loss import score_loss
 from openmm_nti.training.parallel import Workers, local_rank
-from openmm_nti.training.targets import CleanData, NoisedBatch, antithetic_batch, stratified_log_noise
+from openmm_nti.training.targets import CleanData, NoisedBatch
 
 METRICS_FILE = "metrics.jsonl"
-_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
 def train(
@@ -178,7 +177,7 @@ class _Training:
         self.generator.manual_seed(derive_seed(self.seed, "held out", number))
         order = torch.randperm(n_frames, generator=self.generator)
         self.training_data.append(data.subset(order[n_held_out:].to(self.device)))
-        low, high = self._noise_range(data)
+        low, high = noise_range(data, self.config)
         held_out = data.subset(order[:n_held_out].to(self.device))
         self.held_out.append(HeldOut(ensemble.state.label, held_out, self.model, low, high, self.generator))
 
@@ -211,7 +210,7 @@ class _Training:
         # Each process has draws of its own; one process alone has those of a training without torchrun.
         draw = self.step * self.workers.size + self.workers.rank
         self.generator.manual_seed(derive_seed(self.seed, "step", draw))
-        data = self.training_data[self._turn()]
+        data = self.training_data[turn(self.step, self.training_data)]
         rate = config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
         rate *= min(1.0, (self.step + 1) / max(1, config.warmup_steps))
         for group in self.optimiser.param_groups:
@@ -229,32 +228,8 @@ class _Training:
                 self.average[name].lerp_(value, 1.0 - decay)
         return loss.detach()
 
-    def _turn(self) -> int:
-        """Which ensemble has its turn: each in proportion to its N, spread evenly over the steps."""
-        sizes = torch.tensor([data.positions.shape[1] for data in self.training_data], dtype=torch.float64)
-        place = (self.step + 0.5) * _GOLDEN % 1.0
-        return int(torch.searchsorted(sizes.cumsum(0) / sizes.sum(), place).clamp(max=len(sizes) - 1))
-
     def _draw(self, data: CleanData) -> NoisedBatch:
-        """Frames at random, noise levels stratified, noise antithetic."""
-        half = max(1, self._configurations(data) // 2)
-        frames = torch.randint(len(data.positions), (half,), generator=self.generator)
-        levels = self._noise_levels(data, half)
-        return antithetic_batch(data, frames, levels, self.generator)[0]
-
-    def _noise_levels(self, data: CleanData, n_levels: int) -> Tensor:
-        low, high = self._noise_range(data)
-        focus = math.log(self.config.focus_sigma[0]), math.log(self.config.focus_sigma[1])
-        return stratified_log_noise(
-            n_levels, low, high, self.generator, focus=focus, focus_share=self.config.focus_share
-        )
-
-    def _noise_range(self, data: CleanData) -> tuple[float, float]:
-        return math.log(self.config.noise_min_sigma), float(log_noise_max(data.box))
-
-    def _configurations(self, data: CleanData) -> int:
-        atoms = self.config.atoms_per_step // self.workers.size
-        return max(2, atoms // data.positions.shape[1])
+        return draw(data, self.config, self.config.atoms_per_step // self.workers.size, self.generator)
 
     def _share_done(self) -> float:
         by_steps = self.step / self.config.n_steps

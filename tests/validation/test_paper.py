@@ -3,16 +3,19 @@
 import csv
 import json
 import math
+import shutil
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from openmm_nti import LambdaHamiltonian, StatePoint, save_model
+from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, save_model
 from openmm_nti.cli import app
 from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.model_files import DENOISER_FOLDER
 from openmm_nti.validation.paper import cost, curves, presets, table, toy
+from openmm_nti.validation.paper.expenses import expense_lines, training_seconds
 from openmm_nti.validation.paper.jobs import KINDS, PaperTask, Work, run_task, subset
 from openmm_nti.validation.paper.presets import FULL, QUICK, PaperPreset
 from openmm_nti.validation.paper.run import TARGETS, all_tasks, forecast, plan, run
@@ -132,7 +135,21 @@ def test_costs_are_scaled_to_one_error(facts, finished):
             assert row["cpu_seconds_scaled"] == pytest.approx(row["cpu_seconds"] * (row["std_err"] / 0.3) ** 2)
         assert row["evaluations"] > 0
         assert (row["reference_steps"] > 0) == (method in {"neural_ti_bound", "path_bar", "mbar_neural"})
-    assert "CPU s for ± 0.3 kT" in (finished.directory / "paper.md").read_text()
+    assert "for ± 0.3 kT" in (finished.directory / "paper.md").read_text()
+
+
+def test_the_cost_of_training_is_that_of_what_a_method_rests_on(work, tmp_path):
+    """The denoiser's for bounds and path weights, the energy's for the others, none for soft cores."""
+    model = work.hamiltonian
+    save_model(model, tmp_path, training={"seconds": 50.0, "processes": 2})
+    assert set(training_seconds(str(tmp_path)).values()) == {100.0}
+    save_model(model, tmp_path / DENOISER_FOLDER, training={"seconds": 50.0, "core_seconds": 3000.0})
+    cost = training_seconds(str(tmp_path))
+    assert (cost["mbar_neural"], cost["path_bar"], cost.get("mbar_softcore")) == (100.0, 3000.0, None)
+    row = {"n_particles": 2, "value": 0.0, "std_err": 0.3, "cpu_seconds": 7.0, "evaluations": 5, "reference_steps": 0}
+    row |= {"cpu_seconds_scaled": 7.0, "evaluations_scaled": 5}
+    lines = expense_lines([row | {"method": name} for name in ("path_bar", "mbar_softcore")], cost)
+    assert [line.split(" | ")[6] for line in lines[2:4]] == ["3,007", "7"]
 
 
 def test_radial_distributions_come_with_the_noise_they_have(facts):
@@ -151,6 +168,14 @@ def test_grand_canonical_monte_carlo_agrees_with_p_of_n(facts):
 def test_another_seed_is_refused_in_the_same_directory(finished):
     with pytest.raises(ValueError, match="another seed"):
         run(Work(TINY, finished.model, 2, finished.directory), progress=False)
+
+
+def test_another_denoiser_is_refused_in_the_same_directory(finished, tmp_path):
+    shutil.copytree(finished.model, tmp_path / "model")
+    other = LambdaHamiltonian(finished.hamiltonian.potential, NetworkConfig(width=8))
+    save_model(other, tmp_path / "model" / DENOISER_FOLDER)
+    with pytest.raises(ValueError, match="another denoiser"):
+        run(Work(TINY, str(tmp_path / "model"), 1, finished.directory), progress=False)
 
 
 def test_unknown_targets_are_refused(work):

@@ -50,6 +50,11 @@ class Work:
         """The trained model."""
         return _hamiltonian(self.model)
 
+    @property
+    def denoiser(self) -> NoisedFluid:
+        """The best score there is: the model's companion, or the model."""
+        return _denoiser(self.model)
+
     def state(self, n_particles: int) -> StatePoint:
         """The state point of N particles."""
         return self.preset.state(n_particles, self.hamiltonian.potential)
@@ -149,7 +154,7 @@ def _denoiser(name: str) -> NoisedFluid:
 
 def _bound(task: PaperTask) -> Found:
     work = task.work
-    return Found([bounds.estimate(_denoiser(work.model), work.ensemble(task.n), work.preset.bound, seed=task.seed)])
+    return Found([bounds.estimate(work.denoiser, work.ensemble(task.n), work.preset.bound, seed=task.seed)])
 
 
 def _neural_ti(task: PaperTask) -> Found:
@@ -163,7 +168,7 @@ def _neural_ti(task: PaperTask) -> Found:
 def _path_bar(task: PaperTask) -> Found:
     work = task.work
     works = path_weights.sample(
-        _denoiser(work.model), work.ensemble(task.n), work.preset.paths,
+        work.denoiser, work.ensemble(task.n), work.preset.paths,
         seed=task.seed, directory=work.folder(task.n), progress=False,
     )  # fmt: skip
     return Found([path_weights.estimate_bar(works, seed=task.seed), path_weights.estimate_bracket(works)])

@@ -78,7 +78,7 @@ FULL = PaperPreset(
     reference=ReferenceConfig(),
     bound=BoundConfig(n_pairs=384),
     neural_ti=NeuralTIConfig(n_samples=48),
-    paths=PathConfig(n_paths=96),
+    paths=PathConfig(n_paths=64),
     windows=WindowsConfig(window_length=2.0, target_error=0.4),
     softcore=SoftcoreConfig(n_windows=100, n_chains=4, n_frames=20),
     chain=BarChainConfig(n_walkers=32, equilibration_sweeps=200, n_frames=6, n_insertions=4000, sweeps_between=40),

@@ -110,6 +110,7 @@ def claim(work: Work) -> None:
     identity = {
         "preset": work.preset.model_dump(mode="json"),
         "model": weights_fingerprint(work.hamiltonian),
+        "denoiser": weights_fingerprint(work.denoiser),
         "seed": work.seed,
     }
     if not path.is_file():

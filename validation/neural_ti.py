@@ -139,7 +139,7 @@ def estimate(
     errors = dudl.std(axis=0, ddof=1) / math.sqrt(len(dudl))
     with atomic_path(directory / "neural_ti.npz") as temporary:
         np.savez(temporary, lambdas=lambdas, dudl_mean=dudl.mean(axis=0), dudl_err=errors, positions_sigma=positions)
-    return _integrate(lambdas, dudl, work, state)
+    return _integrate(lambdas, dudl, work, state, config)
 
 
 def sample(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, *, seed: int) -> Array:
@@ -164,7 +164,7 @@ def _levels(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig,
     return np.asarray(np.interp(np.linspace(0.0, 1.0, config.n_steps + 1), place, coarse))
 
 
-def _integrate(lambdas: Array, dudl: Array, work: Array, state: StatePoint) -> FreeEnergy:
+def _integrate(lambdas: Array, dudl: Array, work: Array, state: StatePoint, config: NeuralTIConfig) -> FreeEnergy:
     """Integrate every trajectory by itself; half the levels show what the discretisation costs."""
     integrals = np.asarray(np.trapezoid(dudl, lambdas, axis=1))
     coarse = np.trapezoid(dudl[:, ::2], lambdas[::2], axis=1) if len(lambdas) % 2 else integrals
@@ -182,7 +182,9 @@ def _integrate(lambdas: Array, dudl: Array, work: Array, state: StatePoint) -> F
         n_particles=state.n_particles,
         diagnostics={
             "n_samples": len(integrals),
-            "n_steps": len(lambdas) - 1,
+            "n_steps": config.n_steps,
+            "corrector_steps": config.corrector_steps,
+            "n_evaluations": config.n_evaluations,
             "statistical_err": statistical,
             "discretisation_err": discretisation,
             "plain_mean_err": float(integrals.std(ddof=1) / math.sqrt(len(integrals))),

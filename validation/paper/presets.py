@@ -77,7 +77,7 @@ FULL = PaperPreset(
     n_insertions=2000,
     reference=ReferenceConfig(),
     bound=BoundConfig(n_pairs=384),
-    neural_ti=NeuralTIConfig(n_samples=48),
+    neural_ti=NeuralTIConfig(n_samples=32),
     paths=PathConfig(n_paths=64),
     windows=WindowsConfig(window_length=2.0, target_error=0.4),
     softcore=SoftcoreConfig(n_windows=100, n_chains=4, n_frames=20),

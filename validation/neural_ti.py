@@ -188,7 +188,8 @@ def _integrate(lambdas: Array, dudl: Array, work: Array, state: StatePoint, conf
             "statistical_err": statistical,
             "discretisation_err": discretisation,
             "plain_mean_err": float(integrals.std(ddof=1) / math.sqrt(len(integrals))),
-            "verdict": "samples lag behind the path, beyond the error bar; mbar_neural is exact for any network",
+            "verdict": "samples may lag behind the path by more than the error bar; "
+            "take more n_steps, or mbar_neural, which is exact for any network",
         },
     )
 

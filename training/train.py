@@ -138,7 +138,7 @@ class _Training:
                         self._validate(losses)
                         bar.update(task, description=self._progress())
                     losses = []
-                bar.update(task, completed=self.step)
+                bar.update(task, completed=self.step, total=round(self.step / self._share_done()))
 
     def _progress(self) -> str:
         """How far the network has raised the bound on beta F_ex above the two-body path's, for each state point."""

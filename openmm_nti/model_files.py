@@ -99,8 +99,14 @@ def load_denoiser(path: str | Path) -> NoisedFluid:
 
     Arguments and errors as for `load_model`.
     """
-    companion = model_directory(path) / DENOISER_FOLDER
-    return load_any_model(companion if (companion / CARD_FILE).is_file() else path)
+    return load_any_model(denoiser_directory(path))
+
+
+def denoiser_directory(path: str | Path) -> Path:
+    """Where `load_denoiser` reads from."""
+    directory = model_directory(path)
+    companion = directory / DENOISER_FOLDER
+    return companion if (companion / CARD_FILE).is_file() else directory
 
 
 def training_core_seconds(path: str | Path) -> float | None:

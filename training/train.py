@@ -111,6 +111,7 @@ class _Training:
         for number, ensemble in enumerate(ensembles):
             self._split(ensemble, number)
         self._normalise()
+        self.core_seconds_before = 0.0
         if config.start_from is not None:
             self._start_from(config.start_from)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -159,7 +160,7 @@ class _Training:
             "config": self.config.model_dump(),
             "steps": self.step,
             "seconds": round(self.seconds, 1),
-            "core_seconds": round(self.seconds * self.workers.size + self._seconds_before(), 1),
+            "core_seconds": round(self.seconds * self.workers.size + self.core_seconds_before, 1),
             "validation_loss": self.metrics[-1]["validation_loss"],
             "held_out": self.metrics[-1]["held_out"],
             "processes": self.workers.size,
@@ -200,10 +201,7 @@ class _Training:
                 "only n_refinements may be larger here"
             )
         take_weights(self.model, other)
-
-    def _seconds_before(self) -> float:
-        start = self.config.start_from
-        return 0.0 if start is None else training_core_seconds(start) or 0.0
+        self.core_seconds_before = training_core_seconds(start) or 0.0
 
     def _take_step(self, share: float) -> Tensor:
         config = self.config

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.validation.lambda_hmc import choose
 
 # In units of sigma and sigma sqrt(m / kT): the first step over the root mean square force's inverse, the longest step,
 # and the friction.
@@ -98,8 +99,8 @@ class Corrector:
             rise = new.energy - point.energy + 0.5 * (after.square() - before.square()).sum(dim=(1, 2))
             chance = torch.exp(-rise.clamp(min=0.0)).nan_to_num(nan=0.0)
             accepted = torch.rand(len(chance), generator=self._generator, dtype=torch.float64) < chance
-            point = Point(*(_choose(accepted, there, here) for there, here in zip(new, point, strict=True)))
-            self._momenta = _choose(accepted, after, -before)
+            point = Point(*(choose(accepted, there, here) for there, here in zip(new, point, strict=True)))
+            self._momenta = choose(accepted, after, -before)
             chances.append(chance.mean())
         self.acceptance = float(torch.stack(chances).mean())
         change = math.exp(0.1 * max(-1.0, (self.acceptance - _ACCEPTANCE) / (1.0 - _ACCEPTANCE)))
@@ -108,8 +109,3 @@ class Corrector:
 
     def _normal(self, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=self._generator, dtype=torch.float64)
-
-
-def _choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Rows of `new` where `accepted` (B,), of `old` elsewhere."""
-    return torch.where(accepted.reshape(-1, *[1] * (new.dim() - 1)), new, old)

@@ -227,7 +227,7 @@ class Chains:
         rise = end.energy - start.energy + 0.5 * (final_momenta.square() - momenta.square()).sum(dim=(1, 2))
         # A path that runs into overlapping cores ends in infinity or NaN: rejected.
         chance = torch.exp(-rise.clamp(min=0.0)).nan_to_num(nan=0.0)
-        self._point = Point(*(_choose(draws < chance, new, old) for new, old in zip(end, start, strict=True)))
+        self._point = Point(*(choose(draws < chance, new, old) for new, old in zip(end, start, strict=True)))
         return self._by_window(chance)
 
     def _by_window(self, values: Tensor) -> Tensor:
@@ -242,6 +242,6 @@ class Chains:
         return drawn.to(self._point.positions.device)
 
 
-def _choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:
+def choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """Rows of `new` where `accepted` (B,), of `old` elsewhere."""
     return torch.where(accepted.reshape(-1, *[1] * (new.dim() - 1)), new, old)

@@ -135,7 +135,7 @@ def test_costs_are_scaled_to_one_error(facts, finished):
             assert row["cpu_seconds_scaled"] == pytest.approx(row["cpu_seconds"] * (row["std_err"] / 0.3) ** 2)
         assert row["evaluations"] > 0
         assert (row["reference_steps"] > 0) == (method in {"neural_ti_bound", "path_bar", "mbar_neural"})
-    assert "for ± 0.3 kT" in (finished.directory / "paper.md").read_text()
+    assert "CPU s for ± 0.3 kT" in (finished.directory / "paper.md").read_text()
 
 
 def test_the_cost_of_training_is_that_of_what_a_method_rests_on(work, tmp_path):

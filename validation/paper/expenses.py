@@ -16,7 +16,7 @@ from typing import Any
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import read_json
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.model_files import DENOISER_FOLDER, model_directory, training_core_seconds
+from openmm_nti.model_files import denoiser_directory, training_core_seconds
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.validation.paper.jobs import Work, read_estimates
 from openmm_nti.validation.verdicts import uncertain
@@ -62,11 +62,8 @@ def expense_rows(work: Work) -> list[dict[str, Any]]:
 
 def training_seconds(model: str) -> dict[str, float | None]:
     """CPU seconds of the training that each method rests on, by its name; None where its card does not say."""
-    directory = model_directory(model)
-    companion = directory / DENOISER_FOLDER
-    score = companion if companion.is_dir() else directory
-    rests_on = dict.fromkeys(_OF_THE_ENERGY, directory) | dict.fromkeys(_OF_THE_SCORE, score)
-    return {method: training_core_seconds(at) for method, at in rests_on.items()}
+    energy, score = training_core_seconds(model), training_core_seconds(denoiser_directory(model))
+    return {**dict.fromkeys(_OF_THE_ENERGY, energy), **dict.fromkeys(_OF_THE_SCORE, score)}
 
 
 def expense_lines(rows: list[dict[str, Any]], training: dict[str, float | None]) -> list[str]:
@@ -74,7 +71,7 @@ def expense_lines(rows: list[dict[str, Any]], training: dict[str, float | None])
     if not rows:
         return []
     lines = [
-        "| N | method | βF_ex | CPU s | evaluations | for ± 0.3 kT: s | with training | evaluations | reference MD |",
+        "| N | method | βF_ex | CPU s | evaluations | CPU s for ± 0.3 kT | with training | evaluations | MD steps |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

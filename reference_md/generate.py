@@ -81,6 +81,7 @@ def generate(
         if _ensemble_path(directory, state).exists()
     }
     lengths = {state: min(_PILOT_SEGMENTS, config.max_segments) for state in states if state.label not in done}
+    description = "reference MD"
     while lengths:
         groups = {state: _chains(state, config, seed, directory, length) for state, length in lengths.items()}
         largest_first = sorted(groups, key=lambda state: -state.n_particles)
@@ -88,7 +89,7 @@ def generate(
             run_chain,
             [chain for state in largest_first for chain in groups[state]],
             workers=workers,
-            description="reference MD",
+            description=description,
             progress=progress,
         )
         for state, chains in groups.items():
@@ -99,6 +100,7 @@ def generate(
             del lengths[state]
             done[state.label] = _finish(chains, config, made_with[state.label], seed)
             done[state.label].save(_ensemble_path(directory, state))
+        description = "reference MD, until enough frames are decorrelated"
     return [done[label] for label in labels]
 
 

@@ -36,7 +36,7 @@ from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.state import StatePoint
-from openmm_nti.tasks import derive_seed, run_tasks
+from openmm_nti.tasks import derive_seed, run_tasks, track
 from openmm_nti.validation.bounds import regressed_mean
 from openmm_nti.validation.corrector import Corrector, evaluate
 from openmm_nti.validation.window_data import read_arrays
@@ -125,7 +125,7 @@ def estimate(
     schedule = directory / "neural_ti" / f"{name}_levels.npz"
     if not schedule.is_file():
         with atomic_path(schedule) as temporary:
-            np.savez(temporary, lambdas=_levels(model, state, config, seed))
+            np.savez(temporary, lambdas=_levels(model, state, config, seed, progress=progress))
     lambdas = read_arrays(schedule, ("lambdas",))["lambdas"]
     name = fingerprint([name, lambdas.tolist()])  # trajectories over other levels must not mix with these
     size = max(1, _ATOMS_PER_BATCH // state.n_particles)
@@ -142,22 +142,25 @@ def estimate(
     return _integrate(lambdas, dudl, work, state, config)
 
 
-def sample(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, *, seed: int) -> Array:
+def sample(
+    model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, *, seed: int, progress: bool = False
+) -> Array:
     """Positions (n_samples, N, 3) in sigma drawn by reverse diffusion alone, wrapped into the box."""
     check_model_fits(model, state)
-    lambdas = _levels(model, state, config, seed)
-    return _reverse_diffusion(
-        model, state, lambdas, config.corrector_steps, config.n_samples, derive_seed(seed, "reverse", 0)
-    )[2]
+    lambdas = _levels(model, state, config, seed, progress=progress)
+    seed = derive_seed(seed, "reverse", 0)
+    bar = "reverse diffusion" if progress else ""
+    return _reverse_diffusion(model, state, lambdas, config.corrector_steps, config.n_samples, seed, bar)[2]
 
 
-def _levels(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, seed: int) -> Array:
+def _levels(model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, seed: int, *, progress: bool) -> Array:
     """lambda of the noise levels, ascending from 0 to 1, (n_steps + 1,)."""
     if not config.corrector_steps:
         return np.linspace(0.0, 1.0, config.n_steps + 1)
     coarse = np.linspace(0.0, 1.0, _PILOT_LEVELS + 1)
     seed = derive_seed(seed, "levels")
-    dudl = _reverse_diffusion(model, state, coarse, config.corrector_steps, _PILOT_SAMPLES, seed)[0]
+    bar = "placing levels" if progress else ""
+    dudl = _reverse_diffusion(model, state, coarse, config.corrector_steps, _PILOT_SAMPLES, seed, bar)[0]
     scatter = dudl.std(axis=0, ddof=1) + 1e-9  # equidistant where nothing scatters
     length = np.concatenate([[0.0], np.cumsum(scatter[1:] + scatter[:-1])])
     place = _UNIFORM_SHARE * coarse + (1.0 - _UNIFORM_SHARE) * length / length[-1]
@@ -207,9 +210,15 @@ def _run_batch(task: _Batch) -> tuple[Array, Array, Array]:
 
 
 def _reverse_diffusion(
-    model: LambdaHamiltonian, state: StatePoint, levels: Array, corrector_steps: int, n_samples: int, seed: int
+    model: LambdaHamiltonian,
+    state: StatePoint,
+    levels: Array,
+    corrector_steps: int,
+    n_samples: int,
+    seed: int,
+    bar: str = "",
 ) -> tuple[Array, Array, Array]:
-    """Run n_samples trajectories over `levels`, the lambdas from 0 to 1.
+    """Run n_samples trajectories over `levels`, the lambdas from 0 to 1; `bar` is what a progress bar says.
 
     Returns dU/dlambda at every level (n_samples, K) and the work of the noise in every step (n_samples, K - 1),
     both in kT, and the final positions (n_samples, N, 3) in sigma.
@@ -222,7 +231,7 @@ def _reverse_diffusion(
     positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
     corrector = Corrector(shape, generator) if corrector_steps else None
     slopes, work = [], []
-    for level, lam in enumerate(lambdas):
+    for level, lam in track(list(enumerate(lambdas)), bar, shown=bool(bar)):
         evaluated = partial(evaluate, model, box=box, lam=lam)
         point = evaluated(positions)
         if level and corrector is not None:

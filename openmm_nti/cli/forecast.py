@@ -1,6 +1,6 @@
 """How long a calculation will take and what it leaves on disk, foretold before it starts.
 
-CPU seconds are those that `validation.paper.cost` has measured; what evaluates the network is scaled by how quickly
+CPU seconds are those that `validation.cost` has measured; what evaluates the network is scaled by how quickly
 this machine evaluates the network of the configuration. Expect a factor of two either way: how many frames decorrelate
 and how many windows a path takes is seen only when it runs.
 """
@@ -8,9 +8,8 @@ and how many windows a path takes is seen only when it runs.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from openmm_nti.model_files import WEIGHTS_FILE
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.state import StatePoint
 from openmm_nti.training import TrainingConfig
-from openmm_nti.validation.paper import cost
+from openmm_nti.validation import cost
 
 _STARTING = 5.0  # seconds of one training before its first step
 _STEP_IN_GRADIENTS = 3.5  # a training step over gradients of the same configurations
@@ -125,17 +124,9 @@ def training_seconds(config: TrainingConfig, states: tuple[StatePoint, ...], slo
 def estimate_seconds(name: str, settings: Any, state: StatePoint, slowness: float) -> float:
     """CPU seconds of one estimate; the second of two that share their samples costs nothing."""
     n = state.n_particles
-    costs: dict[str, Callable[[], float]] = {
-        "neural_ti_bound": lambda: slowness * cost.bound_seconds(settings, n),
-        "neural_ti": lambda: slowness * cost.neural_ti_seconds(settings, n),
-        "path_bar": lambda: slowness * cost.path_seconds(settings, n),
-        "mbar_neural": lambda: slowness * cost.window_seconds(settings, n),
-        "mbar_softcore": partial(cost.softcore_seconds, settings, n),
-        "mu_decoupling": partial(cost.softcore_seconds, settings, n),
-        "bar_chain": partial(cost.chain_seconds, settings, n),
-        "widom": lambda: cost.widom_seconds(ReferenceConfig().n_frames, settings.n_insertions_per_frame, n),
-    }
-    return costs.get(name, lambda: 0.0)()
+    if name == "widom":
+        return cost.widom_seconds(ReferenceConfig().n_frames, settings.n_insertions_per_frame, n)
+    return cost.estimate_seconds(name, settings, n, slowness)
 
 
 def _reference_bytes(config: ReferenceConfig, state: StatePoint) -> float:

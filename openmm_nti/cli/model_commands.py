@@ -73,7 +73,7 @@ def write_samples(path: str, state: StatePoint, output: Path, config: NeuralTICo
     """Draw configurations of `state` by reverse diffusion, save them as an ensemble, and return their number."""
     if output.suffix != ".h5":
         raise ValueError(f"--output {output} must end in .h5, the format that mdtraj reads and the ensembles are in")
-    positions = neural_ti.sample(load_model(path), state, config, seed=seed)
+    positions = neural_ti.sample(load_model(path), state, config, seed=seed, progress=True)
     facts = {**provenance(seed), "made_by": "reverse diffusion", "config": config.model_dump()}
     Ensemble(state, positions * state.sigma_nm, reduced_potential_numpy(positions, state), facts).save(output)
     return len(positions)

@@ -16,7 +16,7 @@ from tiny import TINY
 from typer.testing import CliRunner
 
 from openmm_nti.cli import app
-from openmm_nti.cli.app import METHOD_NAMES
+from openmm_nti.cli.commands.options import METHOD_NAMES
 from openmm_nti.cli.estimators import METHODS
 from openmm_nti.cli.exit_codes import ExitCode, how_to_go_on
 from openmm_nti.cli.pipeline import Pipeline

@@ -14,8 +14,8 @@ from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, save_model
 from openmm_nti.cli import app
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.model_files import DENOISER_FOLDER
-from openmm_nti.validation.paper import cost, curves, presets, table, toy
-from openmm_nti.validation.paper.expenses import expense_lines, training_seconds
+from openmm_nti.validation.paper import curves, presets, table, toy
+from openmm_nti.validation.paper.expenses import expense_lines, foreseen_seconds, training_seconds
 from openmm_nti.validation.paper.jobs import KINDS, PaperTask, Work, run_task, subset
 from openmm_nti.validation.paper.presets import FULL, QUICK, PaperPreset
 from openmm_nti.validation.paper.run import TARGETS, all_tasks, forecast, plan, run
@@ -268,7 +268,7 @@ def test_presets_are_consistent_and_quick_is_foreseen_within_half_an_hour_on_two
         assert set(preset.figure_n) | set(preset.windows_n) <= set(preset.grid)
         assert all(low < high for low, high in pairwise(preset.grid))
     pieces = [PaperTask(kind, n, Work(QUICK, "lj-fluid-t1.25", 1, None)) for kind in ("bound",) for n in QUICK.grid]
-    assert sum(cost.task_seconds(piece, 1.0) for piece in pieces) < 1000
+    assert sum(foreseen_seconds(piece, 1.0) for piece in pieces) < 1000
     assert "minutes" in forecast(600, 2)
     assert "hours" in forecast(60_000, 2)
 

@@ -18,18 +18,19 @@ from openmm_nti.files import read_json
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.model_files import denoiser_directory, training_core_seconds
 from openmm_nti.reference_md import ReferenceConfig
-from openmm_nti.validation.paper.jobs import Work, read_estimates
+from openmm_nti.validation import cost
+from openmm_nti.validation.paper.jobs import PaperTask, Work, read_estimates
 from openmm_nti.validation.verdicts import uncertain
 
 TARGET = 0.3  # kT
-# Task, its settings in the preset, method, and whether it needs reference data.
-_METHODS = (
-    ("bound", "bound", "neural_ti_bound", True),
-    ("neural_ti", "neural_ti", "neural_ti", False),
-    ("path_bar", "paths", "path_bar", True),
-    ("mbar_neural", "windows", "mbar_neural", True),
-    ("softcore", "softcore", "mbar_softcore", False),
-)
+# Of each kind of task: its settings in the preset, its method, and whether it needs reference data.
+METHOD_OF_KIND = {
+    "bound": ("bound", "neural_ti_bound", True),
+    "neural_ti": ("neural_ti", "neural_ti", False),
+    "path_bar": ("paths", "path_bar", True),
+    "mbar_neural": ("windows", "mbar_neural", True),
+    "softcore": ("softcore", "mbar_softcore", False),
+}
 _OF_THE_ENERGY = ("neural_ti", "mbar_neural", "ti_neural_md")
 _OF_THE_SCORE = ("neural_ti_bound", "path_bar")  # they take the denoiser where the model has one
 
@@ -38,7 +39,7 @@ def expense_rows(work: Work) -> list[dict[str, Any]]:
     """Value, error and cost of every method at the N of the soft-core curve, as far as they are on disk."""
     rows = []
     for n in work.preset.softcore_n:
-        for kind, section, method, needs_data in _METHODS:
+        for kind, (section, method, needs_data) in METHOD_OF_KIND.items():
             path = work.path(kind, n)
             found = [one for one in read_estimates(path) if one.method == method]
             if not found:
@@ -58,6 +59,21 @@ def expense_rows(work: Work) -> list[dict[str, Any]]:
                 "reference_steps": reference_steps(work.ensemble(n), work.preset.reference) if needs_data else 0,
             })  # fmt: skip
     return rows
+
+
+def foreseen_seconds(task: PaperTask, slowness: float) -> float:
+    """CPU seconds that one task will take, with a model of `slowness`."""
+    preset, n = task.work.preset, task.n
+    if task.kind in METHOD_OF_KIND:
+        section, method, _ = METHOD_OF_KIND[task.kind]
+        return cost.estimate_seconds(method, getattr(preset, section), n, slowness)
+    others = {
+        "widom": lambda: cost.widom_seconds(preset.reference.n_frames, preset.n_insertions, n),
+        "gcmc": lambda: 5e-6 * preset.gcmc.n_walkers * preset.gcmc.n_frames * preset.gcmc.steps_between / 10,
+        "toy": lambda: 6e-3 * preset.toy.n_steps,
+        "gr": lambda: 2e-7 * n * n * preset.reference.n_frames,
+    }
+    return others.get(task.kind, lambda: 0.1)()
 
 
 def training_seconds(model: str) -> dict[str, float | None]:

@@ -14,8 +14,8 @@ from openmm_nti.files import finite, provenance, read_json, write_json
 from openmm_nti.model_files import weights_fingerprint
 from openmm_nti.reference_md import generate
 from openmm_nti.tasks import derive_seed, run_tasks
-from openmm_nti.validation import bar_chain
-from openmm_nti.validation.paper import cost
+from openmm_nti.validation import bar_chain, cost
+from openmm_nti.validation.paper.expenses import foreseen_seconds
 from openmm_nti.validation.paper.jobs import PaperTask, Work, run_task
 from openmm_nti.validation.paper.summary import write_outputs
 
@@ -137,7 +137,7 @@ def plan(work: Work, only: Iterable[str] = ()) -> Plan:
     missing = [n for n in reference_n if not (work.directory / "reference" / f"{work.state(n).label}.h5").is_file()]
     chain_is_left = "chain" in kinds and not work.path("chain", work.preset.chain_n).is_file()
     slowness = cost.slowness(work.hamiltonian, work.preset.box_length_sigma) if tasks else 1.0
-    costs = {task: cost.task_seconds(task, slowness) for task in tasks}
+    costs = {task: foreseen_seconds(task, slowness) for task in tasks}
     tasks.sort(key=lambda task: costs[task], reverse=True)
     seconds = [
         *costs.values(),

@@ -1,4 +1,4 @@
-"""How long the pieces take, foretold before they start.
+"""How long calculations take, foretold before they start.
 
 CPU seconds of one core were measured at N = 40 and 200 for each basic operation with the shipped model. They are scaled
 by how quickly this machine does one of them.
@@ -7,6 +7,8 @@ by how quickly this machine does one of them.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -20,11 +22,11 @@ from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_md import WindowsConfig, frames_needed
 from openmm_nti.validation.neural_ti import NeuralTIConfig
-from openmm_nti.validation.paper.jobs import PaperTask
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
 
 _PROBE_N, _PROBE_BATCH = 40, 32
+_OF_THE_MODEL = ("neural_ti_bound", "neural_ti", "path_bar", "mbar_neural")
 
 
 def gradient(n: int) -> float:
@@ -119,21 +121,23 @@ def widom_seconds(n_frames: int, n_insertions: int, n: int) -> float:
     return n_frames * n_insertions * 4.5e-8 * n
 
 
-def task_seconds(task: PaperTask, slowness: float) -> float:
-    """CPU seconds of one task, where the model takes `slowness` times as long as in the measurements."""
-    preset, n = task.work.preset, task.n
-    costs = {
-        "softcore": lambda: softcore_seconds(preset.softcore, n),
-        "bound": lambda: slowness * bound_seconds(preset.bound, n),
-        "neural_ti": lambda: slowness * neural_ti_seconds(preset.neural_ti, n),
-        "path_bar": lambda: slowness * path_seconds(preset.paths, n),
-        "mbar_neural": lambda: slowness * window_seconds(preset.windows, n),
-        "widom": lambda: widom_seconds(preset.reference.n_frames, preset.n_insertions, n),
-        "gcmc": lambda: 5e-6 * preset.gcmc.n_walkers * preset.gcmc.n_frames * preset.gcmc.steps_between / 10,
-        "toy": lambda: 6e-3 * preset.toy.n_steps,
-        "gr": lambda: 2e-7 * n * n * preset.reference.n_frames,
+def estimate_seconds(method: str, config: Any, n: int, slowness: float) -> float:
+    """CPU seconds of an estimate by `method` with its settings `config`, of a model of `slowness`.
+
+    Of two methods that share their samples the second costs nothing.
+    """
+    costs: dict[str, Callable[[Any, int], float]] = {
+        "neural_ti_bound": bound_seconds,
+        "neural_ti": neural_ti_seconds,
+        "path_bar": path_seconds,
+        "mbar_neural": window_seconds,
+        "mbar_softcore": softcore_seconds,
+        "mu_decoupling": softcore_seconds,
+        "bar_chain": chain_seconds,
     }
-    return costs.get(task.kind, lambda: 0.1)()
+    if method not in costs:
+        return 0.0
+    return costs[method](config, n) * (slowness if method in _OF_THE_MODEL else 1.0)
 
 
 def slowness(model: NoisedFluid, box_length_sigma: float) -> float:

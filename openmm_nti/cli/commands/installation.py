@@ -1,0 +1,45 @@
+"""What is installed: compile it, check it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from openmm_nti.cli.commands.options import print_json
+from openmm_nti.cli.exit_codes import ExitCode
+
+
+def compile_kernels() -> None:
+    """Build the compiled operations for this processor, once: half a minute, and a CPU is several times faster.
+
+    Needs a C++ compiler: c++, or the one that CXX names. They go to the directory of OPENMM_NTI_KERNELS, or to
+    openmm_nti in the user's cache, and are found there from then on; OPENMM_NTI_KERNELS=off leaves them out.
+    An example:
+
+        openmm-nti compile
+    """
+    from openmm_nti.kernels import build
+
+    typer.echo(build())
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check the installation: versions, plugins, and the energy and dU/dlambda of a TorchForce on three particles.
+
+    Ends with status 3 where something is broken. An example:
+
+        openmm-nti doctor --json
+    """
+    from openmm_nti.cli.doctor import examine, print_findings
+
+    findings = examine()
+    if json:
+        print_json(findings.to_dict())
+    else:
+        print_findings(findings, Console())
+    if not findings.healthy:
+        raise typer.Exit(ExitCode.BROKEN_INSTALLATION)

@@ -1,0 +1,82 @@
+"""Trained models: list them, draw from them, export them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from openmm_nti.cli.commands.options import BoxLength, Json, Model, Number, Quiet, print_json
+
+
+def models(
+    json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
+) -> None:
+    """List the trained models that come with the package, with what they are for.
+
+    An example:
+
+        openmm-nti models --json
+    """
+    from openmm_nti.cli.model_commands import print_models
+    from openmm_nti.model_files import read_card, shipped_models
+
+    if json:
+        print_json({name: read_card(path) for name, path in shipped_models().items()})
+    else:
+        print_models(Console())
+
+
+def sample(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Ensemble file to write (.h5, read by mdtraj).")],
+    n_particles: Number = None,
+    box_length_sigma: BoxLength = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Effort; keys as in estimates.neural_ti of `init`."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
+) -> None:
+    """Draw configurations of the fluid from the model alone, by reverse diffusion from the ideal gas.
+
+    An example:
+
+        openmm-nti sample lj-fluid-t1.25 --n 100 --output samples.h5 --set n_samples=64
+    """
+    from openmm_nti.cli.model_commands import state_of_model, write_samples
+    from openmm_nti.cli.run_config import section_config
+
+    state = state_of_model(model, n_particles, box_length_sigma)
+    n_frames = write_samples(model, state, output, section_config("neural_ti", settings or []), seed=seed)
+    if json:
+        print_json({"file": str(output), "configurations": n_frames, "state": state.model_dump(mode="json")})
+    else:
+        typer.echo(f"Wrote {n_frames} configurations of {state} to {output}")
+
+
+def export(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the two files.")],
+    n_particles: Number = None,
+    box_length_sigma: BoxLength = None,
+    json: Json = False,
+) -> None:
+    """Write the model for OpenMM: hamiltonian.pt (TorchScript, for TorchForce) and system.xml (a whole System).
+
+    Either file is enough: the System contains the model. Its global parameter is lambda_nti. An example:
+
+        openmm-nti export lj-fluid-t1.25 --n 100 --output exported
+    """
+    from openmm_nti.cli.model_commands import export_model, state_of_model
+
+    paths = export_model(model, state_of_model(model, n_particles, box_length_sigma), output)
+    if json:
+        print_json({"files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        typer.echo(f"Wrote {path}")

@@ -1,0 +1,73 @@
+"""Options and arguments that several commands take, and where commands write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+METHOD_NAMES = (
+    "neural_ti_bound", "neural_ti", "path_bar", "path_bracket", "mbar_neural", "ti_neural_md", "widom", "mbar_softcore",
+    "mu_decoupling", "bar_chain", "eos",
+)  # fmt: skip
+MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or of a run."
+
+
+def _be_quiet(context: typer.Context, quiet: bool) -> bool:
+    """No progress bars from here on to the end of the command."""
+    from openmm_nti.tasks import silence
+
+    if quiet:
+        context.with_resource(silence())
+    return quiet
+
+
+def model_names() -> list[str]:
+    """Names of the shipped models."""
+    from openmm_nti.model_files import shipped_models
+
+    return list(shipped_models())
+
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML configuration.", exists=True, dir_okay=False, metavar="CONFIG")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the run; made if missing.")]
+Seed = Annotated[int | None, typer.Option(help="Replaces `seed` of the configuration.", min=0)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replaces one value, such as system.n_particles=60; repeatable."),
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option("--executor", help="Where simulations run: local, processes (as many as `workers`) or dask."),
+]
+Scheduler = Annotated[str | None, typer.Option(help="Address of the dask scheduler, such as tcp://node1:8786.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Only the result: no progress, no forecast.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Model = Annotated[str, typer.Argument(help=MODEL_HELP, metavar="MODEL", autocompletion=model_names)]
+Number = Annotated[
+    int | None,
+    typer.Option("--n-particles", "--n", "-n", min=2, help="Number of particles N; by default that of the training."),
+]
+BoxLength = Annotated[
+    float | None,
+    typer.Option(
+        "--box-length-sigma", "-l", min=0.0, help="Edge of the box in sigma; by default that of the training."
+    ),
+]
+
+
+def console(*, quiet: bool = False) -> Console:
+    """Where commands say what they are doing; nowhere with --quiet."""
+    from openmm_nti.tasks import is_silent
+
+    return Console(stderr=True, highlight=False, quiet=quiet or is_silent())
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """The result of a command for programs, on the standard output."""
+    typer.echo(json.dumps(data, indent=2))

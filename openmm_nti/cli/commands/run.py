@@ -1,0 +1,178 @@
+"""A whole run, and its stages one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from openmm_nti.cli.commands.options import (
+    ConfigFile,
+    ExecutorOption,
+    Json,
+    Output,
+    Quiet,
+    Scheduler,
+    Seed,
+    Settings,
+    console,
+    print_json,
+)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("nti.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+) -> None:
+    """Write a complete configuration in which every key is explained.
+
+    Only `system` needs your values. An example:
+
+        openmm-nti init fluid.yaml
+    """
+    from openmm_nti.cli.template import commented_yaml
+    from openmm_nti.files import write_text
+
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists: name another file, or add --force to overwrite it")
+    write_text(path, commented_yaml())
+    typer.echo(f"Wrote {path}. Next: openmm-nti run {path} --output {path.stem}")
+
+
+def run(
+    config: ConfigFile,
+    output: Output,
+    seed: Seed = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --output holds.")] = False,
+    executor: ExecutorOption = "processes",
+    scheduler: Scheduler = None,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
+) -> None:
+    """Do everything: reference data, training, all estimates, results.json and report.html.
+
+    Says first how long it will take and what it will write. A run that was stopped, at any moment, goes on with
+    --resume and ends in the same numbers. Examples:
+
+        openmm-nti run fluid.yaml --output fluid
+
+        openmm-nti run fluid.yaml --output fluid --resume
+
+        openmm-nti run fluid.yaml --output dense --set system.n_particles=160 --set workers=2
+    """
+    from openmm_nti.cli.results import print_table
+    from openmm_nti.executors import executor as tasks_on
+    from openmm_nti.files import read_json
+
+    with tasks_on(executor, scheduler):
+        pipeline = _pipeline(config, output, seed, settings, resume=resume)
+        pipeline.run()
+    if json:
+        print_json(read_json(pipeline.directory.results))
+        return
+    print_table(pipeline.directory, pipeline.config, Console())
+    typer.echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
+
+
+def generate(
+    config: ConfigFile,
+    output: Output,
+    seed: Seed = None,
+    settings: Settings = None,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Use your own trajectory of the fluid (.dcd, .xtc, .h5, ...) instead of MD.")
+    ] = None,
+    topology: Annotated[Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")] = None,
+    executor: ExecutorOption = "processes",
+    scheduler: Scheduler = None,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
+) -> None:
+    """Make the reference data of a run only, by MD or from your own trajectory.
+
+    Go on with `train`, or with `run ... --resume`, on the same CONFIG and DIR. Examples:
+
+        openmm-nti generate fluid.yaml --output fluid
+
+        openmm-nti generate fluid.yaml --output mine --trajectory argon.dcd --topology argon.pdb
+    """
+    from openmm_nti.executors import executor as tasks_on
+
+    with tasks_on(executor, scheduler):
+        pipeline = _pipeline(config, output, seed, settings, resume=True)
+        if trajectory is not None:
+            pipeline.import_trajectory(trajectory, topology)
+        else:
+            pipeline.foresee("reference data")
+        ensembles = pipeline.reference()
+    if json:
+        files = {ensemble.state.label: ensemble.n_frames for ensemble in ensembles}
+        print_json({"directory": str(pipeline.directory.reference), "decorrelated_frames": files})
+        return
+    for ensemble in ensembles:
+        typer.echo(f"{ensemble.state}: {ensemble.n_frames} decorrelated frames")
+
+
+def train(
+    config: ConfigFile,
+    output: Output,
+    seed: Seed = None,
+    settings: Settings = None,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
+) -> None:
+    """Train the Hamiltonian of a run only (and make its reference data first, where they are missing).
+
+    Given again, it goes on from the last checkpoint. Examples:
+
+        openmm-nti train fluid.yaml --output fluid
+
+        torchrun --nproc-per-node 2 -m openmm_nti.cli train fluid.yaml --output fluid
+    """
+    from openmm_nti.model_files import read_card
+
+    pipeline = _pipeline(config, output, seed, settings, resume=True)
+    pipeline.foresee("reference data", "training")
+    pipeline.train(pipeline.reference())
+    if json:
+        print_json({"model": str(pipeline.directory.model), "card": read_card(str(pipeline.directory.model))})
+    else:
+        typer.echo(f"Model: {pipeline.directory.model}")
+
+
+def report(
+    directory: Annotated[Path, typer.Argument(help="Directory of a run.", exists=True, metavar="DIR")],
+    json: Json = False,
+) -> None:
+    """Write results.json and report.html again from the estimates in DIR, and show the table.
+
+    It works on an unfinished run too. An example:
+
+        openmm-nti report fluid
+    """
+    from openmm_nti.cli.pipeline import Pipeline
+    from openmm_nti.cli.results import print_table
+    from openmm_nti.cli.run_directory import RunDirectory
+    from openmm_nti.files import read_json
+
+    run_directory = RunDirectory(directory)
+    pipeline = Pipeline(run_directory.stored_config(), run_directory, console())
+    pipeline.report()
+    if json:
+        print_json(read_json(run_directory.results))
+    else:
+        print_table(run_directory, pipeline.config, Console())
+
+
+def _pipeline(config: Path, output: Path, seed: int | None, settings: list[str] | None, *, resume: bool) -> Any:
+    from openmm_nti.cli.pipeline import Pipeline
+    from openmm_nti.cli.run_config import load_config
+    from openmm_nti.cli.run_directory import open_run
+    from openmm_nti.training.parallel import rank_and_size
+
+    resolved = load_config(config, settings or [], seed)
+    leads = rank_and_size()[0] == 0  # of the processes that torchrun starts, one speaks
+    return Pipeline(resolved, open_run(output, resolved, resume=resume), console(quiet=not leads))

@@ -26,7 +26,7 @@ from openmm_nti.files import read_json, write_json
 from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.lambda_windows import WindowsConfig
 from openmm_nti.validation.paper.expenses import TARGET, n_evaluations, reference_steps, training_seconds
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig

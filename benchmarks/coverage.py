@@ -26,7 +26,7 @@ from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.tasks import derive_seed, run_tasks
 from openmm_nti.training import TrainingConfig, train
 from openmm_nti.validation.bar_chain import BarChainConfig
-from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.lambda_windows import WindowsConfig
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
 

@@ -20,7 +20,7 @@ from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.state import StatePoint
 from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.lambda_md import WindowsConfig, frames_needed
+from openmm_nti.validation.lambda_windows import WindowsConfig, frames_needed
 from openmm_nti.validation.neural_ti import NeuralTIConfig
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig

@@ -20,9 +20,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+Array = NDArray[np.float64]
 ATOMS_PER_BATCH = 5120  # on one processor core the time for an atom falls up to here
 Potential = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -80,14 +83,31 @@ def sample(
     seed
         Decides all moves.
     """
-    chains = Chains(potential, box, lambdas, start, torch.Generator().manual_seed(seed))
-    short = max(1, n_steps // 2)
-    chains.equilibrate(math.ceil(equilibration_steps / short), short)
+    chains = equilibrated(
+        potential, box, lambdas, start, n_steps=n_steps, equilibration_steps=equilibration_steps, seed=seed
+    )
     frames, acceptance = [], []
     for _ in range(n_frames):
         acceptance.append(chains.move(n_steps).mean(dim=1))
         frames.append(chains.positions)
     return Samples(torch.stack(frames, dim=2), torch.stack(acceptance).mean(dim=0), chains.step)
+
+
+def equilibrated(
+    potential: Potential,
+    box: Tensor,
+    lambdas: Tensor,
+    start: Tensor,
+    *,
+    n_steps: int,
+    equilibration_steps: int,
+    seed: int,
+) -> Chains:
+    """The chains before the first frame of `sample`, which takes the same arguments."""
+    chains = Chains(potential, box, lambdas, start, torch.Generator().manual_seed(seed))
+    short = max(1, n_steps // 2)
+    chains.equilibrate(math.ceil(equilibration_steps / short), short)
+    return chains
 
 
 def evaluate(potential: Potential, positions: Tensor, box: Tensor, lam: Tensor) -> Point:
@@ -210,6 +230,14 @@ class Chains:
             tried.append(self.step.log())
         if tried:  # the later half together: a few chains make a noisy mean
             self.step = torch.stack(tried[n_moves // 2 :]).mean(dim=0).exp()
+
+    def advance(self, n_steps: int) -> Array:
+        """One move of every chain; mean acceptance of each window, (K,)."""
+        return self.move(n_steps).mean(dim=1).numpy()
+
+    def place(self, positions: Tensor) -> None:
+        """Go on from `positions`, (K, C, N, 3), sigma."""
+        self._point = self._evaluated(positions.flatten(0, 1))
 
     def move(self, n_steps: int) -> Tensor:
         """Try one move of every chain; the probability with which each was accepted, (K, C).

@@ -1,18 +1,21 @@
-"""Langevin dynamics in OpenMM of many chains in one window of the learned path.
+"""Langevin dynamics in OpenMM of many chains in the windows of the learned path.
 
-The chains are replicas in one Context. The time step is as long as the forces allow: a smooth Hamiltonian, far from
-lambda = 1, vibrates slowly. The mean square force is kT times the mean curvature, so the root of it is a frequency
-(E|grad U|^2 = E[laplacian U] holds at equilibrium), and the step is the one asked for at lambda = 1 in units of it.
+The chains of a window are replicas in one Context; several windows take turns in it. The time step is as long as the
+forces allow: a smooth Hamiltonian, far from lambda = 1, vibrates slowly. The mean square force is kT times the mean
+curvature, so the root of it is a frequency (E|grad U|^2 = E[laplacian U] holds at equilibrium), and the step is the one
+asked for at lambda = 1 in units of it.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import openmm
 import torch
+from numpy.typing import NDArray
 from openmm import unit
 from torch import Tensor
 
@@ -22,74 +25,119 @@ from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed
 
+Array = NDArray[np.float64]
 LONGEST_TIMESTEP_STAR = 0.05  # sigma sqrt(m / epsilon): with weak forces the friction sets the pace
+_FORCE = unit.kilojoule_per_mole / unit.nanometer
+_VELOCITY = unit.nanometer / unit.picosecond
 
 
-def sample(
-    model: LambdaHamiltonian,
-    state: StatePoint,
-    lam: float,
-    start: Tensor,
-    reference: Tensor,
-    *,
-    n_frames: int,
-    n_steps: int,
-    equilibration_steps: int,
-    timestep_star: float,
-    friction_star: float,
-    force: Literal["torch", "python"],
-    platform: str | None,
-    seed: int,
-) -> tuple[Tensor, float]:
-    """Frames (C, n_frames, N, 3), sigma, of C chains at `lam`, and the time step they were made with.
+@dataclass(frozen=True)
+class Settings:
+    """Of the dynamics.
 
-    Parameters
+    Attributes
     ----------
-    model, state, lam
-        The Hamiltonian, the system it acts on, and the coupling.
-    start
-        Where the chains begin, (C, N, 3), sigma.
-    reference
-        Frames of the fluid at lambda = 1, (R, N, 3), sigma, whose forces `timestep_star` is for.
-    n_frames, n_steps
-        Frames kept of each chain, and the steps between them.
-    equilibration_steps
-        Steps before.
     timestep_star, friction_star
         Time step at lambda = 1, in sigma sqrt(m / epsilon), and friction, in the inverse of that.
     force, platform
         TorchForce or PythonForce; the OpenMM platform, None for the fastest.
+    """
+
+    timestep_star: float
+    friction_star: float
+    force: Literal["torch", "python"]
+    platform: str | None
+
+
+class Chains:
+    """C chains in each of K windows.
+
+    Attributes
+    ----------
+    timestep_star
+        Time step of each window, sigma sqrt(m / epsilon). Shape (K,).
+
+    Parameters
+    ----------
+    model, state
+        The Hamiltonian, and the system it acts on.
+    lambdas
+        The windows, (K,).
+    start
+        Where the chains begin, (K, C, N, 3), sigma.
+    reference
+        Frames of the fluid at lambda = 1, (R, N, 3), sigma, whose forces `timestep_star` of the settings is for.
+    settings
+        Of the dynamics.
     seed
         Of velocities and thermostat.
     """
-    make_force = torch_force if force == "torch" else python_force
-    n_chains, n_particles = start.shape[:2]
-    system = create_system(state, make_force(model, state, n_replicas=n_chains), n_replicas=n_chains)
-    integrator = openmm.LangevinMiddleIntegrator(
-        state.temperature_kelvin * unit.kelvin,
-        friction_star / state.time_unit_ps / unit.picosecond,
-        timestep_star * state.time_unit_ps * unit.picosecond,
-    )
-    integrator.setRandomNumberSeed(derive_seed(seed, "thermostat"))
-    fastest = fastest_platform(platform)
-    context = openmm.Context(system, integrator, fastest, platform_properties(fastest))
-    strongest = _rms_force(context, 1.0, reference[torch.arange(n_chains) % len(reference)], state)
-    own = _rms_force(context, lam, start, state)
-    longer = min(max(1.0, strongest / max(own, 1e-9)), LONGEST_TIMESTEP_STAR / timestep_star)
-    integrator.setStepSize(longer * timestep_star * state.time_unit_ps * unit.picosecond)
-    context.setVelocitiesToTemperature(state.temperature_kelvin * unit.kelvin, derive_seed(seed, "velocities"))
-    integrator.step(equilibration_steps)
-    frames = []
-    for _ in range(n_frames):
-        integrator.step(n_steps)
-        positions = context.getState(getPositions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-        frames.append(torch.as_tensor(positions / state.sigma_nm).reshape(n_chains, n_particles, 3))
-    return torch.stack(frames, dim=1), longer * timestep_star
 
+    def __init__(
+        self,
+        model: LambdaHamiltonian,
+        state: StatePoint,
+        lambdas: Array,
+        start: Tensor,
+        reference: Tensor,
+        settings: Settings,
+        *,
+        seed: int,
+    ) -> None:
+        self._state, self._lambdas, self._shape = state, lambdas, start.shape
+        make_force = torch_force if settings.force == "torch" else python_force
+        n_chains = start.shape[1]
+        system = create_system(state, make_force(model, state, n_replicas=n_chains), n_replicas=n_chains)
+        self._integrator = openmm.LangevinMiddleIntegrator(
+            state.temperature_kelvin * unit.kelvin,
+            settings.friction_star / state.time_unit_ps / unit.picosecond,
+            settings.timestep_star * state.time_unit_ps * unit.picosecond,
+        )
+        self._integrator.setRandomNumberSeed(derive_seed(seed, "thermostat"))
+        fastest = fastest_platform(settings.platform)
+        self._context = openmm.Context(system, self._integrator, fastest, platform_properties(fastest))
+        strongest = self._rms_force(1.0, reference[torch.arange(n_chains) % len(reference)])
+        own = np.array([self._rms_force(lam, one) for lam, one in zip(lambdas, start, strict=True)])
+        longer = np.clip(strongest / own.clip(min=1e-9), 1.0, LONGEST_TIMESTEP_STAR / settings.timestep_star)
+        self.timestep_star = longer * settings.timestep_star
+        temperature = state.temperature_kelvin * unit.kelvin
+        self._context.setVelocitiesToTemperature(temperature, derive_seed(seed, "velocities"))
+        velocities = self._context.getState(velocities=True).getVelocities(asNumpy=True).value_in_unit(_VELOCITY)
+        self._positions = [one.reshape(-1, 3).numpy() * state.sigma_nm for one in start]  # nm
+        self._velocities = [velocities] * len(start)  # the thermostat tells the windows apart
+        self._loaded: int | None = None  # the window that the Context holds
 
-def _rms_force(context: openmm.Context, lam: float, positions: Tensor, state: StatePoint) -> float:
-    """Root mean square of the forces at `positions` (C, N, 3), sigma, which the Context then holds; kJ/mol/nm."""
-    context.setParameter(LAMBDA, lam)
-    context.setPositions(positions.reshape(-1, 3).numpy() * state.sigma_nm)
-    forces = context.getState(getForces=True).getForces(asNumpy=True)
-    return math.sqrt(float(np.square(forces.value_in_unit(unit.kilojoule_per_mole / unit.nanometer)).mean()))
+    @property
+    def positions(self) -> Tensor:
+        """Where the chains are, unwrapped. Shape (K, C, N, 3), sigma."""
+        return torch.as_tensor(np.stack(self._positions) / self._state.sigma_nm).reshape(self._shape)
+
+    def advance(self, n_steps: int) -> Array:
+        """Make `n_steps` steps in each window; NaN for each, since nothing is accepted or rejected. Shape (K,)."""
+        for window in range(len(self._lambdas)):
+            if self._loaded != window:
+                self._load(window)
+            self._integrator.step(n_steps)
+            now = self._context.getState(positions=True, velocities=True)
+            self._positions[window] = now.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+            self._velocities[window] = now.getVelocities(asNumpy=True).value_in_unit(_VELOCITY)
+        return np.full(len(self._lambdas), np.nan)
+
+    def place(self, positions: Tensor) -> None:
+        """Go on from `positions`, (K, C, N, 3), sigma."""
+        self._positions = [one.reshape(-1, 3).numpy() * self._state.sigma_nm for one in positions]
+        self._loaded = None
+
+    def _load(self, window: int) -> None:
+        self._context.setParameter(LAMBDA, float(self._lambdas[window]))
+        self._integrator.setStepSize(self.timestep_star[window] * self._state.time_unit_ps * unit.picosecond)
+        self._context.setPositions(self._positions[window])
+        self._context.setVelocities(self._velocities[window])
+        self._loaded = window
+
+    def _rms_force(self, lam: float, positions: Tensor) -> float:
+        """Root mean square of the forces at `positions` (C, N, 3), sigma, which the Context then holds; kJ/mol/nm."""
+        self._context.setParameter(LAMBDA, float(lam))
+        self._context.setPositions(positions.reshape(-1, 3).numpy() * self._state.sigma_nm)
+        forces = self._context.getState(forces=True).getForces(asNumpy=True).value_in_unit(_FORCE)
+        return math.sqrt(float(np.square(forces).mean()))

@@ -18,6 +18,8 @@ from scipy.special import logsumexp
 
 from openmm_nti.validation.window_data import WindowData
 
+_FORBIDDEN = 600.0  # kT; exp of it is still finite
+
 
 def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
     """Reduced free energies (K,) and overlap matrix (K, K) by pymbar, checked to solve the MBAR equations."""
@@ -85,6 +87,36 @@ def contributions(p_kn: np.ndarray) -> np.ndarray:
     hessian = np.diag(p_kn.sum(axis=1)) - p_kn @ p_kn.T
     last = np.linalg.lstsq(hessian[1:, 1:], np.eye(k - 1)[-1], rcond=None)[0]
     return np.asarray(-(last @ p_kn[1:]).reshape(k, -1) * (p_kn.shape[1] // k))
+
+
+def neighbour_works(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
+    """Changes of the reduced potential from a window to its neighbour: up, of each but the last, and down. (K - 1, n).
+
+    Both in kT; where the neighbour forbids a configuration a finite number of no weight.
+    """
+    k = np.arange(data.n_windows - 1)
+    up = data.u_kln[k, :, k + 1] - data.u_kln[k, :, k]
+    down = data.u_kln[k + 1, :, k] - data.u_kln[k + 1, :, k + 1]
+    return np.minimum(up, _FORBIDDEN), np.minimum(down, _FORBIDDEN)
+
+
+def bennett(forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
+    """Free energy differences (K - 1,) by pymbar's BAR of each row of works (K - 1, n), kT.
+
+    Where two windows are so far apart that the equation has no numerical solution, the middle of their mean works: a
+    number of no worth, for which the overlap is zero.
+    """
+    from pymbar import bar
+    from pymbar.utils import BoundsError, ConvergenceError
+
+    found = np.empty(len(forward))
+    with _quiet_pymbar():
+        for number, (up, down) in enumerate(zip(forward, reverse, strict=True)):
+            try:
+                found[number] = bar(up, down, compute_uncertainty=False, method="bisection")["Delta_f"]
+            except (BoundsError, ConvergenceError):
+                found[number] = 0.5 * (up.mean() - down.mean())
+    return found
 
 
 @contextmanager

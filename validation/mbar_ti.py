@@ -1,30 +1,28 @@
-r"""Free energy along lambda from window samples, by MBAR and by thermodynamic integration.
+r"""Free energy along lambda from window samples, by MBAR, by BAR of neighbours and by thermodynamic integration.
 
 MBAR solves the equations of `mbar_equations`; TI integrates beta F(1) - beta F(0) = int_0^1 <dU/dlambda> dlambda over a
 cubic spline through the means of the windows, over their number rather than lambda: it is smooth in what spaces them
 evenly. Where the samples come with functions of zero mean (`control_variates`),
 what these follow is subtracted from what each sample contributes to either, to first order.
 
-Both errors come from a bootstrap over units that are independent of each other: whole chains when there are at least
-`MIN_CHAINS`, otherwise blocks two statistical inefficiencies long. Each bootstrap solves the MBAR equations again with
-the resampled multiplicities as weights, by Newton's method from the solution of the full data. Windows are taken as
-independent of each other; samples of exchanging replicas are not. Samples that drift are dealt with first (`settling`).
+All errors come from a bootstrap over units that are independent of each other (`window_bootstrap`). For MBAR each draw
+solves the equations again with the resampled multiplicities as weights, by Newton's method from the solution of the
+full data. Samples that drift are dealt with first (`settling`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
+from scipy.special import expit
 
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.reference_md.statistics import MIN_CHAINS, bootstrap_chains, statistical_inefficiency
 from openmm_nti.state import StatePoint
 from openmm_nti.validation import control_variates, mbar_equations
 from openmm_nti.validation.settling import settle
+from openmm_nti.validation.window_bootstrap import control_facts, draw
 from openmm_nti.validation.window_data import WindowData
 
 GOOD_OVERLAP = 0.03  # Klimovich, Shirts and Mobley, J. Comput. Aided Mol. Des. 29, 397 (2015)
@@ -69,22 +67,12 @@ def estimate_mbar(
     data = settled.data
     f_k, overlap = mbar_equations.solve(data)
     neighbours = np.diagonal(overlap, offset=1)
-    block_lengths, n_eff = _block_lengths(data)
-    n_units = _n_units(data, block_lengths)
+    drawn = draw(data, n_bootstraps, seed)
     value, std_err, controls = float(f_k[-1] - f_k[0]), math.inf, None
     if neighbours.min() > NO_OVERLAP:
         p_kn = mbar_equations.assignments(mbar_equations.sample_potentials(data), f_k)
-        weights = list(_bootstrap_weights(data, block_lengths, n_bootstraps, seed))
-        resampled = np.array([mbar_equations.newton_shift(p_kn, w.ravel())[-1] for w in weights])
-        std_err = _standard_error(resampled, n_units)
-        if data.control_variates is not None:
-            controls = _control_facts(data.control_variates, value, std_err)
-            contributions = mbar_equations.contributions(p_kn)
-            followed = contributions - control_variates.subtract(contributions, data.control_variates, data.chain)
-            value -= float(followed.mean(axis=1).sum())
-            # The full bootstrap less the linear one of what is followed: what is beyond the first order stays.
-            known = np.array([float(((w - 1) * followed).mean(axis=1).sum()) for w in weights])
-            std_err = _standard_error(resampled - known, n_units)
+        resampled = np.array([mbar_equations.newton_shift(p_kn, w.ravel())[-1] for w in drawn.weights])
+        value, std_err, controls = drawn.controlled(value, resampled, mbar_equations.contributions(p_kn))
     return FreeEnergy(
         value=value,
         std_err=math.hypot(std_err, settled.error),
@@ -92,13 +80,68 @@ def estimate_mbar(
         convention=state.convention,
         n_particles=state.n_particles,
         diagnostics={
-            **_counts(data, n_eff, n_units),
+            **drawn.counts,
             **data.move_diagnostics,
             "overlap_matrix": overlap.tolist(),
             "min_neighbour_overlap": float(neighbours.min()),
             "control_variates": controls,
             "drift": settled.facts,
             "verdict": settled.judged(_unless_good(_verdict(neighbours, data.lambdas, std_err), data)),
+        },
+    )
+
+
+def estimate_bar(data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 100) -> FreeEnergy:
+    """Free energy difference between lambda = 1 and lambda = 0 by Bennett's acceptance ratio of neighbouring windows.
+
+    What MBAR makes of the same samples without those of windows further away (C. H. Bennett, J. Comput. Phys. 22, 245
+    (1976)). The bootstrap keeps the solution where it enters the averages: right to first order.
+
+    Parameters
+    ----------
+    data, state, method, seed, n_bootstraps
+        As in `estimate_mbar`.
+
+    Returns
+    -------
+    FreeEnergy
+        With the difference and the overlap of each pair of neighbours in its diagnostics; its standard error is
+        infinite where that of `estimate_mbar` is.
+    """
+    settled = settle(data, method=method)
+    data = settled.data
+    forward, reverse = mbar_equations.neighbour_works(data)
+    differences = mbar_equations.bennett(forward, reverse)
+    drawn = draw(data, n_bootstraps, seed)
+    ahead = expit(differences[:, None] - forward)  # (K - 1, n), of samples of the lower lambda
+    back = expit(-differences[:, None] - reverse)
+    overlap = (ahead * (1 - ahead) + back * (1 - back)).mean(axis=1)  # as the off-diagonal of MBAR's matrix for two
+    value, std_err, controls = float(differences.sum()), math.inf, None
+    if overlap.min() > NO_OVERLAP:
+        lower, upper = (part / part.mean(axis=1, keepdims=True) for part in (ahead, back))
+        resampled = np.array(
+            [
+                (np.log((w[1:] * upper).mean(axis=1)) - np.log((w[:-1] * lower).mean(axis=1))).sum()
+                for w in drawn.weights
+            ]
+        )
+        contributions = np.pad(upper, ((1, 0), (0, 0))) - np.pad(lower, ((0, 1), (0, 0)))
+        value, std_err, controls = drawn.controlled(value, resampled, contributions)
+    return FreeEnergy(
+        value=value,
+        std_err=math.hypot(std_err, settled.error),
+        method=method,
+        convention=state.convention,
+        n_particles=state.n_particles,
+        diagnostics={
+            **drawn.counts,
+            **data.move_diagnostics,
+            "differences": differences.tolist(),
+            "neighbour_overlap": overlap.tolist(),
+            "min_neighbour_overlap": float(overlap.min()),
+            "control_variates": controls,
+            "drift": settled.facts,
+            "verdict": settled.judged(_unless_good(_verdict(overlap, data.lambdas, std_err), data)),
         },
     )
 
@@ -132,22 +175,18 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
         raise ValueError(f"thermodynamic integration over {data.n_windows} windows has no error: give 3 or more")
     settled = settle(data, method=method)
     data = settled.data
-    block_lengths, n_eff = _block_lengths(data)
-    n_units = _n_units(data, block_lengths)
-    weights = list(_bootstrap_weights(data, block_lengths, n_bootstraps, seed))
+    drawn = draw(data, n_bootstraps, seed)
     dudl, controls = data.dudl, None
     rules, coarse_rules = _spline_rules(data.lambdas)
     rule, changes = rules.sum(axis=0), rules - coarse_rules
     if data.control_variates is not None:
-        plain = np.stack([(w * dudl).mean(axis=1) for w in weights])
-        controls = _control_facts(
-            data.control_variates, float(rule @ dudl.mean(axis=1)), _standard_error(plain @ rule, n_units)
-        )
+        plain = drawn.standard_error(drawn.means(dudl) @ rule)
+        controls = control_facts(data.control_variates, float(rule @ dudl.mean(axis=1)), plain)
         dudl = control_variates.subtract(dudl, data.control_variates, data.chain)
     means = dudl.mean(axis=1)
-    resampled = np.stack([(w * dudl).mean(axis=1) for w in weights])
+    resampled = drawn.means(dudl)
     value = float(rule @ means)
-    statistical = _standard_error(resampled @ rule, n_units)
+    statistical = drawn.standard_error(resampled @ rule)
     beyond = np.abs(changes @ means) - 2.0 * (resampled @ changes.T).std(axis=0, ddof=1)
     integration = float(np.linalg.norm(beyond.clip(min=0.0))) / min(3.0, max(1.0, (data.n_windows - 3) / 2))
     return FreeEnergy(
@@ -157,7 +196,7 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
         convention=state.convention,
         n_particles=state.n_particles,
         diagnostics={
-            **_counts(data, n_eff, n_units),
+            **drawn.counts,
             **data.move_diagnostics,
             "lambdas": data.lambdas.tolist(),
             "dudl_mean": means.tolist(),
@@ -169,15 +208,6 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
             "verdict": settled.judged(_unless_good(_ti_verdict(statistical, integration), data)),
         },
     )
-
-
-def _control_facts(functions_kn: np.ndarray, value: float, std_err: float) -> dict[str, Any]:
-    """What the estimate would be without control variates."""
-    return {
-        "n_functions": functions_kn.shape[2],
-        "value_without": value,
-        "std_err_without": std_err if math.isfinite(std_err) else None,
-    }
 
 
 def _spline_rules(lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,57 +229,6 @@ def _spline_rule(lambdas: np.ndarray, used: np.ndarray) -> np.ndarray:
     half = 0.5 * np.diff(used)[:, None]
     k = used[:-1, None] + half * (1.0 + nodes)
     return np.asarray(np.einsum("jn,jnk->jk", half * weights * slope(k), means(k)))
-
-
-def _block_lengths(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
-    """Length of the blocks of the bootstrap, and number of independent samples, of each window. Both of shape (K,)."""
-    chains = [data.chain == label for label in np.unique(data.chain)]
-    g = np.array([_shared_inefficiency([dudl[members] for members in chains]) for dudl in data.dudl])
-    return np.ceil(2 * g).astype(int), data.n_samples / g
-
-
-def _shared_inefficiency(chains: list[np.ndarray]) -> float:
-    shortest = min(len(chain) for chain in chains)
-    return statistical_inefficiency(np.stack([chain[:shortest] for chain in chains]))
-
-
-def _bootstrap_weights(
-    data: WindowData, block_lengths: np.ndarray, n_bootstraps: int, seed: int
-) -> Iterator[np.ndarray]:
-    """For each bootstrap, the weight of each sample; they average 1 in each window. Shape (K, n)."""
-    rng = np.random.default_rng(seed)
-    windows = [
-        bootstrap_chains(data.chain, rng=rng, n_bootstraps=n_bootstraps, block_length=int(length))
-        for length in block_lengths
-    ]
-    for drawn in zip(*windows, strict=True):
-        weights = np.stack([np.bincount(indices, minlength=data.n_samples) for indices in drawn])
-        yield weights / weights.mean(axis=1, keepdims=True)
-
-
-def _n_units(data: WindowData, block_lengths: np.ndarray) -> int:
-    """Number of units that the bootstrap draws from, in the window with the fewest."""
-    if data.n_chains >= MIN_CHAINS:
-        return data.n_chains
-    sizes = np.unique(data.chain, return_counts=True)[1]
-    return int(np.maximum(1, sizes // block_lengths.max()).sum())
-
-
-def _standard_error(bootstrapped: np.ndarray, n_units: int) -> float:
-    """Spread of the bootstrapped values, corrected for few units; infinite when they do not determine one."""
-    if n_units < 2 or not np.isfinite(bootstrapped).all():
-        return math.inf
-    return math.sqrt(n_units / (n_units - 1)) * float(bootstrapped.std(ddof=1))
-
-
-def _counts(data: WindowData, n_eff: np.ndarray, n_units: int) -> dict[str, Any]:
-    return {
-        "n_windows": data.n_windows,
-        "n_samples": data.n_windows * data.n_samples,
-        "n_eff": float(n_eff.sum()),
-        "n_chains": data.n_chains,
-        "n_bootstrap_units": n_units,
-    }
 
 
 def _verdict(neighbours: np.ndarray, lambdas: np.ndarray, std_err: float) -> str:

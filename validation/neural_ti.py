@@ -53,9 +53,9 @@ class NeuralTIConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_samples: int = Field(default=128, ge=4, description="Independent reverse trajectories.")
+    n_samples: int = Field(default=96, ge=4, description="Independent reverse trajectories.")
     n_steps: int = Field(
-        default=200,
+        default=400,
         ge=10,
         description="Noise levels, where dU/dlambda scatters the closest; equidistant in lambda without a corrector.",
     )

@@ -22,9 +22,14 @@ def noised_frames(ensemble: Ensemble, lam: float, n_frames: int, generator: torc
     available = len(ensemble.positions_nm)
     order = [torch.randperm(available, generator=generator) for _ in range(-(-n_frames // available))]
     frames = torch.as_tensor(ensemble.positions_sigma)[torch.cat(order)[:n_frames]]
-    box = cubic_box(ensemble.state.box_length_sigma)
-    spread = effective_variance(log_noise(torch.tensor([lam], dtype=torch.float64), box)).sqrt()
-    return frames + spread * torch.randn(frames.shape, generator=generator, dtype=torch.float64)
+    noise = torch.randn(frames.shape, generator=generator, dtype=torch.float64)
+    return frames + noise_of(ensemble.state, lam) * noise
+
+
+def noise_of(state: StatePoint, lam: float) -> Tensor:
+    """Standard deviation of the noise at `lam` in each coordinate, (1,), sigma."""
+    level = log_noise(torch.tensor([lam], dtype=torch.float64), cubic_box(state.box_length_sigma))
+    return effective_variance(level).sqrt()
 
 
 def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float | Tensor) -> Array:

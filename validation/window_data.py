@@ -14,7 +14,7 @@ from openmm_nti.files import atomic_path
 
 _ARRAYS = ("lambdas", "u_kln", "dudl", "chain")
 _OF_MOVES = ("acceptance", "timestep_star")
-_OPTIONAL = (*_OF_MOVES, "control_variates")
+_OPTIONAL = (*_OF_MOVES, "control_variates", "exchange")
 _FEW_ACCEPTED = 0.3
 
 
@@ -40,6 +40,9 @@ class WindowData:
         Time step of those moves, or of MD, NaN in windows without either. Shape (K,), sigma sqrt(m / epsilon).
     control_variates
         Functions whose mean in the ensemble of window k is zero, at its samples; None for none. Shape (K, n, M).
+    exchange
+        Share of accepted trades between windows k and k + 1, where chain c of one window trades configurations with
+        chain c of its neighbours; None where windows are independent of each other. Shape (K - 1,).
 
     Raises
     ------
@@ -54,6 +57,7 @@ class WindowData:
     acceptance: np.ndarray | None = None
     timestep_star: np.ndarray | None = None
     control_variates: np.ndarray | None = None
+    exchange: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("lambdas", "u_kln", "dudl", *self._given(_OPTIONAL)):
@@ -92,9 +96,10 @@ class WindowData:
 
     @property
     def move_diagnostics(self) -> dict[str, list[float | None]]:
-        """Acceptance and steps of the moves of Monte Carlo, ready for JSON; empty where none were made."""
+        """Acceptance and steps of the moves of Monte Carlo, and of trades, ready for JSON; empty without any."""
         return {
-            name: [None if np.isnan(x) else float(x) for x in getattr(self, name)] for name in self._given(_OF_MOVES)
+            name: [None if np.isnan(x) else float(x) for x in getattr(self, name)]
+            for name in self._given((*_OF_MOVES, "exchange"))
         }
 
     def keeping(self, samples: np.ndarray) -> WindowData:
@@ -127,7 +132,7 @@ class WindowData:
     def _check_shapes(self) -> None:
         k, n = self.lambdas.size, self.chain.size
         expected: dict[str, tuple[int, ...]] = {"lambdas": (k,), "u_kln": (k, n, k), "dudl": (k, n), "chain": (n,)}
-        expected |= dict.fromkeys(self._given(_OF_MOVES), (k,))
+        expected |= dict.fromkeys(self._given(_OF_MOVES), (k,)) | dict.fromkeys(self._given(("exchange",)), (k - 1,))
         if self.control_variates is not None:
             expected["control_variates"] = (k, n, self.control_variates.shape[-1])
         for name, shape in expected.items():

@@ -28,7 +28,7 @@ from openmm_nti.validation import (
 from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.decoupling import DecouplingConfig
-from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.lambda_windows import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
 from openmm_nti.validation.path_weights import PathConfig, Works
 from openmm_nti.validation.softcore import SoftcoreConfig

@@ -116,7 +116,7 @@ def test_windows_resume_without_running_again(pairs, two_body, tmp_path, monkeyp
     started = []
 
     def dies_at_the_last_window(task):
-        if task.numbers[0] == 2 and not started:
+        if task.windows[0] == 2 and not started:
             started.append(task)
             raise KeyboardInterrupt
         return run(task)
@@ -136,7 +136,7 @@ def test_monte_carlo_resumes_to_the_same_numbers(pairs, two_body, tmp_path, monk
     run, started = lambda_md._monte_carlo, []
 
     def dies_once_at_the_last_batch(task):
-        started.append(list(task.numbers))
+        started.append(list(task.windows))
         if len(started) == 2:
             raise KeyboardInterrupt
         return run(task)

@@ -9,7 +9,7 @@ from openmm_nti.state import PairPotential, StatePoint
 from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.grand_canonical import GrandCanonicalConfig
-from openmm_nti.validation.lambda_md import WindowsConfig
+from openmm_nti.validation.lambda_windows import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
 from openmm_nti.validation.paper.toy import ToyConfig
 from openmm_nti.validation.path_weights import PathConfig
@@ -62,7 +62,7 @@ QUICK = PaperPreset(
     n_insertions=500,
     reference=ReferenceConfig(n_frames=256),
     bound=BoundConfig(n_pairs=96),
-    neural_ti=NeuralTIConfig(n_samples=16),
+    neural_ti=NeuralTIConfig(n_samples=16, n_steps=200),
     paths=PathConfig(n_paths=32),
     softcore=SoftcoreConfig(n_windows=50, n_chains=2, n_frames=10, steps_between=20, equilibration=1200),
     chain=BarChainConfig(n_walkers=32, equilibration_sweeps=200, sweeps_between=20),
@@ -77,7 +77,7 @@ FULL = PaperPreset(
     n_insertions=2000,
     reference=ReferenceConfig(),
     bound=BoundConfig(n_pairs=384),
-    neural_ti=NeuralTIConfig(n_samples=32),
+    neural_ti=NeuralTIConfig(n_samples=32, n_steps=200),
     paths=PathConfig(n_paths=64),
     windows=WindowsConfig(window_length=2.0, target_error=0.4),
     softcore=SoftcoreConfig(n_windows=100, n_chains=4, n_frames=20),

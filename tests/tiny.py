@@ -17,6 +17,7 @@ TINY = {
     "estimates": {
         "bound": {"n_levels": 4, "n_pairs": 8},
         "neural_ti": {"n_samples": 4, "n_steps": 10},
+        "neural_ti_noised": {"n_levels": 8, "n_frames": 8},
         "paths": {"n_paths": 8, "n_steps": 10},
         "windows": {
             "n_windows": 3,

@@ -166,8 +166,8 @@ def _graded(value: float, where: str, none: float, good: float) -> Answer:
 
 
 _CONVERGED: Mapping[str, Callable[[_Estimate], Answer]] = {
-    **dict.fromkeys(("mbar_neural", "mbar_softcore", "mu_decoupling", "ti_neural_md"), _windows),
-    "neural_ti": _neural_ti,
+    **dict.fromkeys(("mbar_neural", "bar_neural", "mbar_softcore", "mu_decoupling", "ti_neural_md"), _windows),
+    **dict.fromkeys(("neural_ti", "neural_ti_noised"), _neural_ti),
     "neural_ti_bound": _bound,
     "path_bar": _path_bar,
     "path_bracket": _path_bracket,

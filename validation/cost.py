@@ -22,11 +22,12 @@ from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_windows import WindowsConfig, frames_needed
 from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.noised_ti import NoisedTIConfig
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
 
 _PROBE_N, _PROBE_BATCH = 40, 32
-_OF_THE_MODEL = ("neural_ti_bound", "neural_ti", "path_bar", "mbar_neural")
+_OF_THE_MODEL = ("neural_ti_bound", "neural_ti", "neural_ti_noised", "path_bar", "mbar_neural")
 
 
 def gradient(n: int) -> float:
@@ -91,6 +92,11 @@ def neural_ti_seconds(config: NeuralTIConfig, n: int) -> float:
     return 1.3 * config.n_evaluations * gradient(n)
 
 
+def noised_seconds(config: NoisedTIConfig, n: int) -> float:
+    """dU/dlambda of noised data of one N."""
+    return 0.7 * 2 * (config.n_levels + 1) * config.n_frames * gradient(n)
+
+
 def path_seconds(config: PathConfig, n: int) -> float:
     """Noising and denoising paths of one N."""
     return 2.0 * config.n_paths * config.n_steps * gradient(n)
@@ -129,6 +135,7 @@ def estimate_seconds(method: str, config: Any, n: int, slowness: float) -> float
     costs: dict[str, Callable[[Any, int], float]] = {
         "neural_ti_bound": bound_seconds,
         "neural_ti": neural_ti_seconds,
+        "neural_ti_noised": noised_seconds,
         "path_bar": path_seconds,
         "mbar_neural": window_seconds,
         "mbar_softcore": softcore_seconds,

@@ -21,7 +21,7 @@ from scipy.special import expit
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.state import StatePoint
 from openmm_nti.validation import control_variates, mbar_equations
-from openmm_nti.validation.settling import settle
+from openmm_nti.validation.settling import Settled, settle
 from openmm_nti.validation.window_bootstrap import control_facts, draw
 from openmm_nti.validation.window_data import WindowData
 
@@ -30,7 +30,13 @@ NO_OVERLAP = 1e-3  # below this neither value nor error of MBAR means anything
 
 
 def estimate_mbar(
-    data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 100
+    data: WindowData,
+    state: StatePoint,
+    *,
+    method: str,
+    seed: int,
+    n_bootstraps: int = 100,
+    test_drift: bool = True,
 ) -> FreeEnergy:
     """Free energy difference between lambda = 1 and lambda = 0 by MBAR.
 
@@ -46,6 +52,8 @@ def estimate_mbar(
         Seed of the bootstrap.
     n_bootstraps
         Number of bootstrap samples behind the standard error; 2 or more.
+    test_drift
+        Look for drift and deal with it; otherwise the samples are taken as they are.
 
     Returns
     -------
@@ -63,7 +71,7 @@ def estimate_mbar(
     """
     if n_bootstraps < 2:
         raise ValueError(f"n_bootstraps = {n_bootstraps} must be at least 2 to give an error; 100 is usual")
-    settled = settle(data, method=method)
+    settled = settle(data, method=method) if test_drift else Settled(data, 0.0, None, None)
     data = settled.data
     f_k, overlap = mbar_equations.solve(data)
     neighbours = np.diagonal(overlap, offset=1)

@@ -71,6 +71,11 @@ class Works:
     forward: Array
     reverse: Array
 
+    def save(self, path: str | Path) -> None:
+        """Write the works to `path` (.npz), atomically, for figures and for others' analysis."""
+        with atomic_path(path) as temporary:
+            np.savez(temporary, allow_pickle=False, forward=self.forward, reverse=self.reverse)
+
 
 @dataclass(frozen=True)
 class _Batch:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from openmm_nti.files import atomic_path, write_text
+from openmm_nti.validation.convergence import Convergence
 
 # Three hues that stay apart on light and dark paper and for colour-blind readers.
 COLOURS = ("#2f7ed8", "#d9741a", "#2a9d72")
@@ -101,6 +102,83 @@ def chemical_potential(
     ax.fill_between(density, value - 2 * std_err, value + 2 * std_err, color=colour, alpha=0.25, linewidth=0)
     ax.set(xlabel="ρσ³", ylabel="βμ_ex", title="Excess chemical potential ± 2 errors")
     ax.xaxis.set_major_locator(MaxNLocator(5))
+    return _with_legend(ax)
+
+
+def convergence(series: Convergence, ax: Axes | None = None) -> Axes:
+    """Estimates from the first and from the last part of the samples, which agree where nothing drifts.
+
+    Bars of one standard error; the band is that of all samples (P. V. Klimovich, M. R. Shirts and D. L. Mobley, J.
+    Comput. Aided Mol. Des. 29, 397 (2015)).
+    """
+    ax = _axes(ax)
+    value, std_err = float(series.forward[-1]), float(series.forward_err[-1])
+    if np.isfinite(std_err):
+        ax.axhspan(value - std_err, value + std_err, color="0.6", alpha=0.25, linewidth=0)
+    for colour, label, values, errors in (
+        (COLOURS[0], "from the start", series.forward, series.forward_err),
+        (COLOURS[1], "from the end", series.backward, series.backward_err),
+    ):
+        bars = np.where(np.isfinite(errors), errors, 0.0)
+        ax.errorbar(series.fractions, values, yerr=bars, color=colour, marker="o", markersize=4, capsize=3, label=label)
+    ax.set(xlabel="share of the samples", ylabel="βF_ex / kT", title="Convergence ± 1 error", xlim=(0, 1.05))
+    return _with_legend(ax)
+
+
+def work_histogram(forward: np.ndarray, reverse: np.ndarray, value: float, ax: Axes | None = None) -> Axes:
+    """Works of noising and of denoising paths: by Crooks' theorem the two densities cross at the free energy.
+
+    Parameters
+    ----------
+    forward, reverse
+        omega of the paths of each direction, kT. Shape (n_paths,).
+    value
+        beta F_ex, where to draw the line.
+    """
+    ax = _axes(ax)
+    edges = np.histogram_bin_edges(np.concatenate([forward, reverse]), bins="auto")
+    for colour, label, works in ((COLOURS[0], "noising", forward), (COLOURS[1], "denoising", reverse)):
+        ax.hist(works, bins=edges.tolist(), density=True, histtype="stepfilled", alpha=0.35, color=colour, label=label)
+    ax.axvline(value, color="0.4", linewidth=1, label="βF_ex")
+    ax.set(xlabel="ω / kT", ylabel="density / (1 / kT)", title="Works of the paths")
+    return _with_legend(ax)
+
+
+def bracket(
+    n_particles: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    lower_err: np.ndarray,
+    upper_err: np.ndarray,
+    reference: np.ndarray | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Rigorous bounds of beta F_ex over N, as distances from a reference or else from their middle.
+
+    Parameters
+    ----------
+    n_particles
+        N. Shape (M,).
+    lower, upper, lower_err, upper_err
+        Bounds and their standard errors, kT; bars show two. Shape (M,).
+    reference
+        beta F_ex at each N; NaN takes the middle there. Shape (M,).
+    """
+    ax = _axes(ax)
+    middle = 0.5 * (np.asarray(lower) + np.asarray(upper))
+    zero = middle if reference is None else np.where(np.isfinite(reference), reference, middle)
+    ax.fill_between(n_particles, lower - zero, upper - zero, color=COLOURS[0], alpha=0.15, linewidth=0)
+    for colour, label, bound, errors in (
+        (COLOURS[0], "lower bound", lower, lower_err),
+        (COLOURS[1], "upper bound", upper, upper_err),
+    ):
+        bars = 2 * np.asarray(errors)
+        ax.errorbar(
+            n_particles, bound - zero, yerr=bars, color=colour, marker="o", markersize=4, capsize=3, label=label
+        )
+    ax.axhline(0.0, color="0.4", linewidth=0.8)
+    of_what = "their middle" if reference is None else "the reference"
+    ax.set(xlabel="N", ylabel=f"bound − {of_what} / kT", title="Bracket ± 2 errors")
     return _with_legend(ax)
 
 

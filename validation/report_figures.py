@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from openmm_nti.validation import plots
+from openmm_nti.validation.convergence import Convergence
 from openmm_nti.validation.verdicts import has_error
 from openmm_nti.validation.window_data import read_arrays
 
@@ -129,6 +130,11 @@ def _drawings(point: Mapping[str, Any], directory: Path, notes: list[str]) -> It
             header,
             matrix,
         )
+    for name in ("neural", "softcore"):
+        if (directory / f"{name}_convergence.npz").is_file():
+            yield _convergence(directory / f"{name}_convergence.npz", f"mbar_{name}")
+    if "path_bar" in estimates and (directory / "path_works.npz").is_file():
+        yield _works(directory / "path_works.npz", estimates["path_bar"]["value"])
     if (directory / "gr.npz").is_file():
         yield _radial_distributions(directory / "gr.npz")
     else:
@@ -169,6 +175,21 @@ def _chain(chain: Mapping[str, Any], state: Mapping[str, Any]) -> _Drawing:
     header = ("n", "density_star", "beta_mu_ex_kt", "std_err_kt")
     rows = zip(n.tolist(), density, values, errors, strict=True)
     return "insertion_chain", "Chemical potential along the insertion chain", draw, header, rows
+
+
+def _convergence(path: Path, method: str) -> _Drawing:
+    columns = read_arrays(path, Convergence._fields)
+    caption = f"{method} from the first and from the last part of its samples (band: all of them)"
+    draw = partial(plots.convergence, Convergence(**columns))
+    return f"convergence_{method}", caption, draw, list(columns), zip(*columns.values(), strict=True)
+
+
+def _works(path: Path, value: float) -> _Drawing:
+    works = read_arrays(path, ("forward", "reverse"))
+    rows = [(direction, work) for direction, values in works.items() for work in values.tolist()]
+    caption = "Works of noising and denoising paths; their densities cross at β F_ex"
+    draw = partial(plots.work_histogram, works["forward"], works["reverse"], value)
+    return "works", caption, draw, ("direction", "omega_kt"), rows
 
 
 def _radial_distributions(path: Path) -> _Drawing:

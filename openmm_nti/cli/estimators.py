@@ -21,6 +21,7 @@ from openmm_nti.validation import (
     lambda_md,
     mbar_ti,
     neural_ti,
+    noised_ti,
     path_weights,
     softcore,
     widom,
@@ -30,6 +31,7 @@ from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.decoupling import DecouplingConfig
 from openmm_nti.validation.lambda_windows import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.noised_ti import NoisedTIConfig
 from openmm_nti.validation.path_weights import PathConfig, Works
 from openmm_nti.validation.softcore import SoftcoreConfig
 from openmm_nti.validation.window_data import WindowData
@@ -118,6 +120,10 @@ def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:
     return neural_ti.estimate(job.model, job.state, config, seed=job.seed, directory=job.directory, workers=job.workers)
 
 
+def _neural_ti_noised(job: Job, config: NoisedTIConfig) -> FreeEnergy:
+    return noised_ti.estimate(job.model, job.ensemble, config, seed=job.seed, progress=True)
+
+
 def _path_bar(job: Job, config: PathConfig) -> FreeEnergy:
     return path_weights.estimate_bar(_works(job, config), seed=job.seed)
 
@@ -128,14 +134,21 @@ def _path_bracket(job: Job, config: PathConfig) -> FreeEnergy:
 
 def _works(job: Job, config: PathConfig) -> Works:
     """The works of both directions; the second caller finds them on disk."""
-    return path_weights.sample(
+    works = path_weights.sample(
         job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers
     )
+    works.save(job.directory / "path_works.npz")
+    return works
 
 
 def _mbar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
     data = _neural_windows(job, config)
     return mbar_ti.estimate_mbar(data, job.state, method="mbar_neural", seed=job.seed)
+
+
+def _bar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
+    data = _neural_windows(job, config)
+    return mbar_ti.estimate_bar(data, job.state, method="bar_neural", seed=job.seed)
 
 
 def _ti_neural_md(job: Job, config: WindowsConfig) -> FreeEnergy:
@@ -190,9 +203,11 @@ METHODS = {
     "neural_ti_bound": Method("bound", _neural_ti_bound, needs_energy=False),
     "widom": Method("widom", _widom, needs_model=False),
     "neural_ti": Method("neural_ti", _neural_ti, needs_data=False),
+    "neural_ti_noised": Method("neural_ti_noised", _neural_ti_noised),
     "path_bar": Method("paths", _path_bar, needs_energy=False),
     "path_bracket": Method("paths", _path_bracket, needs_energy=False),
     "mbar_neural": Method("windows", _mbar_neural),
+    "bar_neural": Method("windows", _bar_neural),
     "ti_neural_md": Method("windows", _ti_neural_md),
     "mbar_softcore": Method("softcore", _mbar_softcore, needs_model=False, needs_data=False),
     "mu_decoupling": Method("decoupling", _mu_decoupling, needs_model=False, needs_data=False),

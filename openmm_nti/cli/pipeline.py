@@ -24,7 +24,9 @@ from openmm_nti.state import StatePoint
 from openmm_nti.training import train
 from openmm_nti.training.parallel import rank_and_size
 from openmm_nti.validation import gr
+from openmm_nti.validation.convergence import convergence
 from openmm_nti.validation.report import write_report
+from openmm_nti.validation.window_data import WindowData
 
 
 class Pipeline:
@@ -119,6 +121,7 @@ class Pipeline:
             result = method.compute(job, config)
             write_estimate(path, result)
             self.console.print(f"  {result}")
+        _write_convergence(state, job.directory, seed=self.config.seed)
         _write_radial_distributions(ensemble, job.directory)
 
     def report(self) -> None:
@@ -128,6 +131,16 @@ class Pipeline:
 
     def _say(self, stage: str, detail: str) -> None:
         self.console.print(f"[bold]{stage}[/bold]: {detail}")
+
+
+def _write_convergence(state: StatePoint, directory: Path, *, seed: int) -> None:
+    """Forward and backward series of both MBAR estimates, as far as there are windows: *_convergence.npz."""
+    for name in ("neural", "softcore"):
+        windows, path = directory / f"{name}_windows.npz", directory / f"{name}_convergence.npz"
+        if windows.is_file() and not path.is_file():
+            found = convergence(WindowData.load(windows), state, method=f"mbar_{name}", seed=seed)
+            with atomic_path(path) as temporary:
+                np.savez(temporary, allow_pickle=False, **found._asdict())
 
 
 def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:

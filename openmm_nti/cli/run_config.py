@@ -22,6 +22,7 @@ from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.decoupling import DecouplingConfig
 from openmm_nti.validation.lambda_windows import WindowsConfig
 from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.noised_ti import NoisedTIConfig
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
 
@@ -51,13 +52,17 @@ class EstimatesConfig(BaseModel):
     neural_ti: NeuralTIConfig | None = Field(
         default_factory=NeuralTIConfig, description="neural_ti: integral of dU/dlambda over reverse-diffusion samples."
     )
+    neural_ti_noised: NoisedTIConfig | None = Field(
+        default=None, description="neural_ti_noised: integral of dU/dlambda over noised data; {} asks for it."
+    )
     paths: PathConfig | None = Field(
         default_factory=PathConfig,
         description="path_bar and path_bracket: weights of noising and denoising paths; exact for any model, no MD.",
     )
     windows: WindowsConfig | None = Field(
         default_factory=WindowsConfig,
-        description="mbar_neural and ti_neural_md: MD under the TorchForce at lambda windows; exact for any model.",
+        description="mbar_neural, bar_neural and ti_neural_md: MD under the TorchForce at lambda windows; exact for "
+        "any model.",
     )
     softcore: SoftcoreConfig | None = Field(
         default_factory=SoftcoreConfig, description="mbar_softcore: the classical reference, plain OpenMM and MBAR."

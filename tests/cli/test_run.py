@@ -26,8 +26,10 @@ from openmm_nti.reference_md import ReferenceConfig
 COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "models", "run", "report", "doctor", "paper")
 OF_F = {
     "mbar_neural",
+    "bar_neural",
     "ti_neural_md",
     "neural_ti",
+    "neural_ti_noised",
     "neural_ti_bound",
     "mbar_softcore",
     "path_bar",

@@ -134,6 +134,19 @@ def free_energies(estimates: Estimates, path: Path) -> Path:
     return plots.save(ax, path, columns)
 
 
+def brackets(estimates: Estimates, path: Path) -> Path:
+    """The rigorous bounds from path weights over N, as distances from the best exact estimate."""
+    (ax,) = _panels(1, 1, width=5.0)
+    numbers = [n for n in sorted(estimates) if "path_bracket" in estimates[n]]
+    facts = [estimates[n]["path_bracket"].diagnostics for n in numbers]
+    columns = {name: np.array([one[name] for one in facts]) for name in ("lower", "upper", "lower_err", "upper_err")}
+    exact = [best_exact(estimates[n]) for n in numbers]
+    reference = np.array([np.nan if one is None else one.value for one in exact])
+    n_particles = np.array(numbers, dtype=float)
+    plots.bracket(n_particles, **columns, reference=reference, ax=ax)
+    return plots.save(ax, path, {"N": n_particles, **columns, "best_exact": reference})
+
+
 def open_box(distributions: Mapping[float, np.ndarray], curve: MethodCurve | None, path: Path) -> Path:
     """Grand-canonical Monte Carlo beside p(N) from free energies."""
     (ax,) = _panels(1, 1, width=5.0)

@@ -160,6 +160,10 @@ def draw(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[s
         "fig6_free_energy": (
             bool(results.free_energies), lambda path: figures.free_energies(results.free_energies, path),
         ),
+        "brackets": (
+            any("path_bracket" in found for found in results.free_energies.values()),
+            lambda path: figures.brackets(results.free_energies, path),
+        ),
         "open_box": (bool(boxes), lambda path: figures.open_box(boxes, fitted.get(REFERENCE), path)),
         "toy": (
             toy.is_file(),

@@ -1,0 +1,63 @@
+"""Do estimates settle as samples come in? MBAR from the first and from the last part of every chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.state import StatePoint
+from openmm_nti.validation.mbar_ti import estimate_mbar
+from openmm_nti.validation.window_data import WindowData
+
+_N_POINTS = 5
+_N_BOOTSTRAPS = 25  # an error to judge by, known to 15 %
+
+
+class Convergence(NamedTuple):
+    """Estimates against the share of samples, for `plots.convergence`; each of shape (M,), kT but for the first."""
+
+    fractions: np.ndarray
+    forward: np.ndarray
+    forward_err: np.ndarray
+    backward: np.ndarray
+    backward_err: np.ndarray
+
+
+def convergence(data: WindowData, state: StatePoint, *, method: str, seed: int) -> Convergence:
+    """Forward and backward series (W. Yang, R. Bitetti-Putzer and M. Karplus, J. Chem. Phys. 120, 2618 (2004)).
+
+    Parameters
+    ----------
+    data
+        Samples of all windows; chains of 2 frames or more.
+    state, method, seed
+        As in `mbar_ti.estimate_mbar`, which makes each estimate of both series from its part of the samples as they
+        are: a drift shows as a distance between the series.
+
+    Raises
+    ------
+    ValueError
+        If the chains have a single frame, of which there is no part.
+    """
+    members = [np.flatnonzero(data.chain == label) for label in np.unique(data.chain)]
+    longest = max(map(len, members))
+    if longest < 2:
+        raise ValueError("chains of one frame show no convergence: raise n_frames")
+    counts = np.unique(np.rint(np.linspace(longest / _N_POINTS, longest, _N_POINTS)).astype(int).clip(1))
+
+    def series(part: Callable[[np.ndarray, int], np.ndarray]) -> list[FreeEnergy]:
+        kept = [np.concatenate([part(one, count) for one in members]) for count in counts]
+        return [
+            estimate_mbar(
+                data.keeping(some), state, method=method, seed=seed, n_bootstraps=_N_BOOTSTRAPS, test_drift=False
+            )
+            for some in kept
+        ]
+
+    forward = series(lambda one, count: one[:count])
+    backward = series(lambda one, count: one[-count:])
+    values = [np.array([[one.value, one.std_err] for one in both]).T for both in (forward, backward)]
+    return Convergence(counts / longest, *values[0], *values[1])

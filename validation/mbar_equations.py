@@ -113,7 +113,7 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
     with _quiet_pymbar():
         for number, (up, down) in enumerate(zip(forward, reverse, strict=True)):
             try:
-                found[number] = bar(up, down, compute_uncertainty=False, method="bisection")["Delta_f"]
+                found[number] = bar(up, down, compute_uncertainty=False)["Delta_f"]
             except (BoundsError, ConvergenceError):
                 found[number] = 0.5 * (up.mean() - down.mean())
     return found

@@ -5,44 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from windows import gaussian_windows, harmonic_windows
 
 from openmm_nti.state import StatePoint
 from openmm_nti.validation import mbar_equations, mbar_ti
-from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
+from openmm_nti.validation.mbar_ti import estimate_bar, estimate_mbar, estimate_ti
 from openmm_nti.validation.verdicts import judge
 from openmm_nti.validation.window_data import WindowData
 
 STATE = StatePoint(n_particles=2, box_length_sigma=6, temperature_star=1.25)
-
-
-def harmonic_windows(rng, *, n=400, n_windows=9, n_chains=8, memory=0.0, dimensions=10, stiffness=8.0):
-    """U = k(lambda) x^2 / 2 with k = 1 + (stiffness - 1) lambda; exact answer dimensions ln(stiffness) / 2.
-
-    `memory` is the correlation of neighbouring samples of a chain.
-    """
-    lambdas = np.linspace(0, 1, n_windows)
-    k = 1 + (stiffness - 1) * lambdas
-    length = n // n_chains
-    x = np.empty((n_windows, n_chains, length, dimensions))
-    x[:, :, 0] = rng.standard_normal(x[:, :, 0].shape)
-    for step in range(1, length):
-        kick = rng.standard_normal(x[:, :, 0].shape)
-        x[:, :, step] = memory * x[:, :, step - 1] + math.sqrt(1 - memory**2) * kick
-    half_x2 = 0.5 * (x**2).sum(axis=-1).reshape(n_windows, n) / k[:, None]
-    data = WindowData(
-        lambdas, half_x2[:, :, None] * k, (stiffness - 1) * half_x2, np.repeat(np.arange(n_chains), length)
-    )
-    return data, 0.5 * dimensions * math.log(stiffness)
-
-
-def gaussian_windows(rng, *, spacing, n_windows=6, n=400):
-    """Gaussians of unequal widths at distance `spacing`; exact answer ln(sigma_0 / sigma_1). dudl is a dummy."""
-    centres = spacing * np.arange(n_windows)
-    widths = np.linspace(1, 2, n_windows)
-    x = centres[:, None] + widths[:, None] * rng.standard_normal((n_windows, n))
-    u_kln = 0.5 * ((x[:, :, None] - centres) / widths) ** 2
-    lambdas = np.linspace(0, 1, n_windows)
-    return WindowData(lambdas, u_kln, x, np.repeat(np.arange(8), n // 8)), math.log(widths[0] / widths[-1])
 
 
 def test_mbar_and_ti_find_the_free_energy_of_an_oscillator():
@@ -78,15 +49,37 @@ def test_a_good_verdict_gives_way_to_moves_that_hardly_succeed():
         assert mbar_ti._unless_good(worse, data) == worse
 
 
+def test_bar_of_neighbours_is_mbar_of_two_windows():
+    """With two windows there is nobody else; with more, both find the oscillator's free energy."""
+    two, exact = harmonic_windows(np.random.default_rng(1), n_windows=2, stiffness=2.0)
+    bar, mbar = (make(two, STATE, method="any", seed=1) for make in (estimate_bar, estimate_mbar))
+    assert bar.value == pytest.approx(mbar.value, abs=1e-5)
+    assert bar.std_err == pytest.approx(mbar.std_err, rel=0.02)
+    assert bar.diagnostics["neighbour_overlap"][0] == pytest.approx(mbar.diagnostics["min_neighbour_overlap"], abs=1e-5)
+    data, exact = harmonic_windows(np.random.default_rng(1))
+    bar = estimate_bar(data, STATE, method="bar_neural", seed=1)
+    assert abs(bar.value - exact) < 3 * bar.std_err < 0.6
+    assert sum(bar.diagnostics["differences"]) == pytest.approx(bar.value)
+    assert bar.diagnostics["verdict"].startswith("good")
+
+
+def test_bar_without_overlap_has_no_error():
+    for spacing in (25.0, 60.0):  # with and without a numerical solution
+        data, _ = gaussian_windows(np.random.default_rng(4), spacing=spacing, n_windows=3)
+        result = estimate_bar(data, STATE, method="bar", seed=0)
+        assert result.std_err == math.inf
+        assert "do not overlap" in result.diagnostics["verdict"]
+
+
 @pytest.mark.parametrize("n_chains", [2, 8])
 def test_standard_errors_cover_the_truth(n_chains):
     """Over 40 experiments on correlated samples, (value - exact) / std_err has the spread of a standard normal."""
-    z = {"mbar": [], "ti": []}
+    z = {"mbar": [], "bar": [], "ti": []}
     for seed in range(40):
         data, exact = harmonic_windows(
             np.random.default_rng(seed), n=160, n_windows=5, n_chains=n_chains, memory=0.7, stiffness=3.0
         )
-        for name, estimate in (("mbar", estimate_mbar), ("ti", estimate_ti)):
+        for name, estimate in (("mbar", estimate_mbar), ("bar", estimate_bar), ("ti", estimate_ti)):
             result = estimate(data, STATE, method=name, seed=seed, n_bootstraps=40)
             z[name].append((result.value - exact) / result.std_err)
     for scores in z.values():
@@ -138,15 +131,16 @@ def test_forbidden_configurations_are_infinite_and_harmless():
     x = rng.uniform(size=(3, 800)) * widths[:, None]
     u_kln = np.where(x[:, :, None] < widths, 0.0, np.inf)
     data = WindowData(np.array([0, 0.5, 1]), u_kln, np.zeros((3, 800)), np.repeat(np.arange(8), 100))
-    result = estimate_mbar(data, STATE, method="mbar", seed=0)
-    assert abs(result.value - math.log(2)) < 3 * result.std_err < 0.2
+    for estimate in (estimate_mbar, estimate_bar):
+        result = estimate(data, STATE, method="mbar", seed=0)
+        assert abs(result.value - math.log(2)) < 3 * result.std_err < 0.2
 
 
 def test_constant_series_are_no_obstacle():
     lambdas = np.array([0.0, 0.5, 1.0])
     u_kln = np.broadcast_to(3 * lambdas, (3, 40, 3))
     data = WindowData(lambdas, u_kln, np.full((3, 40), 3.0), np.zeros(40))
-    for estimate in (estimate_mbar, estimate_ti):
+    for estimate in (estimate_mbar, estimate_bar, estimate_ti):
         result = estimate(data, STATE, method="constant", seed=0)
         assert result.value == pytest.approx(3, abs=1e-6)
         assert result.std_err < 1e-5
@@ -155,7 +149,7 @@ def test_constant_series_are_no_obstacle():
 def test_a_frozen_chain_has_no_error_bar():
     """One chain whose samples are all one correlation time apart or less says nothing about its error."""
     data, _ = harmonic_windows(np.random.default_rng(6), n=60, n_chains=1, memory=0.999)
-    for estimate in (estimate_mbar, estimate_ti):
+    for estimate in (estimate_mbar, estimate_bar, estimate_ti):
         result = estimate(data, STATE, method="frozen", seed=0)
         assert result.std_err == math.inf
         assert "independent samples" in result.diagnostics["verdict"]

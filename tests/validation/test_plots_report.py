@@ -14,6 +14,7 @@ from report_run import HELD_OUT, OVERLAP, PROFILE, STATE, entry, estimates, make
 
 from openmm_nti.files import write_json
 from openmm_nti.validation import checks, plots
+from openmm_nti.validation.convergence import Convergence
 from openmm_nti.validation.report import write_report
 from openmm_nti.validation.report_figures import figures_at
 from openmm_nti.validation.verdicts import judge, uncertain
@@ -22,6 +23,7 @@ WINDOWS = {"n_eff": 80.0, "n_samples": 100, "n_bootstrap_units": 16}
 REST = {"change": -0.2, "change_std_err": 0.3, "z": -0.7, "worst_lambda": 0.5, "worst_z": 0.0, "left_out": 0.0}
 DRIFT = REST | {"change": -9.0, "change_std_err": 1.5, "z": -5.6, "worst_z": -2.1, "left_out": 0.5}
 STEPS = {"n_samples": 32, "n_steps": 50, "statistical_err": 0.2}
+SERIES = Convergence(*np.array([[0.5, 1.0], [-21.2, -21.1], [0.3, 0.2], [-21.0, -21.1], [0.3, 0.2]]))
 BOUNDS = {"lower": -22.5, "lower_err": 0.1, "upper": -21.0, "upper_err": 0.05}
 
 
@@ -277,6 +279,38 @@ def test_a_figure_is_saved_with_the_numbers_it_shows(tmp_path):
         plots.save(Figure().subfigures().add_subplot(), tmp_path / "mu.svg", {})
 
 
+def test_brackets_are_distances_from_the_reference():
+    n, lower, upper, errors = np.array([20.0, 40.0]), np.array([-6.0, -22.0]), np.array([-5.0, -20.0]), np.full(2, 0.1)
+    reference = np.array([-5.2, np.nan])
+    ax = plots.bracket(n, lower, upper, errors, errors, reference=reference, ax=Figure().add_subplot())
+    shown = [container.lines[0].get_ydata() for container in ax.containers]
+    np.testing.assert_allclose(shown, [[-0.8, -1.0], [0.2, 1.0]])
+    assert ax.get_ylabel() == "bound − the reference / kT"
+
+
+def test_a_series_without_an_error_is_drawn_without_bars():
+    unknown = SERIES._replace(forward_err=np.full(2, np.inf), backward_err=np.full(2, np.inf))
+    ax = plots.convergence(unknown, ax=Figure().add_subplot())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["from the start", "from the end"]
+    assert not ax.patches  # no band
+    assert plots.convergence(SERIES, ax=Figure().add_subplot()).patches
+
+
+def test_convergence_and_works_are_in_the_report(run_directory):
+    folder = run_directory / STATE.label
+    np.savez(folder / "neural_convergence.npz", **SERIES._asdict())
+    np.savez(folder / "path_works.npz", forward=np.linspace(-23, -20, 30), reverse=np.linspace(-22, -19, 30))
+    results = json.loads((run_directory / "results.json").read_text())
+    results["state_points"][0]["beta_f_ex"]["path_bar"] = entry(-21.1, 0.1, "path_bar", verdict="good")
+    write_json(run_directory / "results.json", results)
+    text = write_report(run_directory).read_text()
+    assert "mbar_neural from the first and from the last part of its samples" in text
+    assert "Works of noising and denoising paths" in text
+    tables = [b64decode(link.partition("base64,")[2]).decode() for link in _Page(text).links if link[:5] == "data:"]
+    assert any(one.startswith("fractions,forward,forward_err,backward,backward_err\n0.5,-21") for one in tables)
+    assert any(one.startswith("direction,omega_kt\nforward,-23\n") and "reverse,-19\n" in one for one in tables)
+
+
 def test_figures_make_their_own_axes():
     with mpl.rc_context({"backend": "agg"}):
         axes = [
@@ -287,7 +321,10 @@ def test_figures_make_their_own_axes():
             plots.gain_by_noise(HELD_OUT),
             plots.estimates({"a": (1.0, 0.1)}),
             plots.chemical_potential([0.1], [1.0], [0.1]),
+            plots.convergence(SERIES),
+            plots.work_histogram(np.arange(9.0), np.arange(4.0, 13.0), 6.0),
+            plots.bracket(*np.ones((5, 2))),
         ]
         mpl.pyplot.close("all")
-    assert len({id(ax.figure) for ax in axes}) == 7
+    assert len({id(ax.figure) for ax in axes}) == 10
     assert all(ax.get_xlabel() and ax.get_title() for ax in axes)

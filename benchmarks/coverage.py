@@ -41,7 +41,7 @@ CONFIGS = {
 }
 NETWORK = NetworkConfig(n_radial=6, n_channels=4, width=16, n_refinements=1)
 TRAINING = TrainingConfig(n_steps=400)
-EXACT = ("path_bar", "path_bracket", "mbar_neural", "ti_neural_md", "mbar_softcore", "bar_chain")
+EXACT = ("path_bar", "path_bracket", "mbar_neural", "bar_neural", "ti_neural_md", "mbar_softcore", "bar_chain")
 
 
 def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> dict:

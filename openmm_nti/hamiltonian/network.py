@@ -46,7 +46,7 @@ class NetworkConfig(BaseModel):
     n_radial: int = Field(default=8, ge=4, le=64, description="Radial basis functions.")
     n_channels: int = Field(default=8, ge=2, le=128, description="Radial mixtures of the l = 1 and l = 2 moments.")
     width: int = Field(default=64, ge=8, le=1024, description="Hidden width of the atomic energy.")
-    n_refinements: int = Field(default=1, ge=0, le=4, description="How often descriptors are taken at moved atoms.")
+    n_refinements: int = Field(default=1, ge=0, le=8, description="How often descriptors are taken at moved atoms.")
     n_moves: int = Field(default=2, ge=1, le=8, description="Moves of the atoms in each refinement.")
     dtype: str = Field(default="float32", pattern="^float(32|64)$", description="Precision of the network.")
 

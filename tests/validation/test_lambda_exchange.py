@@ -15,7 +15,7 @@ from openmm_nti.validation.window_data import WindowData
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 EXCHANGING = lambda_md.WindowsConfig(
-    n_windows=8, n_chains=64, n_frames=4, equilibration_steps=40, steps_between=20, exchange=True
+    n_windows=8, n_chains=32, n_frames=8, equilibration_steps=40, steps_between=20, exchange=True
 )
 
 

@@ -19,7 +19,7 @@ def pairs():
 
 def test_two_particles_exactly(pairs):
     model = LambdaHamiltonian(PAIR.pair_potential)  # the score of two particles is the two-body path's
-    found = noised_ti.estimate(model, pairs, NoisedTIConfig(n_frames=4000), seed=1)
+    found = noised_ti.estimate(model, pairs, NoisedTIConfig(n_frames=2000), seed=1)
     assert abs(found.value - pair_free_energy(PAIR)) < 3 * found.std_err
     assert found.std_err < 0.05
     assert (found.method, found.convention, found.n_particles) == ("neural_ti_noised", "switched", 2)
@@ -29,7 +29,8 @@ def test_two_particles_exactly(pairs):
 
 
 def test_a_bad_network_shows(pairs):
-    found = noised_ti.estimate(make_random_model(PAIR), pairs, NoisedTIConfig(n_frames=4000), seed=1)
+    config = NoisedTIConfig(n_levels=32, n_frames=4000)
+    found = noised_ti.estimate(make_random_model(PAIR), pairs, config, seed=1)
     assert abs(found.value - pair_free_energy(PAIR)) > 5 * found.std_err
     assert found.diagnostics["verdict"].startswith("carries the network's error")
 

@@ -144,9 +144,10 @@ def _drawings(point: Mapping[str, Any], directory: Path, notes: list[str]) -> It
 def _profiles(estimates: Mapping[str, Mapping[str, Any]], directory: Path) -> dict[str, tuple[Any, Any, Any]]:
     """The profiles lambdas, <dU/dlambda> and its error along the learned path, by method."""
     profiles = {}
-    if "ti_neural_md" in estimates:
-        diagnostics = estimates["ti_neural_md"]["diagnostics"]
-        profiles["ti_neural_md"] = tuple(diagnostics[name] for name in ("lambdas", "dudl_mean", "dudl_std_err"))
+    for method in ("ti_neural_md", "neural_ti_noised"):
+        if method in estimates:
+            diagnostics = estimates[method]["diagnostics"]
+            profiles[method] = tuple(diagnostics[name] for name in ("lambdas", "dudl_mean", "dudl_std_err"))
     if (directory / "neural_ti.npz").is_file():
         names = ("lambdas", "dudl_mean", "dudl_err")
         arrays = read_arrays(directory / "neural_ti.npz", names)

@@ -100,11 +100,9 @@ class Chains:
         own = np.array([self._rms_force(lam, one) for lam, one in zip(lambdas, start, strict=True)])
         longer = np.clip(strongest / own.clip(min=1e-9), 1.0, LONGEST_TIMESTEP_STAR / settings.timestep_star)
         self.timestep_star = longer * settings.timestep_star
-        temperature = state.temperature_kelvin * unit.kelvin
-        self._context.setVelocitiesToTemperature(temperature, derive_seed(seed, "velocities"))
-        velocities = self._context.getState(velocities=True).getVelocities(asNumpy=True).value_in_unit(_VELOCITY)
         self._positions = [one.reshape(-1, 3).numpy() * state.sigma_nm for one in start]  # nm
-        self._velocities = [velocities] * len(start)  # the thermostat tells the windows apart
+        self._velocities: list[Array | None] = [None] * len(start)  # drawn when a window is first loaded
+        self._seed = derive_seed(seed, "velocities")
         self._loaded: int | None = None  # the window that the Context holds
 
     @property
@@ -132,7 +130,11 @@ class Chains:
         self._context.setParameter(LAMBDA, float(self._lambdas[window]))
         self._integrator.setStepSize(self.timestep_star[window] * self._state.time_unit_ps * unit.picosecond)
         self._context.setPositions(self._positions[window])
-        self._context.setVelocities(self._velocities[window])
+        velocities = self._velocities[window]
+        if velocities is None:  # the same for all windows: the thermostat tells them apart
+            self._context.setVelocitiesToTemperature(self._state.temperature_kelvin * unit.kelvin, self._seed)
+        else:
+            self._context.setVelocities(velocities)
         self._loaded = window
 
     def _rms_force(self, lam: float, positions: Tensor) -> float:

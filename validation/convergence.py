@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.state import StatePoint
 from openmm_nti.validation.mbar_ti import estimate_mbar
 from openmm_nti.validation.window_data import WindowData
@@ -35,7 +35,7 @@ def convergence(data: WindowData, state: StatePoint, *, method: str, seed: int) 
         Samples of all windows; chains of 2 frames or more.
     state, method, seed
         As in `mbar_ti.estimate_mbar`, which makes each estimate of both series from its part of the samples as they
-        are: a drift shows as a distance between the series.
+        are: a drift shows as a distance between the series. Where MBAR has no solution, NaN with an infinite error.
 
     Raises
     ------
@@ -46,18 +46,20 @@ def convergence(data: WindowData, state: StatePoint, *, method: str, seed: int) 
     longest = max(map(len, members))
     if longest < 2:
         raise ValueError("chains of one frame show no convergence: raise n_frames")
-    counts = np.unique(np.rint(np.linspace(longest / _N_POINTS, longest, _N_POINTS)).astype(int).clip(1))
+    fewest = 1 if len(members) > 1 else 2  # a window has two samples or more
+    counts = np.unique(np.rint(np.linspace(longest / _N_POINTS, longest, _N_POINTS)).astype(int).clip(fewest))
 
-    def series(part: Callable[[np.ndarray, int], np.ndarray]) -> list[FreeEnergy]:
-        kept = [np.concatenate([part(one, count) for one in members]) for count in counts]
-        return [
-            estimate_mbar(
-                data.keeping(some), state, method=method, seed=seed, n_bootstraps=_N_BOOTSTRAPS, test_drift=False
-            )
-            for some in kept
-        ]
+    def from_part(samples: np.ndarray) -> tuple[float, float]:
+        part = data.keeping(samples)
+        try:
+            found = estimate_mbar(part, state, method=method, seed=seed, n_bootstraps=_N_BOOTSTRAPS, test_drift=False)
+        except RuntimeError:  # so few samples need not overlap
+            return math.nan, math.inf
+        return found.value, found.std_err
+
+    def series(part: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+        return np.array([from_part(np.concatenate([part(one, count) for one in members])) for count in counts]).T
 
     forward = series(lambda one, count: one[:count])
     backward = series(lambda one, count: one[-count:])
-    values = [np.array([[one.value, one.std_err] for one in both]).T for both in (forward, backward)]
-    return Convergence(counts / longest, *values[0], *values[1])
+    return Convergence(counts / longest, *forward, *backward)

@@ -137,8 +137,11 @@ def _write_convergence(state: StatePoint, directory: Path, *, seed: int) -> None
     """Forward and backward series of both MBAR estimates, as far as there are windows: *_convergence.npz."""
     for name in ("neural", "softcore"):
         windows, path = directory / f"{name}_windows.npz", directory / f"{name}_convergence.npz"
-        if windows.is_file() and not path.is_file():
-            found = convergence(WindowData.load(windows), state, method=f"mbar_{name}", seed=seed)
+        if not windows.is_file() or path.is_file():
+            continue
+        data = WindowData.load(windows)
+        if data.n_samples > data.n_chains:  # chains of one frame show none
+            found = convergence(data, state, method=f"mbar_{name}", seed=seed)
             with atomic_path(path) as temporary:
                 np.savez(temporary, allow_pickle=False, **found._asdict())
 

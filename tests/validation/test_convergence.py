@@ -37,3 +37,24 @@ def test_one_frame_shows_nothing():
     data, _ = harmonic_windows(np.random.default_rng(1), n=8, n_chains=8)
     with pytest.raises(ValueError, match="chains of one frame"):
         convergence(data, STATE, method="mbar", seed=1)
+
+
+def test_one_chain_begins_with_two_samples():
+    data, _ = harmonic_windows(np.random.default_rng(1), n=4, n_chains=1)
+    assert convergence(data, STATE, method="mbar", seed=1).fractions.tolist() == [0.5, 0.75, 1.0]
+
+
+def test_a_part_without_a_solution_leaves_a_gap(monkeypatch):
+    """Few samples need not overlap: a run does not end for that."""
+
+    def fails_on_few(data, *_, **settings):
+        if data.n_samples < 400:
+            raise RuntimeError("MBAR failed")
+        return estimate_mbar(data, STATE, method="mbar", seed=settings["seed"])
+
+    monkeypatch.setattr("openmm_nti.validation.convergence.estimate_mbar", fails_on_few)
+    data, exact = harmonic_windows(np.random.default_rng(1))
+    found = convergence(data, STATE, method="mbar", seed=1)
+    assert np.isnan(found.forward[:-1]).all()
+    assert np.isinf(found.backward_err[:-1]).all()
+    assert abs(found.forward[-1] - exact) < 4 * found.forward_err[-1]

@@ -1,8 +1,9 @@
-"""How accurate a model is: neural_ti and neural_ti_bound against reference values, and its samples against data.
+"""How accurate a model is: bounds and estimates against reference values, and its samples against data.
 
-For every ensemble file in DATA (frames the model was not trained on) prints both estimates and their bias, the RMS
-difference of g(r) over 0.8 <= r <= 3 sigma between reverse-diffusion samples and data, and the difference of the mean
-energies per particle. With --card the numbers are written into the model's card. Usage:
+For every ensemble file in DATA (frames the model was not trained on) prints the lower bound of the model alone, that
+with tethered chains, neural_ti_tethered and neural_ti, each with its bias; the RMS difference of g(r) over 0.8 <= r <=
+3 sigma between reverse-diffusion samples and data; and the difference of the mean energies per particle. With --card the
+numbers are written into the model's card. Usage:
 
     openmm-nti generate examples/lj_pretrained.yaml --output data --seed 2 --set reference.n_frames=800
     python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--steps 400] [--workers 2] [--card]
@@ -27,6 +28,7 @@ LIMITS = (
     "`accuracy`; outside of them, use exact estimators (mbar_neural, path_bar) only."
 )
 REFERENCE = Path(__file__).parent / "reference_values.json"
+METHODS = ("model_bound", "neural_ti_bound", "neural_ti_tethered", "neural_ti")
 
 
 def structure(ensemble: Ensemble, samples: np.ndarray) -> tuple[float, float]:
@@ -46,9 +48,12 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
     done = Path(options.output) / state.label / "accuracy.json"
     if done.is_file():
         return read_json(done)
-    bound = bounds.estimate(score, ensemble, bounds.BoundConfig(n_pairs=options.pairs), seed=1)
-    config = neural_ti.NeuralTIConfig(n_samples=n_samples, n_steps=options.steps, corrector_steps=options.corrector)
     folder = Path(options.output) / state.label
+    effort = bounds.BoundConfig(n_pairs=options.pairs, n_tethered=options.tethered)
+    shared = {"seed": 1, "directory": folder, "workers": options.workers}
+    bound = bounds.estimate(score, ensemble, effort, **shared)
+    exact = bounds.estimate_tethered(score, ensemble, effort, **shared)
+    config = neural_ti.NeuralTIConfig(n_samples=n_samples, n_steps=options.steps, corrector_steps=options.corrector)
     began = time.perf_counter()
     published = neural_ti.estimate(
         model, state, config, seed=1, directory=folder, workers=options.workers, progress=False
@@ -58,7 +63,9 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
         rms, excess = structure(ensemble, file["positions_sigma"])
     row = {
         "n_particles": state.n_particles,
+        "model_bound": [bound.diagnostics["model_bound"], bound.diagnostics["model_bound_err"]],
         "neural_ti_bound": [bound.value, bound.std_err],
+        "neural_ti_tethered": [exact.value, exact.std_err],
         "neural_ti": [published.value, published.std_err],
         "n_samples": n_samples,
         "n_steps": options.steps,
@@ -80,6 +87,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--corrector", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=384)
+    parser.add_argument("--tethered", type=int, default=48)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", default="accuracy-output")
     parser.add_argument("--card", action="store_true")
@@ -87,7 +95,7 @@ def main() -> None:
     model, score = load_model(options.model), load_denoiser(options.model)
     reference = read_json(REFERENCE)["switched"]
     rows = []
-    print("N    reference        bound            bias    neural_ti        bias    g(r) RMS  dE/N (eps)  time")
+    print("N    reference       " + "".join(f"  {name:<24s}" for name in METHODS) + "g(r) RMS  dE/N (eps)  time")
     ensembles = [Ensemble.load(path) for path in options.data.glob("*.h5")]
     ensembles.sort(key=lambda item: item.state.n_particles)
     samples = options.samples * (len(ensembles) if len(options.samples) == 1 else 1)
@@ -96,10 +104,10 @@ def main() -> None:
         rows.append(row)
         known = reference.get(str(row["n_particles"]))
         cells = [f"{row['n_particles']:<4d}", f"{known[0]:8.2f}({known[1]:.2f})" if known else " " * 14]
-        for method in ("neural_ti_bound", "neural_ti"):
+        for method in METHODS:
             value, error = row[method]
-            bias = f"{value - known[0]:+7.2f}" if known else " " * 7
-            cells.append(f"{value:8.2f}({error:.2f}) {bias}")
+            bias = f"{value - known[0]:+.2f}" if known else ""
+            cells.append(f"{f'{value:8.2f}({error:.2f}) {bias}':<24s}")
         cells.append(f"{row['gr_rms']:.4f}    {row['energy_excess_epsilon']:+.4f}   {row['neural_ti_seconds']:.0f} s")
         print("  ".join(cells), flush=True)
     if options.card:

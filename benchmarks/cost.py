@@ -34,7 +34,7 @@ from openmm_nti.validation.softcore import SoftcoreConfig
 SEED = 1
 DATA = ReferenceConfig(n_frames=160, segment_frames=50)
 CONFIGS = {
-    "bound": BoundConfig(n_levels=24, n_pairs=96),
+    "bound": BoundConfig(n_levels=24, n_pairs=96, n_tethered=0),
     "paths": PathConfig(n_paths=64, n_steps=300),
     "windows": WindowsConfig(n_chains=16, n_frames=10),
     "softcore": SoftcoreConfig(n_frames=30),

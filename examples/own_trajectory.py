@@ -40,7 +40,7 @@ with tempfile.TemporaryDirectory() as directory:
     config = PathConfig(n_paths=int(n_paths))
     works = path_weights.sample(score, ensemble, config, seed=1, directory=directory)
 results = [
-    bounds.estimate(score, ensemble, BoundConfig(n_pairs=max(8, int(n_paths))), seed=1, progress=True),
+    bounds.estimate(score, ensemble, BoundConfig(n_pairs=max(8, int(n_paths)), n_tethered=0), seed=1, progress=True),
     path_weights.estimate_bracket(works),
     path_weights.estimate_bar(works, seed=1),
 ]

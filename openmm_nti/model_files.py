@@ -89,7 +89,8 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
     if isinstance(model, LambdaHamiltonian):
         return model
     raise ValueError(
-        f"the model at {path} is a denoiser, without an energy: it serves neural_ti_bound and path_bar alone; "
+        f"the model at {path} is a denoiser, without an energy: "
+        "it serves neural_ti_bound, neural_ti_tethered and path_bar alone; "
         "train a network of kind `density` for everything else"
     )
 

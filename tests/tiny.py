@@ -15,7 +15,7 @@ TINY = {
     "network": {"n_radial": 4, "n_channels": 2, "width": 8, "n_refinements": 0},
     "training": {"n_steps": 20, "atoms_per_step": 48, "validate_every": 5, "device": "cpu"},
     "estimates": {
-        "bound": {"n_levels": 4, "n_pairs": 8},
+        "bound": {"n_levels": 4, "n_pairs": 8, "n_tethered": 4, "tethered_steps": 240},
         "neural_ti": {"n_samples": 4, "n_steps": 10},
         "neural_ti_noised": {"n_levels": 8, "n_frames": 8},
         "paths": {"n_paths": 8, "n_steps": 10},

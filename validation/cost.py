@@ -27,7 +27,7 @@ from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
 
 _PROBE_N, _PROBE_BATCH = 40, 32
-_OF_THE_MODEL = ("neural_ti_bound", "neural_ti", "neural_ti_noised", "path_bar", "mbar_neural")
+_OF_CLASSICAL = ("mbar_softcore", "mu_decoupling", "bar_chain")
 
 
 def gradient(n: int) -> float:
@@ -83,8 +83,9 @@ def softcore_windows(config: SoftcoreConfig, n: int) -> int:
 
 
 def bound_seconds(config: BoundConfig, n: int) -> float:
-    """The denoising bound of one N."""
-    return 1.875 * config.n_levels * config.n_pairs * gradient(n)
+    """The denoising bound of one N, with the tethered chains that `neural_ti_tethered` shares."""
+    tethered = 3 * config.n_tethered * config.tethered_steps * 1.2 * md_step(n)
+    return 1.875 * config.n_levels * config.n_pairs * gradient(n) + tethered
 
 
 def neural_ti_seconds(config: NeuralTIConfig, n: int) -> float:
@@ -130,21 +131,21 @@ def widom_seconds(n_frames: int, n_insertions: int, n: int) -> float:
 def estimate_seconds(method: str, config: Any, n: int, slowness: float) -> float:
     """CPU seconds of an estimate by `method` with its settings `config`, of a model of `slowness`.
 
-    Of two methods that share their samples the second costs nothing.
+    Methods that share their samples cost the same, whichever comes first.
     """
     costs: dict[str, Callable[[Any, int], float]] = {
-        "neural_ti_bound": bound_seconds,
+        **dict.fromkeys(("neural_ti_bound", "neural_ti_tethered"), bound_seconds),
         "neural_ti": neural_ti_seconds,
         "neural_ti_noised": noised_seconds,
-        "path_bar": path_seconds,
-        "mbar_neural": window_seconds,
+        **dict.fromkeys(("path_bar", "path_bracket"), path_seconds),
+        **dict.fromkeys(("mbar_neural", "bar_neural", "ti_neural_md"), window_seconds),
         "mbar_softcore": softcore_seconds,
         "mu_decoupling": softcore_seconds,
         "bar_chain": chain_seconds,
     }
     if method not in costs:
         return 0.0
-    return costs[method](config, n) * (slowness if method in _OF_THE_MODEL else 1.0)
+    return costs[method](config, n) * (1.0 if method in _OF_CLASSICAL else slowness)
 
 
 def slowness(model: NoisedFluid, box_length_sigma: float) -> float:

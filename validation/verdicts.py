@@ -17,7 +17,8 @@ DESCRIPTIONS = {
     "path_bracket": "Middle of rigorous lower and upper bounds from those paths",
     "neural_ti": "Neural TI as published; as good as the network",
     "neural_ti_noised": "Neural TI over noised data; as good as the network",
-    "neural_ti_bound": "Lower bound from denoising; its gap is the network's whole error",
+    "neural_ti_bound": "Lower bound from denoising, by the network and then by tethered chains",
+    "neural_ti_tethered": "That bound with its gap measured by tethered chains; exact for any network",
     "eos": "Equation of state of the bulk fluid, tail taken off in the mean field",
     "mu_decoupling": "MBAR over soft-core windows of one particle; uses no network",
     "widom": "Test particle insertion into the reference data",
@@ -28,6 +29,7 @@ REFERENCES = (
     "bar_neural",
     "ti_neural_md",
     "path_bar",
+    "neural_ti_tethered",
     "bar_chain",
     "mu_decoupling",
 )  # exact; the first that has an error bar serves

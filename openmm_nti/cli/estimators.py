@@ -84,7 +84,9 @@ class Job:
         """The model; ValueError where there is none, or one without an energy."""
         if isinstance(self.score, LambdaHamiltonian):
             return self.score
-        raise ValueError("this estimate needs energies: a denoiser serves neural_ti_bound and path_bar alone")
+        raise ValueError(
+            "this estimate needs energies: a denoiser serves neural_ti_bound, neural_ti_tethered and path_bar alone"
+        )
 
 
 class Method(NamedTuple):
@@ -95,6 +97,7 @@ class Method(NamedTuple):
     needs_model: bool = True
     needs_data: bool = True
     needs_energy: bool = True  # of the model: a denoiser will not do
+    applies: Callable[[Any, StatePoint], bool] = lambda _config, _state: True  # else a run leaves it out
 
 
 def method(name: str) -> Method:
@@ -107,7 +110,15 @@ def method(name: str) -> Method:
 
 
 def _neural_ti_bound(job: Job, config: BoundConfig) -> FreeEnergy:
-    return bounds.estimate(job.score, job.ensemble, config, seed=job.seed, progress=True)
+    return bounds.estimate(
+        job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers, progress=True
+    )
+
+
+def _neural_ti_tethered(job: Job, config: BoundConfig) -> FreeEnergy:
+    return bounds.estimate_tethered(
+        job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers, progress=True
+    )
 
 
 def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
@@ -201,6 +212,9 @@ def _stored(path: Path, sample: Callable[[], WindowData]) -> WindowData:
 # In the order of a run: from the quickest to the slowest.
 METHODS = {
     "neural_ti_bound": Method("bound", _neural_ti_bound, needs_energy=False),
+    "neural_ti_tethered": Method(
+        "bound", _neural_ti_tethered, needs_energy=False, applies=lambda config, state: config.measures_gap(state)
+    ),
     "widom": Method("widom", _widom, needs_model=False),
     "neural_ti": Method("neural_ti", _neural_ti, needs_data=False),
     "neural_ti_noised": Method("neural_ti_noised", _neural_ti_noised),

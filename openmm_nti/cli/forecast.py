@@ -71,9 +71,13 @@ def foresee_run(config: RunConfig, directory: RunDirectory, only: Sequence[str] 
         if not (directory.reference / f"{state.label}.h5").is_file():
             _add(stages, "reference data", cost.reference_seconds(config.reference, state.n_particles))
             size += _reference_bytes(config.reference, state)
+        counted: set[str] = set()  # methods of one section share their samples
         for name, method in METHODS.items():
             settings = getattr(config.estimates, method.section)
-            if name in wanted and settings is not None and not (directory.estimates(state) / f"{name}.json").is_file():
+            if name not in wanted or settings is None or method.section in counted:
+                continue
+            counted.add(method.section)
+            if not (directory.estimates(state) / f"{name}.json").is_file():
                 _add(stages, name, estimate_seconds(name, settings, state, slowness))
                 size += _estimate_bytes(name, settings, state)
     return Forecast(stages, config.workers, size / _MEGABYTE)
@@ -122,7 +126,7 @@ def training_seconds(config: TrainingConfig, states: tuple[StatePoint, ...], slo
 
 
 def estimate_seconds(name: str, settings: Any, state: StatePoint, slowness: float) -> float:
-    """CPU seconds of one estimate; the second of two that share their samples costs nothing."""
+    """CPU seconds of one estimate, its samples included."""
     n = state.n_particles
     if name == "widom":
         return cost.widom_seconds(ReferenceConfig().n_frames, settings.n_insertions_per_frame, n)

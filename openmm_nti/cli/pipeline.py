@@ -116,7 +116,7 @@ class Pipeline:
         for name, method in METHODS.items():
             config = getattr(self.config.estimates, method.section)
             path = self.directory.estimates(state) / f"{name}.json"
-            if config is None or path.is_file():
+            if config is None or not method.applies(config, state) or path.is_file():
                 continue
             result = method.compute(job, config)
             write_estimate(path, result)

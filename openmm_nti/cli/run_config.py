@@ -47,7 +47,9 @@ class EstimatesConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bound: BoundConfig | None = Field(
-        default_factory=BoundConfig, description="neural_ti_bound: rigorous lower bound from denoising alone."
+        default_factory=BoundConfig,
+        description="neural_ti_bound and neural_ti_tethered: rigorous lower bound from denoising, and the same with "
+        "its gap measured, which is exact for any model.",
     )
     neural_ti: NeuralTIConfig | None = Field(
         default_factory=NeuralTIConfig, description="neural_ti: integral of dU/dlambda over reverse-diffusion samples."

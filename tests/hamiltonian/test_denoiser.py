@@ -105,6 +105,6 @@ def test_a_model_may_have_a_denoiser_for_companion(small_state, fluid_positions,
 
 def test_a_denoiser_is_no_hamiltonian(small_state, tmp_path):
     save_model(make_random_model(small_state, kind="denoiser"), tmp_path)
-    text = "is a denoiser, without an energy: it serves neural_ti_bound and path_bar alone"
+    text = "is a denoiser, without an energy: it serves neural_ti_bound, neural_ti_tethered and path_bar alone"
     with pytest.raises(ValueError, match=text):
         load_model(tmp_path)

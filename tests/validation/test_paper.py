@@ -42,7 +42,7 @@ TINY = PaperPreset(
         "max_steps": 800,
         "platform": "Reference",
     },
-    bound={"n_levels": 4, "n_pairs": 8},
+    bound={"n_levels": 4, "n_pairs": 8, "n_tethered": 0},
     neural_ti={"n_samples": 8, "n_steps": 10},
     paths={"n_paths": 8, "n_steps": 10},
     windows={

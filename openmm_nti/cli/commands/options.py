@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 METHOD_NAMES = (
-    "neural_ti_bound", "neural_ti", "neural_ti_noised", "path_bar", "path_bracket", "mbar_neural", "bar_neural",
-    "ti_neural_md", "widom", "mbar_softcore", "mu_decoupling", "bar_chain", "eos",
+    "neural_ti_bound", "neural_ti_tethered", "neural_ti", "neural_ti_noised", "path_bar", "path_bracket",
+    "mbar_neural", "bar_neural", "ti_neural_md", "widom", "mbar_softcore", "mu_decoupling", "bar_chain", "eos",
 )  # fmt: skip
 MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or of a run."
 

@@ -1,9 +1,9 @@
 """How accurate a model is: bounds and estimates against reference values, and its samples against data.
 
 For every ensemble file in DATA (frames the model was not trained on) prints the lower bound of the model alone, that
-with tethered chains, neural_ti_tethered and neural_ti, each with its bias; the RMS difference of g(r) over 0.8 <= r <=
-3 sigma between reverse-diffusion samples and data; and the difference of the mean energies per particle. With --card the
-numbers are written into the model's card. Usage:
+with tethered chains, neural_ti_tethered and neural_ti, each with its bias; the RMS difference of g(r) over
+0.8 <= r <= 3 sigma between reverse-diffusion samples and data; and the difference of the mean energies per particle.
+With --card the numbers are written into the model's card. Usage:
 
     openmm-nti generate examples/lj_pretrained.yaml --output data --seed 2 --set reference.n_frames=800
     python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--steps 400] [--workers 2] [--card]

@@ -31,6 +31,7 @@ OF_F = {
     "neural_ti",
     "neural_ti_noised",
     "neural_ti_bound",
+    "neural_ti_tethered",
     "mbar_softcore",
     "path_bar",
     "path_bracket",

@@ -155,8 +155,9 @@ def estimate_tethered(
     -------
     FreeEnergy
         Method `neural_ti_tethered`. Diagnostics: `lower`, `upper` and their errors, between which it lies but for
-        noise; `gap` with its error, what the model lacks; `n_tethered`, `tethered_steps`; and a `verdict` on whether
-        the chains were long enough.
+        noise; `gap` with its error, what the model lacks, and where: `gap_density_kt` with `gap_density_err` by unit of
+        ln s at `gap_noise_sigma`; `n_tethered`, `tethered_steps`; and a `verdict` on whether the chains were long
+        enough.
 
     Raises
     ------
@@ -212,6 +213,7 @@ def _sum(alone: FreeEnergy, added: _Part, method: str, diagnostics: dict[str, ob
 def _of_chains(alone: FreeEnergy, gap: tethered.Gap, config: BoundConfig) -> dict[str, object]:
     """What the tethered chains say, as diagnostics."""
     lower, middle, upper = (_Part(*gap.integral(each)) for each in (gap.lower, gap.middle, gap.upper))
+    noise, density, errors = gap.profile(gap.middle)
     memory = _Part(*gap.integral(gap.upper - gap.lower))
     remembers = memory.value > _MEMORY * memory.std_err
     between = f"{memory.value:.2g} +- {memory.std_err:.2g} kT between the chains' bounds"
@@ -220,6 +222,9 @@ def _of_chains(alone: FreeEnergy, gap: tethered.Gap, config: BoundConfig) -> dic
         "tethered_steps": config.tethered_steps,
         "gap": middle.value,
         "gap_err": middle.std_err,
+        "gap_noise_sigma": noise.tolist(),
+        "gap_density_kt": density.tolist(),
+        "gap_density_err": errors.tolist(),
         "lower": alone.value + lower.value,
         "lower_err": math.hypot(alone.std_err, lower.std_err),
         "upper": alone.value + upper.value,

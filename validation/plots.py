@@ -219,6 +219,25 @@ def gain_by_noise(held_out: Mapping[str, Mapping[str, Any]], ax: Axes | None = N
     return _with_legend(ax)
 
 
+def gap_by_noise(
+    noise_sigma: Sequence[float], density_kt: Sequence[float], std_err: Sequence[float], ax: Axes | None = None
+) -> Axes:
+    """The gap of a model by unit of ln s, as tethered chains measure it, with bars of two standard errors.
+
+    Parameters
+    ----------
+    noise_sigma, density_kt, std_err
+        Diagnostics `gap_noise_sigma`, `gap_density_kt` and `gap_density_err` of `neural_ti_tethered`.
+    """
+    ax = _axes(ax)
+    ax.errorbar(
+        noise_sigma, density_kt, yerr=2 * np.asarray(std_err), color=COLOURS[0], marker="o", markersize=4, capsize=3
+    )
+    ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
+    ax.set(xscale="log", xlabel="noise s / σ", ylabel="gap per ln s / kT", title="What the model lacks")
+    return ax
+
+
 def estimates(results: Mapping[str, tuple[float, float]], ax: Axes | None = None) -> Axes:
     """Estimates side by side with bars of two standard errors; an infinite error gives an open marker without a bar.
 

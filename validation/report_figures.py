@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from openmm_nti.validation import plots
 from openmm_nti.validation.convergence import Convergence
-from openmm_nti.validation.verdicts import has_error
+from openmm_nti.validation.verdicts import has_error, uncertain
 from openmm_nti.validation.window_data import read_arrays
 
 _TEXT_COLOUR = "#010203"  # replaced by the colour of the page's text
@@ -133,6 +133,7 @@ def _drawings(point: Mapping[str, Any], directory: Path, notes: list[str]) -> It
     for name in ("neural", "softcore"):
         if (directory / f"{name}_convergence.npz").is_file():
             yield _convergence(directory / f"{name}_convergence.npz", f"mbar_{name}")
+    yield from _gap(estimates.get("neural_ti_tethered", {}).get("diagnostics", {}))
     if "path_bar" in estimates and (directory / "path_works.npz").is_file():
         yield _works(directory / "path_works.npz", estimates["path_bar"]["value"])
     if (directory / "gr.npz").is_file():
@@ -183,6 +184,15 @@ def _convergence(path: Path, method: str) -> _Drawing:
     caption = f"{method} from the first and from the last part of its samples (band: all of them)"
     draw = partial(plots.convergence, Convergence(**columns))
     return f"convergence_{method}", caption, draw, list(columns), zip(*columns.values(), strict=True)
+
+
+def _gap(facts: Mapping[str, Any]) -> Iterator[_Drawing]:
+    if "gap_noise_sigma" not in facts:
+        return
+    names = ("gap_noise_sigma", "gap_density_kt", "gap_density_err")
+    columns = [facts[name] for name in names]
+    caption = f"Where the model's gap of {uncertain(facts['gap'], facts['gap_err'])} kT lies (± 2 errors)"
+    yield "gap", caption, partial(plots.gap_by_noise, *columns), names, zip(*columns, strict=True)
 
 
 def _works(path: Path, value: float) -> _Drawing:

@@ -62,6 +62,7 @@ _LONG_SIGMA = 0.4  # tethers on which every pair is visited, at most
 _LONGEST_JUMP = 4.0  # of a model's answer, in units of the noise: a bad one must not tear the fluid apart
 _FEW = 40  # atoms up to which the Reference platform is the quickest: others spend more time on threads or launches
 _FORCE_TOLERANCE = 50.0  # kJ/mol/nm where a start has no overlaps left; thermal forces are as large
+_N_GROUPS = 8  # of frames of like noise, to show where a gap lies
 _VELOCITY = unit.nanometer / unit.picosecond
 
 
@@ -94,6 +95,17 @@ class Gap:
         n_pairs = len(weighted) // 2
         variance = np.square(np.diff(weighted[: 2 * n_pairs].reshape(-1, 2), axis=1)).sum() / (2 * n_pairs)
         return float(weighted.mean()), math.sqrt(variance / len(weighted))
+
+    def profile(self, values: Array) -> tuple[Array, Array, Array]:
+        """Where `values` (n,) lie: ln s in groups of about as many frames, their means and standard errors, (b,) each.
+
+        A density: kT by unit of ln s. The noise levels are in sigma.
+        """
+        n_groups = max(1, min(_N_GROUPS, len(values) // 2))
+        groups = np.array_split(np.argsort(self.noise_sigma), n_groups)
+        noise = [math.exp(np.log(self.noise_sigma[group]).mean()) for group in groups]
+        errors = [values[group].std(ddof=1) / math.sqrt(len(group)) for group in groups]
+        return np.array(noise), np.array([values[group].mean() for group in groups]), np.array(errors)
 
 
 @dataclass(frozen=True)

@@ -311,6 +311,19 @@ def test_convergence_and_works_are_in_the_report(run_directory):
     assert any(one.startswith("direction,omega_kt\nforward,-23\n") and "reverse,-19\n" in one for one in tables)
 
 
+def test_where_the_gap_lies_is_in_the_report(run_directory):
+    facts = {"gap": 0.5, "gap_err": 0.1, "gap_noise_sigma": [0.1, 0.4], "gap_density_kt": [0.25, 1.0]}
+    results = json.loads((run_directory / "results.json").read_text())
+    point = results["state_points"][0]["beta_f_ex"]
+    point["neural_ti_tethered"] = entry(-21.1, 0.1, "neural_ti_tethered", gap_density_err=[0.125, 0.5], **facts)
+    write_json(run_directory / "results.json", results)
+    text = write_report(run_directory).read_text()
+    assert "Where the model's gap of 0.50 ± 0.10 kT lies" in text or "model&#39;s gap of 0.50 ± 0.10 kT" in text
+    tables = [b64decode(link.partition("base64,")[2]).decode() for link in _Page(text).links if link[:5] == "data:"]
+    wanted = "gap_noise_sigma,gap_density_kt,gap_density_err\n0.1,0.25,0.125\n0.4,1,0.5\n"
+    assert wanted in tables
+
+
 def test_figures_make_their_own_axes():
     with mpl.rc_context({"backend": "agg"}):
         axes = [
@@ -319,6 +332,7 @@ def test_figures_make_their_own_axes():
             plots.radial_distribution(np.arange(3), np.arange(3)),
             plots.training_curve([{"step": 1, "loss": 1.0, "validation_loss": 2.0}]),
             plots.gain_by_noise(HELD_OUT),
+            plots.gap_by_noise([0.1, 0.3], [1.0, 2.0], [0.1, 0.2]),
             plots.estimates({"a": (1.0, 0.1)}),
             plots.chemical_potential([0.1], [1.0], [0.1]),
             plots.convergence(SERIES),
@@ -326,5 +340,5 @@ def test_figures_make_their_own_axes():
             plots.bracket(*np.ones((5, 2))),
         ]
         mpl.pyplot.close("all")
-    assert len({id(ax.figure) for ax in axes}) == 10
+    assert len({id(ax.figure) for ax in axes}) == 11
     assert all(ax.get_xlabel() and ax.get_title() for ax in axes)

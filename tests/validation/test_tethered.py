@@ -49,6 +49,15 @@ def test_a_known_gap_is_found(measured, name):
     assert abs(value - exact) < 3.5 * std_err, (value, std_err, exact)
 
 
+def test_where_the_gap_lies(measured):
+    """By unit of ln s it is 2 PUSH^2 s^2."""
+    noise, density, errors = measured.profile(measured.middle)
+    assert len(noise) == 8
+    assert (np.diff(noise) > 0).all()
+    assert np.abs((density - 2 * PUSH**2 * noise**2) / errors).max() < 5  # of four frames each, not all at one noise
+    assert density[-1] > 10 * density[0]
+
+
 def test_the_exact_score_has_no_gap(pairs, tmp_path):
     model = LambdaHamiltonian(PAIR.pair_potential)
     gap = tethered.measure(model, pairs, 32, 1600, seed=2, directory=tmp_path)

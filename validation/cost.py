@@ -84,7 +84,7 @@ def softcore_windows(config: SoftcoreConfig, n: int) -> int:
 
 def bound_seconds(config: BoundConfig, n: int) -> float:
     """The denoising bound of one N, with the tethered chains that `neural_ti_tethered` shares."""
-    tethered = 3 * config.n_tethered * config.tethered_steps * 1.2 * md_step(n)
+    tethered = 3 * config.n_tethered * config.tethered_steps * 1.8 * md_step(n)
     return 1.875 * config.n_levels * config.n_pairs * gradient(n) + tethered
 
 

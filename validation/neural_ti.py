@@ -37,8 +37,8 @@ from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks, track
-from openmm_nti.validation.bounds import regressed_mean
 from openmm_nti.validation.corrector import Corrector, evaluate
+from openmm_nti.validation.model_bound import regressed_mean
 from openmm_nti.validation.window_data import read_arrays
 
 Array = NDArray[np.float64]

@@ -10,10 +10,11 @@ from exact import exact_ensemble, pair_free_energy
 
 from openmm_nti import LambdaHamiltonian, StatePoint
 from openmm_nti.hamiltonian.noise import effective_variance
-from openmm_nti.lj_fluid import pair_energy
+from openmm_nti.lj_fluid import lattice_positions_nm, pair_energy
 from openmm_nti.validation import bounds, tethered
 from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.tethered import Gap, TetheredFluid, trades
+from openmm_nti.validation.tethered import Gap
+from openmm_nti.validation.tethered_fluid import TetheredFluid, trades
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 PUSH = 2.0  # kT / sigma
@@ -116,8 +117,6 @@ def test_trades_do_not_see_images():
 
 def test_chains_of_a_dense_fluid_trade_and_keep_to_their_tethers():
     state = StatePoint(n_particles=40, density_star=0.9, temperature_star=1.25, cutoff_sigma=1.7, switch_sigma=1.5)
-    from openmm_nti.lj_fluid import lattice_positions_nm
-
     centres = lattice_positions_nm(state, 1) / state.sigma_nm
     centres = centres + np.random.default_rng(1).normal(scale=0.4, size=centres.shape)
     fluid = TetheredFluid(state, seed=1)

@@ -1,0 +1,180 @@
+"""Molecular dynamics of the Lennard-Jones fluid with every atom on a spring, and trades of the springs' ends.
+
+A dense fluid under noise of a quarter of the atoms' distance does not forget which atom is whose: two that were to
+change places would have to squeeze past each other. They are identical, though, so exchanging two neighbours costs the
+energy of the tethers alone, and trades by Metropolis' rule do it at once (compare swap Monte Carlo: Grigera, Parisi,
+Phys. Rev. E 63, 045102 (2001)).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from openmm import unit
+
+from openmm_nti.lj_fluid import lj_system
+from openmm_nti.platforms import fastest_platform, platform_properties
+from openmm_nti.state import StatePoint
+from openmm_nti.tasks import derive_seed
+
+Array = NDArray[np.float64]
+_TIMESTEP_STAR, _FRICTION_STAR = 0.008, 1.0
+_N_BLOCKS = 6  # of a chain; the first two of a chain from the model's answer are left out
+_STEPS_BETWEEN_POSITIONS, _STEPS_BETWEEN_TRADES = 10, 40
+_REACH_SIGMA = 1.7  # of a trade: the first shell of neighbours
+_LONG_SIGMA = 0.4  # tethers on which every pair is visited, at most
+_FEW = 40  # atoms up to which the Reference platform is the quickest: others spend more time on threads or launches
+_FORCE_TOLERANCE = 50.0  # kJ/mol/nm where a start has no overlaps left; thermal forces are as large
+_VELOCITY = unit.nanometer / unit.picosecond
+
+
+class TetheredFluid:
+    """Langevin dynamics of the Lennard-Jones fluid with every atom on a spring, and trades of the springs' ends.
+
+    Parameters
+    ----------
+    state
+        The fluid.
+    seed
+        Of velocities, thermostat and trades.
+    """
+
+    def __init__(self, state: StatePoint, seed: int) -> None:
+        self._state, self._rng = state, np.random.default_rng(seed)
+        self._force = openmm.CustomExternalForce("0.5 * spring * ((x - x0)^2 + (y - y0)^2 + (z - z0)^2)")
+        self._force.addGlobalParameter("spring", 0.0)
+        for name in ("x0", "y0", "z0"):
+            self._force.addPerParticleParameter(name)
+        for particle in range(state.n_particles):
+            self._force.addParticle(particle, [0.0, 0.0, 0.0])
+        system = lj_system(state)
+        system.addForce(self._force)
+        self._integrator = openmm.LangevinMiddleIntegrator(
+            state.temperature_kelvin * unit.kelvin,
+            _FRICTION_STAR / state.time_unit_ps / unit.picosecond,
+            _TIMESTEP_STAR * state.time_unit_ps * unit.picosecond,
+        )
+        self._integrator.setRandomNumberSeed(derive_seed(seed, "thermostat"))
+        fastest = fastest_platform("Reference" if state.n_particles <= _FEW else None)
+        self._context = openmm.Context(system, self._integrator, fastest, platform_properties(fastest))
+        self._centres, self._spread = np.zeros((state.n_particles, 3)), math.inf
+
+    def tether(self, centres: Array, spread: float) -> None:
+        """Tether the atoms to `centres` (N, 3) with energy |x - centre|^2 / 2 spread^2 in kT; sigma."""
+        self._centres, self._spread = centres, spread
+        for particle, centre in enumerate(centres * self._state.sigma_nm):
+            self._force.setParticleParameters(particle, particle, centre)
+        self._force.updateParametersInContext(self._context)
+        self._context.setParameter("spring", self._state.kt_kj_mol / (spread * self._state.sigma_nm) ** 2)
+
+    def displacements(self, start: Array, n_steps: int, *, settle: bool) -> Array:
+        """Mean displacements from the centres in each of six consecutive parts of a chain, (6, N, 3), sigma.
+
+        Parameters
+        ----------
+        start
+            Displacements (N, 3) that the chain begins with, sigma.
+        n_steps
+            Its length.
+        settle
+            Push overlapping atoms apart first.
+        """
+        self._place(self._centres + start)
+        if settle:
+            openmm.LocalEnergyMinimizer.minimize(self._context, _FORCE_TOLERANCE)
+        seed = int(self._rng.integers(1, 2**31 - 1))
+        self._context.setVelocitiesToTemperature(self._state.temperature_kelvin * unit.kelvin, seed)
+        n_rounds = max(_N_BLOCKS, n_steps // _STEPS_BETWEEN_TRADES)
+        rounds = np.array([self._round() for _ in range(n_rounds)])
+        return np.array([part.mean(axis=0) for part in np.array_split(rounds, _N_BLOCKS)])
+
+    def _round(self) -> Array:
+        """Some steps, then trades: the mean displacement, (N, 3), sigma."""
+        total, n_reads = np.zeros_like(self._centres), _STEPS_BETWEEN_TRADES // _STEPS_BETWEEN_POSITIONS
+        for _ in range(n_reads):
+            self._integrator.step(_STEPS_BETWEEN_POSITIONS)
+            positions = self._positions()
+            total += positions - self._centres
+        self._trade(positions)
+        return total / n_reads
+
+    def _positions(self) -> Array:
+        now = self._context.getState(positions=True)
+        return np.asarray(now.getPositions(asNumpy=True).value_in_unit(unit.nanometer)) / self._state.sigma_nm
+
+    def _place(self, positions: Array) -> None:
+        self._context.setPositions(positions * self._state.sigma_nm)
+
+    def _trade(self, positions: Array) -> None:
+        """Let neighbours change places by Metropolis' rule."""
+        edge = self._state.box_length_sigma
+        whose = trades(positions, self._centres, self._spread, edge, self._rng)
+        if (whose == np.arange(len(whose))).all():
+            return
+        velocities = self._context.getState(velocities=True).getVelocities(asNumpy=True).value_in_unit(_VELOCITY)
+        away, moved = np.empty_like(positions), np.empty_like(positions)
+        away[whose], moved[whose] = positions - self._centres[whose], velocities
+        self._place(self._centres + away - edge * np.round(away / edge))
+        self._context.setVelocities(moved)
+
+
+def trades(positions: Array, centres: Array, spread: float, edge: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Which atom sits at each of the N places after a sweep of trades between neighbours, (N,).
+
+    Every pair of places within 1.7 sigma is visited once, in random order, and its atoms change places with probability
+    min(1, exp(-change of |x - centre|^2 / 2 spread^2)): detailed balance holds, for the places stay where they are. On
+    tethers longer than 0.4 sigma most trades succeed, and a share of the pairs is enough.
+
+    Parameters
+    ----------
+    positions
+        The places, (N, 3), sigma; atom i is at place i at first.
+    centres
+        Where each atom is tethered, (N, 3), sigma.
+    spread
+        Of the tethers, sigma.
+    edge
+        Of the box, sigma.
+    rng
+        Decides.
+    """
+    first, second = _near(positions, min(1.0, (_LONG_SIGMA / spread) ** 4), edge, rng)
+    whose = np.arange(len(positions))
+    thresholds = -2.0 * spread**2 * np.log1p(-rng.random(len(first)))  # of the change of squared lengths
+
+    def accepted(these: slice | NDArray[np.int64]) -> NDArray[np.bool_]:
+        a, b = first[these], second[these]
+        own, other = centres[whose[a]], centres[whose[b]]
+        here = _squared(positions[a] - own, edge) + _squared(positions[b] - other, edge)
+        traded = _squared(positions[b] - own, edge) + _squared(positions[a] - other, edge)
+        return np.asarray(traded - here < thresholds[these])
+
+    # Few trades succeed: decide all pairs at once, and again those that a success has changed.
+    verdicts, at = accepted(slice(None)), 0
+    while at < len(first) and verdicts[at:].any():
+        at += int(verdicts[at:].argmax())
+        a, b = first[at], second[at]
+        whose[[a, b]] = whose[[b, a]]
+        at += 1
+        later = at + np.flatnonzero(np.isin(first[at:], (a, b)) | np.isin(second[at:], (a, b)))
+        verdicts[later] = accepted(later)
+    return whose
+
+
+def _near(
+    positions: Array, share: float, edge: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A share of the pairs of places within reach of a trade, in random order."""
+    first, second = np.triu_indices(len(positions), 1)
+    near = np.flatnonzero(_squared(positions[first] - positions[second], edge) < _REACH_SIGMA**2)
+    near = rng.permutation(near)[: math.ceil(share * len(near))]
+    return first[near], second[near]
+
+
+def _squared(vectors: Array, edge: float) -> Array:
+    """Squared lengths (n,) of vectors (n, 3) to the nearest image."""
+    vectors = vectors - edge * np.round(vectors / edge)
+    return np.asarray(np.einsum("ij,ij->i", vectors, vectors))

@@ -9,8 +9,9 @@ for any model gradient and any unbiased target g* of the true one (`training.tar
 is needed, the result never exceeds beta F_ex beyond its statistical error, and its gap is the model's whole error:
 1/2 int E|grad U - grad U*|^2 d(s_eff^2), second order in the score.
 
-What is left of the gap is measured by tethered chains (`tethered`). They raise the bound, which stays one, and give an
-estimate of beta F_ex that is exact for any model: `neural_ti_tethered`.
+What is left of the gap is measured by tethered chains (`tethered`). They raise the bound, which stays one, and lead to
+an estimate of beta F_ex that is free of the model's errors at all noise but the smallest and largest:
+`neural_ti_tethered`.
 """
 
 from __future__ import annotations
@@ -133,7 +134,9 @@ def estimate_tethered(
     workers: int = 1,
     progress: bool = False,
 ) -> FreeEnergy:
-    """beta F_ex from the model's bound and its gap as measured by tethered chains: exact for any model.
+    """beta F_ex from the model's bound and its gap as measured by tethered chains.
+
+    Exact for a model whose errors are at noise within `tethered.NOISE_SIGMA`; others are not seen.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ DESCRIPTIONS = {
     "neural_ti": "Neural TI as published; as good as the network",
     "neural_ti_noised": "Neural TI over noised data; as good as the network",
     "neural_ti_bound": "Lower bound from denoising, by the network and then by tethered chains",
-    "neural_ti_tethered": "That bound with its gap measured by tethered chains; exact for any network",
+    "neural_ti_tethered": "That bound with its gap measured by tethered chains, at noise of 0.08 to 1 sigma",
     "eos": "Equation of state of the bulk fluid, tail taken off in the mean field",
     "mu_decoupling": "MBAR over soft-core windows of one particle; uses no network",
     "widom": "Test particle insertion into the reference data",
@@ -29,7 +29,6 @@ REFERENCES = (
     "bar_neural",
     "ti_neural_md",
     "path_bar",
-    "neural_ti_tethered",
     "bar_chain",
     "mu_decoupling",
 )  # exact; the first that has an error bar serves
@@ -38,6 +37,7 @@ _WARNINGS = ("unreliable", "poor", "few")  # how estimators' own verdicts begin 
 _REASONS = {
     "eos": "the equation of state knows no small box.",
     "widom": "insertions find too little room.",
+    "neural_ti_tethered": "the network's error at noise outside of the chains' range, or chains too short.",
 }  # for a distance that is not the network's
 _AGREE = 3.0  # combined standard errors
 _BOUND_SLACK = 2.0

@@ -49,7 +49,7 @@ class EstimatesConfig(BaseModel):
     bound: BoundConfig | None = Field(
         default_factory=BoundConfig,
         description="neural_ti_bound and neural_ti_tethered: rigorous lower bound from denoising, and the same with "
-        "its gap measured, which is exact for any model.",
+        "its gap measured by MD.",
     )
     neural_ti: NeuralTIConfig | None = Field(
         default_factory=NeuralTIConfig, description="neural_ti: integral of dU/dlambda over reverse-diffusion samples."

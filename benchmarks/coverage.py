@@ -26,6 +26,7 @@ from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.tasks import derive_seed, run_tasks
 from openmm_nti.training import TrainingConfig, train
 from openmm_nti.validation.bar_chain import BarChainConfig
+from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.lambda_windows import WindowsConfig
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
@@ -34,6 +35,7 @@ STATE = StatePoint(n_particles=20, box_length_sigma=6.0, temperature_star=1.25)
 TRUTH = tuple(read_json(Path(__file__).parent / "reference_values.json")["switched"]["20"][:2])
 DATA = ReferenceConfig(n_frames=160, equilibration_steps=2000, frame_interval=100, segment_frames=50)
 CONFIGS = {
+    "bound": BoundConfig(n_pairs=96, n_tethered=24, tethered_steps=4000),
     "paths": PathConfig(n_paths=64, n_steps=40),
     "windows": WindowsConfig(window_length=1.0, n_chains=16, n_frames=8, equilibration_steps=300, steps_between=40),
     "softcore": SoftcoreConfig(n_frames=20, steps_between=25, equilibration=300),
@@ -41,7 +43,10 @@ CONFIGS = {
 }
 NETWORK = NetworkConfig(n_radial=6, n_channels=4, width=16, n_refinements=1)
 TRAINING = TrainingConfig(n_steps=400)
-EXACT = ("path_bar", "path_bracket", "mbar_neural", "bar_neural", "ti_neural_md", "mbar_softcore", "bar_chain")
+EXACT = (
+    "path_bar", "path_bracket", "mbar_neural", "bar_neural", "ti_neural_md", "mbar_softcore", "bar_chain",
+    "neural_ti_tethered",  # but for errors of the model at very small and very large noise
+)  # fmt: skip
 
 
 def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> dict:
@@ -104,10 +109,10 @@ def main() -> None:
     )
     rows = {method: summary([result[method] for result in results]) for method in options.methods}
     write_json(options.output / "coverage.json", {"truth": TRUTH, "model": model, "methods": rows})
-    print(f"{'method':14s} covered    bias (its errors)  mean std_err  spread/std_err  seconds")
+    print(f"{'method':18s} covered    bias (its errors)  mean std_err  spread/std_err  seconds")
     for method, row in rows.items():
         print(
-            f"{method:14s} {row['n_covered']:3d} of {row['n_seeds']:<3d} {row['bias']:+.3f} "
+            f"{method:18s} {row['n_covered']:3d} of {row['n_seeds']:<3d} {row['bias']:+.3f} "
             f"({row['bias_in_its_errors']:+.1f}) {row['mean_std_err']:12.3f} {row['spread_over_std_err']:12.2f}"
             f" {row['mean_seconds']:12.1f}"
         )

@@ -27,6 +27,7 @@ _STEPS_BETWEEN_POSITIONS, _STEPS_BETWEEN_TRADES = 10, 40
 _REACH_SIGMA = 1.7  # of a trade: the first shell of neighbours
 _LONG_SIGMA = 0.4  # tethers on which every pair is visited, at most
 _FEW = 40  # atoms up to which the Reference platform is the quickest: others spend more time on threads or launches
+_CONTACT_SIGMA, _MOST_PUSHES = 0.8, 500  # atoms are pushed apart to this distance before the minimiser takes over
 _FORCE_TOLERANCE = 50.0  # kJ/mol/nm where a start has no overlaps left; thermal forces are as large
 _VELOCITY = unit.nanometer / unit.picosecond
 
@@ -82,7 +83,8 @@ class TetheredFluid:
         settle
             Push overlapping atoms apart first.
         """
-        self._place(self._centres + start)
+        positions = self._centres + start
+        self._place(apart(positions, self._state.box_length_sigma) if settle else positions)
         if settle:
             openmm.LocalEnergyMinimizer.minimize(self._context, _FORCE_TOLERANCE)
         seed = int(self._rng.integers(1, 2**31 - 1))
@@ -119,6 +121,27 @@ class TetheredFluid:
         away[whose], moved[whose] = positions - self._centres[whose], velocities
         self._place(self._centres + away - edge * np.round(away / edge))
         self._context.setVelocities(moved)
+
+
+def apart(positions: Array, edge: float) -> Array:
+    """`positions` (N, 3) in sigma with overlapping atoms pushed apart, as far as they need for finite forces.
+
+    A minimiser gives up where two atoms are almost in one place.
+    """
+    positions = positions + 1e-3 * np.sin(np.arange(positions.size).reshape(positions.shape))  # no two in one place
+    first, second = np.triu_indices(len(positions), 1)
+    for _ in range(_MOST_PUSHES):
+        vectors = positions[first] - positions[second]
+        vectors -= edge * np.round(vectors / edge)
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        close = lengths < _CONTACT_SIGMA
+        if not close.any():
+            break
+        # Each of the two goes half of what is missing, and a little more.
+        pushes = vectors[close] * (0.5 * (1.01 * _CONTACT_SIGMA / lengths[close] - 1.0))[:, None]
+        np.add.at(positions, first[close], pushes)
+        np.add.at(positions, second[close], -pushes)
+    return positions
 
 
 def trades(positions: Array, centres: Array, spread: float, edge: float, rng: np.random.Generator) -> NDArray[np.int64]:

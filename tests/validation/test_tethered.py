@@ -14,7 +14,7 @@ from openmm_nti.lj_fluid import lattice_positions_nm, pair_energy
 from openmm_nti.validation import bounds, tethered
 from openmm_nti.validation.bounds import BoundConfig
 from openmm_nti.validation.tethered import Gap
-from openmm_nti.validation.tethered_fluid import TetheredFluid, trades
+from openmm_nti.validation.tethered_fluid import TetheredFluid, apart, trades
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 PUSH = 2.0  # kT / sigma
@@ -125,6 +125,27 @@ def test_chains_of_a_dense_fluid_trade_and_keep_to_their_tethers():
     assert np.isfinite(away).all()
     assert np.abs(away).max() < 0.5 * state.box_length_sigma
     assert 0.1 < math.sqrt((away**2).mean()) < 0.6
+
+
+def test_overlaps_of_a_bad_start_are_pushed_apart():
+    rng = np.random.default_rng(9)
+    positions = rng.uniform(0, 6, size=(200, 3))  # the densest fluid of the paper, from the ideal gas
+    positions[1] = positions[0] + 6.0  # in one place, but for the box
+    moved = apart(positions, 6.0)
+    vectors = moved[:, None] - moved[None]
+    vectors -= 6.0 * np.round(vectors / 6.0)
+    lengths = np.linalg.norm(vectors, axis=-1) + 9.0 * np.eye(200)
+    assert lengths.min() > 0.75
+    good = lattice_positions_nm(StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25), 1) / 0.3405
+    assert np.abs(apart(good, 6.0) - good).max() < 2e-3  # where there is room, nothing happens
+
+
+def test_chains_from_overlapping_atoms_go_on():
+    state = StatePoint(n_particles=100, box_length_sigma=6.0, temperature_star=1.25)
+    centres = np.random.default_rng(2).uniform(0, 6, size=(100, 3))
+    fluid = TetheredFluid(state, seed=2)
+    fluid.tether(centres, 0.5)
+    assert np.isfinite(fluid.displacements(np.zeros((100, 3)), 240, settle=True)).all()
 
 
 def test_killed_and_shared_out_the_result_is_the_same(pairs, tmp_path):

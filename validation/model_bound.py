@@ -3,7 +3,7 @@
 The integral over ln s is done by Gauss-Legendre quadrature; at each node antithetic noise and regression cut the noise
 of the average: on |z|^2 - 3N and on |beta grad U_LJ|^2 - beta lap U_LJ, whose means are exactly zero (the second by
 partial integration, for a potential with continuous forces), and on the frame's beta U_LJ, whose mean comes from all
-frames. A frame of high energy has its own share of the integral, so the standard error is that of their sum.
+frames. Levels share frames, so the standard error is that of what each frame moves at all levels together.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def model_bound(
     means_of_features = features.mean(0)
     if ensemble.state.convention == "switched":
         means_of_features[1] = 0.0  # exactly, where the force has no jump
-    means, errors, slopes_of_levels = _all_levels(
+    means, errors, slopes_of_levels, pulls = _all_levels(
         model, data, features - means_of_features, log_s, weights, n_pairs, generator, progress
     )
     slopes = weights @ slopes_of_levels
@@ -65,7 +65,8 @@ def model_bound(
     per_frame = energies + features.numpy() @ slopes
     frame_error = per_frame.std(ddof=1) / math.sqrt(energies.size)
     value = float(energies.mean() + weights @ means)
-    std_err = float(math.hypot(frame_error, np.linalg.norm(weights * errors)))
+    pulls_of_frames = (per_frame - per_frame.mean()) / energies.size + weights @ pulls
+    std_err = float(np.linalg.norm(pulls_of_frames) * math.sqrt(energies.size / (energies.size - 1)))
     return FreeEnergy(
         value=value,
         std_err=std_err,
@@ -96,8 +97,8 @@ def _all_levels(
     n_pairs: int,
     generator: torch.Generator,
     progress: bool,
-) -> tuple[Array, Array, Array]:
-    """`_information` at every level: means (K,), errors (K,), slopes (K, 2).
+) -> tuple[Array, Array, Array, Array]:
+    """`_information` at every level: means (K,), errors (K,), slopes (K, 2), pulls (K, F).
 
     A quarter of the effort finds how much each level adds to the error; the rest is shared out in that proportion.
     """
@@ -107,8 +108,8 @@ def _all_levels(
     pairs_of_levels = np.maximum(8, np.rint(0.75 * n_pairs * len(log_s) * shares)).astype(int)
     levels = track(list(zip(log_s, pairs_of_levels, strict=True)), "noise levels", shown=progress)
     fits = [_information(model, data, features, level, int(n), generator) for level, n in levels]
-    means, errors, slopes = zip(*fits, strict=True)
-    return np.array(means), np.array(errors), np.array(slopes)
+    means, errors, slopes, pulls = (np.array(each) for each in zip(*fits, strict=True))
+    return means, errors, slopes, pulls
 
 
 def _information(
@@ -118,8 +119,11 @@ def _information(
     log_s: float,
     n_pairs: int,
     generator: torch.Generator,
-) -> tuple[float, float, Array]:
-    """2 E[grad U . g*] - E|grad U|^2 at one noise level: mean, standard error, slopes on centred `features` (F, 2)."""
+) -> tuple[float, float, Array, Array]:
+    """2 E[grad U . g*] - E|grad U|^2 at one noise level.
+
+    Its mean, standard error, slopes on the centred `features` (F, 2), and by how much each frame moves the mean, (F,).
+    """
     n_frames, n_particles = data.positions.shape[0], data.positions.shape[1]
     order = [torch.randperm(n_frames, generator=generator) for _ in range(-(-n_pairs // n_frames))]
     frames = torch.cat(order)[:n_pairs]
@@ -131,8 +135,9 @@ def _information(
         values.append(batch.worth(gradient).reshape(2, -1).mean(0))
         noise_squares.append(z.square().sum((1, 2)) - 3.0 * n_particles)
     controls = torch.cat([torch.cat(noise_squares).unsqueeze(1), features[frames]], dim=1)
-    mean, error, slopes = regressed_mean(torch.cat(values).numpy(), controls.numpy())
-    return mean, error, slopes[1:]
+    mean, error, slopes, pulls = _regression(torch.cat(values).numpy(), controls.numpy())
+    pulls_of_frames = np.bincount(frames.numpy(), weights=pulls, minlength=n_frames).astype(np.float64)
+    return mean, error, slopes[1:], pulls_of_frames
 
 
 def _force_identity(model: NoisedFluid, data: CleanData) -> Tensor:
@@ -148,10 +153,16 @@ def _force_identity(model: NoisedFluid, data: CleanData) -> Tensor:
 
 def regressed_mean(values: Array, controls: Array) -> tuple[float, float, Array]:
     """Mean of `values` (n,) where `controls` (n, c) are zero, by linear regression; its standard error; slopes (c,)."""
+    return _regression(values, controls)[:3]
+
+
+def _regression(values: Array, controls: Array) -> tuple[float, float, Array, Array]:
+    """`regressed_mean`, and by how much each value moves the mean, (n,)."""
     scale = np.maximum(controls.std(axis=0), 1e-300)
     design = np.column_stack([np.ones(values.size), controls / scale])
     coefficients, *_ = np.linalg.lstsq(design, values, rcond=None)
     residual = values - design @ coefficients
-    variance = residual @ residual / max(1, values.size - design.shape[1])
-    error = math.sqrt(variance * np.linalg.pinv(design.T @ design)[0, 0])
-    return float(coefficients[0]), error, coefficients[1:] / scale
+    freedom = max(1, values.size - design.shape[1])
+    error = math.sqrt(residual @ residual / freedom * np.linalg.pinv(design.T @ design)[0, 0])
+    pulls = np.linalg.pinv(design)[0] * residual * math.sqrt(values.size / freedom)
+    return float(coefficients[0]), error, coefficients[1:] / scale, pulls

@@ -16,7 +16,7 @@ from openmm_nti.lj_fluid import reduced_potential_numpy
 from openmm_nti.validation import bounds, lambda_hmc, lambda_md, neural_ti, path_values
 from openmm_nti.validation.corrector import Corrector, evaluate
 from openmm_nti.validation.mbar_ti import estimate_mbar, estimate_ti
-from openmm_nti.validation.model_bound import regressed_mean
+from openmm_nti.validation.model_bound import model_bound, regressed_mean
 from openmm_nti.validation.monte_carlo import Walkers
 from openmm_nti.validation.window_data import WindowData
 
@@ -46,6 +46,20 @@ def test_the_bound_is_tight_for_two_particles(pairs, two_body):
     """The two-body path is the exact score of two particles but for the shell and the gate: the bound is attained."""
     result = bounds.estimate(two_body, pairs, MANY_PAIRS, seed=1)
     within(result, pair_free_energy(PAIR))
+
+
+def test_the_error_of_the_bound_is_that_of_repeats():
+    """Frames are used at many levels: their share of the error does not average out between levels."""
+    state = StatePoint(n_particles=3, box_length_sigma=3.0, temperature_star=1.25, cutoff_sigma=1.5, switch_sigma=1.3)
+    model = LambdaHamiltonian(state.pair_potential)
+    everything = exact_ensemble(state, 40 * 60)
+    found = []
+    for number in range(40):
+        part = slice(60 * number, 60 * (number + 1))
+        few = Ensemble(state, everything.positions_nm[part], everything.reduced_potentials[part], {})
+        found.append(model_bound(model, few, 16, 200, seed=number))
+    spread = np.std([one.value for one in found], ddof=1)
+    assert 0.7 < spread / np.mean([one.std_err for one in found]) < 1.4
 
 
 def test_a_bad_network_loosens_the_bound_and_never_breaks_it(pairs):

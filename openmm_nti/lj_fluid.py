@@ -187,13 +187,17 @@ def cutoff_function(r2: np.ndarray, state: StatePoint) -> np.ndarray:
     return factor
 
 
+def nearest_image(vectors: np.ndarray, box_length: float) -> np.ndarray:
+    """The shortest of the periodic images of each vector, in a cubic box; shape and unit of `vectors`."""
+    return np.asarray(vectors - box_length * np.round(vectors / box_length))
+
+
 def _squared_distances(positions_sigma: np.ndarray, state: StatePoint) -> Iterator[np.ndarray]:
     """Minimum-image r^2 of each particle to all that follow it. Shapes (F, N - 1), (F, N - 2), ..., sigma^2."""
     positions = np.asarray(positions_sigma, dtype=np.float64)
     box = state.box_length_sigma
     for first in range(positions.shape[1] - 1):
-        separation = positions[:, first + 1 :] - positions[:, first : first + 1]
-        separation -= box * np.round(separation / box)
+        separation = nearest_image(positions[:, first + 1 :] - positions[:, first : first + 1], box)
         yield (separation**2).sum(axis=-1)
 
 

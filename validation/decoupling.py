@@ -24,7 +24,7 @@ from pydantic import Field
 
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.lj_fluid import lattice_positions_nm, lj_system
+from openmm_nti.lj_fluid import lattice_positions_nm, lj_system, nearest_image
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
 from openmm_nti.validation import softcore
@@ -161,7 +161,7 @@ def last_particle_energy(
         Shape (F, K), kT.
     """
     separation = positions_sigma[:, :-1] - positions_sigma[:, -1:]
-    separation -= state.box_length_sigma * np.round(separation / state.box_length_sigma)
+    separation = nearest_image(separation, state.box_length_sigma)
     energy, slope = softcore.soft_pair((separation**2).sum(axis=-1), state, lambdas)
     return energy.sum(axis=-1).T, slope.sum(axis=-1).T
 

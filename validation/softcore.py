@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.lj_fluid import cutoff_function, truncation_log_weights
+from openmm_nti.lj_fluid import cutoff_function, nearest_image, truncation_log_weights
 from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.statistics import evenly_spaced
 from openmm_nti.state import StatePoint
@@ -316,5 +316,5 @@ def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
     """Squared minimum-image distances of one frame (N, 3). Shape (N (N - 1) / 2,), sigma^2."""
     first, second = np.triu_indices(state.n_particles, k=1)
     separation = positions_sigma[first] - positions_sigma[second]
-    separation -= state.box_length_sigma * np.round(separation / state.box_length_sigma)
+    separation = nearest_image(separation, state.box_length_sigma)
     return np.asarray((separation**2).sum(axis=-1))

@@ -15,7 +15,7 @@ import openmm
 from numpy.typing import NDArray
 from openmm import unit
 
-from openmm_nti.lj_fluid import lj_system
+from openmm_nti.lj_fluid import lj_system, nearest_image
 from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed
@@ -119,7 +119,7 @@ class TetheredFluid:
         velocities = self._context.getState(velocities=True).getVelocities(asNumpy=True).value_in_unit(_VELOCITY)
         away, moved = np.empty_like(positions), np.empty_like(positions)
         away[whose], moved[whose] = positions - self._centres[whose], velocities
-        self._place(self._centres + away - edge * np.round(away / edge))
+        self._place(self._centres + nearest_image(away, edge))
         self._context.setVelocities(moved)
 
 
@@ -131,8 +131,7 @@ def apart(positions: Array, edge: float) -> Array:
     positions = positions + 1e-3 * np.sin(np.arange(positions.size).reshape(positions.shape))  # no two in one place
     first, second = np.triu_indices(len(positions), 1)
     for _ in range(_MOST_PUSHES):
-        vectors = positions[first] - positions[second]
-        vectors -= edge * np.round(vectors / edge)
+        vectors = nearest_image(positions[first] - positions[second], edge)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         close = lengths < _CONTACT_SIGMA
         if not close.any():
@@ -199,5 +198,5 @@ def _near(
 
 def _squared(vectors: Array, edge: float) -> Array:
     """Squared lengths (n,) of vectors (n, 3) to the nearest image."""
-    vectors = vectors - edge * np.round(vectors / edge)
+    vectors = nearest_image(vectors, edge)
     return np.asarray(np.einsum("ij,ij->i", vectors, vectors))

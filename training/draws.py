@@ -33,4 +33,4 @@ def draw(data: CleanData, config: TrainingConfig, n_atoms: int, generator: torch
     focus = math.log(config.focus_sigma[0]), math.log(config.focus_sigma[1])
     low, high = noise_range(data, config)
     levels = stratified_log_noise(half, low, high, generator, focus=focus, focus_share=config.focus_share)
-    return antithetic_batch(data, frames, levels, generator)[0]
+    return antithetic_batch(data, frames, levels, generator)

@@ -94,7 +94,7 @@ class HeldOut:
         n_pairs = _PAIRS_PER_DECILE
         frames = torch.randint(len(clean.positions), (n_pairs,), generator=generator)
         place = (torch.arange(n_pairs) + torch.rand(n_pairs, generator=generator, dtype=torch.float64)) / n_pairs
-        batch, _ = antithetic_batch(clean, frames, low + width * place, generator)
+        batch = antithetic_batch(clean, frames, low + width * place, generator)
         # d(s_eff^2) = 2 s^2 d(ln s), and the bound has a factor 1/2.
         weight = width * torch.exp(2.0 * batch.log_s)
         baseline = batch.worth(model.pair_gradient(batch.positions, batch.box, batch.log_s))

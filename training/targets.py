@@ -106,12 +106,12 @@ def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
 
 def antithetic_batch(
     clean: CleanData, frames: Tensor, log_s: Tensor, generator: torch.Generator
-) -> tuple[NoisedBatch, Tensor]:
-    """`frames` (n,) of `clean` under noise z, then -z, at levels `log_s` (n,): 2 n configurations, and z (n, N, 3)."""
+) -> NoisedBatch:
+    """`frames` (n,) of `clean` under noise z, then -z, at levels `log_s` (n,): 2 n configurations."""
     device = clean.positions.device
     z = torch.randn(len(frames), *clean.positions.shape[1:], generator=generator, dtype=torch.float64).to(device)
     chosen = clean.subset(frames.to(device).repeat(2))
-    return noise_batch(chosen, log_s.to(device).repeat(2), torch.cat([z, -z])), z
+    return noise_batch(chosen, log_s.to(device).repeat(2), torch.cat([z, -z]))
 
 
 def stratified_log_noise(

@@ -42,7 +42,7 @@ class BoundConfig(BaseModel):
 
     n_levels: int = Field(default=24, ge=4, description="Noise levels: nodes of the Gauss-Legendre quadrature in ln s.")
     n_pairs: int = Field(
-        default=192,
+        default=384,
         ge=8,
         description="Antithetic pairs of noised frames per level, on average; more where it counts.",
     )
@@ -53,7 +53,9 @@ class BoundConfig(BaseModel):
         "alone, as for the `truncated` convention.",
     )
     tethered_steps: int = Field(
-        default=6000, ge=240, description="MD steps of each of the three chains of a frame; more on long tethers."
+        default=6000,
+        ge=240,
+        description="MD steps of each of the three chains of a frame; more on long tethers, and below 80 particles.",
     )
 
     @model_validator(mode="after")

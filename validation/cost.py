@@ -25,6 +25,7 @@ from openmm_nti.validation.neural_ti import NeuralTIConfig
 from openmm_nti.validation.noised_ti import NoisedTIConfig
 from openmm_nti.validation.path_weights import PathConfig
 from openmm_nti.validation.softcore import SoftcoreConfig
+from openmm_nti.validation.tethered import steps as tethered_steps
 
 _PROBE_N, _PROBE_BATCH = 40, 32
 _OF_CLASSICAL = ("mbar_softcore", "mu_decoupling", "bar_chain")
@@ -84,8 +85,8 @@ def softcore_windows(config: SoftcoreConfig, n: int) -> int:
 
 def bound_seconds(config: BoundConfig, n: int) -> float:
     """The denoising bound of one N, with the tethered chains that `neural_ti_tethered` shares."""
-    tethered = 3 * config.n_tethered * config.tethered_steps * 1.8 * md_step(n)
-    return 1.875 * config.n_levels * config.n_pairs * gradient(n) + tethered
+    tethered = 3 * config.n_tethered * tethered_steps(config.tethered_steps, n) * 1.8 * md_step(n)
+    return 2.0 * config.n_levels * config.n_pairs * gradient(n) + tethered
 
 
 def neural_ti_seconds(config: NeuralTIConfig, n: int) -> float:

@@ -1,9 +1,20 @@
-"""The denoising bound of a model alone: E|grad ln q_s|^2 from below at each level of noise, and its integral.
+r"""The denoising bound of a model alone: E|grad ln q_s|^2 from below at each level of noise, and its integral.
 
-The integral over ln s is done by Gauss-Legendre quadrature; at each node antithetic noise and regression cut the noise
-of the average: on |z|^2 - 3N and on |beta grad U_LJ|^2 - beta lap U_LJ, whose means are exactly zero (the second by
-partial integration, for a potential with continuous forces), and on the frame's beta U_LJ, whose mean comes from all
-frames. Levels share frames, so the standard error is that of what each frame moves at all levels together.
+The target is the noise alone, z / s_eff, though the mix that training uses (`training.targets`) fluctuates less at each
+level: for the exact score, what one frame x_0 gives under noise at all levels together is
+
+.. math:: \frac12 \int E_z \left[ 2 \nabla U \cdot z / s_{eff} - |\nabla U|^2 \right] d(s_{eff}^2)
+          = \beta F_{ex} - \beta U_{LJ}(x_0),
+
+for each x_0 by itself (the pointwise relation of Kong, Brekelmans and Ver Steeg, ICLR 2023, arXiv 2302.03792). So with
+the energy of the frame it is the same number for all of them: which frames there are hardly matters, and what is left
+of the error is noise, of which there is as much as one likes.
+
+The integral over ln s is done by Gauss-Legendre quadrature. At each node antithetic noise and regression cut the noise
+of the average: on |z|^2 - 3N and on v.z / s_eff - div v, where v is the gradient of the two-body term at the noised
+positions, whose means are exactly zero (the second by partial integration over z; not for `truncated`, whose force
+jumps), and on the frame's beta U_LJ, whose mean comes from all frames. Levels share frames, so the standard error is
+that of what each frame moves at all levels together.
 """
 
 from __future__ import annotations
@@ -18,12 +29,13 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, log_noise_max
+from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance, log_noise_max
 from openmm_nti.tasks import derive_seed, track
-from openmm_nti.training.targets import CleanData, antithetic_batch, frames_at_a_time
+from openmm_nti.training.targets import CleanData
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 2560
+_FEWEST_PAIRS = 16  # of a level, to fit a mean and three slopes with
 
 
 def model_bound(
@@ -52,20 +64,12 @@ def model_bound(
     # d(s_eff^2) = 2 s^2 d(ln s), and the bound has a factor 1/2.
     weights = weights * 0.5 * (high - low) * np.exp(2.0 * log_s)
     energies = np.asarray(ensemble.reduced_potentials)
-    features = torch.stack([torch.as_tensor(energies), _force_identity(model, data)], dim=1)
-    means_of_features = features.mean(0)
-    if ensemble.state.convention == "switched":
-        means_of_features[1] = 0.0  # exactly, where the force has no jump
-    means, errors, slopes_of_levels, pulls = _all_levels(
-        model, data, features - means_of_features, log_s, weights, n_pairs, generator, progress
-    )
-    slopes = weights @ slopes_of_levels
-    if ensemble.state.convention == "switched":
-        slopes[1] = 0.0
-    per_frame = energies + features.numpy() @ slopes
+    centred = energies - energies.mean()
+    means, errors, slopes, pulls = _all_levels(model, data, centred, log_s, weights, n_pairs, generator, progress)
+    per_frame = (1.0 + weights @ slopes) * centred
     frame_error = per_frame.std(ddof=1) / math.sqrt(energies.size)
     value = float(energies.mean() + weights @ means)
-    pulls_of_frames = (per_frame - per_frame.mean()) / energies.size + weights @ pulls
+    pulls_of_frames = per_frame / energies.size + weights @ pulls
     std_err = float(np.linalg.norm(pulls_of_frames) * math.sqrt(energies.size / (energies.size - 1)))
     return FreeEnergy(
         value=value,
@@ -91,23 +95,28 @@ def model_bound(
 def _all_levels(
     model: NoisedFluid,
     data: CleanData,
-    features: Tensor,
+    energies: Array,
     log_s: Array,
     weights: Array,
     n_pairs: int,
     generator: torch.Generator,
     progress: bool,
 ) -> tuple[Array, Array, Array, Array]:
-    """`_information` at every level: means (K,), errors (K,), slopes (K, 2), pulls (K, F).
+    """`_information` at every level: means (K,), errors (K,), slopes (K,), pulls (K, F).
 
-    A quarter of the effort finds how much each level adds to the error; the rest is shared out in that proportion.
+    A quarter of the effort finds how much each level adds to the error; the rest is shared out in that proportion. All
+    levels take the same frames, as many times as they need, so that what a frame adds at one it takes away at others;
+    only where a level hardly matters are some of them enough.
     """
-    n_pilot = max(8, n_pairs // 4)
-    pilot = np.array([_information(model, data, features, level, n_pilot, generator)[1] for level in log_s])
-    shares = weights * pilot / (weights * pilot).sum()
-    pairs_of_levels = np.maximum(8, np.rint(0.75 * n_pairs * len(log_s) * shares)).astype(int)
-    levels = track(list(zip(log_s, pairs_of_levels, strict=True)), "noise levels", shown=progress)
-    fits = [_information(model, data, features, level, int(n), generator) for level, n in levels]
+    order = torch.randperm(energies.size, generator=generator)[: max(_FEWEST_PAIRS, n_pairs // 2)]
+    pilot = order[torch.arange(max(_FEWEST_PAIRS, n_pairs // 4)) % len(order)]
+    spreads = weights * [_information(model, data, energies, pilot, level, generator)[1] for level in log_s]
+    wanted = 0.75 * n_pairs * len(log_s) * spreads / spreads.sum()
+    times = np.rint(wanted / len(order))
+    sizes = np.where(times > 0, times * len(order), np.maximum(_FEWEST_PAIRS, np.rint(wanted))).astype(int)
+    parts = [order[torch.arange(size) % len(order)] for size in sizes]
+    levels = track(list(zip(log_s, parts, strict=True)), "noise levels", shown=progress)
+    fits = [_information(model, data, energies, frames, level, generator) for level, frames in levels]
     means, errors, slopes, pulls = (np.array(each) for each in zip(*fits, strict=True))
     return means, errors, slopes, pulls
 
@@ -115,40 +124,38 @@ def _all_levels(
 def _information(
     model: NoisedFluid,
     data: CleanData,
-    features: Tensor,
+    energies: Array,
+    frames: Tensor,
     log_s: float,
-    n_pairs: int,
     generator: torch.Generator,
-) -> tuple[float, float, Array, Array]:
-    """2 E[grad U . g*] - E|grad U|^2 at one noise level.
+) -> tuple[float, float, float, Array]:
+    """2 E[grad U . z / s_eff] - E|grad U|^2 at one noise level, from one antithetic pair for each of `frames` (n,).
 
-    Its mean, standard error, slopes on the centred `features` (F, 2), and by how much each frame moves the mean, (F,).
+    Its mean, standard error, slope on the centred `energies` (F,), and by how much each frame moves the mean, (F,).
     """
     n_frames, n_particles = data.positions.shape[0], data.positions.shape[1]
-    order = [torch.randperm(n_frames, generator=generator) for _ in range(-(-n_pairs // n_frames))]
-    frames = torch.cat(order)[:n_pairs]
-    values, noise_squares = [], []
+    log_noise = torch.tensor(log_s, dtype=torch.float64)
+    spread = float(effective_variance(log_noise).sqrt())
+    smooth, columns = model.potential.convention == "switched", []
     for part in frames.split(max(1, _ATOMS_PER_BATCH // (2 * n_particles))):
-        levels = torch.full((len(part),), log_s, dtype=torch.float64)
-        batch, z = antithetic_batch(data, part, levels, generator)
-        gradient = model.gradient(batch.positions, batch.box, batch.log_s)
-        values.append(batch.worth(gradient).reshape(2, -1).mean(0))
-        noise_squares.append(z.square().sum((1, 2)) - 3.0 * n_particles)
-    controls = torch.cat([torch.cat(noise_squares).unsqueeze(1), features[frames]], dim=1)
-    mean, error, slopes, pulls = _regression(torch.cat(values).numpy(), controls.numpy())
-    pulls_of_frames = np.bincount(frames.numpy(), weights=pulls, minlength=n_frames).astype(np.float64)
-    return mean, error, slopes[1:], pulls_of_frames
-
-
-def _force_identity(model: NoisedFluid, data: CleanData) -> Tensor:
-    """|beta grad U_LJ|^2 - beta lap U_LJ of each frame, (F,), 1 / sigma^2: zero on average in equilibrium."""
-    laplacian = torch.cat(
-        [
-            model.lennard_jones_laplacian(block, data.box)
-            for block in data.positions.split(frames_at_a_time(data.positions))
+        clean = data.positions[part]
+        z = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+        noise = torch.cat([z, -z])
+        noised, levels = clean.repeat(2, 1, 1) + spread * noise, log_noise.expand(2 * len(part))
+        gradient = model.gradient(noised, data.box, levels)
+        found = [
+            (gradient * (2.0 / spread * noise - gradient)).sum((1, 2)),
+            noise.square().sum((1, 2)) - 3.0 * n_particles,
         ]
-    )
-    return data.gradient.square().sum((1, 2)) - laplacian
+        if smooth:
+            slope, laplacian = model.pair_curvature(noised, data.box, levels)
+            found.append((slope * noise).sum((1, 2)) / spread - laplacian)
+        columns.append(torch.stack(found, dim=1).reshape(2, len(part), -1).mean(0))
+    table = torch.cat(columns).numpy()
+    controls = np.column_stack([table[:, 1:], energies[frames.numpy()]])
+    mean, error, slopes, pulls = _regression(table[:, 0], controls)
+    pulls_of_frames = np.bincount(frames.numpy(), weights=pulls, minlength=n_frames).astype(np.float64)
+    return mean, error, float(slopes[-1]), pulls_of_frames
 
 
 def regressed_mean(values: Array, controls: Array) -> tuple[float, float, Array]:

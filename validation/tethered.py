@@ -48,6 +48,7 @@ NOISE_SIGMA = (0.08, 1.0)  # below and above, models have next to no gap
 _FOCUS_SIGMA, _FOCUS_SHARE = (0.15, 0.4), 0.6  # where most of it lies
 _FRAMES_PER_TASK = 4
 _LONG_SIGMA, _MOST_STEPS = 0.4, 4.0  # tethers from which on chains are longer, by so much at most
+_FEW_PARTICLES, _MOST_FOR_FEW = 80, 3.0  # below, steps are cheap: chains are longer in proportion, by so much at most
 _LONGEST_JUMP = 4.0  # of a model's answer, in units of the noise: a bad one must not tear the fluid apart
 _N_GROUPS = 8  # of frames of like noise, to show where a gap lies
 
@@ -94,6 +95,11 @@ class Gap:
         return np.array(noise), np.array([values[group].mean() for group in groups]), np.array(errors)
 
 
+def steps(n_steps: int, n_particles: int) -> int:
+    """How long chains are on short tethers: `n_steps`, or more where few particles make them cheap."""
+    return round(n_steps * min(max(1.0, _FEW_PARTICLES / n_particles), _MOST_FOR_FEW))
+
+
 @dataclass(frozen=True)
 class _Task:
     """Some of the frames, and the file that keeps what was found."""
@@ -129,7 +135,7 @@ def measure(
         Decorrelated frames, `switched`: the chains want forces that are the gradient of the energy.
     n_frames, n_steps
         Effort: chains of n_steps steps of 0.008 sigma sqrt(m / epsilon), up to four times as many on long tethers,
-        where atoms have farther to go.
+        where atoms have farther to go, and see `steps`.
     seed
         Of the noise, the choice of frames, and the chains.
     directory
@@ -162,7 +168,7 @@ def measure(
     parts = [slice(start, start + _FRAMES_PER_TASK) for start in range(0, n_frames, _FRAMES_PER_TASK)]
     tasks = [
         _Task(
-            number, frames[part], levels[part], model, state, n_steps, seed,
+            number, frames[part], levels[part], model, state, steps(n_steps, state.n_particles), seed,
             directory / "tethered" / f"{name}_{number:03d}.npz",
         )
         for number, part in enumerate(parts)

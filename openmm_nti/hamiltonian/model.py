@@ -149,11 +149,7 @@ class LambdaHamiltonian(NoisedFluid):
         """
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
-        configuration, rows = self._configuration(positions, in_range), self.two_body.rows(log_s)
-        slope_over_r = self.two_body.derivative(in_range.r, configuration, rows) / in_range.r
-        bend = self.two_body.second_derivative(in_range.r, configuration, rows)
-        two_body = self.search.sum_over_pairs(in_range, in_range.vectors * slope_over_r, positions)
-        laplacian = self._sum(positions, in_range, 2.0 * (bend + 2.0 * slope_over_r))
+        two_body, laplacian = self._pair_curvature(positions, log_s, in_range)
         learned, along = torch.zeros_like(two_body), torch.zeros_like(laplacian)
         if self.has_network:
             near = self.near(pairs)

@@ -81,19 +81,14 @@ class NoisedFluid(nn.Module):
         """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
         return self._pair_gradient(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
 
+    def pair_curvature(self, positions: Tensor, box: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (B, N, 3), kT / sigma, of `pair_energy`, and Laplacian by all coordinates, (B,), kT / sigma^2."""
+        return self._pair_curvature(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
+
     def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
         """beta U_LJ, (B,), kT."""
         pairs = self.search.pairs(positions, box, self.cutoff)
         return self._sum(positions, pairs, self.lennard_jones(pairs.vectors.square().sum(0)))
-
-    def lennard_jones_laplacian(self, positions: Tensor, box: Tensor) -> Tensor:
-        """Laplacian of beta U_LJ by all coordinates, (B,), kT / sigma^2: the sum of 2 (u'' + 2 u' / r) over pairs."""
-        pairs = self.search.pairs(positions, box, self.cutoff)
-        r = pairs.r.clone().requires_grad_(True)
-        with torch.enable_grad():
-            (slope,) = torch.autograd.grad(self.lennard_jones(r * r).sum(), r, create_graph=True)
-            (curvature,) = torch.autograd.grad(slope.sum(), r)
-        return self._sum(positions, pairs, 2.0 * (curvature + 2.0 * slope.detach() / r.detach()))
 
     def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B, N, M)."""
@@ -113,6 +108,13 @@ class NoisedFluid(nn.Module):
             configuration = self._configuration(positions, pairs)
             slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
             return self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
+
+    def _pair_curvature(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        configuration, rows = self._configuration(positions, pairs), self.two_body.rows(log_s)
+        slope_over_r = self.two_body.derivative(pairs.r, configuration, rows) / pairs.r
+        bend = self.two_body.second_derivative(pairs.r, configuration, rows)
+        gradient = self.search.sum_over_pairs(pairs, pairs.vectors * slope_over_r, positions)
+        return gradient, self._sum(positions, pairs, 2.0 * (bend + 2.0 * slope_over_r))
 
     def _configuration(self, positions: Tensor, pairs: Pairs) -> Tensor:
         """To which configuration of the batch each pair belongs, (P,)."""

@@ -152,7 +152,7 @@ def test_a_network_of_more_refinements_starts_as_the_smaller_one(kind, ensembles
     before = train(ensembles, small, CONFIG, seed=4, directory=tmp_path / "small", progress=False)
     larger = small.model_copy(update={"n_refinements": 3})
     clean, generator = CleanData.from_ensemble(ensembles[1], before, "cpu"), torch.Generator().manual_seed(1)
-    batch, _ = antithetic_batch(clean, torch.arange(8), torch.full((8,), -1.5, dtype=torch.float64), generator)
+    batch = antithetic_batch(clean, torch.arange(8), torch.full((8,), -1.5, dtype=torch.float64), generator)
     gradients = [before.gradient(batch.positions, batch.box, batch.log_s)]
     for rate in (1e-12, 1e-2):
         config = CONFIG.model_copy(update={"start_from": str(tmp_path / "small"), "n_steps": 2, "learning_rate": rate})

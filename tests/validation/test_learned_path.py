@@ -62,6 +62,17 @@ def test_the_error_of_the_bound_is_that_of_repeats():
     assert 0.7 < spread / np.mean([one.std_err for one in found]) < 1.4
 
 
+def test_with_the_exact_score_every_frame_tells_the_same(pairs, two_body):
+    """Touching pairs alone, far from equilibrium, have the free energy of all: to 5 %, for the shell and the gate."""
+    touching = pairs.reduced_potentials < -0.3
+    some = Ensemble(PAIR, pairs.positions_nm[touching], pairs.reduced_potentials[touching], {})
+    energy = abs(some.reduced_potentials.mean())
+    assert energy > 15 * abs(pair_free_energy(PAIR))
+    result = model_bound(two_body, some, 24, 2000, seed=1)
+    assert result.std_err < 0.01 * energy
+    assert abs(result.value - pair_free_energy(PAIR)) < 0.05 * energy
+
+
 def test_a_bad_network_loosens_the_bound_and_never_breaks_it(pairs):
     model = make_random_model(PAIR)
     result = bounds.estimate(model, pairs, bounds.BoundConfig(n_levels=24, n_pairs=3000, n_tethered=0), seed=1)

@@ -37,7 +37,7 @@ def pairs():
 @pytest.fixture(scope="module")
 def measured(pairs, tmp_path_factory):
     directory = tmp_path_factory.mktemp("tethered")
-    return tethered.measure(Pushed(PAIR.pair_potential), pairs, 32, 1600, seed=1, directory=directory)
+    return tethered.measure(Pushed(PAIR.pair_potential), pairs, 32, 540, seed=1, directory=directory)
 
 
 @pytest.mark.parametrize("name", ["lower", "middle", "upper"])

@@ -108,7 +108,7 @@ def _all_levels(
     levels take the same frames, as many times as they need, so that what a frame adds at one it takes away at others;
     only where a level hardly matters are some of them enough.
     """
-    order = torch.randperm(energies.size, generator=generator)[: max(_FEWEST_PAIRS, n_pairs // 2)]
+    order = torch.randperm(energies.size, generator=generator)[: max(_FEWEST_PAIRS, n_pairs)]
     pilot = order[torch.arange(max(_FEWEST_PAIRS, n_pairs // 4)) % len(order)]
     spreads = weights * [_information(model, data, energies, pilot, level, generator)[1] for level in log_s]
     wanted = 0.75 * n_pairs * len(log_s) * spreads / spreads.sum()

@@ -131,9 +131,7 @@ def _neural_ti(facts: _Estimate) -> Answer:
 
 
 def _bound(facts: _Estimate) -> Answer:
-    return Answer(
-        "good", f"yes: {len(facts['noise_sigma'])} noise levels; the frames leave {facts['frame_err']:.2g} kT"
-    )
+    return Answer("good", f"yes: {len(facts['noise_sigma'])} noise levels leave {facts['model_bound_err']:.2g} kT")
 
 
 def _path_bar(facts: _Estimate) -> Answer:

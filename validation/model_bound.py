@@ -66,10 +66,8 @@ def model_bound(
     energies = np.asarray(ensemble.reduced_potentials)
     centred = energies - energies.mean()
     means, errors, slopes, pulls = _all_levels(model, data, centred, log_s, weights, n_pairs, generator, progress)
-    per_frame = (1.0 + weights @ slopes) * centred
-    frame_error = per_frame.std(ddof=1) / math.sqrt(energies.size)
     value = float(energies.mean() + weights @ means)
-    pulls_of_frames = per_frame / energies.size + weights @ pulls
+    pulls_of_frames = (1.0 + weights @ slopes) * centred / energies.size + weights @ pulls
     std_err = float(np.linalg.norm(pulls_of_frames) * math.sqrt(energies.size / (energies.size - 1)))
     return FreeEnergy(
         value=value,
@@ -80,7 +78,6 @@ def model_bound(
         diagnostics={
             "mean_energy_kt": float(energies.mean()),
             "mean_energy_err": float(energies.std(ddof=1) / math.sqrt(energies.size)),
-            "frame_err": float(frame_error),
             "noise_sigma": np.exp(log_s).tolist(),
             "contribution_kt": (weights * means).tolist(),
             "contribution_err": (weights * errors).tolist(),

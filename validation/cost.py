@@ -29,6 +29,7 @@ from openmm_nti.validation.tethered import steps as tethered_steps
 
 _PROBE_N, _PROBE_BATCH = 40, 32
 _OF_CLASSICAL = ("mbar_softcore", "mu_decoupling", "bar_chain")
+_OF_BOUND = ("neural_ti_bound", "neural_ti_tethered")
 
 
 def gradient(n: int) -> float:
@@ -84,9 +85,13 @@ def softcore_windows(config: SoftcoreConfig, n: int) -> int:
 
 
 def bound_seconds(config: BoundConfig, n: int) -> float:
-    """The denoising bound of one N, with the tethered chains that `neural_ti_tethered` shares."""
-    tethered = 3 * config.n_tethered * tethered_steps(config.tethered_steps, n) * 1.8 * md_step(n)
-    return 2.0 * config.n_levels * config.n_pairs * gradient(n) + tethered
+    """The denoising bound of one N, by the model alone."""
+    return 2.0 * config.n_levels * config.n_pairs * gradient(n)
+
+
+def tethered_seconds(config: BoundConfig, n: int) -> float:
+    """The tethered chains of one N, half of them on long tethers, where they have more steps."""
+    return 3 * config.n_tethered * tethered_steps(config.tethered_steps, n) * 1.8 * md_step(n)
 
 
 def neural_ti_seconds(config: NeuralTIConfig, n: int) -> float:
@@ -135,7 +140,7 @@ def estimate_seconds(method: str, config: Any, n: int, slowness: float) -> float
     Methods that share their samples cost the same, whichever comes first.
     """
     costs: dict[str, Callable[[Any, int], float]] = {
-        **dict.fromkeys(("neural_ti_bound", "neural_ti_tethered"), bound_seconds),
+        **dict.fromkeys(_OF_BOUND, bound_seconds),
         "neural_ti": neural_ti_seconds,
         "neural_ti_noised": noised_seconds,
         **dict.fromkeys(("path_bar", "path_bracket"), path_seconds),
@@ -146,7 +151,8 @@ def estimate_seconds(method: str, config: Any, n: int, slowness: float) -> float
     }
     if method not in costs:
         return 0.0
-    return costs[method](config, n) * (1.0 if method in _OF_CLASSICAL else slowness)
+    seconds = costs[method](config, n) * (1.0 if method in _OF_CLASSICAL else slowness)
+    return seconds + (tethered_seconds(config, n) if method in _OF_BOUND else 0.0)
 
 
 def slowness(model: NoisedFluid, box_length_sigma: float) -> float:

@@ -42,7 +42,7 @@ class BoundConfig(BaseModel):
 
     n_levels: int = Field(default=24, ge=4, description="Noise levels: nodes of the Gauss-Legendre quadrature in ln s.")
     n_pairs: int = Field(
-        default=384,
+        default=768,
         ge=8,
         description="Antithetic pairs of noised frames per level, on average; more where it counts.",
     )

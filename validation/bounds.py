@@ -55,7 +55,7 @@ class BoundConfig(BaseModel):
     tethered_steps: int = Field(
         default=6000,
         ge=240,
-        description="MD steps of each of the three chains of a frame; more on long tethers, and below 80 particles.",
+        description="MD steps of each of the three chains of a frame; more on long tethers, and below 120 particles.",
     )
 
     @model_validator(mode="after")

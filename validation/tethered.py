@@ -48,7 +48,7 @@ NOISE_SIGMA = (0.08, 1.0)  # below and above, models have next to no gap
 _FOCUS_SIGMA, _FOCUS_SHARE = (0.15, 0.4), 0.6  # where most of it lies
 _FRAMES_PER_TASK = 4
 _LONG_SIGMA, _MOST_STEPS = 0.4, 4.0  # tethers from which on chains are longer, by so much at most
-_FEW_PARTICLES, _MOST_FOR_FEW = 80, 3.0  # below, steps are cheap: chains are longer in proportion, by so much at most
+_FEW_PARTICLES, _MOST_FOR_FEW = 120, 3.0  # below, steps are cheap: chains are longer in proportion, by so much at most
 _LONGEST_JUMP = 4.0  # of a model's answer, in units of the noise: a bad one must not tear the fluid apart
 _N_GROUPS = 8  # of frames of like noise, to show where a gap lies
 
@@ -153,6 +153,7 @@ def measure(
     state = ensemble.state
     if state.convention != "switched":
         raise ValueError(f"tethered chains need continuous forces, those of {state} jump at the cutoff: use `switched`")
+    n_steps = steps(n_steps, state.n_particles)
     generator = torch.Generator().manual_seed(derive_seed(seed, "tethered", state.label))
     low, high = (math.log(limit) for limit in NOISE_SIGMA)
     inner = tuple(math.log(limit) for limit in _FOCUS_SIGMA)
@@ -168,7 +169,7 @@ def measure(
     parts = [slice(start, start + _FRAMES_PER_TASK) for start in range(0, n_frames, _FRAMES_PER_TASK)]
     tasks = [
         _Task(
-            number, frames[part], levels[part], model, state, steps(n_steps, state.n_particles), seed,
+            number, frames[part], levels[part], model, state, n_steps, seed,
             directory / "tethered" / f"{name}_{number:03d}.npz",
         )
         for number, part in enumerate(parts)

@@ -104,9 +104,7 @@ def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
     return NoisedBatch(clean.positions + spread * z, clean.box, log_s, target, precision)
 
 
-def antithetic_batch(
-    clean: CleanData, frames: Tensor, log_s: Tensor, generator: torch.Generator
-) -> NoisedBatch:
+def antithetic_batch(clean: CleanData, frames: Tensor, log_s: Tensor, generator: torch.Generator) -> NoisedBatch:
     """`frames` (n,) of `clean` under noise z, then -z, at levels `log_s` (n,): 2 n configurations."""
     device = clean.positions.device
     z = torch.randn(len(frames), *clean.positions.shape[1:], generator=generator, dtype=torch.float64).to(device)

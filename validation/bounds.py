@@ -5,9 +5,9 @@ With I(q_s) = E|grad ln q_s|^2 of the reference data under noise of variance s_e
 .. math:: \beta F_{ex} = \langle \beta U_{LJ} \rangle + \frac12 \int I(q_s) \, d(s_{eff}^2), \qquad
           I(q_s) \ge 2 \, E[\nabla U \cdot g^*] - E|\nabla U|^2
 
-for any model gradient and any unbiased target g* of the true one (`training.targets`). No simulation and no dU/dlambda
-is needed, the result never exceeds beta F_ex beyond its statistical error, and its gap is the model's whole error:
-1/2 int E|grad U - grad U*|^2 d(s_eff^2), second order in the score.
+for any model gradient and any unbiased target g* of the true one (`model_bound` says which). No simulation and no
+dU/dlambda is needed, the result never exceeds beta F_ex beyond its statistical error, and its gap is the model's whole
+error: 1/2 int E|grad U - grad U*|^2 d(s_eff^2), second order in the score.
 
 What is left of the gap is measured by tethered chains (`tethered`). They raise the bound, which stays one, and lead to
 an estimate of beta F_ex that is free of the model's errors at all noise but the smallest and largest:

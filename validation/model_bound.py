@@ -20,6 +20,7 @@ that of what each frame moves at all levels together.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,13 +30,22 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
+from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance, log_noise_max
 from openmm_nti.tasks import derive_seed, track
-from openmm_nti.training.targets import CleanData
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 2560
 _FEWEST_PAIRS = 16  # of a level, to fit a mean and three slopes with
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Positions (F, N, 3) in sigma, the box (3,), and beta U_LJ less its mean (F,)."""
+
+    positions: Tensor
+    box: Tensor
+    energies: Array
 
 
 def model_bound(
@@ -56,18 +66,18 @@ def model_bound(
     progress
         Show a progress bar with the time left.
     """
-    data = CleanData.from_ensemble(ensemble, model, "cpu")
     generator = torch.Generator().manual_seed(derive_seed(seed, "bound", ensemble.state.label))
+    energies = np.asarray(ensemble.reduced_potentials)
+    positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64)
+    frames = _Frames(positions, cubic_box(ensemble.state.box_length_sigma), energies - energies.mean())
     nodes, weights = np.polynomial.legendre.leggauss(n_levels)
-    low, high = math.log(NOISE_MIN_SIGMA), float(log_noise_max(data.box))
+    low, high = math.log(NOISE_MIN_SIGMA), float(log_noise_max(frames.box))
     log_s = low + 0.5 * (high - low) * (nodes + 1.0)
     # d(s_eff^2) = 2 s^2 d(ln s), and the bound has a factor 1/2.
     weights = weights * 0.5 * (high - low) * np.exp(2.0 * log_s)
-    energies = np.asarray(ensemble.reduced_potentials)
-    centred = energies - energies.mean()
-    means, errors, slopes, pulls = _all_levels(model, data, centred, log_s, weights, n_pairs, generator, progress)
+    means, errors, slopes, pulls = _all_levels(model, frames, log_s, weights, n_pairs, generator, progress)
     value = float(energies.mean() + weights @ means)
-    pulls_of_frames = (1.0 + weights @ slopes) * centred / energies.size + weights @ pulls
+    pulls_of_frames = (1.0 + weights @ slopes) * frames.energies / energies.size + weights @ pulls
     std_err = float(np.linalg.norm(pulls_of_frames) * math.sqrt(energies.size / (energies.size - 1)))
     return FreeEnergy(
         value=value,
@@ -91,8 +101,7 @@ def model_bound(
 
 def _all_levels(
     model: NoisedFluid,
-    data: CleanData,
-    energies: Array,
+    frames: _Frames,
     log_s: Array,
     weights: Array,
     n_pairs: int,
@@ -105,53 +114,52 @@ def _all_levels(
     levels take the same frames, as many times as they need, so that what a frame adds at one it takes away at others;
     only where a level hardly matters are some of them enough.
     """
-    order = torch.randperm(energies.size, generator=generator)[: max(_FEWEST_PAIRS, n_pairs)]
+    order = torch.randperm(len(frames.positions), generator=generator)[: max(_FEWEST_PAIRS, n_pairs)]
     pilot = order[torch.arange(max(_FEWEST_PAIRS, n_pairs // 4)) % len(order)]
-    spreads = weights * [_information(model, data, energies, pilot, level, generator)[1] for level in log_s]
+    spreads = weights * [_information(model, frames, pilot, level, generator)[1] for level in log_s]
     wanted = 0.75 * n_pairs * len(log_s) * spreads / spreads.sum()
     times = np.rint(wanted / len(order))
     sizes = np.where(times > 0, times * len(order), np.maximum(_FEWEST_PAIRS, np.rint(wanted))).astype(int)
     parts = [order[torch.arange(size) % len(order)] for size in sizes]
     levels = track(list(zip(log_s, parts, strict=True)), "noise levels", shown=progress)
-    fits = [_information(model, data, energies, frames, level, generator) for level, frames in levels]
+    fits = [_information(model, frames, part, level, generator) for level, part in levels]
     means, errors, slopes, pulls = (np.array(each) for each in zip(*fits, strict=True))
     return means, errors, slopes, pulls
 
 
 def _information(
     model: NoisedFluid,
-    data: CleanData,
-    energies: Array,
-    frames: Tensor,
+    frames: _Frames,
+    chosen: Tensor,
     log_s: float,
     generator: torch.Generator,
 ) -> tuple[float, float, float, Array]:
-    """2 E[grad U . z / s_eff] - E|grad U|^2 at one noise level, from one antithetic pair for each of `frames` (n,).
+    """2 E[grad U . z / s_eff] - E|grad U|^2 at one noise level, from one antithetic pair of each `chosen` frame (n,).
 
-    Its mean, standard error, slope on the centred `energies` (F,), and by how much each frame moves the mean, (F,).
+    Its mean, standard error, slope on the energies, and by how much each frame moves the mean, (F,).
     """
-    n_frames, n_particles = data.positions.shape[0], data.positions.shape[1]
+    n_frames, n_particles = frames.positions.shape[0], frames.positions.shape[1]
     log_noise = torch.tensor(log_s, dtype=torch.float64)
     spread = float(effective_variance(log_noise).sqrt())
     smooth, columns = model.potential.convention == "switched", []
-    for part in frames.split(max(1, _ATOMS_PER_BATCH // (2 * n_particles))):
-        clean = data.positions[part]
+    for part in chosen.split(max(1, _ATOMS_PER_BATCH // (2 * n_particles))):
+        clean = frames.positions[part]
         z = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
         noise = torch.cat([z, -z])
         noised, levels = clean.repeat(2, 1, 1) + spread * noise, log_noise.expand(2 * len(part))
-        gradient = model.gradient(noised, data.box, levels)
+        gradient = model.gradient(noised, frames.box, levels)
         found = [
             (gradient * (2.0 / spread * noise - gradient)).sum((1, 2)),
             noise.square().sum((1, 2)) - 3.0 * n_particles,
         ]
         if smooth:
-            slope, laplacian = model.pair_curvature(noised, data.box, levels)
+            slope, laplacian = model.pair_curvature(noised, frames.box, levels)
             found.append((slope * noise).sum((1, 2)) / spread - laplacian)
         columns.append(torch.stack(found, dim=1).reshape(2, len(part), -1).mean(0))
     table = torch.cat(columns).numpy()
-    controls = np.column_stack([table[:, 1:], energies[frames.numpy()]])
+    controls = np.column_stack([table[:, 1:], frames.energies[chosen.numpy()]])
     mean, error, slopes, pulls = _regression(table[:, 0], controls)
-    pulls_of_frames = np.bincount(frames.numpy(), weights=pulls, minlength=n_frames).astype(np.float64)
+    pulls_of_frames = np.bincount(chosen.numpy(), weights=pulls, minlength=n_frames).astype(np.float64)
     return mean, error, float(slopes[-1]), pulls_of_frames
 
 

@@ -9,7 +9,8 @@ Chopin, J. R. Stat. Soc. B 79, 695 (2017)). The fields here are
 
 - the gradients of both parts of U. Were exp(-U) the noised density, it would obey the diffusion equation, and
   dU/ds^2 - (laplacian U - |grad U|^2) / 2 would be the same number for every configuration: nothing would be left to
-  sample. The laplacian of the two-body part is exact, that of the learned part is taken along a few random directions;
+  sample. The laplacian of the two-body part is exact, and its force at the cutoff is taken off, for the field may not
+  jump there; the laplacian of the learned part is taken along a few random directions;
 - radial fields, f_b(r) along the line of each pair, f_b being bumps from contact to cutoff. They serve where the model
   is no solution of that equation.
 
@@ -70,7 +71,7 @@ def functions(model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Ten
         probes = torch.randint(0, 2, (_N_PROBES, *part.shape), generator=generator).to(part.dtype) * 2 - 1
         found = model.curvature(part, box, log_noise(at, box), probes)
         gradient = found.two_body_gradient + found.learned_gradient
-        two_body = found.two_body_laplacian - (found.two_body_gradient * gradient).sum((1, 2))
+        two_body = found.two_body_divergence - (found.two_body_field * gradient).sum((1, 2))
         learned = found.learned_along_probes - (found.learned_gradient * gradient).sum((1, 2))
         radial = _radial(found.pairs, gradient, model.cutoff)
         columns.append(torch.cat([torch.stack([two_body, learned], dim=1), radial], dim=1))

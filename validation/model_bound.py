@@ -11,10 +11,10 @@ the energy of the frame it is the same number for all of them: which frames ther
 of the error is noise, of which there is as much as one likes.
 
 The integral over ln s is done by Gauss-Legendre quadrature. At each node antithetic noise and regression cut the noise
-of the average: on |z|^2 - 3N and on v.z / s_eff - div v, where v is the gradient of the two-body term at the noised
-positions, whose means are exactly zero (the second by partial integration over z; not for `truncated`, whose force
-jumps), and on the frame's beta U_LJ, whose mean comes from all frames. Levels share frames, so the standard error is
-that of what each frame moves at all levels together.
+of the average: on |z|^2 - 3N and on v.z / s_eff - div v, where v is `NoisedFluid.pair_field` at the noised positions,
+whose means are exactly zero (the second by partial integration over z; not for `truncated`, which jumps), and on the
+frame's beta U_LJ, whose mean comes from all frames. Levels share frames, so the standard error is that of what each
+frame moves at all levels together.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def _information(
             noise.square().sum((1, 2)) - 3.0 * n_particles,
         ]
         if smooth:
-            slope, laplacian = model.pair_curvature(noised, frames.box, levels)
-            found.append((slope * noise).sum((1, 2)) / spread - laplacian)
+            field, divergence = model.pair_field(noised, frames.box, levels)
+            found.append((field * noise).sum((1, 2)) / spread - divergence)
         columns.append(torch.stack(found, dim=1).reshape(2, len(part), -1).mean(0))
     table = torch.cat(columns).numpy()
     controls = np.column_stack([table[:, 1:], frames.energies[chosen.numpy()]])

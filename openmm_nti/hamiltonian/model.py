@@ -31,7 +31,8 @@ class Curvature(NamedTuple):
     pairs: Pairs  # those of the two-body part
     two_body_gradient: Tensor  # (B, N, 3), kT / sigma
     learned_gradient: Tensor  # (B, N, 3), kT / sigma
-    two_body_laplacian: Tensor  # (B,), kT / sigma^2
+    two_body_field: Tensor  # (B, N, 3), kT / sigma; see `NoisedFluid.pair_field`
+    two_body_divergence: Tensor  # of the field, (B,), kT / sigma^2
     learned_along_probes: Tensor  # mean of probe . H . probe, (B,), kT / sigma^2
 
 
@@ -137,7 +138,7 @@ class LambdaHamiltonian(NoisedFluid):
             return gradient + self.search.sum_over_pairs(near, pull, positions)
 
     def curvature(self, positions: Tensor, box: Tensor, log_s: Tensor, probes: Tensor) -> Curvature:
-        """Gradient of U, and second derivatives: the two-body part's Laplacian, and the learned part's along `probes`.
+        """Gradient of U, and second derivatives: the two-body field's divergence, the learned part's along `probes`.
 
         Parameters
         ----------
@@ -149,8 +150,9 @@ class LambdaHamiltonian(NoisedFluid):
         """
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
-        two_body, laplacian = self._pair_curvature(positions, log_s, in_range)
-        learned, along = torch.zeros_like(two_body), torch.zeros_like(laplacian)
+        two_body = self._pair_gradient(positions, log_s, in_range)
+        field, divergence = self._pair_field(positions, log_s, in_range)
+        learned, along = torch.zeros_like(two_body), torch.zeros_like(divergence)
         if self.has_network:
             near = self.near(pairs)
             vectors = near.vectors.to(self.network.noise.centres.dtype).requires_grad_(True)
@@ -162,7 +164,7 @@ class LambdaHamiltonian(NoisedFluid):
                 (turned,) = torch.autograd.grad(pull, vectors, moved, retain_graph=True)
                 along = along + self._sum(positions, near, (turned * moved).sum(0).to(positions.dtype))
             learned = self.search.sum_over_pairs(near, pull.detach(), positions)
-        return Curvature(in_range, two_body, learned, laplacian, along / probes.shape[0])
+        return Curvature(in_range, two_body, learned, field, divergence, along / probes.shape[0])
 
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         vectors, index, mask = self.neighbourhoods(positions, near)

@@ -81,9 +81,13 @@ class NoisedFluid(nn.Module):
         """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
         return self._pair_gradient(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
 
-    def pair_curvature(self, positions: Tensor, box: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (B, N, 3), kT / sigma, of `pair_energy`, and Laplacian by all coordinates, (B,), kT / sigma^2."""
-        return self._pair_curvature(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
+    def pair_field(self, positions: Tensor, box: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
+        """A field much like the gradient of `pair_energy`, (B, N, 3), kT / sigma; its divergence, (B,), kT / sigma^2.
+
+        Its slope along a pair is that of the two-body term less that at the cutoff: the two-body term ends there with a
+        small force, and fields for partial integration may not jump.
+        """
+        return self._pair_field(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
 
     def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
         """beta U_LJ, (B,), kT."""
@@ -109,12 +113,14 @@ class NoisedFluid(nn.Module):
             slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
             return self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
 
-    def _pair_curvature(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def _pair_field(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
         configuration, rows = self._configuration(positions, pairs), self.two_body.rows(log_s)
-        slope_over_r = self.two_body.derivative(pairs.r, configuration, rows) / pairs.r
+        each = torch.arange(len(log_s), device=log_s.device)
+        at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), each, rows)
+        slope = self.two_body.derivative(pairs.r, configuration, rows) - at_end[configuration]
         bend = self.two_body.second_derivative(pairs.r, configuration, rows)
-        gradient = self.search.sum_over_pairs(pairs, pairs.vectors * slope_over_r, positions)
-        return gradient, self._sum(positions, pairs, 2.0 * (bend + 2.0 * slope_over_r))
+        field = self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
+        return field, self._sum(positions, pairs, 2.0 * (bend + 2.0 * slope / pairs.r))
 
     def _configuration(self, positions: Tensor, pairs: Pairs) -> Tensor:
         """To which configuration of the batch each pair belongs, (P,)."""

@@ -1,6 +1,7 @@
 """Both ends exact, symmetries, and derivatives against finite differences, for a network with random weights."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
 from openmm_nti.hamiltonian.edges import edges_at, exponents, initial_basis
+from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.lj_fluid import reduced_potential_numpy
 
@@ -112,14 +114,27 @@ def test_the_analytic_pair_gradient_is_autograds(model, fluid_positions):
     np.testing.assert_allclose(whole.numpy(), expected.numpy(), rtol=1e-9, atol=1e-9)
 
 
-def test_the_laplacian_is_the_divergence_of_the_gradient(model, fluid_positions):
+def test_the_divergence_of_the_pair_field(model, fluid_positions):
     x, log_s, h = torch.as_tensor(fluid_positions[:1]), torch.tensor([-2.0], dtype=torch.float64), 1e-5
     steps = h * torch.eye(36, dtype=torch.float64).reshape(36, 12, 3)
-    before, after = (model.pair_gradient(x + sign * steps, BOX, log_s.expand(36)) for sign in (-1, 1))
+    before, after = (model.pair_field(x + sign * steps, BOX, log_s.expand(36))[0] for sign in (-1, 1))
     divergence = torch.diagonal((after - before).reshape(36, 36)).sum() / (2 * h)
-    gradient, laplacian = model.pair_curvature(x, BOX, log_s)
-    assert laplacian.item() == pytest.approx(divergence.item(), rel=1e-7)
-    torch.testing.assert_close(gradient, model.pair_gradient(x, BOX, log_s), rtol=1e-12, atol=1e-12)
+    assert model.pair_field(x, BOX, log_s)[1].item() == pytest.approx(divergence.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1, 0.4])
+def test_the_pair_field_does_not_jump_at_the_cutoff(noise):
+    """Where the two-body force does, by up to 1e-3 kT / sigma; elsewhere the two differ by no more than that."""
+    state = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
+    model, box = LambdaHamiltonian(state.pair_potential), cubic_box(7.0)
+    x = torch.zeros(3, 2, 3, dtype=torch.float64)
+    x[:, 1, 0] = torch.tensor([model.cutoff - 1e-9, model.cutoff + 1e-9, 1.2], dtype=torch.float64)
+    log_s = torch.full((3,), math.log(noise), dtype=torch.float64)
+    (inside, outside, near), force = model.pair_field(x, box, log_s)[0], model.pair_gradient(x, box, log_s)
+    assert 1e-4 < force[0].abs().max() < 2e-3
+    assert inside.abs().max() < 1e-8
+    assert outside.abs().max() == 0.0
+    assert (near - force[2]).abs().max() == pytest.approx(force[0].abs().max().item(), rel=1e-5)
 
 
 def test_energies_at_many_lambdas_are_those_of_single_ones(model, fluid_positions):

@@ -35,7 +35,7 @@ def oscillators(rng, *, n=640, n_windows=9, stiffness=8.0):
 
 @pytest.mark.parametrize("kind", ["density", "painn"])
 def test_curvature_is_that_of_the_energy(kind):
-    """Both gradients, the two-body Laplacian and probe . H . probe of the network, by autograd of the energies."""
+    """Both gradients, the two-body field and probe . H . probe of the network, by autograd of the energies."""
     state = StatePoint(n_particles=4, box_length_sigma=6.0, temperature_star=1.25)
     model = make_random_model(state, kind=kind)
     x = torch.tensor([[[0.1, 0, 0], [1.3, 0.2, 0], [5.7, 1.1, 0.3], [0.9, 1.2, 5.6]]], dtype=torch.float64)
@@ -60,7 +60,10 @@ def test_curvature_is_that_of_the_energy(kind):
         parts[name] = (gradient, hessian)
     torch.testing.assert_close(found.two_body_gradient, parts["two_body"][0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.learned_gradient, parts["learned"][0], rtol=1e-7, atol=1e-9)
-    assert float(found.two_body_laplacian) == pytest.approx(float(parts["two_body"][1].trace()), rel=1e-6)
+    field, divergence = model.pair_field(x, BOX, log_s)
+    torch.testing.assert_close(found.two_body_field, field, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.two_body_divergence, divergence, rtol=1e-12, atol=1e-12)
+    assert float(divergence) == pytest.approx(float(parts["two_body"][1].trace()), rel=1e-3)  # but for the end's force
     flat = probes.reshape(3, 12)
     along = torch.einsum("pi,ij,pj->p", flat, parts["learned"][1], flat).mean()
     assert float(found.learned_along_probes) == pytest.approx(float(along), rel=1e-5, abs=1e-7)

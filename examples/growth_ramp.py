@@ -19,10 +19,9 @@ model = openmm_nti.load_model(sys.argv[1] if len(sys.argv) > 1 else "lj-fluid-t1
 n_ramps = int(sys.argv[2]) if len(sys.argv) > 2 else 10
 n_steps = int(sys.argv[3]) if len(sys.argv) > 3 else 20
 state = openmm_nti.StatePoint(n_particles=40, box_length_sigma=6.0, **model.potential.model_dump())
-context = openmm.Context(
-    create_system(state, torch_force(model, state)),
-    openmm.LangevinMiddleIntegrator(state.temperature_kelvin, 1.0, 0.004),
-)
+integrator = openmm.LangevinMiddleIntegrator(state.temperature_kelvin, 1.0, 0.004)
+integrator.setRandomNumberSeed(1)
+context = openmm.Context(create_system(state, torch_force(model, state)), integrator)
 lambdas = np.linspace(0.0, 1.0, 51)
 random = np.random.default_rng(1)
 growth, decay = [], []
@@ -30,7 +29,7 @@ for number in range(n_ramps):
     context.setPositions(random.uniform(0.0, state.box_length_nm, (state.n_particles, 3)))  # an ideal gas
     context.setVelocitiesToTemperature(state.temperature_kelvin, number + 1)
     growth.append(switch(context, lambdas, n_steps)[-1])
-    context.getIntegrator().step(25 * n_steps)  # equilibrium of the fluid, from which the ramp back starts
+    integrator.step(25 * n_steps)  # equilibrium of the fluid, from which the ramp back starts
     decay.append(switch(context, lambdas[::-1], n_steps)[-1])
     print(f"ramp {number + 1}: growth costs {growth[-1]:.2f} kT, the way back {decay[-1]:.2f} kT")
 result = pymbar.bar(np.array(growth), np.array(decay))

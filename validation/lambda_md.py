@@ -37,6 +37,7 @@ __all__ = ["WindowsConfig", "frames_needed", "place_windows", "sample"]
 
 Array = NDArray[np.float64]
 _LADDERS = 4  # chains of all windows in one task, where they exchange: a file each, a step of the progress bar each
+_EDITION = 2  # of stored windows: raise it when the same settings make other arrays, so that old files are not taken up
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def sample(
         weights_fingerprint(model),
         lambdas.tolist(),
         n_frames,
+        _EDITION,
     ]
     folder = Path(directory) / "neural_windows"
     name = fingerprint(facts)

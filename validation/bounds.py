@@ -33,6 +33,7 @@ from openmm_nti.validation import tethered
 from openmm_nti.validation.model_bound import model_bound
 
 _MEMORY = 3.0  # errors between the bounds from below and above that chains which have forgotten their start rarely show
+_EDITION = 2  # of stored bounds: raise it when the same settings make other numbers, so that old files are not taken up
 
 
 class BoundConfig(BaseModel):
@@ -178,7 +179,7 @@ def _parts(
         with tempfile.TemporaryDirectory(prefix="openmm-nti-") as temporary:
             return _parts(model, ensemble, config, seed, temporary, workers, progress)
     check_model_fits(model, ensemble.state)
-    effort = [config.n_levels, config.n_pairs]
+    effort = [config.n_levels, config.n_pairs, _EDITION]
     data = [ensemble.state.model_dump(), float(ensemble.positions_nm.sum()), len(ensemble.positions_nm)]
     path = Path(directory) / "bound" / f"{fingerprint([data, effort, seed, weights_fingerprint(model)])}.json"
     if not path.is_file():

@@ -22,10 +22,11 @@ n_frames = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 state = openmm_nti.StatePoint(n_particles=40, box_length_sigma=6.0, **model.potential.model_dump())
 
 integrator = openmm.LangevinMiddleIntegrator(state.temperature_kelvin, 1.0, 0.004)
+integrator.setRandomNumberSeed(1)
 fluid, path = openmm_nti.LJFluid(state), openmm_nti.NeuralPath(model, state)
 simulation = app.Simulation(fluid.topology, path.create_system(0.5), integrator)
 simulation.context.setPositions(fluid.positions)
-simulation.context.setVelocitiesToTemperature(state.temperature_kelvin)
+simulation.context.setVelocitiesToTemperature(state.temperature_kelvin, 1)
 simulation.step(10 * n_frames)  # from the lattice into equilibrium
 simulation.reporters.append(LambdaReporter("equilibrium.csv", 25, lambdas=[0.4, 0.5, 0.6]))
 simulation.step(25 * n_frames)

@@ -19,12 +19,11 @@ from openmm_nti.replica_exchange import ReplicaExchange
 model = openmm_nti.load_model(sys.argv[1] if len(sys.argv) > 1 else "lj-fluid-t1.25")
 n_iterations = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 state = openmm_nti.StatePoint(n_particles=40, box_length_sigma=6.0, **model.potential.model_dump())
-context = openmm.Context(
-    create_system(state, torch_force(model, state)),
-    openmm.LangevinMiddleIntegrator(state.temperature_kelvin, 1.0, 0.004),
-)
+integrator = openmm.LangevinMiddleIntegrator(state.temperature_kelvin, 1.0, 0.004)
+integrator.setRandomNumberSeed(1)
+context = openmm.Context(create_system(state, torch_force(model, state)), integrator)
 context.setPositions(lattice_positions_nm(state, seed=1))
-context.setVelocitiesToTemperature(state.temperature_kelvin)
+context.setVelocitiesToTemperature(state.temperature_kelvin, 1)
 
 lambdas = np.linspace(0.0, 1.0, 12)
 exchange = ReplicaExchange(context, lambdas, seed=1)

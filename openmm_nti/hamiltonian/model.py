@@ -150,8 +150,7 @@ class LambdaHamiltonian(NoisedFluid):
         """
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
-        two_body = self._pair_gradient(positions, log_s, in_range)
-        field, divergence = self._pair_field(positions, log_s, in_range)
+        two_body, field, divergence = self._pair_curvature(positions, log_s, in_range)
         learned, along = torch.zeros_like(two_body), torch.zeros_like(divergence)
         if self.has_network:
             near = self.near(pairs)

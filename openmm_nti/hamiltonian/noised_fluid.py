@@ -87,7 +87,8 @@ class NoisedFluid(nn.Module):
         Its slope along a pair is that of the two-body term less that at the cutoff: the two-body term ends there with a
         small force, and fields for partial integration may not jump.
         """
-        return self._pair_field(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
+        pairs = self.search.pairs(positions.detach(), box, self.cutoff)
+        return self._pair_curvature(positions, log_s, pairs)[1:]
 
     def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
         """beta U_LJ, (B,), kT."""
@@ -113,14 +114,18 @@ class NoisedFluid(nn.Module):
             slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
             return self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
 
-    def _pair_field(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def _pair_curvature(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+        """`_pair_gradient`, and field and divergence of `pair_field`."""
         configuration, rows = self._configuration(positions, pairs), self.two_body.rows(log_s)
-        each = torch.arange(len(log_s), device=log_s.device)
-        at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), each, rows)
-        slope = self.two_body.derivative(pairs.r, configuration, rows) - at_end[configuration]
+        levels = torch.arange(len(log_s), device=log_s.device)
+        at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), levels, rows)[configuration]
+        slope = self.two_body.derivative(pairs.r, configuration, rows)
         bend = self.two_body.second_derivative(pairs.r, configuration, rows)
-        field = self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
-        return field, self._sum(positions, pairs, 2.0 * (bend + 2.0 * slope / pairs.r))
+        gradient, jump = (
+            self.search.sum_over_pairs(pairs, pairs.vectors * (each / pairs.r), positions) for each in (slope, at_end)
+        )
+        divergence = self._sum(positions, pairs, 2.0 * (bend + 2.0 * (slope - at_end) / pairs.r))
+        return gradient, gradient - jump, divergence
 
     def _configuration(self, positions: Tensor, pairs: Pairs) -> Tensor:
         """To which configuration of the batch each pair belongs, (P,)."""

@@ -198,7 +198,7 @@ class _Training:
         if not fits or other.potential != self.model.potential:
             raise ValueError(
                 f"start_from: the model at {start} is of another network or potential: use the same ones; "
-                "only n_refinements may be larger here"
+                "only n_refinements may be larger here, and n_relaxations where there were none"
             )
         take_weights(self.model, other)
         self.core_seconds_before = training_core_seconds(start) or 0.0

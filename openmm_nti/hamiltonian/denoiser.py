@@ -20,11 +20,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from openmm_nti.hamiltonian import relaxation
 from openmm_nti.hamiltonian.descriptors import Descriptors, normalise_descriptors
 from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
 from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, step_length
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures, effective_variance
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
+from openmm_nti.hamiltonian.relaxation import relax
 from openmm_nti.state import PairPotential
 
 
@@ -41,16 +43,21 @@ class Denoiser(NoisedFluid):
 
     def __init__(self, potential: PairPotential, network: NetworkConfig) -> None:
         super().__init__(potential, network, DenoiserNetwork(network))
+        self.n_relaxations = network.n_relaxations
 
     def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
         """Minus the score at noise ln s, (B, N, 3), kT / sigma; see `NoisedFluid.gradient`."""
         pairs = self.search.pairs(positions.detach(), box, self.reach)
-        gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
+        in_range = self._in_range(pairs)
+        gradient, known = self._pair_gradient(positions, log_s, in_range), None
         with torch.no_grad():
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
             variance = effective_variance(log_s).to(vectors.dtype)
+            if self.n_relaxations:
+                pulls, scalars = relax(self, positions, log_s, in_range, gradient, self.n_relaxations)
+                known = pulls.to(vectors.dtype), scalars.to(vectors.dtype)
         with torch.set_grad_enabled(create_graph):
-            learned = self.network(vectors, index, mask, log_s.to(vectors.dtype), variance)
+            learned = self.network(vectors, index, mask, log_s.to(vectors.dtype), variance, known)
         return gradient + learned.to(gradient.dtype)
 
 
@@ -63,29 +70,41 @@ class DenoiserNetwork(nn.Module):
         self.noise = NoiseFeatures()
         self.sums = EdgeSums(config.cutoff_sigma)
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
-        n_refinements, n_vectors = config.n_refinements, 2 * config.n_channels
+        n_refinements = config.n_refinements
+        n_vectors = 2 * config.n_channels + relaxation.n_vectors(config.n_relaxations)
+        n_scalars = relaxation.n_scalars(config.n_relaxations)
         descriptors = [Descriptors(config.n_radial, config.n_channels) for _ in range(n_refinements + 1)]
         self.descriptors = nn.ModuleList(descriptors)
         n_found = descriptors[0].n_outputs
         self.refinements = nn.ModuleList(
-            Descent(config, n_found * (number + 1), n_vectors) for number in range(n_refinements)
+            Descent(config, n_scalars + n_found * (number + 1), n_vectors) for number in range(n_refinements)
         )
         # One more input than descriptors: how far the refinements moved the atom, in units of the noise.
-        self.coefficients = AtomicMLP(n_found * (n_refinements + 1) + 1, config.width, n_vectors)
+        self.coefficients = AtomicMLP(n_scalars + n_found * (n_refinements + 1) + 1, config.width, n_vectors)
         self.shares = nn.Linear(N_NOISE_FEATURES, max(1, n_refinements))
         for layer in (self.coefficients.last, self.shares):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.coefficients.last.bias)
         nn.init.ones_(self.shares.bias)
 
-    def forward(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
-        """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`."""
+    def forward(
+        self,
+        vectors: Tensor,
+        index: Tensor,
+        mask: Tensor,
+        log_s: Tensor,
+        variance: Tensor,
+        known: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`, and `known` from `relax`."""
         noise, variance = self.noise(log_s), variance.unsqueeze(-1)
         step, polynomials = step_length(variance), exponents(self.basis)
         shares = self.shares(noise)
         moved = total = torch.zeros_like(vectors[..., 0])
         moments = self.sums.moments(vectors, moved, index, mask, polynomials)
         described, pulls = self._described(0, moments, noise)
+        if known is not None:
+            described, pulls = torch.cat([known[1], described], dim=-1), torch.cat([pulls, known[0]], dim=-1)
         for number, descent in enumerate(self.refinements):
             before = moved
             moved = descent((vectors, index, mask), polynomials, moved, described, pulls, noise, step)
@@ -93,6 +112,8 @@ class DenoiserNetwork(nn.Module):
             moments = self.sums.moments(vectors, moved, index, mask, polynomials)
             found, pulls = self._described(number + 1, moments, noise)
             described = torch.cat([described, found], dim=-1)
+            if known is not None:
+                pulls = torch.cat([pulls, known[0]], dim=-1)
         springs = torch.log1p(moved.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         coefficients = self.coefficients(torch.cat([described, springs], dim=-1), noise)
         total = total + (pulls * coefficients).sum(-1)

@@ -102,7 +102,7 @@ class LambdaHamiltonian(NoisedFluid):
             log_s = log_noise(lam, box)
             pairs = self.search.pairs(positions, box, self.reach)
             in_range = self._in_range(pairs)
-            configuration = self._configuration(positions, in_range)
+            configuration = self.pair_configurations(positions, in_range)
             energy = self.two_body.sums_at(in_range.r, configuration, positions.shape[0], self.two_body.rows(log_s))
             exact = self._sum(positions, in_range, self.lennard_jones(in_range.r * in_range.r))
             energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(

@@ -15,10 +15,10 @@ harmonic forces the exact U is such a minimum, U(x) = min_y [ U_0(y) + |x - y|^2
 pairs at y and springs, E has as linear terms. It is message passing with a physical meaning, and it stays conservative.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian.descriptors import Descriptors, Surroundings, normalise_descriptors
@@ -48,7 +48,16 @@ class NetworkConfig(BaseModel):
     width: int = Field(default=64, ge=8, le=1024, description="Hidden width of the atomic energy.")
     n_refinements: int = Field(default=1, ge=0, le=8, description="How often descriptors are taken at moved atoms.")
     n_moves: int = Field(default=2, ge=1, le=8, description="Moves of the atoms in each refinement.")
+    n_relaxations: int = Field(
+        default=0, ge=0, le=16, description="Steps of relaxation by two-body forces that a `denoiser` is shown."
+    )
     dtype: str = Field(default="float32", pattern="^float(32|64)$", description="Precision of the network.")
+
+    @model_validator(mode="after")
+    def _relaxations_are_for_denoisers(self) -> Self:
+        if self.n_relaxations and self.kind != "denoiser":
+            raise ValueError(f"n_relaxations = {self.n_relaxations} needs kind: denoiser, not {self.kind}")
+        return self
 
 
 class DensityNetwork(nn.Module):

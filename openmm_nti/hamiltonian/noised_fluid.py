@@ -110,13 +110,13 @@ class NoisedFluid(nn.Module):
 
     def _pair_gradient(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
         with torch.no_grad():
-            configuration = self._configuration(positions, pairs)
+            configuration = self.pair_configurations(positions, pairs)
             slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
             return self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
 
     def _pair_curvature(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """`_pair_gradient`, and field and divergence of `pair_field`."""
-        configuration, rows = self._configuration(positions, pairs), self.two_body.rows(log_s)
+        configuration, rows = self.pair_configurations(positions, pairs), self.two_body.rows(log_s)
         levels = torch.arange(len(log_s), device=log_s.device)
         at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), levels, rows)[configuration]
         slope = self.two_body.derivative(pairs.r, configuration, rows)
@@ -127,15 +127,15 @@ class NoisedFluid(nn.Module):
         divergence = self._sum(positions, pairs, 2.0 * (bend + 2.0 * (slope - at_end) / pairs.r))
         return gradient, gradient - jump, divergence
 
-    def _configuration(self, positions: Tensor, pairs: Pairs) -> Tensor:
+    def pair_configurations(self, positions: Tensor, pairs: Pairs) -> Tensor:
         """To which configuration of the batch each pair belongs, (P,)."""
         return torch.div(pairs.first, positions.shape[1], rounding_mode="floor")
 
     def _table_sum(self, positions: Tensor, pairs: Pairs, rows: Tensor) -> Tensor:
         """Sum over pairs of the function that `rows` (4, B, n_r - 1) tabulates, (B,), kT."""
-        return self.two_body.sums(pairs, self._configuration(positions, pairs), rows)
+        return self.two_body.sums(pairs, self.pair_configurations(positions, pairs), rows)
 
     def _sum(self, positions: Tensor, pairs: Pairs, values: Tensor) -> Tensor:
         """Sum the values of pairs (P,) over each configuration, (B,)."""
         total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
-        return total.index_add(0, self._configuration(positions, pairs), values)
+        return total.index_add(0, self.pair_configurations(positions, pairs), values)

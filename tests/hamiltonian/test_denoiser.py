@@ -7,7 +7,7 @@ import pytest
 import torch
 from models import make_random_model
 
-from openmm_nti import LambdaHamiltonian, load_model, save_model
+from openmm_nti import LambdaHamiltonian, NetworkConfig, load_model, save_model
 from openmm_nti.model_files import DENOISER_FOLDER, load_denoiser
 
 BOX = torch.full((3,), 6.0, dtype=torch.float64)
@@ -19,9 +19,10 @@ def scores(model, positions, **options):
     return model.gradient(torch.as_tensor(positions).expand(len(LOG_S), -1, -1), BOX, LOG_S, **options).detach().numpy()
 
 
-@pytest.fixture(scope="module", params=[0, 2])
+@pytest.fixture(scope="module", params=[(0, 0), (2, 0), (2, 3)])
 def denoiser(request, small_state):
-    return make_random_model(small_state, kind="denoiser", n_refinements=request.param)
+    n_refinements, n_relaxations = request.param
+    return make_random_model(small_state, kind="denoiser", n_refinements=n_refinements, n_relaxations=n_relaxations)
 
 
 def test_permutations_permute_the_score(denoiser, fluid_positions):
@@ -52,8 +53,9 @@ def test_the_forces_add_up_to_nothing_and_are_not_those_of_pairs_alone(denoiser,
     np.testing.assert_allclose(learned.sum(axis=1), 0.0, atol=1e-10)
 
 
-def test_fresh_weights_are_the_two_body_score(fluid_positions, small_state):
-    fresh = make_random_model(small_state, kind="denoiser", scale=None)
+@pytest.mark.parametrize("n_relaxations", [0, 3])
+def test_fresh_weights_are_the_two_body_score(n_relaxations, fluid_positions, small_state):
+    fresh = make_random_model(small_state, kind="denoiser", scale=None, n_relaxations=n_relaxations)
     bare = LambdaHamiltonian(small_state.pair_potential)
     np.testing.assert_array_equal(scores(fresh, fluid_positions[0]), scores(bare, fluid_positions[0]))
 
@@ -108,3 +110,9 @@ def test_a_denoiser_is_no_hamiltonian(small_state, tmp_path):
     text = "is a denoiser, without an energy: it serves neural_ti_bound, neural_ti_tethered and path_bar alone"
     with pytest.raises(ValueError, match=text):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["density", "painn"])
+def test_relaxations_are_for_denoisers(kind):
+    with pytest.raises(ValueError, match="n_relaxations = 2 needs kind: denoiser"):
+        NetworkConfig(kind=kind, n_relaxations=2)

@@ -160,9 +160,9 @@ def test_pairs_and_neighbours():
     assert torch.allclose(vectors.norm(dim=0)[mask == 1.0].sum(), 2.0 * pairs.r.sum())
 
 
-@pytest.mark.parametrize("kind", ["density", "denoiser"])
-def test_scores_and_their_gradients_by_the_weights(kind, small_state, fluid_positions):
-    model = make_random_model(small_state, dtype="float32", n_refinements=2, kind=kind)
+@pytest.mark.parametrize(("kind", "n_relaxations"), [("density", 0), ("denoiser", 0), ("denoiser", 3)])
+def test_scores_and_their_gradients_by_the_weights(kind, n_relaxations, small_state, fluid_positions):
+    model = make_random_model(small_state, dtype="float32", n_refinements=2, kind=kind, n_relaxations=n_relaxations)
     plain = copy.deepcopy(model)
     use_compiled(plain, False)
     positions, box = torch.as_tensor(fluid_positions), cubic_box(small_state.box_length_sigma)

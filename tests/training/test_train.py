@@ -145,12 +145,12 @@ def test_a_training_may_start_from_a_finished_model(ensembles, undisturbed, tmp_
         train(ensembles, wider, again, seed=5, directory=tmp_path / "wider", progress=False)
 
 
-@pytest.mark.parametrize("kind", ["density", "denoiser"])
-def test_a_network_of_more_refinements_starts_as_the_smaller_one(kind, ensembles, tmp_path):
+@pytest.mark.parametrize(("kind", "n_relaxations"), [("density", 0), ("denoiser", 0), ("denoiser", 2)])
+def test_a_larger_network_starts_as_the_smaller_one(kind, n_relaxations, ensembles, tmp_path):
     """The same gradients before the first step, and others after it."""
     small = NETWORK.model_copy(update={"kind": kind})
     before = train(ensembles, small, CONFIG, seed=4, directory=tmp_path / "small", progress=False)
-    larger = small.model_copy(update={"n_refinements": 3})
+    larger = small.model_copy(update={"n_refinements": 3, "n_relaxations": n_relaxations})
     clean, generator = CleanData.from_ensemble(ensembles[1], before, "cpu"), torch.Generator().manual_seed(1)
     batch = antithetic_batch(clean, torch.arange(8), torch.full((8,), -1.5, dtype=torch.float64), generator)
     gradients = [before.gradient(batch.positions, batch.box, batch.log_s)]
@@ -161,7 +161,9 @@ def test_a_network_of_more_refinements_starts_as_the_smaller_one(kind, ensembles
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=1e-6)
     assert (gradients[2] - gradients[0]).abs().max() > 1e-3
     again = CONFIG.model_copy(update={"start_from": str(tmp_path / "0.01")})
-    with pytest.raises(ValueError, match="only n_refinements may be larger"):
+    with pytest.raises(
+        ValueError, match="only n_refinements may be larger here, and n_relaxations where there were none"
+    ):
         train(ensembles, small, again, seed=5, directory=tmp_path / "smaller", progress=False)
 
 

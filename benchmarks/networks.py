@@ -22,6 +22,7 @@ NETWORKS = {
     "energy, 4 refinements": NetworkConfig(**_SEEN, n_refinements=4, n_moves=3),
     "painn": NetworkConfig(kind="painn", cutoff_sigma=2.0, n_radial=10, n_channels=32, n_refinements=3),
     "denoiser": NetworkConfig(kind="denoiser", **_SEEN, n_refinements=2, n_moves=3),
+    "denoiser, relaxations": NetworkConfig(kind="denoiser", **_SEEN, n_refinements=2, n_moves=3, n_relaxations=4),
     "denoiser, 4 refinements": NetworkConfig(kind="denoiser", **_SEEN, n_refinements=4, n_moves=3),
 }
 

@@ -20,28 +20,25 @@ summed for each draw.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.optimize import brentq
-from scipy.special import logsumexp
 
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
 from openmm_nti.validation.monte_carlo import Walkers
+from openmm_nti.validation.walker_bar import HIGHEST, Step, bootstrap, effective_number, neighbour_correlation, solve
 from openmm_nti.validation.widom import insertion_energies
 from openmm_nti.validation.window_data import read_arrays
 
-_HIGHEST = 1e6  # kT; beyond any that counts, and finite in float32
 _GOOD_INSERTIONS = 100  # independent ones that a step should rest on: an error of 0.1 kT
 _TOO_FEW_INSERTIONS = 20  # below, neither the value of a step nor its error means anything
 _DRIFT = 4.0  # standard errors
-_N_BOOTSTRAP = 400
 
 
 class BarChainConfig(BaseModel):
@@ -86,16 +83,6 @@ class Works:
     insertions: np.ndarray
     removals: np.ndarray
     drift_z: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """beta mu_ex of one step, and what each walker adds to the two averages at its C, up to common factors."""
-
-    value: float
-    insertion_weights: np.ndarray
-    removal_weights: np.ndarray
-    overlap: float
 
 
 def estimate(
@@ -182,9 +169,9 @@ def estimate_chain(paths: Sequence[Path], state: StatePoint, *, seed: int) -> Fr
         is infinite where insertions fail at some n: the data then do not determine the sum.
     """
     steps, drifts, counts = _join(paths)
-    resampled = _bootstrap(steps, seed) * math.sqrt(counts["n_walkers"] / (counts["n_walkers"] - 1))
+    resampled = bootstrap(steps, seed) * math.sqrt(counts["n_walkers"] / (counts["n_walkers"] - 1))
     values = np.array([step.value for step in steps])
-    effective = np.array([_effective_number(step.insertion_weights) for step in steps])
+    effective = np.array([effective_number(step.insertion_weights) for step in steps])
     failing = np.flatnonzero(effective < _TOO_FEW_INSERTIONS)
     return FreeEnergy(
         value=float(values.sum()),
@@ -196,7 +183,7 @@ def estimate_chain(paths: Sequence[Path], state: StatePoint, *, seed: int) -> Fr
             **counts,
             "beta_mu_ex": values.tolist(),
             "beta_mu_ex_std_err": resampled.std(axis=0, ddof=1).tolist(),
-            "neighbour_correlation": _neighbour_correlation(resampled).tolist(),
+            "neighbour_correlation": neighbour_correlation(resampled).tolist(),
             "overlap": [step.overlap for step in steps],
             "effective_insertions": effective.tolist(),
             "first_n_where_insertion_fails": int(failing[0]) + 1 if len(failing) else None,
@@ -206,14 +193,14 @@ def estimate_chain(paths: Sequence[Path], state: StatePoint, *, seed: int) -> Fr
     )
 
 
-def _join(paths: Sequence[Path]) -> tuple[list[_Step], list[float], dict[str, int]]:
+def _join(paths: Sequence[Path]) -> tuple[list[Step], list[float], dict[str, int]]:
     """The steps from n to n + 1, the drift at each n, and how much was sampled at each; two files at a time."""
     works = read_works(paths[0])
     counts = {"n_walkers": len(works.removals), "n_frames": works.removals.size, "n_insertions": works.insertions.size}
     steps, drifts = [], [works.drift_z]
     for path in paths[1:]:
         following = read_works(path)
-        steps.append(_solve(works.insertions, following.removals))
+        steps.append(solve(works.insertions, following.removals))
         drifts.append(following.drift_z)
         works = following
     return steps, drifts, counts
@@ -236,7 +223,7 @@ def _sample_link(link: _Link) -> None:
     with atomic_path(link.path) as temporary:
         np.savez_compressed(
             temporary,
-            insertions=np.minimum(np.concatenate(insertions, axis=1), _HIGHEST).astype(np.float32),
+            insertions=np.minimum(np.concatenate(insertions, axis=1), HIGHEST).astype(np.float32),
             removals=np.concatenate(removals, axis=1).astype(np.float32),
             drift_z=_drift_z(change),
         )
@@ -246,77 +233,6 @@ def _drift_z(change: np.ndarray) -> float:
     """Mean over its standard error; 0 where nothing changes, as for one particle."""
     error = float(change.std(ddof=1)) / math.sqrt(len(change))
     return float(change.mean()) / error if error > 0 else 0.0
-
-
-def _solve(insertions: np.ndarray, removals: np.ndarray) -> _Step:
-    """Solve Bennett's equation for one step. Shapes (walkers, works), kT."""
-    if insertions.min() >= _HIGHEST:
-        raise ValueError(f"all {insertions.size} insertions coincide with a particle: raise n_insertions")
-    log_ratio = math.log(insertions.size / removals.size)
-
-    def imbalance(constant: float) -> float:
-        return _log_mean(insertions - constant) - _log_mean(constant - removals) + log_ratio
-
-    constant = _root(imbalance)
-    value = constant + log_ratio
-    return _Step(
-        value=value,
-        insertion_weights=_walker_weights(insertions - constant),
-        removal_weights=_walker_weights(constant - removals),
-        overlap=2 * math.exp(min(_log_mean(insertions - value), _log_mean(value - removals))),
-    )
-
-
-def _root(rising: Callable[[float], float]) -> float:
-    low, high = -1.0, 1.0
-    while rising(low) > 0:
-        low *= 2
-    while rising(high) < 0:
-        high *= 2
-    return float(brentq(rising, low, high, xtol=1e-10))
-
-
-def _log_fermi(x: np.ndarray) -> np.ndarray:
-    """ln f(x) = -ln(1 + exp(x)), which stays finite where no insertion fits."""
-    return -np.logaddexp(0.0, x)
-
-
-def _log_mean(x: np.ndarray) -> float:
-    """ln <f(x)> over all works."""
-    return float(logsumexp(_log_fermi(x))) - math.log(x.size)
-
-
-def _walker_weights(x: np.ndarray) -> np.ndarray:
-    """<f(x)> of each walker, the largest as 1. Shape (walkers,)."""
-    logs = logsumexp(_log_fermi(x), axis=1)
-    return np.maximum(np.exp(logs - logs.max()), np.finfo(float).tiny)
-
-
-def _bootstrap(steps: Sequence[_Step], seed: int) -> np.ndarray:
-    """beta mu_ex of each step for ensembles of walkers drawn anew, up to a constant. Shape (draws, N - 1), kT."""
-    rng = np.random.default_rng(seed)
-    n_walkers = len(steps[0].insertion_weights)
-    even = np.full(n_walkers, 1 / n_walkers)
-    resampled = np.empty((_N_BOOTSTRAP, len(steps)))
-    drawn = rng.multinomial(n_walkers, even, size=_N_BOOTSTRAP)
-    for index, step in enumerate(steps):
-        following = rng.multinomial(n_walkers, even, size=_N_BOOTSTRAP)
-        resampled[:, index] = np.log(following @ step.removal_weights) - np.log(drawn @ step.insertion_weights)
-        drawn = following
-    return resampled
-
-
-def _neighbour_correlation(resampled: np.ndarray) -> np.ndarray:
-    """Correlation of each step with the next. Shape (N - 2,)."""
-    deviations = resampled - resampled.mean(axis=0)
-    deviations /= np.sqrt((deviations**2).sum(axis=0))
-    return np.asarray((deviations[:, 1:] * deviations[:, :-1]).sum(axis=0))
-
-
-def _effective_number(weights: np.ndarray) -> float:
-    """Independent samples, yes or no, that would give the mean of the walkers' weights its relative error."""
-    variance = float(weights.var(ddof=1))
-    return len(weights) * float(weights.mean()) ** 2 / variance if variance > 0 else math.inf
 
 
 def _verdict(effective: np.ndarray, drifts: Sequence[float]) -> str:

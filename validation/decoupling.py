@@ -29,6 +29,7 @@ from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
 from openmm_nti.validation import softcore
 from openmm_nti.validation.mbar_ti import estimate_mbar
+from openmm_nti.validation.softcore_fluid import soft_force, soft_pair
 from openmm_nti.validation.window_data import WindowData, read_arrays
 
 
@@ -137,7 +138,7 @@ def coupling_system(state: StatePoint) -> openmm.System:
     system, last = lj_system(state), state.n_particles - 1
     fluid = system.getForce(0)
     fluid.setParticleParameters(last, 0.0, state.sigma_nm, 0.0)
-    force = softcore.soft_force(state)
+    force = soft_force(state)
     force.addInteractionGroup([last], range(last))
     system.addForce(force)
     return system
@@ -162,7 +163,7 @@ def last_particle_energy(
     """
     separation = positions_sigma[:, :-1] - positions_sigma[:, -1:]
     separation = nearest_image(separation, state.box_length_sigma)
-    energy, slope = softcore.soft_pair((separation**2).sum(axis=-1), state, lambdas)
+    energy, slope = soft_pair((separation**2).sum(axis=-1), state, lambdas)
     return energy.sum(axis=-1).T, slope.sum(axis=-1).T
 
 

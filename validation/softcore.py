@@ -1,15 +1,11 @@
 r"""Excess free energy by the classical route: soft-core windows in plain OpenMM, then MBAR.
 
-All pairs at once are scaled from nothing to Lennard-Jones (Beutler et al., Chem. Phys. Lett. 222, 529 (1994)):
-
-    u_lambda(r) = 4 eps lambda y (y - 1) S(r),    y = 1 / (alpha (1 - lambda) + (r / sigma)^6),
-
-with the cutoff and switching function S of the state point, so u_0 = 0 and u_1 is its pair potential. Windows are
-equidistant in thermodynamic length, int std(dU/dlambda) dlambda, of the pair approximation
+All pairs at once are scaled from nothing to Lennard-Jones (`softcore_fluid`). Windows are equidistant in thermodynamic
+length, int std(dU/dlambda) dlambda, of the pair approximation
 
     var(dU/dlambda) = N (N - 1) / (2 V) int (du/dlambda)^2 exp(-u_lambda) 4 pi r^2 dr,
 
-which is exact at low density and needs no simulation. alpha = 1/2 minimises that length at T* = 1.25.
+which is exact at low density and needs no simulation.
 """
 
 from __future__ import annotations
@@ -24,16 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.lj_fluid import cutoff_function, nearest_image, truncation_log_weights
+from openmm_nti.lj_fluid import truncation_log_weights
 from openmm_nti.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.statistics import evenly_spaced
 from openmm_nti.state import StatePoint
 from openmm_nti.tasks import derive_seed, run_tasks
 from openmm_nti.validation.mbar_ti import estimate_mbar
+from openmm_nti.validation.softcore_fluid import PARAMETER, soft_pair, soft_potential, soft_system
 from openmm_nti.validation.window_data import WindowData, read_arrays
 
-ALPHA = 0.5
-PARAMETER = "lambda_softcore"
 _RAMP_STAGES = 20
 _OVERLAP_KT = 5.0  # per particle; a fluid without overlaps has less at any lambda
 _FEWEST_WINDOWS = 5
@@ -157,82 +152,6 @@ def window_lambdas(state: StatePoint, config: SoftcoreConfig, n_pairs: float | N
     return lambdas
 
 
-def soft_pair(r2: np.ndarray, state: StatePoint, lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Soft-core pair energy and its lambda derivative at each lambda.
-
-    Parameters
-    ----------
-    r2
-        Squared distances. Any shape S, sigma^2.
-    lambdas
-        Shape (K,).
-
-    Returns
-    -------
-    energy, slope
-        u_lambda and du_lambda/dlambda, shape (K, *S), kT; energy is +infinity for r = 0 at lambda = 1.
-    """
-    coupling = lambdas.reshape(-1, *[1] * r2.ndim)
-    prefactor = 4 / state.temperature_star * cutoff_function(r2, state)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        y = 1 / (ALPHA * (1 - coupling) + r2**3)
-        energy = np.where(prefactor != 0, prefactor * coupling * y * (y - 1), 0.0)
-        slope = np.where(prefactor != 0, prefactor * y * ((y - 1) + coupling * ALPHA * y * (2 * y - 1)), 0.0)
-    return energy, slope
-
-
-def soft_potential(
-    positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced soft-core potential of each frame and its lambda derivative, in float64.
-
-    Parameters
-    ----------
-    positions_sigma
-        Positions, wrapped or not. Shape (F, N, 3), sigma.
-    lambdas
-        Shape (K,).
-
-    Returns
-    -------
-    potential, slope
-        U_lambda and dU_lambda/dlambda. Shape (F, K), kT.
-    """
-    potential = np.empty((len(positions_sigma), len(lambdas)))
-    slope = np.empty_like(potential)
-    for frame, positions in enumerate(positions_sigma):
-        r2 = _pair_r2(positions, state)
-        energies, slopes = soft_pair(r2[r2 < state.cutoff_sigma**2], state, lambdas)
-        potential[frame], slope[frame] = energies.sum(axis=-1), slopes.sum(axis=-1)
-    return potential, slope
-
-
-def soft_system(state: StatePoint) -> openmm.System:
-    """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its derivative."""
-    system = openmm.System()
-    for _ in range(state.n_particles):
-        system.addParticle(state.mass_dalton)
-    system.addForce(soft_force(state))
-    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
-    return system
-
-
-def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
-    """u_lambda between all pairs of the fluid; interaction groups added to it leave some out."""
-    force = openmm.CustomNonbondedForce(
-        f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + (r/{state.sigma_nm!r})^6)"
-    )
-    force.addGlobalParameter(PARAMETER, 0.0)
-    force.addEnergyParameterDerivative(PARAMETER)
-    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-    force.setCutoffDistance(state.cutoff_nm)
-    force.setUseSwitchingFunction(state.convention == "switched")
-    force.setSwitchingDistance(state.switch_nm)
-    for _ in range(state.n_particles):
-        force.addParticle([])
-    return force
-
-
 def _sample_window(window: _Window) -> tuple[np.ndarray, np.ndarray]:
     """Potentials at all lambdas (n, K) and dU/dlambda (n,) of one window, kT; from its file when that is there."""
     if window.path.exists():
@@ -310,11 +229,3 @@ def _undo_shift(positions_sigma: np.ndarray, state: StatePoint, coupling: float)
     if state.convention == "truncated":
         log_weights *= at_cutoff[0] / at_cutoff[1]
     return evenly_spaced(log_weights, len(positions_sigma))
-
-
-def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Squared minimum-image distances of one frame (N, 3). Shape (N (N - 1) / 2,), sigma^2."""
-    first, second = np.triu_indices(state.n_particles, k=1)
-    separation = positions_sigma[first] - positions_sigma[second]
-    separation = nearest_image(separation, state.box_length_sigma)
-    return np.asarray((separation**2).sum(axis=-1))

@@ -8,7 +8,7 @@ from exact import pair_free_energy
 
 from openmm_nti.lj_fluid import reduced_potential_numpy
 from openmm_nti.state import StatePoint
-from openmm_nti.validation import bar_chain
+from openmm_nti.validation import bar_chain, walker_bar
 from openmm_nti.validation.bar_chain import BarChainConfig
 from openmm_nti.validation.monte_carlo import Walkers
 
@@ -112,7 +112,7 @@ def test_one_step_is_that_of_pymbar_and_finds_the_exact_answer():
     rng, delta, width = np.random.default_rng(5), -1.5, 2.0
     insertions = delta + width**2 / 2 + width * rng.standard_normal((50, 200))
     removals = delta - width**2 / 2 + width * rng.standard_normal((50, 20))
-    step = bar_chain._solve(insertions, removals)
+    step = walker_bar.solve(insertions, removals)
     theirs = bar(insertions.ravel(), -removals.ravel(), compute_uncertainty=False)["Delta_f"]
     assert step.value == pytest.approx(theirs, abs=1e-6)
     assert abs(step.value - delta) < 0.15
@@ -136,10 +136,10 @@ def test_neighbouring_steps_share_an_ensemble():
     """One ensemble whose removal weights are its insertion weights: what it adds to two steps cancels in their sum."""
     rng = np.random.default_rng(1)
     shared, constant = np.exp(rng.normal(0, 0.3, 40)), np.ones(40)
-    steps = [bar_chain._Step(0.0, constant, shared, 1.0), bar_chain._Step(0.0, shared, constant, 1.0)]
-    resampled = bar_chain._bootstrap(steps, seed=1)
+    steps = [walker_bar.Step(0.0, constant, shared, 1.0), walker_bar.Step(0.0, shared, constant, 1.0)]
+    resampled = walker_bar.bootstrap(steps, seed=1)
     np.testing.assert_allclose(resampled.sum(axis=1), 0, atol=1e-12)
-    assert bar_chain._neighbour_correlation(resampled)[0] == pytest.approx(-1)
+    assert walker_bar.neighbour_correlation(resampled)[0] == pytest.approx(-1)
     assert resampled.std(axis=0) == pytest.approx([0.3 / math.sqrt(40)] * 2, rel=0.3)
 
 
@@ -167,7 +167,7 @@ def test_verdicts_go_from_good_to_unreliable():
     assert verdict(300, -5.0).startswith("poor equilibration at n = 2 (drift -5.0 errors)")
     assert verdict(3, -5.0).startswith("unreliable")
     with pytest.raises(ValueError, match="coincide.*raise n_insertions"):
-        bar_chain._solve(np.full((8, 2), 1e6), np.zeros((8, 2)))
+        walker_bar.solve(np.full((8, 2), 1e6), np.zeros((8, 2)))
 
 
 def test_an_interrupted_chain_ends_in_the_same_numbers_and_a_longer_one_goes_on(tmp_path):

@@ -9,8 +9,9 @@ from exact import exact_ensemble
 
 from openmm_nti.lj_fluid import lattice_positions_nm, reduced_potential_numpy
 from openmm_nti.state import StatePoint
-from openmm_nti.validation import decoupling, softcore, widom
+from openmm_nti.validation import decoupling, widom
 from openmm_nti.validation.decoupling import DecouplingConfig
+from openmm_nti.validation.softcore_fluid import PARAMETER
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=3, temperature_star=0.8, cutoff_sigma=1.5, switch_sigma=1.2)
 QUICK = DecouplingConfig(
@@ -28,7 +29,7 @@ def test_the_last_particle_is_soft_and_the_others_are_not(coupling):
         openmm.Platform.getPlatformByName("Reference"),
     )
     context.setPositions(positions)
-    context.setParameter(softcore.PARAMETER, coupling)
+    context.setParameter(PARAMETER, coupling)
     in_openmm = context.getState(energy=True).getPotentialEnergy().value_in_unit(openmm.unit.kilojoule_per_mole)
     frames = positions[None] / state.sigma_nm
     fewer = state.model_copy(update={"n_particles": 19})

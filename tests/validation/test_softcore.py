@@ -11,6 +11,7 @@ from openmm_nti.lj_fluid import reduced_potential_numpy
 from openmm_nti.state import StatePoint
 from openmm_nti.validation import softcore
 from openmm_nti.validation.softcore import SoftcoreConfig
+from openmm_nti.validation.softcore_fluid import PARAMETER, soft_pair, soft_potential, soft_system
 
 CONVENTIONS = ("switched", "truncated")
 QUICK = SoftcoreConfig(
@@ -37,7 +38,7 @@ def sticky_pair(convention):
 def exact_pair(state):
     """Beta F_ex of two particles, -ln[1 + (1/V) int (exp(-u) - 1) 4 pi r^2 dr], u being zero beyond the cutoff."""
     r = np.linspace(0, state.cutoff_sigma, 20_001)[1:-1]
-    u = softcore.soft_pair(r**2, state, np.array([1.0]))[0][0]
+    u = soft_pair(r**2, state, np.array([1.0]))[0][0]
     return -math.log1p(np.trapezoid(np.expm1(-u) * 4 * np.pi * r**2, r) / state.box_length_sigma**3)
 
 
@@ -47,15 +48,15 @@ def test_numpy_and_openmm_agree_on_energy_and_derivative(convention, coupling):
     state = fluid(convention)
     start = np.random.default_rng(0).uniform(0, 1, (20, 3)) * state.box_length_nm * 3  # unwrapped positions
     context = openmm.Context(
-        softcore.soft_system(state), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+        soft_system(state), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
     )
     context.setPositions(start)
-    context.setParameter(softcore.PARAMETER, coupling)
+    context.setParameter(PARAMETER, coupling)
     snapshot = context.getState(energy=True, parameterDerivatives=True)
-    energy, slope = softcore.soft_potential(start[None] / state.sigma_nm, state, np.array([coupling]))
+    energy, slope = soft_potential(start[None] / state.sigma_nm, state, np.array([coupling]))
     in_kt = snapshot.getPotentialEnergy().value_in_unit(openmm.unit.kilojoule_per_mole) / state.kt_kj_mol
     assert energy[0, 0] == pytest.approx(in_kt, rel=1e-9, abs=1e-12)
-    dudl = snapshot.getEnergyParameterDerivatives()[softcore.PARAMETER] / state.kt_kj_mol
+    dudl = snapshot.getEnergyParameterDerivatives()[PARAMETER] / state.kt_kj_mol
     assert slope[0, 0] == pytest.approx(dudl, rel=1e-9)
     assert abs(slope[0, 0]) > 1
 
@@ -64,7 +65,7 @@ def test_numpy_and_openmm_agree_on_energy_and_derivative(convention, coupling):
 def test_the_ends_are_the_ideal_gas_and_lennard_jones(convention):
     state = fluid(convention)
     positions = np.random.default_rng(1).uniform(0, 6, (5, 20, 3))
-    energy, _ = softcore.soft_potential(positions, state, np.array([0.0, 1.0]))
+    energy, _ = soft_potential(positions, state, np.array([0.0, 1.0]))
     assert (energy[:, 0] == 0).all()
     np.testing.assert_allclose(energy[:, 1], reduced_potential_numpy(positions, state), rtol=1e-12)
 
@@ -73,12 +74,12 @@ def test_derivative_is_that_of_the_energy():
     r2 = np.linspace(0.05, 9.5, 50)
     coupling = np.array([0.1, 0.5, 0.9])
     state, step = fluid("switched"), 1e-5
-    rise = softcore.soft_pair(r2, state, coupling + step)[0] - softcore.soft_pair(r2, state, coupling - step)[0]
-    np.testing.assert_allclose(softcore.soft_pair(r2, state, coupling)[1], rise / (2 * step), rtol=1e-5, atol=1e-7)
+    rise = soft_pair(r2, state, coupling + step)[0] - soft_pair(r2, state, coupling - step)[0]
+    np.testing.assert_allclose(soft_pair(r2, state, coupling)[1], rise / (2 * step), rtol=1e-5, atol=1e-7)
 
 
 def test_coinciding_particles_are_soft_until_the_last_window():
-    energy, slope = softcore.soft_pair(np.array([0.0]), fluid("switched"), np.array([0.0, 0.5, 1.0]))
+    energy, slope = soft_pair(np.array([0.0]), fluid("switched"), np.array([0.0, 0.5, 1.0]))
     assert np.isfinite(slope[:2]).all()
     assert energy[0, 0] == 0
     assert np.isfinite(energy[1, 0])
@@ -168,7 +169,7 @@ def test_forty_particles_with_the_default_settings(convention, truth, tmp_path):
 
 def test_a_dense_fluid_comes_apart_however_short_the_ramp():
     state = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)
-    context = softcore.make_context(softcore.soft_system(state), state, SoftcoreConfig(), seed=1)
+    context = softcore.make_context(soft_system(state), state, SoftcoreConfig(), seed=1)
     context.setPositions(np.random.default_rng(0).uniform(0, state.box_length_nm, (200, 3)))
     softcore.raise_coupling(context, 1.0, 80)
     context.getIntegrator().step(200)

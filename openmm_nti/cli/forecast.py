@@ -23,6 +23,7 @@ from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.state import StatePoint
 from openmm_nti.training import TrainingConfig
 from openmm_nti.validation import cost
+from openmm_nti.validation.bounds import BoundConfig
 
 _STARTING = 5.0  # seconds of one training before its first step
 _STEP_IN_GRADIENTS = 3.5  # a training step over gradients of the same configurations
@@ -130,6 +131,8 @@ def estimate_seconds(name: str, settings: Any, state: StatePoint, slowness: floa
     n = state.n_particles
     if name == "widom":
         return cost.widom_seconds(ReferenceConfig().n_frames, settings.n_insertions_per_frame, n)
+    if isinstance(settings, BoundConfig) and not settings.measures_gap(state):
+        settings = settings.model_copy(update={"n_tethered": 0})
     return cost.estimate_seconds(name, settings, n, slowness)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openmm_nti.hamiltonian.geometry import Pairs
+from openmm_nti.hamiltonian.geometry import Pairs, take
 from openmm_nti.hamiltonian.noise import effective_variance
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 
@@ -77,8 +77,8 @@ def relax(
     for _ in range(n_relaxations):
         step = (variance * force + way) / (1.0 + variance * stiffness)
         way = way - step / (1.0 + step.square().sum(-1, keepdim=True) / variance).sqrt()
-        flat = way.reshape(-1, 3).t()
-        vectors = pairs.vectors + flat[:, pairs.second] - flat[:, pairs.first]
+        ways = way.reshape(-1, 3).t().contiguous()
+        vectors = pairs.vectors + take(ways, pairs.second) - take(ways, pairs.first)
         r = (vectors.square().sum(0) + 1e-12).sqrt()
         slope = model.two_body.derivative(r.clamp(max=model.cutoff), configuration, rows) * fading * (r < model.cutoff)
         force = model.search.sum_over_pairs(pairs, vectors * (slope / r), positions)

@@ -26,7 +26,6 @@ from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
 from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, step_length
 from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures, effective_variance
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
-from openmm_nti.hamiltonian.relaxation import relax
 from openmm_nti.state import PairPotential
 
 
@@ -54,7 +53,7 @@ class Denoiser(NoisedFluid):
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
             variance = effective_variance(log_s).to(vectors.dtype)
             if self.n_relaxations:
-                pulls, scalars = relax(self, positions, log_s, in_range, gradient, self.n_relaxations)
+                pulls, scalars = relaxation.relax(self, positions, log_s, in_range, gradient, self.n_relaxations)
                 known = pulls.to(vectors.dtype), scalars.to(vectors.dtype)
         with torch.set_grad_enabled(create_graph):
             learned = self.network(vectors, index, mask, log_s.to(vectors.dtype), variance, known)
@@ -96,7 +95,7 @@ class DenoiserNetwork(nn.Module):
         variance: Tensor,
         known: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`, and `known` from `relax`."""
+        """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`; `known` from `relaxation.relax`."""
         noise, variance = self.noise(log_s), variance.unsqueeze(-1)
         step, polynomials = step_length(variance), exponents(self.basis)
         shares = self.shares(noise)

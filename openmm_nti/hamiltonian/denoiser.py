@@ -15,6 +15,7 @@ position,
 as in a descent on U_0(y) + |x - y|^2 / 2 s_eff^2 with learned forces F.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -48,13 +49,14 @@ class Denoiser(NoisedFluid):
         """Minus the score at noise ln s, (B, N, 3), kT / sigma; see `NoisedFluid.gradient`."""
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
-        gradient, known = self._pair_gradient(positions, log_s, in_range), None
         with torch.no_grad():
+            if self.n_relaxations:
+                gradient, *found = relaxation.relax(self, positions, log_s, in_range, self.n_relaxations)
+            else:
+                gradient, found = self._pair_gradient(positions, log_s, in_range), []
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
             variance = effective_variance(log_s).to(vectors.dtype)
-            if self.n_relaxations:
-                pulls, scalars = relaxation.relax(self, positions, log_s, in_range, gradient, self.n_relaxations)
-                known = pulls.to(vectors.dtype), scalars.to(vectors.dtype)
+            known = [each.to(vectors.dtype) for each in found]
         with torch.set_grad_enabled(create_graph):
             learned = self.network(vectors, index, mask, log_s.to(vectors.dtype), variance, known)
         return gradient + learned.to(gradient.dtype)
@@ -93,16 +95,19 @@ class DenoiserNetwork(nn.Module):
         mask: Tensor,
         log_s: Tensor,
         variance: Tensor,
-        known: tuple[Tensor, Tensor] | None = None,
+        known: Sequence[Tensor] = (),
     ) -> Tensor:
-        """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`; `known` from `relaxation.relax`."""
+        """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`.
+
+        `known` are the vectors and scalars of `relaxation.relax`, for a network that takes them.
+        """
         noise, variance = self.noise(log_s), variance.unsqueeze(-1)
         step, polynomials = step_length(variance), exponents(self.basis)
         shares = self.shares(noise)
         moved = total = torch.zeros_like(vectors[..., 0])
         moments = self.sums.moments(vectors, moved, index, mask, polynomials)
         described, pulls = self._described(0, moments, noise)
-        if known is not None:
+        if known:
             described, pulls = torch.cat([known[1], described], dim=-1), torch.cat([pulls, known[0]], dim=-1)
         for number, descent in enumerate(self.refinements):
             before = moved
@@ -111,7 +116,7 @@ class DenoiserNetwork(nn.Module):
             moments = self.sums.moments(vectors, moved, index, mask, polynomials)
             found, pulls = self._described(number + 1, moments, noise)
             described = torch.cat([described, found], dim=-1)
-            if known is not None:
+            if known:
                 pulls = torch.cat([pulls, known[0]], dim=-1)
         springs = torch.log1p(moved.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         coefficients = self.coefficients(torch.cat([described, springs], dim=-1), noise)

@@ -37,8 +37,8 @@ def n_scalars(n_relaxations: int) -> int:
 
 @torch.no_grad()
 def relax(
-    model: NoisedFluid, positions: Tensor, log_s: Tensor, pairs: Pairs, gradient: Tensor, n_relaxations: int
-) -> tuple[Tensor, Tensor]:
+    model: NoisedFluid, positions: Tensor, log_s: Tensor, pairs: Pairs, n_relaxations: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Forces along the way, and what else is known of each atom.
 
     Parameters
@@ -51,13 +51,13 @@ def relax(
         ln s, (B,).
     pairs
         Those within the two-body term's cutoff.
-    gradient
-        Of the two-body term at `positions`, (B, N, 3), kT / sigma.
     n_relaxations
         How many steps to take, at least one.
 
     Returns
     -------
+    gradient
+        Of the two-body term at `positions`, (B, N, 3), kT / sigma.
     vectors
         s_eff grad Phi at x, y_1, ..., y_n, and (x - y_n) / s_eff, (3, B, N, n + 2).
     scalars
@@ -65,8 +65,11 @@ def relax(
     """
     variance = effective_variance(log_s).reshape(-1, 1, 1).clamp(min=1e-12)
     spread = variance.sqrt()
-    configuration = model.pair_configurations(positions, pairs)
-    stiffness = _stiffness(model, positions, log_s, pairs, configuration)
+    configuration, rows = model.pair_configurations(positions, pairs), model.two_body.rows(log_s)
+    slope = model.two_body.derivative(pairs.r, configuration, rows)
+    bend = model.two_body.second_derivative(pairs.r, configuration, rows)
+    gradient = model.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
+    stiffness = _stiffness(positions, pairs, (bend + 2.0 * slope / pairs.r) / 3.0)
     left = log_s - 0.5 * torch.log1p((variance * stiffness.mean((1, 2), keepdim=True)).reshape(-1))
     rows = model.two_body.rows(left)
     # Pairs are those in reach of x: without fading the force would jump as they come and go.
@@ -87,15 +90,11 @@ def relax(
     squares = found.square().sum(2)
     scalars = torch.cat([squares[..., :1], squares[..., -2:], variance * stiffness], dim=-1)
     vectors = found / (1.0 + squares / _LARGEST**2).sqrt().unsqueeze(2)
-    return vectors.permute(2, 0, 1, 3), torch.asinh(scalars)
+    return gradient, vectors.permute(2, 0, 1, 3), torch.asinh(scalars)
 
 
-def _stiffness(model: NoisedFluid, positions: Tensor, log_s: Tensor, pairs: Pairs, configuration: Tensor) -> Tensor:
-    """k_i, (B, N, 1), kT / sigma^2."""
-    rows = model.two_body.rows(log_s)
-    slope = model.two_body.derivative(pairs.r, configuration, rows)
-    bend = model.two_body.second_derivative(pairs.r, configuration, rows)
-    each = (bend + 2.0 * slope / pairs.r) / 3.0
+def _stiffness(positions: Tensor, pairs: Pairs, each: Tensor) -> Tensor:
+    """k_i, (B, N, 1), kT / sigma^2, from what `each` pair (P,) adds to both of its atoms."""
     total = torch.zeros(positions.shape[0] * positions.shape[1], dtype=positions.dtype, device=positions.device)
     total = total.index_add(0, pairs.first, each).index_add(0, pairs.second, each)
     return total.clamp(min=0.0).reshape(positions.shape[0], positions.shape[1], 1)

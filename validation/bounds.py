@@ -48,7 +48,7 @@ class BoundConfig(BaseModel):
         description="Antithetic pairs of noised frames per level, on average; more where it counts.",
     )
     n_tethered: int = Field(
-        default=48,
+        default=64,
         ge=0,
         description="Noised frames whose tethered chains measure the model's gap and raise the bound; 0 for the model "
         "alone, as for the `truncated` convention.",

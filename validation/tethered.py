@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,9 @@ from openmm_nti.validation.window_data import read_arrays
 
 Array = NDArray[np.float64]
 NOISE_SIGMA = (0.08, 1.0)  # below and above, models have next to no gap
-_FOCUS_SIGMA, _FOCUS_SHARE = (0.15, 0.4), 0.6  # where most of it lies
+# Parted at these levels, which take these shares of the frames: on short tethers products of chains hardly scatter; on
+# those of a dense fluid's cages they do most, on long ones where there is more room.
+_PARTED_SIGMA, _SHARES = (0.2, 0.35), (0.15, 0.5, 0.35)
 _FRAMES_PER_TASK = 4
 _LONG_SIGMA, _MOST_STEPS = 0.4, 4.0  # tethers from which on chains are longer, by so much at most
 _FEW_PARTICLES, _MOST_FOR_FEW = 120, 3.0  # below, steps are cheap: chains are longer in proportion, by so much at most
@@ -155,17 +158,11 @@ def measure(
         raise ValueError(f"tethered chains need continuous forces, those of {state} jump at the cutoff: use `switched`")
     n_steps = steps(n_steps, state.n_particles)
     generator = torch.Generator().manual_seed(derive_seed(seed, "tethered", state.label))
-    low, high = (math.log(limit) for limit in NOISE_SIGMA)
-    inner = tuple(math.log(limit) for limit in _FOCUS_SIGMA)
-    levels = stratified_log_noise(
-        n_frames, low, high, generator, focus=(inner[0], inner[1]), focus_share=_FOCUS_SHARE
-    ).numpy()
-    width = inner[1] - inner[0]
-    focused = (levels >= inner[0]) & (levels < inner[1])
-    weight = np.where(focused, width / _FOCUS_SHARE, (high - low - width) / (1.0 - _FOCUS_SHARE))
+    levels, weight = _levels(n_frames, generator)
     order = torch.randperm(len(ensemble.positions_sigma), generator=generator).numpy()
     frames = ensemble.positions_sigma[np.resize(order, n_frames)]
-    name = fingerprint([state.model_dump(), n_frames, n_steps, seed, weights_fingerprint(model), float(frames.sum())])
+    data = [state.model_dump(), float(frames.sum())]
+    name = fingerprint([data, n_frames, n_steps, seed, weights_fingerprint(model), float(levels.sum())])
     parts = [slice(start, start + _FRAMES_PER_TASK) for start in range(0, n_frames, _FRAMES_PER_TASK)]
     tasks = [
         _Task(
@@ -177,6 +174,15 @@ def measure(
     found = run_tasks(_run, tasks, workers=workers, description="tethered chains", progress=progress)
     lower, middle, upper = (np.concatenate(values) for values in zip(*found, strict=True))
     return Gap(np.exp(levels), lower, middle, upper, weight)
+
+
+def _levels(n_frames: int, generator: torch.Generator) -> tuple[Array, Array]:
+    """ln s of each of at least four frames, and one over its density, (n,) each."""
+    edges = np.log([NOISE_SIGMA[0], *_PARTED_SIGMA, NOISE_SIGMA[1]])
+    sizes = np.diff(np.rint(n_frames * np.cumsum([0.0, *_SHARES]))).astype(int)
+    bands = zip(sizes, pairwise(edges), strict=True)
+    levels = [stratified_log_noise(size, low, high, generator) for size, (low, high) in bands]
+    return torch.cat(levels).numpy(), np.repeat(np.diff(edges) * n_frames / sizes, sizes)
 
 
 def _run(task: _Task) -> tuple[Array, Array, Array]:

@@ -59,6 +59,19 @@ def test_where_the_gap_lies(measured):
     assert density[-1] > 10 * density[0]
 
 
+@pytest.mark.parametrize("n_frames", [4, 7, 64])
+def test_levels_integrate_over_all_noise_wherever_they_crowd(n_frames):
+    generator, (low, high) = torch.Generator().manual_seed(3), tethered.NOISE_SIGMA
+    found = []
+    for _ in range(20_000 // n_frames):
+        levels, weight = tethered._levels(n_frames, generator)
+        assert levels.shape == weight.shape == (n_frames,)
+        assert math.log(low) < levels.min() < levels.max() < math.log(high)
+        assert weight.mean() == pytest.approx(math.log(high / low), rel=1e-12)
+        found.append((weight * np.exp(2 * levels)).mean())
+    assert np.mean(found) == pytest.approx((high**2 - low**2) / 2, rel=0.03)
+
+
 def test_the_exact_score_has_no_gap(pairs, tmp_path):
     model = LambdaHamiltonian(PAIR.pair_potential)
     gap = tethered.measure(model, pairs, 32, 1600, seed=2, directory=tmp_path)

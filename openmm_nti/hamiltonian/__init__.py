@@ -1,8 +1,8 @@
 """The lambda-dependent Hamiltonian: one physical term a file, added up by `LambdaHamiltonian`."""
 
 from openmm_nti.hamiltonian.denoiser import Denoiser
+from openmm_nti.hamiltonian.learned_part import NetworkConfig
 from openmm_nti.hamiltonian.model import LambdaHamiltonian
-from openmm_nti.hamiltonian.network import NetworkConfig
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential
 

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from openmm_nti.hamiltonian import relaxation
 from openmm_nti.hamiltonian.descriptors import Descriptors, normalise_descriptors
 from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
-from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, NetworkConfig, step_length
-from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures, effective_variance
+from openmm_nti.hamiltonian.learned_part import LearnedPart, NetworkConfig
+from openmm_nti.hamiltonian.network import N_GATES, AtomicMLP, step_length
+from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, effective_variance
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential
 
@@ -62,13 +63,11 @@ class Denoiser(NoisedFluid):
         return gradient + learned.to(gradient.dtype)
 
 
-class DenoiserNetwork(nn.Module):
+class DenoiserNetwork(LearnedPart):
     """f_net for a batch of configurations; see the module's formula."""
 
     def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.cutoff = config.cutoff_sigma
-        self.noise = NoiseFeatures()
+        super().__init__(config)
         self.sums = EdgeSums(config.cutoff_sigma)
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         n_refinements = config.n_refinements

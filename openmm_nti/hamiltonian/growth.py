@@ -3,7 +3,7 @@
 import torch
 
 from openmm_nti.hamiltonian.descriptors import Descriptors
-from openmm_nti.hamiltonian.network import NetworkConfig
+from openmm_nti.hamiltonian.learned_part import NetworkConfig
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.hamiltonian.relaxation import n_scalars
 

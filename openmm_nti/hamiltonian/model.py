@@ -17,7 +17,8 @@ from torch import Tensor
 
 from openmm_nti.hamiltonian.descriptors import repeated
 from openmm_nti.hamiltonian.geometry import Pairs
-from openmm_nti.hamiltonian.network import NetworkConfig, build_network
+from openmm_nti.hamiltonian.learned_part import NetworkConfig
+from openmm_nti.hamiltonian.network import build_network
 from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
 from openmm_nti.state import PairPotential

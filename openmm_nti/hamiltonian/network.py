@@ -15,15 +15,13 @@ harmonic forces the exact U is such a minimum, U(x) = min_y [ U_0(y) + |x - y|^2
 pairs at y and springs, E has as linear terms. It is message passing with a physical meaning, and it stays conservative.
 """
 
-from typing import Literal, Self
-
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian.descriptors import Descriptors, Surroundings, normalise_descriptors
 from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
-from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
+from openmm_nti.hamiltonian.learned_part import LearnedPart, NetworkConfig
+from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES
 from openmm_nti.hamiltonian.painn import PainnNetwork
 from openmm_nti.kernels import CompiledModule, applies_to
 
@@ -31,44 +29,13 @@ _ONSET_SQUARED = 0.01  # s_1^2, sigma^2
 N_GATES = 4  # q
 
 
-class NetworkConfig(BaseModel):
-    """Architecture of the learned part of the path."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["density", "painn", "denoiser"] = Field(
-        default="density",
-        description="`density`: invariants at refined positions (the default, and the more accurate by far); "
-        "`painn`: equivariant message passing with n_refinements layers of n_channels features, for comparison; "
-        "`denoiser`: a score without an energy, for neural_ti_bound alone.",
-    )
-    cutoff_sigma: float = Field(default=2.0, gt=1.2, description="Range of the network's neighbourhoods, in sigma.")
-    n_radial: int = Field(default=8, ge=4, le=64, description="Radial basis functions.")
-    n_channels: int = Field(default=8, ge=2, le=128, description="Radial mixtures of the l = 1 and l = 2 moments.")
-    width: int = Field(default=64, ge=8, le=1024, description="Hidden width of the atomic energy.")
-    n_refinements: int = Field(default=1, ge=0, le=8, description="How often descriptors are taken at moved atoms.")
-    n_moves: int = Field(default=2, ge=1, le=8, description="Moves of the atoms in each refinement.")
-    n_relaxations: int = Field(
-        default=0, ge=0, le=16, description="Steps of relaxation by two-body forces that a `denoiser` is shown."
-    )
-    dtype: str = Field(default="float32", pattern="^float(32|64)$", description="Precision of the network.")
-
-    @model_validator(mode="after")
-    def _relaxations_are_for_denoisers(self) -> Self:
-        if self.n_relaxations and self.kind != "denoiser":
-            raise ValueError(f"n_relaxations = {self.n_relaxations} needs kind: denoiser, not {self.kind}")
-        return self
-
-
-class DensityNetwork(nn.Module):
+class DensityNetwork(LearnedPart):
     """U_net for a batch of configurations; see the module's formula."""
 
     def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.cutoff = config.cutoff_sigma
+        super().__init__(config)
         self.n_radial = config.n_radial
         self.onset_squared = _ONSET_SQUARED
-        self.noise = NoiseFeatures()
         self.sums = EdgeSums(config.cutoff_sigma)
         # Learned too: they follow the structure that the noise leaves.
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
+from openmm_nti.hamiltonian.learned_part import LearnedPart, NetworkConfig
 from openmm_nti.hamiltonian.lennard_jones import LennardJones
-from openmm_nti.hamiltonian.network import NetworkConfig
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
 from openmm_nti.state import PairPotential, StatePoint
-
-if TYPE_CHECKING:
-    from openmm_nti.hamiltonian.denoiser import DenoiserNetwork
-    from openmm_nti.hamiltonian.network import DensityNetwork
-    from openmm_nti.hamiltonian.painn import PainnNetwork
 
 
 class NoisedFluid(nn.Module):
@@ -41,7 +34,7 @@ class NoisedFluid(nn.Module):
         self,
         potential: PairPotential,
         network_config: NetworkConfig | None,
-        network: DensityNetwork | PainnNetwork | DenoiserNetwork,
+        network: LearnedPart,
     ) -> None:
         super().__init__()
         self.potential = potential

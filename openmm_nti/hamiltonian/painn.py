@@ -12,30 +12,24 @@ g(s) sum_i [E(s_i) - E(s_i of an atom alone)], with the noise level in every s.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian.descriptors import Surroundings
 from openmm_nti.hamiltonian.edges import Edges, edges_at, exponents, initial_basis
-from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES, NoiseFeatures
-
-if TYPE_CHECKING:
-    from openmm_nti.hamiltonian.network import NetworkConfig
+from openmm_nti.hamiltonian.learned_part import LearnedPart, NetworkConfig
+from openmm_nti.hamiltonian.noise import N_NOISE_FEATURES
 
 
-class PainnNetwork(nn.Module):
+class PainnNetwork(LearnedPart):
     """U_net for a batch of configurations; arguments as for `DensityNetwork`.
 
     `n_refinements` of the configuration is the number of layers, `n_channels` the number of features.
     """
 
     def __init__(self, config: NetworkConfig, onset_squared: float) -> None:
-        super().__init__()
-        self.cutoff = config.cutoff_sigma
+        super().__init__(config)
         self.onset_squared = onset_squared
-        self.noise = NoiseFeatures()
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         self.embedding = nn.Linear(N_NOISE_FEATURES, config.n_channels)
         self.layers = nn.ModuleList(
@@ -67,9 +61,6 @@ class PainnNetwork(nn.Module):
         atomic = self.energy(scalars) - self.energy(alone)
         variance = variance.reshape(-1, 1, 1)
         return (atomic * variance / (variance + self.onset_squared)).sum((1, 2))
-
-    def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
-        """Nothing here is scaled by data."""
 
 
 class PainnLayer(nn.Module):

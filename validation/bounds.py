@@ -56,7 +56,7 @@ class BoundConfig(BaseModel):
     tethered_steps: int = Field(
         default=6000,
         ge=240,
-        description="MD steps of each of the three chains of a frame; more on long tethers, and below 120 particles.",
+        description="MD steps of each of the three chains of a frame; more on long tethers, and below 160 particles.",
     )
 
     @model_validator(mode="after")

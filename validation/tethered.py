@@ -51,7 +51,7 @@ NOISE_SIGMA = (0.08, 1.0)  # below and above, models have next to no gap
 _PARTED_SIGMA, _SHARES = (0.16, 0.35), (0.15, 0.5, 0.35)
 _FRAMES_PER_TASK = 4
 _LONG_SIGMA, _MOST_STEPS = 0.4, 4.0  # tethers from which on chains are longer, by so much at most
-_FEW_PARTICLES, _MOST_FOR_FEW = 160, 4.0  # below, steps are cheap: chains are longer in proportion, by so much at most
+_FEW_PARTICLES, _MOST_FOR_FEW = 160, 2.5  # below, steps are cheap: chains are longer in proportion, by so much at most
 _LONGEST_JUMP = 4.0  # of a model's answer, in units of the noise: a bad one must not tear the fluid apart
 _N_GROUPS = 8  # of frames of like noise, to show where a gap lies
 

@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--corrector", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=384)
-    parser.add_argument("--tethered", type=int, default=64)
+    parser.add_argument("--tethered", type=int, default=bounds.BoundConfig().n_tethered)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", default="accuracy-output")
     parser.add_argument("--card", action="store_true")

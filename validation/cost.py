@@ -90,7 +90,7 @@ def bound_seconds(config: BoundConfig, n: int) -> float:
 
 
 def tethered_seconds(config: BoundConfig, n: int) -> float:
-    """The tethered chains of one N, half of them on long tethers, where they have more steps."""
+    """The tethered chains of one N; a third of them are on long tethers, where they have more steps."""
     return 3 * config.n_tethered * tethered_steps(config.tethered_steps, n) * 1.8 * md_step(n)
 
 

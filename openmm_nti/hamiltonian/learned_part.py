@@ -54,4 +54,4 @@ class LearnedPart(nn.Module):
         self.noise = NoiseFeatures()
 
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
-        """Set what the network scales by data on a batch of typical ones: nothing, if it does not say otherwise."""
+        """Set scales on a batch of typical configurations, arguments as for `forward`; here there are none to set."""

@@ -10,7 +10,7 @@ from setuptools import find_packages, setup
 
 STAGES = ("reference_md", "training", "validation")
 
-# Platforms for which openmm-torch wheels exist; elsewhere `openmm_nti.forces.python_force` takes over.
+# Platforms for which openmm-torch wheels exist; elsewhere `openmm_nti.md.forces.python_force` takes over.
 HAS_LINUX_WHEEL = 'sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
 HAS_MAC_WHEEL = 'sys_platform == "darwin" and platform_machine == "arm64" and python_version < "3.14"'
 
@@ -33,7 +33,7 @@ setup(
     },
     package_data={
         "openmm_nti": ["py.typed", "models/*/*", "models/*/denoiser/*", "kernels/*.cpp", "kernels/*.h"],
-        "openmm_nti.validation": ["templates/*"],
+        "openmm_nti.validation": ["report/templates/*"],
     },
     entry_points={
         "console_scripts": ["openmm-nti = openmm_nti.cli:app"],

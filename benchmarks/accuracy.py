@@ -20,9 +20,10 @@ import numpy as np
 
 from openmm_nti import Ensemble, load_model
 from openmm_nti.files import read_json, write_json
-from openmm_nti.lj_fluid import reduced_potential_numpy
+from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.model_files import CARD_FILE, load_denoiser, model_directory
-from openmm_nti.validation import bounds, gr, neural_ti
+from openmm_nti.validation.analysis import gr
+from openmm_nti.validation.estimators import denoising_bound, neural_ti
 
 LIMITS = (
     "For this pair potential and temperature alone. Between the trained densities accuracy is as in the rows of "
@@ -65,10 +66,10 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
     if done.is_file():
         return read_json(done)
     folder = Path(options.output) / state.label
-    effort = bounds.BoundConfig(n_pairs=options.pairs, n_tethered=options.tethered)
+    effort = denoising_bound.BoundConfig(n_pairs=options.pairs, n_tethered=options.tethered)
     shared = {"seed": 1, "directory": folder, "workers": options.workers}
-    bound = bounds.estimate(score, ensemble, effort, **shared)
-    exact = bounds.estimate_tethered(score, ensemble, effort, **shared)
+    bound = denoising_bound.estimate(score, ensemble, effort, **shared)
+    exact = denoising_bound.estimate_tethered(score, ensemble, effort, **shared)
     config = neural_ti.NeuralTIConfig(n_samples=n_samples, n_steps=options.steps, corrector_steps=options.corrector)
     began = time.perf_counter()
     published = neural_ti.estimate(
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--corrector", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=384)
-    parser.add_argument("--tethered", type=int, default=bounds.BoundConfig().n_tethered)
+    parser.add_argument("--tethered", type=int, default=denoising_bound.BoundConfig().n_tethered)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", default="accuracy-output")
     parser.add_argument("--card", action="store_true")

@@ -25,11 +25,11 @@ from openmm_nti.cli.estimators import METHODS, Job
 from openmm_nti.files import read_json, write_json
 from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import ReferenceConfig, generate
-from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.lambda_windows import WindowsConfig
+from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.path_weights import PathConfig
+from openmm_nti.validation.estimators.softcore import SoftcoreConfig
 from openmm_nti.validation.paper.expenses import TARGET, n_evaluations, reference_steps, training_seconds
-from openmm_nti.validation.path_weights import PathConfig
-from openmm_nti.validation.softcore import SoftcoreConfig
+from openmm_nti.validation.sampling.placement import WindowsConfig
 
 SEED = 1
 DATA = ReferenceConfig(n_frames=160, segment_frames=50)

@@ -23,13 +23,13 @@ from openmm_nti import NetworkConfig, StatePoint, load_model
 from openmm_nti.cli.estimators import METHODS, Job
 from openmm_nti.files import read_json, write_json
 from openmm_nti.reference_md import ReferenceConfig, generate
-from openmm_nti.tasks import derive_seed, run_tasks
+from openmm_nti.runtime.tasks import derive_seed, run_tasks
 from openmm_nti.training import TrainingConfig, train
-from openmm_nti.validation.bar_chain import BarChainConfig
-from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.lambda_windows import WindowsConfig
-from openmm_nti.validation.path_weights import PathConfig
-from openmm_nti.validation.softcore import SoftcoreConfig
+from openmm_nti.validation.estimators.bar_chain import BarChainConfig
+from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.path_weights import PathConfig
+from openmm_nti.validation.estimators.softcore import SoftcoreConfig
+from openmm_nti.validation.sampling.placement import WindowsConfig
 
 STATE = StatePoint(n_particles=20, box_length_sigma=6.0, temperature_star=1.25)
 TRUTH = tuple(read_json(Path(__file__).parent / "reference_values.json")["switched"]["20"][:2])

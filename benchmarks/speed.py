@@ -34,16 +34,17 @@ from torch import Tensor
 
 from openmm_nti import LambdaHamiltonian, StatePoint, kernels, load_model
 from openmm_nti.files import write_json
-from openmm_nti.forces import create_system, python_force, torch_force
+from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.hamiltonian.geometry import Pairs, cubic_box
 from openmm_nti.kernels import use_compiled
-from openmm_nti.lj_fluid import lattice_positions_nm, lj_system
-from openmm_nti.native_pair import native_pair_force
-from openmm_nti.openmm_energy import OpenMMEnergy, script
-from openmm_nti.platforms import fastest_platform, platform_properties
+from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.forces import create_system, python_force, torch_force
+from openmm_nti.md.native_pair import native_pair_force
+from openmm_nti.md.openmm_energy import OpenMMEnergy, script
+from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.training.loss import score_loss
 from openmm_nti.training.targets import CleanData, lennard_jones_gradient, noise_batch, stratified_log_noise
-from openmm_nti.validation.lambda_hmc import Chains
+from openmm_nti.validation.sampling.hmc import Chains
 
 MODEL = "lj-fluid-t1.25"
 DENSE = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)

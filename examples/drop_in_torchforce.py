@@ -11,8 +11,9 @@ import openmm_nti  # before openmm, so that OpenMM finds its Torch plugin
 import openmm
 from openmm import unit
 
-from openmm_nti.forces import add_to_system, dudl
-from openmm_nti.lj_fluid import lattice_positions_nm
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.md.forces import add_to_system
+from openmm_nti.md.readers import dudl
 
 state = openmm_nti.StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
 model = openmm_nti.load_model(sys.argv[1] if len(sys.argv) > 1 else "demo-output/model")

@@ -14,8 +14,8 @@ import numpy as np
 import openmm
 from openmm import app
 
+from openmm_nti.md.reporters import LambdaReporter
 from openmm_nti.reference_md.statistics import mean_and_error
-from openmm_nti.reporters import LambdaReporter
 
 model = openmm_nti.load_model(sys.argv[1] if len(sys.argv) > 1 else "lj-fluid-t1.25")
 n_frames = int(sys.argv[2]) if len(sys.argv) > 2 else 200

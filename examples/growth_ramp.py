@@ -12,8 +12,8 @@ import numpy as np
 import openmm
 import pymbar
 
-from openmm_nti.forces import create_system, torch_force
-from openmm_nti.switching import switch
+from openmm_nti.md.forces import create_system, torch_force
+from openmm_nti.md.switching import switch
 
 model = openmm_nti.load_model(sys.argv[1] if len(sys.argv) > 1 else "lj-fluid-t1.25")
 n_ramps = int(sys.argv[2]) if len(sys.argv) > 2 else 10

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 import openmm_nti
 from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import from_trajectory
-from openmm_nti.validation import bounds, path_weights, plots
-from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.path_weights import PathConfig
+from openmm_nti.validation.estimators import denoising_bound, path_weights
+from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.path_weights import PathConfig
+from openmm_nti.validation.report.page import plots
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)
@@ -40,7 +41,7 @@ with tempfile.TemporaryDirectory() as directory:
     config = PathConfig(n_paths=int(n_paths))
     works = path_weights.sample(score, ensemble, config, seed=1, directory=directory)
 results = [
-    bounds.estimate(score, ensemble, BoundConfig(n_pairs=max(8, int(n_paths)), n_tethered=0), seed=1, progress=True),
+    denoising_bound.estimate(score, ensemble, BoundConfig(n_pairs=max(8, int(n_paths)), n_tethered=0), seed=1, progress=True),
     path_weights.estimate_bracket(works),
     path_weights.estimate_bar(works, seed=1),
 ]

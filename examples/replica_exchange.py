@@ -12,9 +12,9 @@ import numpy as np
 import openmm
 import pymbar
 
-from openmm_nti.forces import create_system, torch_force
-from openmm_nti.lj_fluid import lattice_positions_nm
-from openmm_nti.replica_exchange import ReplicaExchange
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.md.forces import create_system, torch_force
+from openmm_nti.md.replica_exchange import ReplicaExchange
 
 model = openmm_nti.load_model(sys.argv[1] if len(sys.argv) > 1 else "lj-fluid-t1.25")
 n_iterations = int(sys.argv[2]) if len(sys.argv) > 2 else 100

@@ -11,8 +11,9 @@ import openmm_nti  # before openmm, so that OpenMM finds its Torch plugin
 import numpy as np
 import openmm
 
-from openmm_nti.forces import create_system, dudl, torch_force
-from openmm_nti.lj_fluid import lattice_positions_nm
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.md.forces import create_system, torch_force
+from openmm_nti.md.readers import dudl
 from openmm_nti.reference_md.statistics import mean_and_error
 
 model = openmm_nti.load_model(sys.argv[1] if len(sys.argv) > 1 else "lj-fluid-t1.25")

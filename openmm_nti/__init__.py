@@ -1,20 +1,26 @@
-"""Neural thermodynamic integration for OpenMM: learned lambda-paths from the ideal gas to the Lennard-Jones fluid."""
+"""Neural thermodynamic integration for OpenMM: learned paths from the ideal gas to an interacting
+fluid.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# torch goes first: OpenMM's Torch plugin silently fails to load when torch's libraries are not in the process yet.
+# torch goes first: OpenMM's Torch plugin silently fails to load when torch's libraries are not in
+# the process yet.
 import torch  # noqa: F401
 
+from openmm_nti import _moved
 from openmm_nti.ensemble import Ensemble
+from openmm_nti.fluid.state import PairPotential, StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
 from openmm_nti.model_files import load_model, save_model
-from openmm_nti.state import PairPotential, StatePoint
 
 if TYPE_CHECKING:
-    from openmm_nti.lj_fluid import LJFluid
-    from openmm_nti.neural_path import NeuralPath
+    from openmm_nti.md.fluid_system import LJFluid
+    from openmm_nti.md.forces import create_system, torch_force
+    from openmm_nti.md.neural_path import NeuralPath
+    from openmm_nti.md.readers import dudl
 
 __version__ = "0.1.0"
 
@@ -27,11 +33,22 @@ __all__ = [
     "NeuralPath",
     "PairPotential",
     "StatePoint",
+    "create_system",
+    "dudl",
     "load_model",
     "save_model",
+    "torch_force",
 ]
 
-_WITH_OPENMM = {"LJFluid": "openmm_nti.lj_fluid", "NeuralPath": "openmm_nti.neural_path"}
+_WITH_OPENMM = {
+    "LJFluid": "openmm_nti.md.fluid_system",
+    "NeuralPath": "openmm_nti.md.neural_path",
+    "create_system": "openmm_nti.md.forces",
+    "dudl": "openmm_nti.md.readers",
+    "torch_force": "openmm_nti.md.forces",
+}
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

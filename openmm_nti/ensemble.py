@@ -17,7 +17,7 @@ import numpy as np
 import tables
 
 from openmm_nti.files import atomic_path
-from openmm_nti.state import StatePoint
+from openmm_nti.fluid.state import StatePoint
 
 _STATE = "openmm_nti_state"
 _PROVENANCE = "openmm_nti_provenance"

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from openmm_nti.files import atomic_path, provenance, read_json, write_json
+from openmm_nti.fluid.state import PairPotential, StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
-from openmm_nti.state import PairPotential, StatePoint
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"

@@ -17,11 +17,13 @@ import openmm
 from openmm import unit
 
 from openmm_nti.files import atomic_path, fingerprint
-from openmm_nti.lj_fluid import lattice_positions_nm, lj_system, reduced_potential_numpy, truncation_log_weights
-from openmm_nti.platforms import fastest_platform, platform_properties
+from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weights
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.config import ReferenceConfig
-from openmm_nti.state import StatePoint
-from openmm_nti.tasks import derive_seed
+from openmm_nti.runtime.tasks import derive_seed
 
 # Settings that say how many frames are wanted, not what they are: raising them continues the same chains.
 _EXTENT = {"n_frames", "n_replicas", "max_steps"}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from openmm_nti.ensemble import Ensemble
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md import statistics
-from openmm_nti.state import StatePoint
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ import numpy as np
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, provenance
-from openmm_nti.platforms import fastest_platform
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.md.platforms import fastest_platform
 from openmm_nti.reference_md import statistics
 from openmm_nti.reference_md._chain import Chain, run_chain
 from openmm_nti.reference_md._thinning import judge, thin
 from openmm_nti.reference_md.config import ReferenceConfig
-from openmm_nti.state import StatePoint
-from openmm_nti.tasks import run_tasks
+from openmm_nti.runtime.tasks import run_tasks
 
 _PILOT_SEGMENTS = 2
 _MARGIN = 1.05  # on the predicted length, so that one more round is seldom needed

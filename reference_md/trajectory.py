@@ -9,10 +9,10 @@ import numpy as np
 
 from openmm_nti.ensemble import Ensemble, check_positions
 from openmm_nti.files import provenance
-from openmm_nti.lj_fluid import closest_pair_sigma, reduced_potential_numpy, truncation_log_weights
+from openmm_nti.fluid.energy import closest_pair_sigma, reduced_potential_numpy, truncation_log_weights
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md._chain import wrap
 from openmm_nti.reference_md._thinning import thin
-from openmm_nti.state import StatePoint
 
 _BOX_TOLERANCE = 1e-4  # relative; PDB and DCD round the box
 _CLOSEST_SIGMA = 0.7  # u(0.7 sigma) is 250 epsilon: no equilibrium frame comes this close

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from openmm_nti import Ensemble
-from openmm_nti.lj_fluid import reduced_potential_numpy
+from openmm_nti.fluid.energy import reduced_potential_numpy
 
 
 def exact_ensemble(state, n_frames, seed=0):

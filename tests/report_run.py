@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from openmm_nti.files import write_json, write_text
-from openmm_nti.state import StatePoint
+from openmm_nti.fluid.state import StatePoint
 
 STATE = StatePoint(n_particles=40, box_length_sigma=6, temperature_star=1.25)
 OVERLAP = [[0.6, 0.4, 0.0], [0.4, 0.3, 0.3], [0.0, 0.3, 0.7]]

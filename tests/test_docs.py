@@ -15,7 +15,8 @@ from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, save_model
 from openmm_nti.cli import app
 from openmm_nti.cli.exit_codes import ExitCode
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.lj_fluid import lattice_positions_nm, reduced_potential_numpy
+from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.fluid.lattice import lattice_positions_nm
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_" not in path.parent.name)]

@@ -6,8 +6,9 @@ import pytest
 import tables
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.lj_fluid import lattice_positions_nm, reduced_potential_numpy
-from openmm_nti.state import StatePoint
+from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.fluid.state import StatePoint
 
 STATE = StatePoint(n_particles=10, box_length_sigma=6, temperature_star=1.25)
 

@@ -10,8 +10,10 @@ import openmm
 import pytest
 
 from openmm_nti import StatePoint, load_model
-from openmm_nti.forces import create_system, dudl, torch_force
-from openmm_nti.lj_fluid import lattice_positions_nm, lj_topology
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.md.fluid_system import lj_topology
+from openmm_nti.md.forces import create_system, torch_force
+from openmm_nti.md.readers import dudl
 from openmm_nti.openmm_ml import NtiPotentialImplFactory
 
 MODEL = "lj-fluid-t1.25"

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from openmm_nti import StatePoint, load_model
-from openmm_nti.lj_fluid import lattice_positions_nm, reduced_potential_numpy
+from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.model_files import check_model_fits, load_denoiser, read_card, shipped_models
 
 MODELS = shipped_models()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from openmm_nti.validation.window_data import WindowData
+from openmm_nti.validation.analysis.window_data import WindowData
 
 
 def harmonic_windows(rng, *, n=400, n_windows=9, n_chains=8, memory=0.0, dimensions=10, stiffness=8.0):

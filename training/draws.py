@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from openmm_nti.hamiltonian.noise import log_noise_max
+from openmm_nti.references.noise import log_noise_max
 from openmm_nti.training.config import TrainingConfig
 from openmm_nti.training.targets import CleanData, NoisedBatch, antithetic_batch, stratified_log_noise
 

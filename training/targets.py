@@ -20,7 +20,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.hamiltonian.noise import effective_variance
+from openmm_nti.references.noise import effective_variance
 
 _ATOMS_AT_A_TIME = 12_800
 

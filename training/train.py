@@ -18,6 +18,7 @@ from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, write_text
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
 from openmm_nti.hamiltonian.growth import may_grow, take_weights
 from openmm_nti.model_files import (
@@ -28,8 +29,7 @@ from openmm_nti.model_files import (
     training_core_seconds,
     weights_fingerprint,
 )
-from openmm_nti.state import StatePoint
-from openmm_nti.tasks import derive_seed, progress_bar
+from openmm_nti.runtime.tasks import derive_seed, progress_bar
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from openmm_nti.training.config import TrainingConfig
 from openmm_nti.training.draws import draw, noise_range, turn

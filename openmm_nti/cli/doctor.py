@@ -157,7 +157,7 @@ def _platforms(items: list[Finding]) -> list[str]:
 
 def _choice() -> Finding:
     """Which force `NeuralPath` and openmm-ml make here where none is asked for, and why."""
-    from openmm_nti.plugin import why_not_torch
+    from openmm_nti.md.plugin import why_not_torch
 
     subject = "force chosen by default"
     reason = why_not_torch()

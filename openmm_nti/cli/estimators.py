@@ -10,31 +10,31 @@ from typing import Any, NamedTuple
 
 from openmm_nti.cli.run_config import EosConfig, WidomConfig
 from openmm_nti.ensemble import Ensemble
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
-from openmm_nti.state import StatePoint
-from openmm_nti.validation import (
+from openmm_nti.validation.analysis import window_estimates
+from openmm_nti.validation.analysis.window_data import WindowData
+from openmm_nti.validation.estimators import (
     bar_chain,
-    bounds,
     decoupling,
+    denoising_bound,
     eos,
-    lambda_md,
-    mbar_ti,
     neural_ti,
     noised_ti,
     path_weights,
     softcore,
     widom,
 )
-from openmm_nti.validation.bar_chain import BarChainConfig
-from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.decoupling import DecouplingConfig
-from openmm_nti.validation.lambda_windows import WindowsConfig
-from openmm_nti.validation.neural_ti import NeuralTIConfig
-from openmm_nti.validation.noised_ti import NoisedTIConfig
-from openmm_nti.validation.path_weights import PathConfig, Works
-from openmm_nti.validation.softcore import SoftcoreConfig
-from openmm_nti.validation.window_data import WindowData
+from openmm_nti.validation.estimators.bar_chain import BarChainConfig
+from openmm_nti.validation.estimators.decoupling import DecouplingConfig
+from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
+from openmm_nti.validation.estimators.noised_ti import NoisedTIConfig
+from openmm_nti.validation.estimators.path_weights import PathConfig, Works
+from openmm_nti.validation.estimators.softcore import SoftcoreConfig
+from openmm_nti.validation.sampling import windows
+from openmm_nti.validation.sampling.placement import WindowsConfig
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,13 @@ def method(name: str) -> Method:
 
 
 def _neural_ti_bound(job: Job, config: BoundConfig) -> FreeEnergy:
-    return bounds.estimate(
+    return denoising_bound.estimate(
         job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers, progress=True
     )
 
 
 def _neural_ti_tethered(job: Job, config: BoundConfig) -> FreeEnergy:
-    return bounds.estimate_tethered(
+    return denoising_bound.estimate_tethered(
         job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers, progress=True
     )
 
@@ -154,17 +154,17 @@ def _works(job: Job, config: PathConfig) -> Works:
 
 def _mbar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
     data = _neural_windows(job, config)
-    return mbar_ti.estimate_mbar(data, job.state, method="mbar_neural", seed=job.seed)
+    return window_estimates.estimate_mbar(data, job.state, method="mbar_neural", seed=job.seed)
 
 
 def _bar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
     data = _neural_windows(job, config)
-    return mbar_ti.estimate_bar(data, job.state, method="bar_neural", seed=job.seed)
+    return window_estimates.estimate_bar(data, job.state, method="bar_neural", seed=job.seed)
 
 
 def _ti_neural_md(job: Job, config: WindowsConfig) -> FreeEnergy:
     data = _neural_windows(job, config)
-    return mbar_ti.estimate_ti(data, job.state, method="ti_neural_md", seed=job.seed)
+    return window_estimates.estimate_ti(data, job.state, method="ti_neural_md", seed=job.seed)
 
 
 def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
@@ -173,7 +173,7 @@ def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
         job.directory / "softcore_windows.npz",
         lambda: softcore.sample(state, config, seed=job.seed, directory=job.directory, workers=job.workers),
     )
-    return mbar_ti.estimate_mbar(data, state, method="mbar_softcore", seed=job.seed)
+    return window_estimates.estimate_mbar(data, state, method="mbar_softcore", seed=job.seed)
 
 
 def _mu_decoupling(job: Job, config: DecouplingConfig) -> FreeEnergy:
@@ -198,7 +198,7 @@ def _neural_windows(job: Job, config: WindowsConfig) -> WindowData:
     model, ensemble = job.model, job.ensemble
     return _stored(
         job.directory / "neural_windows.npz",
-        lambda: lambda_md.sample(model, ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers),
+        lambda: windows.sample(model, ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers),
     )
 
 

@@ -17,13 +17,13 @@ from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.estimators import METHODS
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid, build_model
 from openmm_nti.model_files import WEIGHTS_FILE
 from openmm_nti.reference_md import ReferenceConfig
-from openmm_nti.state import StatePoint
 from openmm_nti.training import TrainingConfig
-from openmm_nti.validation import cost
-from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.estimators import cost
+from openmm_nti.validation.estimators.denoising_bound import BoundConfig
 
 _STARTING = 5.0  # seconds of one training before its first step
 _STEP_IN_GRADIENTS = 3.5  # a training step over gradients of the same configurations

@@ -13,13 +13,13 @@ from rich.table import Table
 from openmm_nti.cli.config_errors import ConfigError, explain
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, provenance, write_text
-from openmm_nti.forces import create_system, torch_force
-from openmm_nti.lj_fluid import reduced_potential_numpy
+from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.md.forces import create_system, torch_force
+from openmm_nti.md.openmm_energy import OpenMMEnergy, script
 from openmm_nti.model_files import load_model, read_card, shipped_models
-from openmm_nti.openmm_energy import OpenMMEnergy, script
-from openmm_nti.state import StatePoint
-from openmm_nti.validation import neural_ti
-from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.estimators import neural_ti
+from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
 
 
 def print_models(console: Console) -> None:

@@ -18,15 +18,15 @@ from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.reference_md import from_trajectory, generate
-from openmm_nti.state import StatePoint
 from openmm_nti.training import train
 from openmm_nti.training.parallel import rank_and_size
-from openmm_nti.validation import gr
-from openmm_nti.validation.convergence import convergence
-from openmm_nti.validation.report import write_report
-from openmm_nti.validation.window_data import WindowData
+from openmm_nti.validation.analysis import gr
+from openmm_nti.validation.analysis.convergence import convergence
+from openmm_nti.validation.analysis.window_data import WindowData
+from openmm_nti.validation.report.page.page import write_report
 
 
 class Pipeline:

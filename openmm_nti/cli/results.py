@@ -12,8 +12,8 @@ from rich.table import Table
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.files import finite, read_json, write_json
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.state import StatePoint
 
 SCHEMA = 1
 _CIRCUMSTANCES = ("command", "date_utc", "git_hash", "machine")

@@ -13,18 +13,18 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from openmm_nti.cli.config_errors import ConfigError, explain
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NetworkConfig
 from openmm_nti.reference_md import ReferenceConfig
-from openmm_nti.state import StatePoint
 from openmm_nti.training import TrainingConfig
-from openmm_nti.validation.bar_chain import BarChainConfig
-from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.decoupling import DecouplingConfig
-from openmm_nti.validation.lambda_windows import WindowsConfig
-from openmm_nti.validation.neural_ti import NeuralTIConfig
-from openmm_nti.validation.noised_ti import NoisedTIConfig
-from openmm_nti.validation.path_weights import PathConfig
-from openmm_nti.validation.softcore import SoftcoreConfig
+from openmm_nti.validation.estimators.bar_chain import BarChainConfig
+from openmm_nti.validation.estimators.decoupling import DecouplingConfig
+from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
+from openmm_nti.validation.estimators.noised_ti import NoisedTIConfig
+from openmm_nti.validation.estimators.path_weights import PathConfig
+from openmm_nti.validation.estimators.softcore import SoftcoreConfig
+from openmm_nti.validation.sampling.placement import WindowsConfig
 
 
 class WidomConfig(BaseModel):

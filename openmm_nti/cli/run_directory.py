@@ -15,7 +15,7 @@ from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.run_config import RunConfig, load_config
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import provenance, write_json, write_text
-from openmm_nti.state import StatePoint
+from openmm_nti.fluid.state import StatePoint
 
 _FREE_TO_CHANGE = ("workers",)  # decides how fast a run is, never its results
 

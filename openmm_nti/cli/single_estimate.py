@@ -13,10 +13,10 @@ from openmm_nti.cli.forecast import check_disk, foresee_estimate
 from openmm_nti.cli.model_commands import state_of_model
 from openmm_nti.cli.run_config import section_config
 from openmm_nti.ensemble import Ensemble
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
-from openmm_nti.state import StatePoint
 
 _A_MOMENT = 2.0  # seconds
 

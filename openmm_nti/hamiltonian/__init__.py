@@ -1,10 +1,10 @@
 """The lambda-dependent Hamiltonian: one physical term a file, added up by `LambdaHamiltonian`."""
 
+from openmm_nti.fluid.state import PairPotential
 from openmm_nti.hamiltonian.denoiser import Denoiser
-from openmm_nti.hamiltonian.learned_part import NetworkConfig
+from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.model import LambdaHamiltonian
-from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
-from openmm_nti.state import PairPotential
+from openmm_nti.hamiltonian.networks.base import NetworkConfig
 
 __all__ = ["Denoiser", "LambdaHamiltonian", "NetworkConfig", "NoisedFluid", "build_model"]
 

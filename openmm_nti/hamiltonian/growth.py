@@ -2,9 +2,9 @@
 
 import torch
 
-from openmm_nti.hamiltonian.descriptors import Descriptors
-from openmm_nti.hamiltonian.learned_part import NetworkConfig
-from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
+from openmm_nti.hamiltonian.known_terms import NoisedFluid
+from openmm_nti.hamiltonian.networks.base import NetworkConfig
+from openmm_nti.hamiltonian.networks.descriptors import Descriptors
 from openmm_nti.hamiltonian.relaxation import n_scalars
 
 

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_nti.hamiltonian.descriptors import repeated
+from openmm_nti.fluid.state import PairPotential
 from openmm_nti.hamiltonian.geometry import Pairs
-from openmm_nti.hamiltonian.learned_part import NetworkConfig
-from openmm_nti.hamiltonian.network import build_network
-from openmm_nti.hamiltonian.noise import effective_variance, log_noise
-from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
-from openmm_nti.state import PairPotential
+from openmm_nti.hamiltonian.known_terms import NoisedFluid
+from openmm_nti.hamiltonian.networks.base import NetworkConfig
+from openmm_nti.hamiltonian.networks.descriptors import repeated
+from openmm_nti.hamiltonian.networks.registry import build_network
+from openmm_nti.references.noise import effective_variance, log_noise
 
 _ATOMS_PER_CHUNK = 4800
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from openmm_nti.hamiltonian.geometry import Pairs, take
-from openmm_nti.hamiltonian.noise import effective_variance
-from openmm_nti.hamiltonian.noised_fluid import NoisedFluid
+from openmm_nti.hamiltonian.known_terms import NoisedFluid
+from openmm_nti.references.noise import effective_variance
 
 _LARGEST = 3.0  # kT per s_eff: forces are given as they are below, and with this size far above
 _FADING_SHARE = 0.05  # of the cutoff

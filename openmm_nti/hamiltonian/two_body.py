@@ -36,11 +36,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
+from openmm_nti.fluid.state import PairPotential
 from openmm_nti.hamiltonian.geometry import Pairs, lengths, take
-from openmm_nti.hamiltonian.lennard_jones import LennardJones, switching_function
-from openmm_nti.hamiltonian.noise import NOISE_MIN_SIGMA, effective_variance
+from openmm_nti.hamiltonian.pair_energy import LennardJones, switching_function
 from openmm_nti.kernels import CompiledModule, applies_to_double
-from openmm_nti.state import PairPotential
+from openmm_nti.references.noise import NOISE_MIN_SIGMA, effective_variance
 
 Array = NDArray[np.float64]
 NOISE_GATE_SIGMA = 0.8  # s_g; less where the cutoff is short

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import openmm
     from openmm import app
 
+    from openmm_nti.fluid.state import StatePoint
     from openmm_nti.hamiltonian import LambdaHamiltonian
-    from openmm_nti.state import StatePoint
 
 
 class NtiPotentialImplFactory:
@@ -70,9 +70,9 @@ class NtiPotentialImpl:
         ValueError
             For a topology without a box, an unknown implementation, or a System the force cannot act on.
         """
+        from openmm_nti.md.neural_path import NeuralPath
+        from openmm_nti.md.system_checks import check_system
         from openmm_nti.model_files import load_model
-        from openmm_nti.neural_path import NeuralPath
-        from openmm_nti.system_checks import check_system
 
         chosen = list(atoms) if atoms is not None else list(range(topology.getNumAtoms()))
         model = load_model(self._model)
@@ -86,7 +86,7 @@ class NtiPotentialImpl:
     def _state(self, model: LambdaHamiltonian, topology: app.Topology, n_particles: int) -> StatePoint:
         from openmm import unit
 
-        from openmm_nti.state import StatePoint
+        from openmm_nti.fluid.state import StatePoint
 
         box = topology.getUnitCellDimensions()
         if box is None:

@@ -5,7 +5,7 @@ import pytest
 from openmm_nti import StatePoint
 from openmm_nti.cli.forecast import estimate_seconds, training_seconds
 from openmm_nti.training import TrainingConfig
-from openmm_nti.validation.bounds import BoundConfig
+from openmm_nti.validation.estimators.denoising_bound import BoundConfig
 
 STATES = (StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25),)
 

@@ -10,9 +10,9 @@ import torch
 from models import make_random_model
 
 from openmm_nti import StatePoint
-from openmm_nti.forces import create_system, torch_force
+from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.hamiltonian import geometry
-from openmm_nti.lj_fluid import lattice_positions_nm
+from openmm_nti.md.forces import create_system, torch_force
 
 BOX = torch.tensor([9.0, 10.5, 6.3], dtype=torch.float64)  # 4, 5 and 3 cells
 CUTOFF = 2.0

@@ -10,9 +10,9 @@ import torch
 from models import make_random_model
 
 from openmm_nti import kernels
-from openmm_nti.hamiltonian.descriptors import Descriptors
-from openmm_nti.hamiltonian.edges import EdgeSums, exponents, initial_basis
 from openmm_nti.hamiltonian.geometry import PairSearch, cubic_box, neighbour_matrix, pairs_of_all
+from openmm_nti.hamiltonian.networks.descriptors import Descriptors
+from openmm_nti.hamiltonian.networks.edges import EdgeSums, exponents, initial_basis
 from openmm_nti.kernels import applies_to, use_compiled
 
 B, N, K, Q, C = 2, 7, 6, 4, 3

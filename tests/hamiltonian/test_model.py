@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
-from openmm_nti.hamiltonian.edges import edges_at, exponents, initial_basis
+from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.hamiltonian.noise import effective_variance, log_noise
-from openmm_nti.lj_fluid import reduced_potential_numpy
+from openmm_nti.hamiltonian.networks.edges import edges_at, exponents, initial_basis
+from openmm_nti.references.noise import effective_variance, log_noise
 
 BOX = torch.full((3,), 6.0, dtype=torch.float64)
 LAMBDAS = torch.tensor([0.05, 0.3, 0.5, 0.7, 0.95], dtype=torch.float64)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from models import make_random_model
 
-from openmm_nti.hamiltonian.noise import effective_variance
 from openmm_nti.hamiltonian.relaxation import n_scalars, n_vectors, relax
+from openmm_nti.references.noise import effective_variance
 
 BOX = torch.full((3,), 6.0, dtype=torch.float64)
 

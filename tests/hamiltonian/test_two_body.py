@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from openmm_nti import LambdaHamiltonian, PairPotential
-from openmm_nti.hamiltonian.noise import effective_variance, log_noise
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm, smeared_potential
+from openmm_nti.references.noise import effective_variance, log_noise
 
 POTENTIAL = PairPotential(temperature_star=1.25)
 LENGTH = 6.0

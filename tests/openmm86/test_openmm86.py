@@ -14,11 +14,13 @@ from models import make_random_model
 from openmm import app, unit
 
 from openmm_nti import LambdaHamiltonian, LJFluid, NeuralPath, StatePoint, load_model
-from openmm_nti.forces import create_system, dudl, python_force, reduced_potentials, torch_force
-from openmm_nti.lj_fluid import lattice_positions_nm, lj_topology
-from openmm_nti.native_pair import native_pair_force
-from openmm_nti.validation.mbar_ti import estimate_mbar
-from openmm_nti.validation.window_data import WindowData
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.md.fluid_system import lj_topology
+from openmm_nti.md.forces import create_system, python_force, torch_force
+from openmm_nti.md.native_pair import native_pair_force
+from openmm_nti.md.readers import dudl, reduced_potentials
+from openmm_nti.validation.analysis.window_data import WindowData
+from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 
 VERSION = tuple(int(part) for part in openmm.Platform.getOpenMMVersion().split(".")[:2])
 pytestmark = pytest.mark.skipif(VERSION < (8, 6), reason=f"OpenMM {VERSION[0]}.{VERSION[1]}: make test-openmm86")

@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from openmm_nti import Ensemble, StatePoint
-from openmm_nti.lj_fluid import pair_energy, reduced_potential_numpy
+from openmm_nti.fluid.energy import pair_energy, reduced_potential_numpy
 from openmm_nti.reference_md import ReferenceConfig, _chain, generate
-from openmm_nti.tasks import TaskError
+from openmm_nti.runtime.tasks import TaskError
 
 FEW = StatePoint(n_particles=8, box_length_sigma=6, temperature_star=1.25)
 QUICK = ReferenceConfig(

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from openmm_nti import StatePoint
-from openmm_nti.lj_fluid import lattice_positions_nm, lj_topology, reduced_potential_numpy
+from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.md.fluid_system import lj_topology
 from openmm_nti.reference_md import from_trajectory
 
 STATE = StatePoint(n_particles=12, box_length_sigma=6, temperature_star=1.25)

@@ -8,7 +8,7 @@ import torch
 from exact import exact_ensemble
 
 from openmm_nti import LambdaHamiltonian, StatePoint
-from openmm_nti.hamiltonian.noise import effective_variance
+from openmm_nti.references.noise import effective_variance
 from openmm_nti.training.targets import CleanData, noise_batch, stratified_log_noise
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)

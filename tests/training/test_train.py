@@ -18,7 +18,7 @@ from openmm_nti.training.checkpoint import CHECKPOINT_FILE
 from openmm_nti.training.held_out import HeldOut
 from openmm_nti.training.loss import score_loss
 from openmm_nti.training.targets import CleanData, antithetic_batch, noise_batch, stratified_log_noise
-from openmm_nti.validation import bounds
+from openmm_nti.validation.estimators import denoising_bound
 
 NETWORK = NetworkConfig(n_radial=6, n_channels=3, width=16, n_refinements=1)
 CONFIG = TrainingConfig(n_steps=12, validate_every=4, atoms_per_step=32, warmup_steps=2)
@@ -120,8 +120,8 @@ def test_the_gain_on_held_out_frames_is_the_difference_of_two_bounds():
     gains = [HeldOut("trio", clean, model, low, high, generator).evaluate(model) for _ in range(40)]
     mean = sum(gain["gain_kt"] for gain in gains) / len(gains)
     error = math.hypot(*(gain["gain_err"] for gain in gains)) / len(gains)
-    effort = bounds.BoundConfig(n_levels=24, n_pairs=1500, n_tethered=0)
-    difference = [bounds.estimate(each, ensemble, effort, seed=2) for each in (model, bare)]
+    effort = denoising_bound.BoundConfig(n_levels=24, n_pairs=1500, n_tethered=0)
+    difference = [denoising_bound.estimate(each, ensemble, effort, seed=2) for each in (model, bare)]
     expected = difference[0].value - difference[1].value
     assert error < 0.2 * abs(expected)
     assert abs(mean - expected) < 3 * math.hypot(error, difference[0].std_err, difference[1].std_err)

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.tasks import derive_seed
-from openmm_nti.validation.observables import (
+from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.validation.analysis.observables import (
     PAPER_OFFSET,
     CurveFit,
     FreeEnergyCurve,
@@ -23,7 +23,7 @@ from openmm_nti.validation.observables import (
     mean_density,
     number_distribution,
 )
-from openmm_nti.validation.verdicts import REFERENCES
+from openmm_nti.validation.report.page.verdicts import REFERENCES
 
 Estimates = Mapping[int, Mapping[str, FreeEnergy]]  # of beta F_ex, by N and method
 REFERENCE = "reference"

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.validation import plots
 from openmm_nti.validation.paper.curves import REFERENCE, Estimates, MethodCurve, best_exact, densities, p_of_n
+from openmm_nti.validation.report.page import plots
 
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "openmm-nti", "font.size": 9, "axes.titlesize": 10,

@@ -19,18 +19,20 @@ import numpy as np
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, finite, read_json, write_json
+from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
-from openmm_nti.lj_fluid import reduced_potential_numpy
 from openmm_nti.model_files import load_denoiser, load_model
-from openmm_nti.state import StatePoint
-from openmm_nti.tasks import derive_seed
-from openmm_nti.validation import bounds, eos, gr, grand_canonical, lambda_md, mbar_ti, path_weights, softcore, widom
-from openmm_nti.validation import neural_ti as reverse
-from openmm_nti.validation.observables import PAPER_OFFSET
+from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.validation.analysis import gr, window_estimates
+from openmm_nti.validation.analysis.observables import PAPER_OFFSET
+from openmm_nti.validation.analysis.window_data import WindowData, read_arrays
+from openmm_nti.validation.estimators import denoising_bound, eos, path_weights, softcore, widom
+from openmm_nti.validation.estimators import neural_ti as reverse
 from openmm_nti.validation.paper import toy
 from openmm_nti.validation.paper.presets import PaperPreset
-from openmm_nti.validation.window_data import WindowData, read_arrays
+from openmm_nti.validation.sampling import grand_canonical, windows
 
 _G_RANGE = (0.8, 3.0)  # sigma; where g(r) of data and samples are compared
 _NOISE = (DeprecationWarning, FutureWarning)  # of libraries: nothing a reader of numbers must know
@@ -154,7 +156,7 @@ def _denoiser(name: str) -> NoisedFluid:
 
 def _bound(task: PaperTask) -> Found:
     work = task.work
-    return Found([bounds.estimate(work.denoiser, work.ensemble(task.n), work.preset.bound, seed=task.seed)])
+    return Found([denoising_bound.estimate(work.denoiser, work.ensemble(task.n), work.preset.bound, seed=task.seed)])
 
 
 def _neural_ti(task: PaperTask) -> Found:
@@ -176,14 +178,14 @@ def _path_bar(task: PaperTask) -> Found:
 
 def _mbar_neural(task: PaperTask) -> Found:
     work = task.work
-    data = lambda_md.sample(
+    data = windows.sample(
         work.hamiltonian, work.ensemble(task.n), work.preset.windows,
         seed=task.seed, directory=work.folder(task.n), progress=False,
     )  # fmt: skip
     state = work.state(task.n)
     return Found([
-        mbar_ti.estimate_mbar(data, state, method="mbar_neural", seed=task.seed),
-        mbar_ti.estimate_ti(data, state, method="ti_neural_md", seed=task.seed),
+        window_estimates.estimate_mbar(data, state, method="mbar_neural", seed=task.seed),
+        window_estimates.estimate_ti(data, state, method="ti_neural_md", seed=task.seed),
     ])  # fmt: skip
 
 
@@ -193,12 +195,12 @@ def _softcore(task: PaperTask) -> Found:
     data = softcore.sample(
         state, work.preset.softcore, seed=task.seed, directory=work.folder(task.n) / "softcore", progress=False
     )
-    estimates = [mbar_ti.estimate_mbar(data, state, method="mbar_softcore", seed=task.seed)]
+    estimates = [window_estimates.estimate_mbar(data, state, method="mbar_softcore", seed=task.seed)]
     trapezoids = {}
     for count in work.preset.softcore_subsets:
         if count <= data.n_windows:
             some = subset(data, count)
-            estimates.append(mbar_ti.estimate_ti(some, state, method=f"ti_softcore_{count}", seed=task.seed))
+            estimates.append(window_estimates.estimate_ti(some, state, method=f"ti_softcore_{count}", seed=task.seed))
             trapezoids[str(count)] = float(np.trapezoid(some.dudl.mean(axis=1), some.lambdas))
     return Found(estimates, {"trapezoid": trapezoids})
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from openmm_nti.fluid.state import PairPotential, StatePoint
 from openmm_nti.reference_md import ReferenceConfig
-from openmm_nti.state import PairPotential, StatePoint
-from openmm_nti.validation.bar_chain import BarChainConfig
-from openmm_nti.validation.bounds import BoundConfig
-from openmm_nti.validation.grand_canonical import GrandCanonicalConfig
-from openmm_nti.validation.lambda_windows import WindowsConfig
-from openmm_nti.validation.neural_ti import NeuralTIConfig
+from openmm_nti.validation.estimators.bar_chain import BarChainConfig
+from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
+from openmm_nti.validation.estimators.path_weights import PathConfig
+from openmm_nti.validation.estimators.softcore import SoftcoreConfig
 from openmm_nti.validation.paper.toy import ToyConfig
-from openmm_nti.validation.path_weights import PathConfig
-from openmm_nti.validation.softcore import SoftcoreConfig
+from openmm_nti.validation.sampling.grand_canonical import GrandCanonicalConfig
+from openmm_nti.validation.sampling.placement import WindowsConfig
 
 _PAPER_N = (40, 80, 120, 160, 200)
 

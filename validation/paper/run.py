@@ -13,8 +13,8 @@ from pathlib import Path
 from openmm_nti.files import finite, provenance, read_json, write_json
 from openmm_nti.model_files import weights_fingerprint
 from openmm_nti.reference_md import generate
-from openmm_nti.tasks import derive_seed, run_tasks
-from openmm_nti.validation import bar_chain, cost
+from openmm_nti.runtime.tasks import derive_seed, run_tasks
+from openmm_nti.validation.estimators import bar_chain, cost
 from openmm_nti.validation.paper.expenses import foreseen_seconds
 from openmm_nti.validation.paper.jobs import PaperTask, Work, run_task
 from openmm_nti.validation.paper.summary import write_outputs

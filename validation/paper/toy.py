@@ -24,7 +24,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from openmm_nti.tasks import derive_seed
+from openmm_nti.runtime.tasks import derive_seed
 
 LOG_Z = math.log(3.0)
 _WEIGHT, _CENTRES, _WIDTH = 0.35, (-1.8, 1.4), 0.5

@@ -67,8 +67,8 @@ def estimate(
         openmm-nti estimate --model lj-fluid-t1.25 --n 200 --method mu_decoupling --output decoupling
     """
     from openmm_nti.cli.single_estimate import Request, single_estimate
-    from openmm_nti.executors import executor as tasks_on
     from openmm_nti.files import finite
+    from openmm_nti.runtime.executors import executor as tasks_on
 
     request = Request(method, model, n_particles, box_length_sigma, data, settings or [], seed, workers)
     with tasks_on(executor, scheduler):

@@ -18,7 +18,7 @@ MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or
 
 def _be_quiet(context: typer.Context, quiet: bool) -> bool:
     """No progress bars from here on to the end of the command."""
-    from openmm_nti.tasks import silence
+    from openmm_nti.runtime.tasks import silence
 
     if quiet:
         context.with_resource(silence())
@@ -63,7 +63,7 @@ BoxLength = Annotated[
 
 def console(*, quiet: bool = False) -> Console:
     """Where commands say what they are doing; nowhere with --quiet."""
-    from openmm_nti.tasks import is_silent
+    from openmm_nti.runtime.tasks import is_silent
 
     return Console(stderr=True, highlight=False, quiet=quiet or is_silent())
 

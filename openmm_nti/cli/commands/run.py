@@ -64,8 +64,8 @@ def run(
         openmm-nti run fluid.yaml --output dense --set system.n_particles=160 --set workers=2
     """
     from openmm_nti.cli.results import print_table
-    from openmm_nti.executors import executor as tasks_on
     from openmm_nti.files import read_json
+    from openmm_nti.runtime.executors import executor as tasks_on
 
     with tasks_on(executor, scheduler):
         pipeline = _pipeline(config, output, seed, settings, resume=resume)
@@ -99,7 +99,7 @@ def generate(
 
         openmm-nti generate fluid.yaml --output mine --trajectory argon.dcd --topology argon.pdb
     """
-    from openmm_nti.executors import executor as tasks_on
+    from openmm_nti.runtime.executors import executor as tasks_on
 
     with tasks_on(executor, scheduler):
         pipeline = _pipeline(config, output, seed, settings, resume=True)

@@ -1,0 +1,1 @@
+"""What interacts: units, state points, energies and lattices; numpy and pydantic alone."""

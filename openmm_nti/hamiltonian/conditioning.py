@@ -1,0 +1,28 @@
+"""What a network is told of the noise level."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from openmm_nti.references.noise import LOG_NOISE_MIN
+
+_LOG_NOISE_MAX = math.log(6.0)  # of the noise features; boxes up to 12 sigma
+
+
+N_NOISE_FEATURES = 13
+
+
+class NoiseFeatures(nn.Module):
+    """Overlapping Gaussians in ln s, which is how a network sees the noise level."""
+
+    centres: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.linspace(LOG_NOISE_MIN, _LOG_NOISE_MAX, N_NOISE_FEATURES), False)
+        self.inverse_width = (N_NOISE_FEATURES - 1) / (_LOG_NOISE_MAX - LOG_NOISE_MIN)
+
+    def forward(self, log_s: Tensor) -> Tensor:
+        """(B, N_NOISE_FEATURES) at ln s (B,)."""
+        return torch.exp(-0.5 * ((log_s.unsqueeze(-1) - self.centres) * self.inverse_width).square())

@@ -1,0 +1,134 @@
+"""What every model of a noised Lennard-Jones fluid knows without learning: the pair potential and the two-body term."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from openmm_nti.fluid.state import PairPotential, StatePoint
+from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
+from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
+from openmm_nti.hamiltonian.pair_energy import LennardJones
+from openmm_nti.hamiltonian.two_body import TwoBodyTerm
+
+
+class NoisedFluid(nn.Module):
+    """The known terms, and a network for the rest; what the network gives is for the subclass to say.
+
+    Parameters
+    ----------
+    potential
+        The Lennard-Jones potential at lambda = 1.
+    network_config
+        Architecture of the learned part, and its precision; None leaves the two-body path alone.
+    network
+        The learned part.
+
+    Attributes
+    ----------
+    trained_on
+        State points of the training data, where the model comes from a file; never part of a TorchForce.
+    """
+
+    def __init__(
+        self,
+        potential: PairPotential,
+        network_config: NetworkConfig | None,
+        network: LearnedPart,
+    ) -> None:
+        super().__init__()
+        self.potential = potential
+        self.trained_on: tuple[StatePoint, ...] = ()
+        self.network_config = network_config
+        self.lennard_jones = LennardJones(potential)
+        self.two_body = TwoBodyTerm(potential)
+        self.search = PairSearch()
+        self.cutoff = potential.cutoff_sigma
+        self.has_network = network_config is not None
+        self.reach = max(self.cutoff, network.cutoff) if network_config is not None else self.cutoff
+        double = network_config is not None and network_config.dtype == "float64"
+        self.network = network.to(torch.float64 if double else torch.float32)
+
+    def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
+        """The model's gradient at noise ln s, (B, N, 3), kT / sigma: minus the score.
+
+        Parameters
+        ----------
+        positions
+            (B, N, 3), sigma; unwrapped positions are fine.
+        box
+            Edges of the box, (3,), sigma.
+        log_s
+            ln s, with s in sigma, (B,).
+        create_graph
+            Leave the learned part differentiable by its weights.
+        """
+        raise NotImplementedError
+
+    def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
+        """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for lambda."""
+        pairs = self.search.pairs(positions, box, self.cutoff)
+        return self._table_sum(positions, pairs, self.two_body.rows(log_s))
+
+    def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
+        """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
+        return self._pair_gradient(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
+
+    def pair_field(self, positions: Tensor, box: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
+        """A field much like the gradient of `pair_energy`, (B, N, 3), kT / sigma; its divergence, (B,), kT / sigma^2.
+
+        Its slope along a pair is that of the two-body term less that at the cutoff: the two-body term ends there with a
+        small force, and fields for partial integration may not jump.
+        """
+        pairs = self.search.pairs(positions.detach(), box, self.cutoff)
+        return self._pair_curvature(positions, log_s, pairs)[1:]
+
+    def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
+        """beta U_LJ, (B,), kT."""
+        pairs = self.search.pairs(positions, box, self.cutoff)
+        return self._sum(positions, pairs, self.lennard_jones(pairs.vectors.square().sum(0)))
+
+    def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+        """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B, N, M)."""
+        near = Pairs(near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r)
+        return self.search.neighbours(near, positions.shape[0], positions.shape[1])
+
+    def near(self, pairs: Pairs) -> Pairs:
+        """The pairs in reach of the network."""
+        return closer(pairs, self.network.cutoff)
+
+    def _in_range(self, pairs: Pairs) -> Pairs:
+        """The pairs of the two-body term."""
+        return closer(pairs, self.cutoff) if self.reach > self.cutoff else pairs
+
+    def _pair_gradient(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
+        with torch.no_grad():
+            configuration = self.pair_configurations(positions, pairs)
+            slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
+            return self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
+
+    def _pair_curvature(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+        """`_pair_gradient`, and field and divergence of `pair_field`."""
+        configuration, rows = self.pair_configurations(positions, pairs), self.two_body.rows(log_s)
+        levels = torch.arange(len(log_s), device=log_s.device)
+        at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), levels, rows)[configuration]
+        slope = self.two_body.derivative(pairs.r, configuration, rows)
+        bend = self.two_body.second_derivative(pairs.r, configuration, rows)
+        gradient, jump = (
+            self.search.sum_over_pairs(pairs, pairs.vectors * (each / pairs.r), positions) for each in (slope, at_end)
+        )
+        divergence = self._sum(positions, pairs, 2.0 * (bend + 2.0 * (slope - at_end) / pairs.r))
+        return gradient, gradient - jump, divergence
+
+    def pair_configurations(self, positions: Tensor, pairs: Pairs) -> Tensor:
+        """To which configuration of the batch each pair belongs, (P,)."""
+        return torch.div(pairs.first, positions.shape[1], rounding_mode="floor")
+
+    def _table_sum(self, positions: Tensor, pairs: Pairs, rows: Tensor) -> Tensor:
+        """Sum over pairs of the function that `rows` (4, B, n_r - 1) tabulates, (B,), kT."""
+        return self.two_body.sums(pairs, self.pair_configurations(positions, pairs), rows)
+
+    def _sum(self, positions: Tensor, pairs: Pairs, values: Tensor) -> Tensor:
+        """Sum the values of pairs (P,) over each configuration, (B,)."""
+        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
+        return total.index_add(0, self.pair_configurations(positions, pairs), values)

@@ -1,0 +1,1 @@
+"""The networks that learn what is not known of a noised fluid."""

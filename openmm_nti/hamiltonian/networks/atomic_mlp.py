@@ -1,0 +1,36 @@
+"""The perceptron that works on one atom at a time."""
+
+import torch
+from torch import Tensor, nn
+
+from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES
+from openmm_nti.kernels import CompiledModule, applies_to
+
+
+class AtomicMLP(CompiledModule):
+    """Two hidden layers on an atom's descriptors, with the noise level added to the first and scaling the second."""
+
+    def __init__(self, n_inputs: int, width: int, n_outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(n_inputs, width)
+        self.noise_shift = nn.Linear(N_NOISE_FEATURES, width)
+        self.second = nn.Linear(width, width)
+        self.noise_scale = nn.Linear(N_NOISE_FEATURES, width)
+        self.last = nn.Linear(width, n_outputs)
+        nn.init.zeros_(self.noise_scale.weight)
+        nn.init.ones_(self.noise_scale.bias)
+
+    def forward(self, described: Tensor, noise: Tensor) -> Tensor:
+        """Outputs (B, N, n_outputs) from descriptors (B, N, n_inputs) and noise features (B, n_noise)."""
+        n_batch = described.shape[0]
+        # What depends on the noise goes to biases and weights, which are far smaller than arrays over atoms.
+        shift = (self.first.bias + self.noise_shift(noise)).unsqueeze(1)
+        first = torch.baddbmm(shift, described, self.first.weight.t().expand(n_batch, -1, -1))
+        second = self.second(self._silu(first))
+        last = (self.last.weight * self.noise_scale(noise).unsqueeze(1)).transpose(1, 2)
+        return torch.baddbmm(self.last.bias, self._silu(second), last)
+
+    def _silu(self, x: Tensor) -> Tensor:
+        if self.compiled and applies_to(x):
+            return torch.ops.openmm_nti.silu(x)
+        return nn.functional.silu(x)

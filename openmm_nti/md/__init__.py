@@ -1,0 +1,1 @@
+"""Everything that touches OpenMM: forces, readers, Systems, exchange and reporters."""

@@ -1,0 +1,148 @@
+"""The learned Hamiltonian as an OpenMM force: two thin adapters over one module, and one reader of dU/dlambda.
+
+`torch_force` runs inside OpenMM with a derivative by `lambda_nti`; `python_force` runs wherever OpenMM >= 8.5 does,
+also where no openmm-torch wheel exists. Energies are in kJ/mol, positions in nm, as OpenMM has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import openmm
+
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.md.openmm_energy import LAMBDA, STATIC_FUSION, Fusion, OpenMMEnergy, Particles, script
+from openmm_nti.md.plugin import openmmtorch
+from openmm_nti.md.python_energy import PythonEnergy
+from openmm_nti.md.system_checks import check_system
+from openmm_nti.model_files import check_model_fits
+
+
+def torch_force(
+    model: LambdaHamiltonian,
+    state: StatePoint,
+    *,
+    particles: Particles = None,
+    n_replicas: int = 1,
+    lambda_nti: float = 1.0,
+    fusion: Fusion | None = STATIC_FUSION,
+    portable: bool = False,
+) -> Any:
+    """`model` as an openmmtorch.TorchForce with the global parameter `lambda_nti` and the derivative by it.
+
+    Its property `useCUDAGraphs` must stay off: the model counts neighbours at every step, and reads the count back from
+    the device, which CUDA forbids while it records a graph.
+
+    Parameters
+    ----------
+    model
+        A Hamiltonian of the state's pair potential. It is copied into the force: later changes have no effect.
+    state
+        The system it acts on.
+    particles
+        Which particles of a larger System these are, (n_replicas * N,); the others feel nothing. None for all.
+    n_replicas
+        See `OpenMMEnergy`.
+    lambda_nti
+        The parameter's default, with which a Context starts.
+    fusion
+        TorchScript's fusion strategy, as for `torch.jit.set_fusion_strategy`, which acts on the whole process; None
+        leaves what is set.
+    portable
+        Leave the compiled operations out (`openmm-nti compile`): XML of the System is then read in any process that
+        has openmm-torch. With them, which are several times faster on a CPU, import openmm_nti before reading it.
+
+    Raises
+    ------
+    ValueError
+        If the model is of another pair potential than `state`, or `particles` are not N different indices.
+    RuntimeError
+        If openmm-torch is not installed or OpenMM crashes with it; `python_force` works without it.
+    """
+    check_model_fits(model, state)
+    energy = OpenMMEnergy(model, state, n_replicas, particles)
+    force = openmmtorch().TorchForce(script(energy, fusion, portable=portable))
+    force.setName("openmm_nti")
+    force.setUsesPeriodicBoundaryConditions(True)
+    force.addGlobalParameter(LAMBDA, lambda_nti)
+    force.addEnergyParameterDerivative(LAMBDA)
+    return force
+
+
+
+
+
+
+def python_force(
+    model: LambdaHamiltonian,
+    state: StatePoint,
+    *,
+    particles: Particles = None,
+    n_replicas: int = 1,
+    lambda_nti: float = 1.0,
+) -> openmm.PythonForce:
+    """`model` as an openmm.PythonForce with the global parameter `lambda_nti`; arguments as for `torch_force`.
+
+    A System with it is serialised by pickling the model, and unpickling runs code: load such XML from people you trust.
+    """
+    check_model_fits(model, state)
+    module = OpenMMEnergy(model, state, n_replicas, particles).eval().requires_grad_(False)
+    force = openmm.PythonForce(PythonEnergy(module), {LAMBDA: lambda_nti})
+    force.setName("openmm_nti")
+    force.setUsesPeriodicBoundaryConditions(True)
+    return force
+
+
+def add_to_system(
+    system: openmm.System,
+    model: LambdaHamiltonian,
+    state: StatePoint,
+    *,
+    make_force: Callable[..., openmm.Force] = torch_force,
+    particles: Particles = None,
+    n_replicas: int = 1,
+) -> openmm.Force:
+    """Check `system` (`openmm_nti.md.system_checks`), add the model's force to it, and return the force.
+
+    Parameters
+    ----------
+    make_force
+        `torch_force` or `python_force`; the other arguments are theirs.
+
+    Raises
+    ------
+    ValueError
+        As `check_system` and the maker of the force raise it.
+    """
+    check_system(system, state, particles=particles, n_replicas=n_replicas)
+    force = make_force(model, state, particles=particles, n_replicas=n_replicas)
+    system.addForce(force)
+    return force
+
+
+def create_system(state: StatePoint, *forces: Any, n_replicas: int = 1) -> openmm.System:
+    """A System of the state's particles in its periodic box, with `forces` and nothing else."""
+    system = openmm.System()
+    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
+    for _ in range(state.n_particles * n_replicas):
+        system.addParticle(state.mass_dalton)
+    for force in forces:
+        system.addForce(force)
+    return system
+
+
+
+
+
+
+
+
+
+
+
+
+
+

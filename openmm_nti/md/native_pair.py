@@ -1,0 +1,102 @@
+r"""The two-body path as a force of OpenMM's own, without torch at run time: a CustomNonbondedForce over a table.
+
+.. math:: U_2(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s(\lambda)), \qquad
+          \lambda = 1 - \frac{\ln s - \ln s_{min}}{\ln s_{max} - \ln s_{min}} .
+
+ln s is linear in lambda, so the table of `hamiltonian.two_body`, equally spaced in r and ln s, is one in r and lambda
+for a fixed box, and OpenMM's spline through its nodes is the module's. Only the ends differ: OpenMM's spline is natural
+(no curvature) there and zero beyond. The table therefore goes on past r = 0 and lambda = 1, by the polynomials of the
+module's spline, until the difference, which falls by 0.27 a node, is gone. It ends where the path does, at the noise
+where Phi is zero for good.
+
+The constant C(lambda) of the path is left out: it is zero at both ends and no force feels it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import openmm
+import torch
+from scipy.interpolate import CubicSpline
+
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.two_body import two_body_table
+from openmm_nti.md.openmm_energy import LAMBDA, checked_particles
+from openmm_nti.model_files import check_model_fits
+from openmm_nti.references.noise import log_noise
+
+_MARGIN = 20  # nodes past the ends: 0.27^20 is 4e-12
+
+
+def native_pair_force(
+    model: LambdaHamiltonian,
+    state: StatePoint,
+    *,
+    particles: Sequence[int] | np.ndarray | None = None,
+    n_system: int | None = None,
+) -> openmm.CustomNonbondedForce:
+    """`model` without its network, as CustomNonbondedForce with `lambda_nti` (1 at first) and the derivative by it.
+
+    A path with the same two ends, so free energies along it are as exact; without the network it needs more windows.
+    On the Reference platform, energies, forces and dU/dlambda equal those of `LambdaHamiltonian.pair_energy` to 1e-7.
+
+    Parameters
+    ----------
+    model
+        A Hamiltonian of the state's pair potential; `LambdaHamiltonian(state.pair_potential)` will do.
+    state
+        The system it acts on. The table is for its box: make the force anew for another.
+    particles
+        Which particles of a larger System these are, (N,); None for all.
+    n_system
+        How many particles the System has, where it has others: OpenMM counts them.
+
+    Raises
+    ------
+    ValueError
+        If the model is of another pair potential than `state`, `particles` are not N different indices, or only one
+        of `particles` and `n_system` is given.
+    """
+    check_model_fits(model, state)
+    if (particles is None) != (n_system is None):
+        raise ValueError("give particles and n_system together: system.getNumParticles() counts the others too")
+    force = openmm.CustomNonbondedForce(f"nti_pair(r, {LAMBDA})")
+    force.setName("openmm_nti_pair")
+    force.addTabulatedFunction("nti_pair", _table(state))
+    force.addGlobalParameter(LAMBDA, 1.0)
+    force.addEnergyParameterDerivative(LAMBDA)
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    force.setCutoffDistance(state.cutoff_nm)
+    for _ in range(n_system or state.n_particles):
+        force.addParticle([])
+    if particles is not None:
+        group = checked_particles(particles, state)
+        force.addInteractionGroup(group, group)
+    return force
+
+
+def _table(state: StatePoint) -> openmm.Continuous2DFunction:
+    """Phi in kJ/mol over r in nm and lambda."""
+    log_s, r, values = two_body_table(state.pair_potential)
+    r_step, log_s_step = r[1] - r[0], log_s[1] - log_s[0]
+    wide_r = r[0] + r_step * np.arange(-_MARGIN, r.size + _MARGIN)
+    wide_log_s = log_s[0] + log_s_step * np.arange(-_MARGIN, log_s.size)
+    wide = CubicSpline(log_s, CubicSpline(r, values, axis=1)(wide_r), axis=0)(wide_log_s)
+    wide[-1] = 0.0
+    box = cubic_box(state.box_length_sigma)
+    start, end = (float(log_noise(torch.tensor(lam), box)) for lam in (1.0, 0.0))
+    lambdas = 1.0 - (wide_log_s - start) / (end - start)
+    # OpenMM counts both upwards, r first: the noise falls as lambda grows.
+    return openmm.Continuous2DFunction(
+        wide_r.size,
+        wide_log_s.size,
+        (wide[::-1] * state.kt_kj_mol).ravel(),
+        wide_r[0] * state.sigma_nm,
+        wide_r[-1] * state.sigma_nm,
+        lambdas[-1],
+        lambdas[0],
+    )

@@ -1,0 +1,173 @@
+"""The learned Hamiltonian in OpenMM's units: the one module behind every force.
+
+It is compiled by TorchScript, which cannot read postponed annotations on a class: there are none in this file.
+"""
+
+import copy
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.kernels import use_compiled
+
+LAMBDA = "lambda_nti"  # the global parameter of every force
+Particles = Sequence[int] | np.ndarray | None
+Fusion = Sequence[tuple[Literal["STATIC", "DYNAMIC"], int]]
+STATIC_FUSION: Fusion = (("STATIC", 0),)
+BOX_TOLERANCE = 1e-4  # relative; PDB files round the box, and a barostat moves it by more
+
+
+class OpenMMEnergy(nn.Module):
+    """U(x, lambda) in OpenMM's units, for one system or for several independent replicas of it side by side.
+
+    Parameters
+    ----------
+    model
+        The Hamiltonian.
+    state
+        Supplies N, the box, sigma and kT.
+    n_replicas
+        This many copies of the N particles, one after the other, that do not see each other.
+    particles
+        Which particles of a larger System they are, (n_replicas * N,); None where the System has no others.
+
+    Raises
+    ------
+    ValueError
+        If `particles` are not n_replicas * N different indices.
+    """
+
+    box_nm: Tensor
+    particles: Tensor
+
+    def __init__(
+        self,
+        model: LambdaHamiltonian,
+        state: StatePoint,
+        n_replicas: int = 1,
+        particles: Sequence[int] | np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.n_particles = state.n_particles
+        self.n_replicas = n_replicas
+        self.sigma_nm = state.sigma_nm
+        self.kt_kj_mol = state.kt_kj_mol
+        self.shortest_box_nm = 2.0 * state.cutoff_sigma * (1.0 - 1e-6) * state.sigma_nm
+        self.box_tolerance_nm = BOX_TOLERANCE * state.box_length_nm
+        chosen = [] if particles is None else checked_particles(particles, state, n_replicas)
+        self.is_subset = particles is not None
+        self.last_particle = max(chosen, default=-1)
+        self.register_buffer("particles", torch.tensor(chosen, dtype=torch.long), persistent=False)
+        self.register_buffer("box_nm", torch.eye(3, dtype=torch.float64) * state.box_length_nm, persistent=False)
+
+    def forward(self, positions: Tensor, box_vectors: Tensor, lambda_nti: Tensor) -> Tensor:
+        """Energy in kJ/mol, 0-dim.
+
+        Parameters
+        ----------
+        positions
+            Of all particles of the System, (n, 3), nm, unwrapped.
+        box_vectors
+            (3, 3), nm: the cube of the state.
+        lambda_nti
+            Coupling, 0-dim.
+        """
+        fault = self.fault(positions, box_vectors)
+        if len(fault) > 0:  # raised here: from a method, TorchScript's interpreter may crash
+            raise ValueError(fault)
+        reduced, box = self.reduced(positions, box_vectors)
+        return self.model(reduced, box, lambda_nti.reshape(1).expand(self.n_replicas)).sum() * self.kt_kj_mol
+
+    @torch.jit.export
+    def reduced(self, positions: Tensor, box_vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """The model's particles, (n_replicas, N, 3), and the edges of the box, (3,), sigma; arguments as `forward`."""
+        if self.is_subset:
+            positions = positions.index_select(0, self.particles)
+        positions = positions.double().reshape(self.n_replicas, self.n_particles, 3)
+        return positions / self.sigma_nm, torch.diagonal(box_vectors).double() / self.sigma_nm
+
+    @torch.jit.export
+    def fault(self, positions: Tensor, box_vectors: Tensor) -> str:
+        """What is wrong with the configuration, empty if nothing is; arguments as for `forward`."""
+        if self.is_subset:
+            if positions.shape[0] <= self.last_particle:
+                return "openmm_nti: particles holds indices beyond the last particle of the System"
+        elif positions.shape[0] != self.n_replicas * self.n_particles:
+            return (
+                "openmm_nti: the System has another number of particles than the force was made for: "
+                "make the force with particles=[...]"
+            )
+        if not bool(torch.isfinite(positions).all()):
+            return "openmm_nti: positions contain NaN or infinity: use a shorter step"
+        return self._fault_of_box(box_vectors.double())
+
+    def _fault_of_box(self, box_vectors: Tensor) -> str:
+        if bool((box_vectors - self.box_nm).abs().max() <= self.box_tolerance_nm):
+            return ""
+        edges = torch.diagonal(box_vectors)
+        if bool((box_vectors - torch.diag(edges)).abs().max() > self.box_tolerance_nm):
+            return "openmm_nti: the box is triclinic: use a cubic box"
+        if bool((edges < self.shortest_box_nm).any()):
+            return "openmm_nti: the box is under two cutoffs of the model: enlarge the box"
+        return (
+            "openmm_nti: the box is not the cube of the state: at constant pressure the noise of a lambda would "
+            "change with the box; remove the barostat, or make the force for this box"
+        )
+
+
+def checked_particles(particles: Sequence[int] | np.ndarray, state: StatePoint, n_replicas: int = 1) -> list[int]:
+    """`particles` as plain indices.
+
+    Raises
+    ------
+    ValueError
+        If they are no integers, negative, listed twice, or not n_replicas * N.
+    """
+    indices = np.asarray(particles)
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(
+            f"particles must be a list of integer indices, not of shape {indices.shape} and type {indices.dtype}: "
+            "for a mask, give numpy.flatnonzero(mask)"
+        )
+    expected = n_replicas * state.n_particles
+    if indices.size != expected:
+        copies = f" in each of {n_replicas} replicas" if n_replicas > 1 else ""
+        raise ValueError(
+            f"particles holds {indices.size} indices, but the state has n_particles = {state.n_particles}{copies}: "
+            f"give {expected} indices or change n_particles"
+        )
+    if indices.min() < 0:
+        raise ValueError(f"particles holds {indices.min()}: indices count from 0, as in the System")
+    values, counts = np.unique(indices, return_counts=True)
+    if counts.max() > 1:
+        twice = ", ".join(map(str, values[counts > 1][:5]))
+        raise ValueError(f"particles holds an index more than once ({twice}): list each particle once")
+    return [int(index) for index in indices]
+
+
+def script(
+    module: nn.Module, fusion: Fusion | None = STATIC_FUSION, *, portable: bool = False
+) -> torch.jit.ScriptModule:
+    """Compile `module` to TorchScript, ready for TorchForce.
+
+    With `portable` it holds none of the compiled operations of `openmm_nti.kernels`: it is slower on a CPU, and loads
+    in a process that never imports openmm_nti.
+
+    TorchScript's profiling executor re-specialises on changing neighbour counts and runs at half of eager speed; one
+    static fusion (a process-wide setting) restores parity. None leaves what is set.
+    """
+    if portable:
+        module = copy.deepcopy(module)
+        use_compiled(module, False)
+    if fusion is not None:
+        torch.jit.set_fusion_strategy(list(fusion))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces TorchScript's end at every call
+        return torch.jit.script(module.eval().requires_grad_(False))

@@ -1,0 +1,45 @@
+"""The learned Hamiltonian as the callable inside an openmm.PythonForce."""
+
+from __future__ import annotations
+
+import numpy as np
+import openmm
+import torch
+from openmm import unit
+from torch import Tensor
+
+from openmm_nti.md.openmm_energy import LAMBDA, OpenMMEnergy
+
+
+class PythonEnergy:
+    """The callable inside `python_force`; pickles with its module, so a System with it goes through XML."""
+
+    def __init__(self, module: OpenMMEnergy) -> None:
+        self.module = module
+
+    def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
+        """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm of an OpenMM State."""
+        positions, box, lam = self._inputs(state)
+        positions.requires_grad_(True)
+        energy = self.module(positions, box, lam)
+        (gradient,) = torch.autograd.grad(energy, positions)
+        return float(energy.detach()), -gradient.numpy()
+
+    def dudl(self, state: openmm.State) -> float:
+        """dU/dlambda in kJ/mol at an OpenMM State with positions and parameters."""
+        positions, box, lam = self._inputs(state)
+        lam.requires_grad_(True)
+        (derivative,) = torch.autograd.grad(self.module(positions, box, lam), lam)
+        return float(derivative)
+
+    @staticmethod
+    def _inputs(state: openmm.State) -> tuple[Tensor, Tensor, Tensor]:
+        lam = state.getParameters()[LAMBDA]
+        return *positions_and_box(state), torch.tensor(lam, dtype=torch.float64)
+
+
+def positions_and_box(state: openmm.State) -> tuple[Tensor, Tensor]:
+    """Positions (n, 3) and box vectors (3, 3) of an OpenMM State, nm, float64."""
+    positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    box_vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+    return torch.tensor(positions), torch.tensor(box_vectors)

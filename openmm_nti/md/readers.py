@@ -1,0 +1,145 @@
+"""What a Context with a learned force tells: dU/dlambda, and U at every lambda."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import openmm
+import torch
+
+from openmm_nti.md.openmm_energy import LAMBDA
+from openmm_nti.md.plugin import openmmtorch
+from openmm_nti.md.python_energy import PythonEnergy, positions_and_box
+from openmm_nti.md.system_checks import check_constant_volume
+
+_modules: WeakKeyDictionary[openmm.Context, Any] = WeakKeyDictionary()
+
+
+_python_functions: WeakKeyDictionary[openmm.Context, dict[int, Any]] = WeakKeyDictionary()
+
+
+def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
+    """dU/dlambda of the forces in `context` that depend on `parameter`, in kJ/mol.
+
+    OpenMM reports 0 for a derivative that a force was not asked to compute; a thermodynamic integration that trusts
+    it finds a free energy of zero. Such a zero is refused here.
+
+    Raises
+    ------
+    ValueError
+        If no force has the parameter, or one that has it does not compute the derivative.
+    """
+    if parameter not in context.getParameters():
+        raise ValueError(f"no force in this Context has the parameter {parameter}: add openmm_nti.md.forces.torch_force")
+    total, native = 0.0, False
+    for index, force in enumerate(map(_typed, context.getSystem().getForces())):
+        if isinstance(force, openmm.PythonForce):
+            total += _python_dudl(force, context, index, parameter)
+            continue
+        depends, derives = _parameters(force)
+        if parameter in depends and parameter not in derives:
+            raise ValueError(
+                f"force {force.getName()} depends on {parameter} but reports no derivative by it: call "
+                f"addEnergyParameterDerivative({parameter!r}) before the Context is made"
+            )
+        native = native or parameter in derives
+    if native:
+        total += context.getState(getParameterDerivatives=True).getEnergyParameterDerivatives()[parameter]
+    return total
+
+
+def reduced_potentials(context: openmm.Context, lambdas: Sequence[float] | np.ndarray) -> np.ndarray:
+    """U(x, lambda) of the configuration in `context` at every lambda; what they share is computed once.
+
+    What MBAR needs of a frame, without touching the Context's own lambda. Other forces in the System do not count.
+
+    Parameters
+    ----------
+    context
+        Holds one force of `torch_force` or `python_force`.
+    lambdas
+        Couplings, (K,).
+
+    Returns
+    -------
+    numpy.ndarray
+        (K,), or (n_replicas, K) where the force holds several replicas; kT of the model's temperature.
+
+    Raises
+    ------
+    ValueError
+        If there is no such force, or more than one, or a barostat, or the configuration is none of the model's.
+    """
+    module = _module(context)
+    configuration = positions_and_box(context.getState(getPositions=True))
+    fault = module.fault(*configuration)
+    if fault:
+        raise ValueError(fault)
+    positions, box = module.reduced(*configuration)
+    at = torch.as_tensor(np.asarray(lambdas, dtype=np.float64))
+    table = module.model.energies_at(positions, box, at).numpy()
+    return np.asarray(table[0] if module.n_replicas == 1 else table)
+
+
+def _module(context: openmm.Context) -> Any:
+    """The `OpenMMEnergy`, scripted or not, of the one learned force in `context`: OpenMM copies it out, slowly."""
+    if context in _modules:
+        return _modules[context]
+    check_constant_volume(context.getSystem())
+    found = []
+    for index, force in enumerate(map(_typed, context.getSystem().getForces())):
+        if isinstance(force, openmm.PythonForce):
+            energy = _python_function(force, context, index)
+            if isinstance(energy, PythonEnergy):
+                found.append(energy.module)
+        elif hasattr(force, "getModule") and LAMBDA in _parameters(force)[0]:
+            found.append(force.getModule())
+    if len(found) != 1:
+        raise ValueError(f"the Context holds {len(found)} learned forces where one is expected: add torch_force once")
+    return _modules.setdefault(context, found[0])
+
+
+def _typed(force: Any) -> Any:
+    """OpenMM hands out plugin forces as bare Force objects; give a TorchForce its own type back."""
+    if type(force) is not openmm.Force:
+        return force
+    torch_force_type = openmmtorch().TorchForce  # only plugins' forces come out untyped
+    return torch_force_type.cast(force) if torch_force_type.isinstance(force) else force
+
+
+def _parameters(force: Any) -> tuple[list[str], list[str]]:
+    """Names of a force's global parameters, and of those it differentiates by."""
+    if not hasattr(force, "getNumGlobalParameters"):
+        return [], []
+    depends = [force.getGlobalParameterName(i) for i in range(force.getNumGlobalParameters())]
+    if not hasattr(force, "getNumEnergyParameterDerivatives"):
+        return depends, []
+    return depends, [force.getEnergyParameterDerivativeName(i) for i in range(force.getNumEnergyParameterDerivatives())]
+
+
+def _python_dudl(force: openmm.PythonForce, context: openmm.Context, index: int, parameter: str) -> float:
+    if parameter not in force.getGlobalParameters():
+        return 0.0
+    energy = _python_function(force, context, index)
+    if not isinstance(energy, PythonEnergy):
+        raise ValueError(  # noqa: TRY004 (about the force, not about a type)
+            f"PythonForce {force.getName()} depends on {parameter} and cannot report the derivative by it"
+        )
+    return energy.dudl(context.getState(getPositions=True, getParameters=True))
+
+
+def _python_function(force: openmm.PythonForce, context: openmm.Context, index: int) -> Any:
+    """What the PythonForce at `index` of the System computes with; read once for each Context, for it is slow.
+
+    OpenMM's bindings hand out neither the function nor its pickle, but the force's XML holds it in hexadecimal.
+    """
+    known = _python_functions.setdefault(context, {})
+    if index not in known:
+        element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314 (OpenMM's own output)
+        known[index] = pickle.loads(bytes.fromhex(element.get("function", "")))  # noqa: S301 (of this process)
+    return known[index]

@@ -1,0 +1,134 @@
+"""`LambdaReporter`: lambda, dU/dlambda and reduced potentials as CSV or Parquet, beside OpenMM's own reporters."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from openmm import app, unit
+
+from openmm_nti.files import atomic_path
+from openmm_nti.md.openmm_energy import LAMBDA
+from openmm_nti.md.readers import dudl, reduced_potentials
+
+
+class LambdaReporter:
+    """Append a line every `reportInterval` steps: step, time, lambda_nti, dU/dlambda, and U at `lambdas`.
+
+    Parameters
+    ----------
+    file
+        File to write: Parquet where its name ends in .parquet, else CSV. Columns: `step`, `time_ps`, `lambda_nti`,
+        `dudl_kj_mol`, and `u_<lambda>` in kT for each of `lambdas`: rows of MBAR's u_kn.
+    reportInterval
+        Steps between lines.
+    lambdas
+        Couplings to evaluate every frame at, (K,); none by default.
+    append
+        Go on with the file of an earlier run, such as one resumed from a checkpoint. Lines at and after the present
+        step, which that run wrote after its checkpoint, are dropped.
+
+    Raises
+    ------
+    ValueError
+        If the interval is not positive, or the file to append to has other columns.
+    RuntimeError
+        If Parquet is asked for and pyarrow is not installed.
+
+    Notes
+    -----
+    A Parquet file cannot grow: it is written anew, and whole, at each line. For many thousand lines take CSV.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        reportInterval: int,
+        *,
+        lambdas: Sequence[float] = (),
+        append: bool = False,
+    ) -> None:
+        if reportInterval < 1:
+            raise ValueError(f"reportInterval = {reportInterval} must be at least 1: it is a number of steps")
+        self._path, self._interval, self._lambdas, self._append = Path(file), reportInterval, tuple(lambdas), append
+        self._columns = ["step", "time_ps", LAMBDA, "dudl_kj_mol", *(f"u_{value:g}" for value in self._lambdas)]
+        self._parquet = _ParquetFile(self._path, self._columns) if self._path.suffix == ".parquet" else None
+        self._out: Any = None
+
+    def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:  # noqa: N802 (OpenMM's protocol)
+        """When the next line is due; it needs nothing that OpenMM would have to collect for it."""
+        steps = self._interval - simulation.currentStep % self._interval
+        return {"steps": steps, "periodic": None, "include": []}
+
+    def report(self, simulation: app.Simulation, state: Any) -> None:
+        """Write one line."""
+        if self._out is None and (self._parquet is None or self._parquet.rows is None):
+            self._open(simulation.currentStep)
+        context = simulation.context
+        values = reduced_potentials(context, self._lambdas) if self._lambdas else ()
+        time_ps = state.getTime().value_in_unit(unit.picosecond)
+        line = [simulation.currentStep, time_ps, context.getParameter(LAMBDA), dudl(context), *values]
+        if self._parquet is not None:
+            self._parquet.add(line)
+            return
+        csv.writer(self._out).writerow(line)
+        self._out.flush()
+
+    def _open(self, step: int) -> None:
+        if self._parquet is not None:
+            self._parquet.start(step if self._append and self._path.is_file() else None)
+            return
+        kept = self._kept_lines(step) if self._append and self._path.is_file() else []
+        self._out = self._path.open("w", newline="", encoding="utf-8")
+        csv.writer(self._out).writerows([self._columns, *kept])
+
+    def _kept_lines(self, step: int) -> list[list[str]]:
+        with self._path.open(newline="", encoding="utf-8") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+        if header != self._columns:
+            raise ValueError(f"{self._path} has the columns {header}, not {self._columns}: name another file")
+        # A line that a kill cut short is not complete, and would not have been after the checkpoint either.
+        return [line for line in lines if len(line) == len(header) and int(line[0]) < step]
+
+    def __del__(self) -> None:
+        if getattr(self, "_out", None) is not None:
+            self._out.close()
+
+
+class _ParquetFile:
+    """A table of numbers that is whole on disk after every row."""
+
+    def __init__(self, path: Path, columns: list[str]) -> None:
+        try:
+            self._arrow, self._io = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+        except ImportError as error:
+            raise RuntimeError(
+                f"{path.name} needs pyarrow: pip install 'openmm-nti[parquet]', or name a .csv file"
+            ) from error
+        types = [self._arrow.int64(), *[self._arrow.float64()] * (len(columns) - 1)]
+        self._path, self._schema = path, self._arrow.schema(list(zip(columns, types, strict=True)))
+        self.rows: list[list[Any]] | None = None
+
+    def start(self, before: int | None) -> None:
+        """Begin empty, or with the rows of the file whose step is below `before`."""
+        self.rows = []
+        if before is None:
+            return
+        table = self._io.read_table(self._path)
+        if table.column_names != self._schema.names:
+            raise ValueError(
+                f"{self._path} has the columns {table.column_names}, not {self._schema.names}: name another file"
+            )
+        rows = zip(*table.to_pydict().values(), strict=True)
+        self.rows = [list(row) for row in rows if row[0] < before]
+
+    def add(self, row: list[Any]) -> None:
+        """Append one row and write the file."""
+        rows = [*(self.rows or []), row]
+        self.rows = rows
+        columns = [self._arrow.array(column) for column in zip(*rows, strict=True)]
+        with atomic_path(self._path) as temporary:
+            self._io.write_table(self._arrow.table(columns, schema=self._schema), temporary)

@@ -1,0 +1,1 @@
+"""What lambda = 0 is, and how noise leads there."""

@@ -1,0 +1,202 @@
+"""Independent tasks over worker processes, in order, with one progress bar.
+
+A task is idempotent: its function looks for its own output file first and returns early when that is there. So a run
+that was interrupted, at any moment, is continued by running it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import textwrap
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from openmm_nti.runtime.executors import current_executor, run_on_dask
+
+Result = TypeVar("Result")
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS")
+
+
+class TaskError(RuntimeError):
+    """A task failed; the message names the task, `__cause__` is what it raised."""
+
+
+def run_tasks(
+    function: Callable[[Any], Result], tasks: Sequence[Any], *, workers: int, description: str, progress: bool = True
+) -> list[Result]:
+    """Call `function` on each task and return the results in the order of the tasks.
+
+    Parameters
+    ----------
+    function
+        With `workers` > 1, a module-level function; it and its tasks are pickled.
+    tasks
+        Their `str` names them in messages.
+    workers
+        1 runs in this process; more start that many processes, each with one thread. `executors.executor` may send
+        the tasks elsewhere.
+    description
+        What the progress bar says.
+    progress
+        Show a progress bar, with the time that remains, on the standard error stream.
+
+    Raises
+    ------
+    TaskError
+        At the first failure; it names the task, and tasks that have not finished are dropped.
+    ValueError
+        If `workers` is below 1.
+    """
+    if workers < 1:
+        raise ValueError(f"workers = {workers} must be at least 1: it is the number of processes")
+    with progress_bar(progress) as bar:
+        advance = bar.advance
+        job = bar.add_task(description, total=len(tasks))
+        executor = current_executor()
+        if executor.name == "dask":
+            return run_on_dask(
+                executor.client,
+                function,
+                tasks,
+                lambda: advance(job),
+                lambda number, error: _task_error(description, tasks[number], error),
+            )
+        if executor.name == "local" or workers == 1 or len(tasks) < 2:
+            return [_run_here(function, task, description, lambda: advance(job)) for task in tasks]
+        return _run_in_pool(function, tasks, min(workers, len(tasks)), description, lambda: advance(job))
+
+
+def derive_seed(seed: int, *names: object) -> int:
+    """A seed in [1, 2^31) for the part of a run that `names` name: the same on every machine, unlike any other part's.
+
+    OpenMM takes 0 for "choose one yourself", so 0 never comes out.
+    """
+    digest = hashlib.sha256("/".join(str(name) for name in (seed, *names)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") % (2**31 - 1) + 1
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """No progress bars inside, whoever asks for them."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
+def is_silent() -> bool:
+    """Whether `silence` is in force."""
+    return _silent.get()
+
+
+def progress_bar(shown: bool) -> Progress:
+    """A bar with counts, elapsed time and the time that remains, on the standard error stream."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown or is_silent(),
+    )
+
+
+def track(items: Sequence[Result], description: str, *, shown: bool) -> Iterator[Result]:
+    """Each of `items` in turn, with a progress bar where `shown`."""
+    with progress_bar(shown) as bar:
+        yield from bar.track(items, description=description)
+
+
+def _run_here(
+    function: Callable[[Any], Result], task: Any, description: str, on_finished: Callable[[], None]
+) -> Result:
+    try:
+        result = function(task)
+    except Exception as error:
+        raise _task_error(description, task, error) from error
+    on_finished()
+    return result
+
+
+def _run_in_pool(
+    function: Callable[[Any], Result],
+    tasks: Sequence[Any],
+    workers: int,
+    description: str,
+    on_finished: Callable[[], None],
+) -> list[Result]:
+    with _one_thread_environment(), _spawn_pool(workers) as pool:
+        futures: dict[Future[Result], int] = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+        results: dict[int, Result] = {}
+        for future in as_completed(futures):
+            index = futures[future]
+            try:
+                results[index] = future.result()
+            except Exception as error:
+                raise _task_error(description, tasks[index], error) from error
+            on_finished()
+    return [results[index] for index in range(len(tasks))]
+
+
+def _task_error(description: str, task: Any, error: Exception) -> TaskError:
+    name = textwrap.shorten(str(task), 200)
+    return TaskError(f"{description}: task {name} failed: {error or type(error).__name__}")
+
+
+@contextmanager
+def _spawn_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of fresh processes; when the block fails, whatever they are doing is given up."""
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True)
+
+
+@contextmanager
+def _one_thread_environment() -> Iterator[None]:
+    """Processes started inside read these variables when they load their numerical libraries."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _prepare_worker() -> None:
+    """One thread for torch, and an end together with the parent, however that ends."""
+    import torch
+
+    torch.set_num_threads(1)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,49 @@
+"""Neural TI over noised data: right where the score is, off by the network's error elsewhere."""
+
+import numpy as np
+import pytest
+from exact import exact_ensemble, pair_free_energy
+from models import make_random_model
+
+from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti.validation.estimators import noised_ti
+from openmm_nti.validation.estimators.noised_ti import NoisedTIConfig
+
+PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return exact_ensemble(PAIR, 4000)
+
+
+def test_two_particles_exactly(pairs):
+    model = LambdaHamiltonian(PAIR.pair_potential)  # the score of two particles is the two-body path's
+    found = noised_ti.estimate(model, pairs, NoisedTIConfig(n_frames=2000), seed=1)
+    assert abs(found.value - pair_free_energy(PAIR)) < 3 * found.std_err
+    assert found.std_err < 0.05
+    assert (found.method, found.convention, found.n_particles) == ("neural_ti_noised", "switched", 2)
+    facts = found.diagnostics
+    assert np.trapezoid(facts["dudl_mean"], facts["lambdas"]) == pytest.approx(found.value)
+    assert len(facts["dudl_std_err"]) == 65
+
+
+def test_a_bad_network_shows(pairs):
+    config = NoisedTIConfig(n_levels=32, n_frames=4000)
+    found = noised_ti.estimate(make_random_model(PAIR), pairs, config, seed=1)
+    assert abs(found.value - pair_free_energy(PAIR)) > 5 * found.std_err
+    assert found.diagnostics["verdict"].startswith("carries the network's error")
+
+
+def test_the_error_is_that_of_repeats(pairs):
+    model = LambdaHamiltonian(PAIR.pair_potential)
+    config = NoisedTIConfig(n_levels=16, n_frames=200)
+    repeats = [noised_ti.estimate(model, pairs, config, seed=seed) for seed in range(30)]
+    spread = np.std([one.value for one in repeats], ddof=1)
+    assert 0.7 < spread / np.mean([one.diagnostics["statistical_err"] for one in repeats]) < 1.4
+
+
+def test_few_frames_are_refused(pairs):
+    few = type(pairs)(PAIR, pairs.positions_nm[:5], pairs.reduced_potentials[:5], {})
+    with pytest.raises(ValueError, match="5 frames are too few"):
+        noised_ti.estimate(LambdaHamiltonian(PAIR.pair_potential), few, NoisedTIConfig(), seed=1)

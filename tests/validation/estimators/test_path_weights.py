@@ -1,0 +1,86 @@
+"""Path weights are exact for any model, bracket the answer, and own up where nothing overlaps."""
+
+import math
+
+import numpy as np
+import pytest
+from exact import exact_ensemble, pair_free_energy
+from models import make_random_model
+
+from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti.validation.estimators import path_weights
+from openmm_nti.validation.estimators.path_weights import PathConfig, Works
+
+PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
+CONFIG = PathConfig(n_paths=3000, n_steps=60)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return exact_ensemble(PAIR, 4000)
+
+
+@pytest.mark.parametrize("network", ["none", "density", "denoiser"])
+def test_two_particles_exactly_for_any_network(network, pairs, tmp_path):
+    if network == "none":
+        model = LambdaHamiltonian(PAIR.pair_potential)
+    else:
+        model = make_random_model(PAIR, "float32", kind=network)
+    works = path_weights.sample(model, pairs, CONFIG, seed=1, directory=tmp_path, progress=False)
+    exact = pair_free_energy(PAIR)
+    bar = path_weights.estimate_bar(works, seed=1)
+    assert abs(bar.value - exact) < 3 * bar.std_err
+    assert bar.std_err < (0.02 if network == "none" else 0.1)
+    found = bar.diagnostics
+    assert found["lower"] < exact + 3 * found["lower_err"]
+    assert found["upper"] > exact - 3 * found["upper_err"]
+
+
+def test_a_stopped_calculation_goes_on_to_the_same_works(pairs, tmp_path):
+    model, config = LambdaHamiltonian(PAIR.pair_potential), PathConfig(n_paths=700, n_steps=10)
+    first = path_weights.sample(model, pairs, config, seed=1, directory=tmp_path, progress=False)
+    files = sorted((tmp_path / "path_weights").glob("*.npz"))
+    files[0].unlink()
+    stamps = [path.stat().st_mtime_ns for path in files[1:]]
+    again = path_weights.sample(model, pairs, config, seed=1, directory=tmp_path, progress=False)
+    np.testing.assert_array_equal(first.forward, again.forward)
+    np.testing.assert_array_equal(first.reverse, again.reverse)
+    assert stamps == [path.stat().st_mtime_ns for path in files[1:]]
+
+
+def gaussian_works(difference, dissipation, n=4000):
+    """Works of a Gaussian process obey Crooks when the variance is twice the dissipation."""
+    rng = np.random.default_rng(5)
+    spread = math.sqrt(2 * dissipation)
+    return Works(
+        PAIR,
+        forward=rng.normal(difference - dissipation, spread, n),
+        reverse=rng.normal(difference + dissipation, spread, n),
+    )
+
+
+def test_gaussian_works_give_their_difference_and_both_bounds():
+    works = gaussian_works(-20.0, 1.5)
+    for estimate in (path_weights.estimate_bar(works, seed=2), path_weights.estimate_bracket(works)):
+        assert estimate.value == pytest.approx(-20.0, abs=3 * estimate.std_err)
+        assert estimate.std_err < 0.15
+    assert estimate.diagnostics["lower"] == pytest.approx(-21.5, abs=0.1)
+    assert estimate.diagnostics["upper"] == pytest.approx(-18.5, abs=0.1)
+
+
+def test_works_that_do_not_meet_have_the_bracket_for_an_error():
+    works = gaussian_works(-20.0, 60.0, n=64)
+    bar, bracket = path_weights.estimate_bar(works, seed=2), path_weights.estimate_bracket(works)
+    assert bar.diagnostics["verdict"].startswith("unreliable: overlap 0.0")
+    assert bar.std_err > 50.0 > bar.diagnostics["bootstrap_err"]
+    assert bracket.diagnostics["lower"] < -20.0 < bracket.diagnostics["upper"]
+
+
+def test_few_frames_start_few_paths_and_too_few_are_named(tmp_path):
+    model = LambdaHamiltonian(PAIR.pair_potential)
+    config = PathConfig(n_paths=40, n_steps=10)
+    few = exact_ensemble(PAIR, 20)
+    works = path_weights.sample(model, few, config, seed=1, directory=tmp_path, progress=False)
+    assert (works.forward.size, works.reverse.size) == (15, 40)
+    with pytest.raises(ValueError, match="8 frames are too few for path weights: 12 or more"):
+        path_weights.sample(model, exact_ensemble(PAIR, 8), config, seed=1, directory=tmp_path)

@@ -1,0 +1,133 @@
+r"""The MBAR equations: solved by pymbar, checked, solved again for resampled data, and linearised.
+
+Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008): for the reduced free energies f_k of K windows,
+
+    sum_n P_nk(f) = N_k,    P_nk = N_k exp(f_k - u_k(x_n)) / sum_l N_l exp(f_l - u_l(x_n)).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from scipy.integrate import cumulative_trapezoid
+from scipy.special import logsumexp
+
+from openmm_nti.validation.analysis.window_data import WindowData
+
+_FORBIDDEN = 600.0  # kT; exp of it is still finite
+
+
+def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
+    """Reduced free energies (K,) and overlap matrix (K, K) by pymbar, checked to solve the MBAR equations."""
+    from pymbar import MBAR
+
+    u_kn = sample_potentials(data)
+    n_k = np.full(data.n_windows, data.n_samples)
+    start = cumulative_trapezoid(data.dudl.mean(axis=1), data.lambdas, initial=0)
+    with _quiet_pymbar():
+        try:
+            mbar = MBAR(u_kn, n_k, solver_protocol="robust", initial_f_k=start)
+            overlap = mbar.compute_overlap()["matrix"]
+        except Exception as error:  # pymbar raises many kinds; here each means the same
+            raise RuntimeError(f"MBAR failed ({error}): the windows may not overlap; add windows or samples") from error
+    residual = float(np.abs(assignments(u_kn, mbar.f_k).sum(axis=1) / n_k - 1).max())
+    if not residual < 1e-4:
+        raise RuntimeError(f"MBAR did not converge (residual {residual:.1e} of N_k): add windows or samples")
+    return mbar.f_k, overlap
+
+
+def sample_potentials(data: WindowData) -> np.ndarray:
+    """u_k(x_n) of all K n samples. Shape (K, K n), kT; infinities as a finite number of no weight."""
+    u_kn = data.u_kln.reshape(-1, data.n_windows).T
+    return np.asarray(np.minimum(u_kn, u_kn.min(axis=0) + 1e5))
+
+
+def assignments(u_kn: np.ndarray, f_k: np.ndarray) -> np.ndarray:
+    """P_nk, the probability that sample n came from window k. Shape (K, K n)."""
+    log_weights = f_k[:, None] - u_kn
+    return np.asarray(np.exp(log_weights - logsumexp(log_weights, axis=0)))
+
+
+def newton_shift(p_kn: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How f_k moves when the samples get `weights`; NaN when Newton's method does not converge.
+
+    Parameters
+    ----------
+    p_kn
+        P_nk at equal weights. Shape (K, M).
+    weights
+        One for each sample; they sum to M / K in each window. Shape (M,).
+    """
+    k, m = p_kn.shape
+    shift = np.zeros(k)
+    for _ in range(30):
+        moved = p_kn * np.exp(shift)[:, None]
+        moved /= moved.sum(axis=0)
+        weighted = moved * weights
+        totals = weighted.sum(axis=1)
+        hessian = np.diag(totals) - weighted @ moved.T
+        step = np.linalg.lstsq(hessian[1:, 1:], totals[1:] - m / k, rcond=None)[0]
+        shift[1:] -= np.clip(step, -5, 5)
+        if np.abs(step).max() < 1e-6:
+            return shift
+    return np.full(k, np.nan)
+
+
+def contributions(p_kn: np.ndarray) -> np.ndarray:
+    """How f_K - f_1 moves, to first order, with the weight of each sample of a window's mean. Shape (K, n).
+
+    With weights w (K, n) that average 1 in each window, f_K - f_1 changes by the sum over windows of the means of
+    (w - 1) times this: the Newton step of `newton_shift`.
+    """
+    k = len(p_kn)
+    hessian = np.diag(p_kn.sum(axis=1)) - p_kn @ p_kn.T
+    last = np.linalg.lstsq(hessian[1:, 1:], np.eye(k - 1)[-1], rcond=None)[0]
+    return np.asarray(-(last @ p_kn[1:]).reshape(k, -1) * (p_kn.shape[1] // k))
+
+
+def neighbour_works(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
+    """Changes of the reduced potential from a window to its neighbour: up, of each but the last, and down. (K - 1, n).
+
+    Both in kT; where the neighbour forbids a configuration a finite number of no weight.
+    """
+    k = np.arange(data.n_windows - 1)
+    up = data.u_kln[k, :, k + 1] - data.u_kln[k, :, k]
+    down = data.u_kln[k + 1, :, k] - data.u_kln[k + 1, :, k + 1]
+    return np.minimum(up, _FORBIDDEN), np.minimum(down, _FORBIDDEN)
+
+
+def bennett(forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
+    """Free energy differences (K - 1,) by pymbar's BAR of each row of works (K - 1, n), kT.
+
+    Where two windows are so far apart that the equation has no numerical solution, the middle of their mean works: a
+    number of no worth, for which the overlap is zero.
+    """
+    from pymbar import bar
+    from pymbar.utils import BoundsError, ConvergenceError
+
+    found = np.empty(len(forward))
+    with _quiet_pymbar():
+        for number, (up, down) in enumerate(zip(forward, reverse, strict=True)):
+            try:
+                found[number] = bar(up, down, compute_uncertainty=False)["Delta_f"]
+            except (BoundsError, ConvergenceError):
+                found[number] = 0.5 * (up.mean() - down.mean())
+    return found
+
+
+@contextmanager
+def _quiet_pymbar() -> Iterator[None]:
+    """Silence pymbar: it logs what this module checks and reports itself."""
+    logger = logging.getLogger("pymbar")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

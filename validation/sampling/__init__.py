@@ -1,0 +1,1 @@
+"""Engines that make samples along a path; nothing here estimates."""

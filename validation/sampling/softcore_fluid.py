@@ -1,0 +1,103 @@
+r"""The soft-core fluid: its pair energy, potential and OpenMM System.
+
+All pairs at once are scaled from nothing to Lennard-Jones (Beutler et al., Chem. Phys. Lett. 222, 529 (1994)):
+
+    u_lambda(r) = 4 eps lambda y (y - 1) S(r),    y = 1 / (alpha (1 - lambda) + (r / sigma)^6),
+
+with the cutoff and switching function S of the state point, so u_0 = 0 and u_1 is its pair potential.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import openmm
+
+from openmm_nti.fluid.energy import cutoff_function, nearest_image
+from openmm_nti.fluid.state import StatePoint
+
+ALPHA = 0.5  # minimises the thermodynamic length of the pair approximation at T* = 1.25
+PARAMETER = "lambda_softcore"
+
+
+def soft_pair(r2: np.ndarray, state: StatePoint, lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Soft-core pair energy and its lambda derivative at each lambda.
+
+    Parameters
+    ----------
+    r2
+        Squared distances. Any shape S, sigma^2.
+    lambdas
+        Shape (K,).
+
+    Returns
+    -------
+    energy, slope
+        u_lambda and du_lambda/dlambda, shape (K, *S), kT; energy is +infinity for r = 0 at lambda = 1.
+    """
+    coupling = lambdas.reshape(-1, *[1] * r2.ndim)
+    prefactor = 4 / state.temperature_star * cutoff_function(r2, state)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        y = 1 / (ALPHA * (1 - coupling) + r2**3)
+        energy = np.where(prefactor != 0, prefactor * coupling * y * (y - 1), 0.0)
+        slope = np.where(prefactor != 0, prefactor * y * ((y - 1) + coupling * ALPHA * y * (2 * y - 1)), 0.0)
+    return energy, slope
+
+
+def soft_potential(
+    positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reduced soft-core potential of each frame and its lambda derivative, in float64.
+
+    Parameters
+    ----------
+    positions_sigma
+        Positions, wrapped or not. Shape (F, N, 3), sigma.
+    lambdas
+        Shape (K,).
+
+    Returns
+    -------
+    potential, slope
+        U_lambda and dU_lambda/dlambda. Shape (F, K), kT.
+    """
+    potential = np.empty((len(positions_sigma), len(lambdas)))
+    slope = np.empty_like(potential)
+    for frame, positions in enumerate(positions_sigma):
+        r2 = _pair_r2(positions, state)
+        energies, slopes = soft_pair(r2[r2 < state.cutoff_sigma**2], state, lambdas)
+        potential[frame], slope[frame] = energies.sum(axis=-1), slopes.sum(axis=-1)
+    return potential, slope
+
+
+def soft_system(state: StatePoint) -> openmm.System:
+    """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its derivative."""
+    system = openmm.System()
+    for _ in range(state.n_particles):
+        system.addParticle(state.mass_dalton)
+    system.addForce(soft_force(state))
+    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
+    return system
+
+
+def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
+    """u_lambda between all pairs of the fluid; interaction groups added to it leave some out."""
+    force = openmm.CustomNonbondedForce(
+        f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + (r/{state.sigma_nm!r})^6)"
+    )
+    force.addGlobalParameter(PARAMETER, 0.0)
+    force.addEnergyParameterDerivative(PARAMETER)
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    force.setCutoffDistance(state.cutoff_nm)
+    force.setUseSwitchingFunction(state.convention == "switched")
+    force.setSwitchingDistance(state.switch_nm)
+    for _ in range(state.n_particles):
+        force.addParticle([])
+    return force
+
+
+def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Squared minimum-image distances of one frame (N, 3). Shape (N (N - 1) / 2,), sigma^2."""
+    first, second = np.triu_indices(state.n_particles, k=1)
+    separation = positions_sigma[first] - positions_sigma[second]
+    separation = nearest_image(separation, state.box_length_sigma)
+    return np.asarray((separation**2).sum(axis=-1))

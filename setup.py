@@ -1,38 +1,55 @@
-"""Installs the four top-level folders as one package: `training` becomes `openmm_nti.training`, and so on.
+"""Installs the four top-level folders as one package: `training` becomes `openmm_nti.training`, and
+so on.
 
-TorchForce needs exactly one build of the openmm-torch plugin. The `-cpu`, `-cu12` and `-cu13` wheels hold the same
-files, and pip cannot take a requirement away again, so each build is an extra and none is a plain requirement:
-`pip install -e ".[cpu]"`, `".[cuda12]"` or `".[cuda13]"`. See docs/installation.md.
-openmm-ml, in `dev` for its test, stays at 1.4: newer ones want OpenMM 8.6.
+TorchForce needs exactly one build of the openmm-torch plugin. The `-cpu`, `-cu12` and `-cu13`
+wheels hold the same files, and pip cannot take a requirement away again, so each build is an extra
+and none is a plain requirement: `pip install -e ".[cpu]"`, `".[cuda12]"` or `".[cuda13]"`. See
+docs/installation.md. openmm-ml, in `dev` for its test, stays at 1.4: newer ones want OpenMM 8.6.
 """
 
 from setuptools import find_packages, setup
 
 STAGES = ("reference_md", "training", "validation")
 
-# Platforms for which openmm-torch wheels exist; elsewhere `openmm_nti.md.forces.python_force` takes over.
-HAS_LINUX_WHEEL = 'sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
-HAS_MAC_WHEEL = 'sys_platform == "darwin" and platform_machine == "arm64" and python_version < "3.14"'
+# Platforms for which openmm-torch wheels exist; elsewhere `openmm_nti.md.forces.python_force` takes
+# over.
+HAS_LINUX_WHEEL = (
+    'sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
+)
+HAS_MAC_WHEEL = (
+    'sys_platform == "darwin" and platform_machine == "arm64" and python_version < "3.14"'
+)
 
 setup(
     name="openmm-nti",
     version="0.1.0",
-    description="Excess free energies by Neural Thermodynamic Integration, with the learned Hamiltonian in OpenMM",
+    description="Excess free energies by Neural Thermodynamic Integration, with the learned "
+    "Hamiltonian in OpenMM",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
     packages=[
         *find_packages(include=["openmm_nti", "openmm_nti.*"], exclude=["openmm_nti.openmm_ml"]),
-        "openmm_nti_openmmml",  # openmm-ml imports it for all its users: not through openmm_nti, which loads torch
-        *(f"openmm_nti.{name}" for name in find_packages(include=[p for s in STAGES for p in (s, f"{s}.*")])),
+        # openmm-ml imports it for all its users: not through openmm_nti, which loads torch
+        "openmm_nti_openmmml",
+        *(
+            f"openmm_nti.{name}"
+            for name in find_packages(include=[p for s in STAGES for p in (s, f"{s}.*")])
+        ),
     ],
     package_dir={
         "openmm_nti_openmmml": "openmm_nti/openmm_ml",
         **{f"openmm_nti.{stage}": stage for stage in STAGES},
     },
     package_data={
-        "openmm_nti": ["py.typed", "models/*/*", "models/*/denoiser/*", "kernels/*.cpp", "kernels/*.h"],
+        "openmm_nti": [
+            "py.typed",
+            "models/*/*",
+            "models/*/denoiser/*",
+            "kernels/*.cpp",
+            "kernels/*.h",
+        ],
         "openmm_nti.validation": ["report/templates/*"],
     },
     entry_points={
@@ -60,8 +77,14 @@ setup(
             f"acellera-openmmtorch-cpu==1.10; {HAS_LINUX_WHEEL}",
             f"acellera-openmmtorch-cpu==1.10; {HAS_MAC_WHEEL}",
         ],
-        "cuda12": ["openmm[cuda12]>=8.5,<8.6", f"acellera-openmmtorch-cu12==1.10; {HAS_LINUX_WHEEL}"],
-        "cuda13": ["openmm[cuda13]>=8.5,<8.6", f"acellera-openmmtorch-cu13==1.10; {HAS_LINUX_WHEEL}"],
+        "cuda12": [
+            "openmm[cuda12]>=8.5,<8.6",
+            f"acellera-openmmtorch-cu12==1.10; {HAS_LINUX_WHEEL}",
+        ],
+        "cuda13": [
+            "openmm[cuda13]>=8.5,<8.6",
+            f"acellera-openmmtorch-cu13==1.10; {HAS_LINUX_WHEEL}",
+        ],
         "eos": ["teqp"],
         "alchemlyb": ["alchemlyb"],
         "parquet": ["pyarrow"],

@@ -1,15 +1,18 @@
-"""How accurate a model is: bounds and estimates against reference values, and its samples against data.
+"""How accurate a model is: bounds and estimates against reference values, and its samples against
+data.
 
-For every ensemble file in DATA (frames the model was not trained on) prints the lower bound of the model alone, that
-with tethered chains, neural_ti_tethered and neural_ti, each with its bias; the RMS difference of g(r) over
-0.8 <= r <= 3 sigma between reverse-diffusion samples and data, beside what two sets of frames this large would show by
-chance; and the difference of the mean energies per particle.
-With --card the numbers are written into the model's card. Usage:
+For every ensemble file in DATA (frames the model was not trained on) prints the lower bound of the
+model alone, that with tethered chains, neural_ti_tethered and neural_ti, each with its bias; the
+RMS difference of g(r) over 0.8 <= r <= 3 sigma between reverse-diffusion samples and data, beside
+what two sets of frames this large would show by chance; and the difference of the mean energies per
+particle. With --card the numbers are written into the model's card. Usage:
 
-    openmm-nti generate examples/lj_pretrained.yaml --output data --seed 2 --set reference.n_frames=800
-    python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--steps 400] [--workers 2] [--card]
+    openmm-nti generate examples/lj_pretrained.yaml --output data --seed 2 --set
+    reference.n_frames=800 python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--steps 400]
+    [--workers 2] [--card]
 
---samples takes one number, or one for each file in the order of N: dense fluids need fewer for the same g(r).
+--samples takes one number, or one for each file in the order of N: dense fluids need fewer for the
+same g(r).
 """
 
 import argparse
@@ -26,15 +29,20 @@ from openmm_nti.validation.analysis import gr
 from openmm_nti.validation.estimators import denoising_bound, neural_ti
 
 LIMITS = (
-    "For this pair potential and temperature alone. Between the trained densities accuracy is as in the rows of "
+    "For this pair potential and temperature alone. Between the trained densities accuracy is as "
+    "in the rows of "
     "`accuracy`; outside of them, use exact estimators (mbar_neural, path_bar) only."
 )
 REFERENCE = Path(__file__).parent / "reference_values.json"
 METHODS = ("model_bound", "neural_ti_bound", "neural_ti_tethered", "neural_ti")
 
 
-def blocks(ensemble: Ensemble, positions: np.ndarray, n_blocks: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """g(r) over 0.8 <= r <= 3 sigma, and U/N in epsilon, of equal pieces of the frames: shapes (B, R) and (B,)."""
+def blocks(
+    ensemble: Ensemble, positions: np.ndarray, n_blocks: int = 20
+) -> tuple[np.ndarray, np.ndarray]:
+    """g(r) over 0.8 <= r <= 3 sigma, and U/N in epsilon, of equal pieces of the frames: shapes (B,
+    R) and (B,).
+    """
     state = ensemble.state
     pieces = np.split(positions[: len(positions) // n_blocks * n_blocks], n_blocks)
     curves = []
@@ -47,7 +55,9 @@ def blocks(ensemble: Ensemble, positions: np.ndarray, n_blocks: int = 20) -> tup
 
 
 def structure(ensemble: Ensemble, samples: np.ndarray) -> dict:
-    """What tells samples from data: g(r) and energy per particle, each with what chance alone would show."""
+    """What tells samples from data: g(r) and energy per particle, each with what chance alone would
+    show.
+    """
     data_g, data_u = blocks(ensemble, ensemble.positions_sigma)
     model_g, model_u = blocks(ensemble, samples)
     variance_g = (data_g.var(axis=0, ddof=1) + model_g.var(axis=0, ddof=1)) / len(data_g)
@@ -55,7 +65,9 @@ def structure(ensemble: Ensemble, samples: np.ndarray) -> dict:
         "gr_rms": float(np.sqrt(np.mean((model_g.mean(axis=0) - data_g.mean(axis=0)) ** 2))),
         "gr_rms_by_chance": float(np.sqrt(variance_g.mean())),
         "energy_excess_epsilon": float(model_u.mean() - data_u.mean()),
-        "energy_excess_err": float(np.sqrt((data_u.var(ddof=1) + model_u.var(ddof=1)) / len(data_u))),
+        "energy_excess_err": float(
+            np.sqrt((data_u.var(ddof=1) + model_u.var(ddof=1)) / len(data_u))
+        ),
     }
 
 
@@ -70,7 +82,9 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
     shared = {"seed": 1, "directory": folder, "workers": options.workers}
     bound = denoising_bound.estimate(score, ensemble, effort, **shared)
     exact = denoising_bound.estimate_tethered(score, ensemble, effort, **shared)
-    config = neural_ti.NeuralTIConfig(n_samples=n_samples, n_steps=options.steps, corrector_steps=options.corrector)
+    config = neural_ti.NeuralTIConfig(
+        n_samples=n_samples, n_steps=options.steps, corrector_steps=options.corrector
+    )
     began = time.perf_counter()
     published = neural_ti.estimate(
         model, state, config, seed=1, directory=folder, workers=options.workers, progress=False
@@ -123,7 +137,10 @@ def main() -> None:
         row = examine(model, score, ensemble, n_samples, options)
         rows.append(row)
         known = reference.get(str(row["n_particles"]))
-        cells = [f"{row['n_particles']:<4d}", f"{known[0]:8.2f}({known[1]:.2f})" if known else " " * 14]
+        cells = [
+            f"{row['n_particles']:<4d}",
+            f"{known[0]:8.2f}({known[1]:.2f})" if known else " " * 14,
+        ]
         for method in METHODS:
             value, error = row[method]
             bias = f"{value - known[0]:+.2f}" if known else ""

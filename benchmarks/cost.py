@@ -1,18 +1,22 @@
-"""What an error of 0.3 kT costs: wall time and energy-with-force evaluations of four methods at several N.
+"""What an error of 0.3 kT costs: wall time and energy-with-force evaluations of four methods at
+several N.
 
-Every method runs once with modest settings in one process. Its time and evaluations are then scaled to a standard
-error of 0.3 kT by (std_err / 0.3)^2, as for independent samples: a scaled number, not a measured one. Reference data
-are counted with the methods that need them, and scaled like them. The core seconds of training, from the card of the
-model or of its denoiser, are a constant; the table has the total without it and with it, and the total without it over
-that of `mbar_softcore`. The bound stays a bound: its gap is in no error here. The bound and `path_bar` take the model's
+Every method runs once with modest settings in one process. Its time and evaluations are then scaled
+to a standard error of 0.3 kT by (std_err / 0.3)^2, as for independent samples: a scaled number, not
+a measured one. Reference data are counted with the methods that need them, and scaled like them.
+The core seconds of training, from the card of the model or of its denoiser, are a constant; the
+table has the total without it and with it, and the total without it over that of `mbar_softcore`.
+The bound stays a bound: its gap is in no error here. The bound and `path_bar` take the model's
 denoiser, where it has one.
 
-An evaluation is one of one configuration of N particles: of the model for `mbar_neural`, `path_bar` and
-`neural_ti_bound`, of the plain soft-core force for `mbar_softcore`, and of Lennard-Jones forces for the reference data,
-in a column of their own. They follow from the settings: steps times chains times windows, and levels times paths. What
-pilots and the energies of samples at other windows take is in the times, but not in the evaluations. Usage:
+An evaluation is one of one configuration of N particles: of the model for `mbar_neural`, `path_bar`
+and `neural_ti_bound`, of the plain soft-core force for `mbar_softcore`, and of Lennard-Jones forces
+for the reference data, in a column of their own. They follow from the settings: steps times chains
+times windows, and levels times paths. What pilots and the energies of samples at other windows take
+is in the times, but not in the evaluations. Usage:
 
-    python benchmarks/cost.py --output cost [--n 40 120 200] [--methods path_bar ...] [--model lj-fluid-t1.25]
+    python benchmarks/cost.py --output cost [--n 40 120 200] [--methods path_bar ...] [--model
+    lj-fluid-t1.25]
 """
 
 import argparse
@@ -28,7 +32,12 @@ from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
 from openmm_nti.validation.estimators.path_weights import PathConfig
 from openmm_nti.validation.estimators.softcore import SoftcoreConfig
-from openmm_nti.validation.paper.expenses import TARGET, n_evaluations, reference_steps, training_seconds
+from openmm_nti.validation.paper.expenses import (
+    TARGET,
+    n_evaluations,
+    reference_steps,
+    training_seconds,
+)
 from openmm_nti.validation.sampling.placement import WindowsConfig
 
 SEED = 1
@@ -48,7 +57,13 @@ def reference_data(state: StatePoint, folder: Path) -> tuple[Ensemble, dict]:
     began = time.perf_counter()
     (ensemble,) = generate([state], DATA, seed=SEED, directory=folder / "reference", progress=False)
     if not path.is_file():
-        write_json(path, {"seconds": time.perf_counter() - began, "evaluations": reference_steps(ensemble, DATA)})
+        write_json(
+            path,
+            {
+                "seconds": time.perf_counter() - began,
+                "evaluations": reference_steps(ensemble, DATA),
+            },
+        )
     return ensemble, read_json(path)
 
 
@@ -59,7 +74,9 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
     if path.is_file():
         return read_json(path)
     needs_data = METHODS[method].needs_data
-    data, data_cost = reference_data(state, folder) if needs_data else (None, {"seconds": 0.0, "evaluations": 0})
+    data, data_cost = (
+        reference_data(state, folder) if needs_data else (None, {"seconds": 0.0, "evaluations": 0})
+    )
     load = load_model if METHODS[method].needs_energy else load_denoiser
     model = load(model_name) if METHODS[method].needs_model else None
     began = time.perf_counter()
@@ -80,10 +97,17 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
 
 
 def scaled(row: dict, training: float) -> dict:
-    """`row` with what an error of 0.3 kT costs by (std_err / 0.3)^2; None where the error is infinite."""
+    """`row` with what an error of 0.3 kT costs by (std_err / 0.3)^2; None where the error is
+    infinite.
+    """
     factor = (row["std_err"] / TARGET) ** 2 if row["std_err"] is not None else None
     if factor is None or not math.isfinite(factor):
-        names = ("scaled_seconds", "scaled_evaluations", "scaled_data_evaluations", "scaled_seconds_with_training")
+        names = (
+            "scaled_seconds",
+            "scaled_evaluations",
+            "scaled_data_evaluations",
+            "scaled_seconds_with_training",
+        )
         return {**row, **dict.fromkeys(names)}
     seconds = factor * (row["seconds"] + row["data_seconds"])
     return {
@@ -97,8 +121,13 @@ def scaled(row: dict, training: float) -> dict:
 
 def line(row: dict, softcore_seconds: float | None) -> str:
     """One row of the table; the error is infinite where windows do not overlap."""
-    start = f"{row['n_particles']:<4d} {row['method']:16s} {row['value']:9.2f} {row['std_err']:8.3f} "
-    start += f"{row['seconds']:8.0f} {row['data_seconds']:6.0f} {row['evaluations']:10d} {row['data_evaluations']:10d}"
+    start = (
+        f"{row['n_particles']:<4d} {row['method']:16s} {row['value']:9.2f} {row['std_err']:8.3f} "
+    )
+    start += (
+        f"{row['seconds']:8.0f} {row['data_seconds']:6.0f} {row['evaluations']:10d} "
+        f"{row['data_evaluations']:10d}"
+    )
     if row["scaled_seconds"] is None:
         return f"{start}   no error bar, nothing to scale"
     return (
@@ -117,23 +146,30 @@ def main() -> None:
     parser.add_argument("--model", default="lj-fluid-t1.25")
     options = parser.parse_args()
     training = training_seconds(options.model)
-    print("times in seconds, _ev: evaluations; from `scaled` on, all are scaled to an error of 0.3 kT")
     print(
-        "N    method               value  std_err   method   data method_ev    data_ev     scaled +training "
+        "times in seconds, _ev: evaluations; from `scaled` on, all are scaled to an error of 0.3 kT"
+    )
+    print(
+        "N    method               value  std_err   method   data method_ev    data_ev     scaled "
+        "+training "
         "  method_ev     data_ev  / softcore"
     )
     rows = []
     for n in options.n:
         state = StatePoint(n_particles=n, box_length_sigma=6.0, temperature_star=1.25)
         measured = {
-            method: scaled(measure(method, state, options.model, options.output), training.get(method) or 0.0)
+            method: scaled(
+                measure(method, state, options.model, options.output), training.get(method) or 0.0
+            )
             for method in options.methods
         }
         softcore = measured.get("mbar_softcore", {}).get("scaled_seconds")
         for row in measured.values():
             print(line(row, softcore), flush=True)
         rows += measured.values()
-    write_json(options.output / "cost.json", {"target": TARGET, "training_seconds": training, "rows": rows})
+    write_json(
+        options.output / "cost.json", {"target": TARGET, "training_seconds": training, "rows": rows}
+    )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""Are the error bars right? Each exact estimator at N = 20, many times over, against the known free energy.
+"""Are the error bars right? Each exact estimator at N = 20, many times over, against the known free
+energy.
 
-Every seed makes reference data of its own and from them all estimates, with small settings. The model is the same for
-all seeds: by default a small one, trained on data of a seed beside them in a minute. The fluid is that of the paper,
-`switched`; its beta F_ex is that of reference_values.json. Counted is how often
+Every seed makes reference data of its own and from them all estimates, with small settings. The
+model is the same for all seeds: by default a small one, trained on data of a seed beside them in a
+minute. The fluid is that of the paper, `switched`; its beta F_ex is that of reference_values.json.
+Counted is how often
 
     |value - truth| < 1.96 sqrt(std_err^2 + truth_err^2).
 
 One file a seed in OUTPUT, so that a stopped run goes on. Usage:
 
-    python benchmarks/coverage.py OUTPUT [--seeds 20] [--model NAME] [--methods path_bar ...] [--workers 1]
+    python benchmarks/coverage.py OUTPUT [--seeds 20] [--model NAME] [--methods path_bar ...]
+    [--workers 1]
 """
 
 import argparse
@@ -33,24 +36,38 @@ from openmm_nti.validation.sampling.placement import WindowsConfig
 
 STATE = StatePoint(n_particles=20, box_length_sigma=6.0, temperature_star=1.25)
 TRUTH = tuple(read_json(Path(__file__).parent / "reference_values.json")["switched"]["20"][:2])
-DATA = ReferenceConfig(n_frames=160, equilibration_steps=2000, frame_interval=100, segment_frames=50)
+DATA = ReferenceConfig(
+    n_frames=160, equilibration_steps=2000, frame_interval=100, segment_frames=50
+)
 CONFIGS = {
     "bound": BoundConfig(n_pairs=96, n_tethered=24, tethered_steps=4000),
     "paths": PathConfig(n_paths=64, n_steps=40),
-    "windows": WindowsConfig(window_length=1.0, n_chains=16, n_frames=8, equilibration_steps=300, steps_between=40),
+    "windows": WindowsConfig(
+        window_length=1.0, n_chains=16, n_frames=8, equilibration_steps=300, steps_between=40
+    ),
     "softcore": SoftcoreConfig(n_frames=20, steps_between=25, equilibration=300),
-    "bar_chain": BarChainConfig(n_walkers=32, n_frames=2, n_insertions=100, equilibration_sweeps=60, sweeps_between=20),
+    "bar_chain": BarChainConfig(
+        n_walkers=32, n_frames=2, n_insertions=100, equilibration_sweeps=60, sweeps_between=20
+    ),
 }
 NETWORK = NetworkConfig(n_radial=6, n_channels=4, width=16, n_refinements=1)
 TRAINING = TrainingConfig(n_steps=400)
 EXACT = (
-    "path_bar", "path_bracket", "mbar_neural", "bar_neural", "ti_neural_md", "mbar_softcore", "bar_chain",
+    "path_bar",
+    "path_bracket",
+    "mbar_neural",
+    "bar_neural",
+    "ti_neural_md",
+    "mbar_softcore",
+    "bar_chain",
     "neural_ti_tethered",  # but for errors of the model at very small and very large noise
-)  # fmt: skip
+)
 
 
 def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> dict:
-    """Value, standard error and seconds of each method; from the file of this seed where that has them."""
+    """Value, standard error and seconds of each method; from the file of this seed where that has
+    them.
+    """
     path = output / f"seed_{seed:03d}.json"
     results = read_json(path) if path.is_file() else {}
     missing = [method for method in methods if method not in results]
@@ -105,7 +122,11 @@ def main() -> None:
     model = options.model or small_model(options.output)
     task = partial(one_seed, output=options.output, model=model, methods=tuple(options.methods))
     results = run_tasks(
-        task, range(1, options.seeds + 1), workers=options.workers, description="coverage", progress=False
+        task,
+        range(1, options.seeds + 1),
+        workers=options.workers,
+        description="coverage",
+        progress=False,
     )
     rows = {method: summary([result[method] for result in results]) for method in options.methods}
     write_json(options.output / "coverage.json", {"truth": TRUTH, "model": model, "methods": rows})
@@ -113,7 +134,8 @@ def main() -> None:
     for method, row in rows.items():
         print(
             f"{method:18s} {row['n_covered']:3d} of {row['n_seeds']:<3d} {row['bias']:+.3f} "
-            f"({row['bias_in_its_errors']:+.1f}) {row['mean_std_err']:12.3f} {row['spread_over_std_err']:12.2f}"
+            f"({row['bias_in_its_errors']:+.1f}) {row['mean_std_err']:12.3f} "
+            f"{row['spread_over_std_err']:12.2f}"
             f" {row['mean_seconds']:12.1f}"
         )
 

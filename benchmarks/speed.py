@@ -1,20 +1,25 @@
-"""What the model costs, as ratios of calls taken in turn in one process: a shared machine's absolute times mean little.
+"""What the model costs, as ratios of calls taken in turn in one process: a shared machine's
+absolute times mean little.
 
-Each time is the lowest of its rounds: processor time of the process with one thread, wall time with --threads 2 or more
-(on a machine that does nothing else) and where there is a GPU. The scaling with N is always that of one thread.
+Each time is the lowest of its rounds: processor time of the process with one thread, wall time with
+--threads 2 or more (on a machine that does nothing else) and where there is a GPU. The scaling with
+N is always that of one thread.
 
-- Energy and forces at N = 200, L = 6 sigma (rho* = 0.93): bare module, TorchForce, PythonForce, and the same network
+- Energy and forces at N = 200, L = 6 sigma (rho* = 0.93): bare module, TorchForce, PythonForce, and
+  the same network
   with all pairs as neighbours, in units of OpenMM's own Lennard-Jones force.
-- The gradient of the training loss, beside all pairs as neighbours with the two-body part in the graph, differentiated
+- The gradient of the training loss, beside all pairs as neighbours with the two-body part in the
+  graph, differentiated
   twice: what one writes first.
 - Energies of a frame at 24 lambdas, in units of one.
-- Energy and forces at rho* = 0.8 and growing N: time and peak memory, a process each; logarithmic slope, and a line
+- Energy and forces at rho* = 0.8 and growing N: time and peak memory, a process each; logarithmic
+  slope, and a line
   a + b N through the points, with what it predicts for 10^5 particles.
 - Chains of a lambda window in one Context, beside one Context for each.
 - Windows of Hamiltonian Monte Carlo as one batch, beside one window after the other.
 
-Writes speed.json and speed.png to the directory of --output. Lattices under noise of 0.1 sigma; the shipped
-model.
+Writes speed.json and speed.png to the directory of --output. Lattices under noise of 0.1 sigma; the
+shipped model.
 """
 
 import argparse
@@ -43,7 +48,12 @@ from openmm_nti.md.native_pair import native_pair_force
 from openmm_nti.md.openmm_energy import OpenMMEnergy, script
 from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.training.loss import score_loss
-from openmm_nti.training.targets import CleanData, lennard_jones_gradient, noise_batch, stratified_log_noise
+from openmm_nti.training.targets import (
+    CleanData,
+    lennard_jones_gradient,
+    noise_batch,
+    stratified_log_noise,
+)
 from openmm_nti.validation.sampling.hmc import Chains
 
 MODEL = "lj-fluid-t1.25"
@@ -55,7 +65,9 @@ Calls = dict[str, Callable[[], object]]
 
 
 class AllPairs(LambdaHamiltonian):
-    """Every atom is everyone's neighbour, nothing is compiled, and autograd does all derivatives."""
+    """Every atom is everyone's neighbour, nothing is compiled, and autograd does all
+    derivatives.
+    """
 
     def __init__(self, model: LambdaHamiltonian) -> None:
         super().__init__(model.potential, model.network_config)
@@ -67,27 +79,39 @@ class AllPairs(LambdaHamiltonian):
         """All N - 1 others."""
         return pairs
 
-    def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
+    def gradient(
+        self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
+    ) -> Tensor:
         """Gradient of the whole energy by autograd."""
         positions = positions.detach().requires_grad_(True)
-        learned = self._learned(positions, box, log_s, self.search.pairs(positions, box, self.reach))
+        learned = self._learned(
+            positions, box, log_s, self.search.pairs(positions, box, self.reach)
+        )
         energy = self.pair_energy(positions, box, log_s) + learned
         return torch.autograd.grad(energy.sum(), positions, create_graph=create_graph)[0]
 
 
 def disordered_nm(state: StatePoint, seed: int) -> np.ndarray:
     """A lattice under noise of 0.1 sigma, (N, 3), nm."""
-    noise = np.random.default_rng(seed).normal(scale=0.1 * state.sigma_nm, size=(state.n_particles, 3))
+    noise = np.random.default_rng(seed).normal(
+        scale=0.1 * state.sigma_nm, size=(state.n_particles, 3)
+    )
     return lattice_positions_nm(state, seed) + noise
 
 
 def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float]:
-    """Lowest seconds of each call, taken in turn after rounds that do not count (TorchScript compiles there)."""
-    clock = time.process_time if DEVICE == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    """Lowest seconds of each call, taken in turn after rounds that do not count (TorchScript
+    compiles there).
+    """
+    clock = (
+        time.process_time if DEVICE == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    )
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in range(-warm_up, rounds):
         for name, call in calls.items():
-            call()  # as in a simulation, where the call before was the same one, and what it needs is in the cache
+            # as in a simulation, where the call before was the same one, and what it needs is in
+            # the cache
+            call()
             began = clock()
             call()
             if round_number >= 0:
@@ -96,7 +120,9 @@ def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float
 
 
 def context_of(system: openmm.System, state: StatePoint) -> openmm.Context:
-    """A Context of `system` on the fastest platform, with a thermostat and positions for every replica."""
+    """A Context of `system` on the fastest platform, with a thermostat and positions for every
+    replica.
+    """
     name = fastest_platform()
     integrator = openmm.LangevinMiddleIntegrator(
         state.temperature_kelvin, 1.0 / state.time_unit_ps, 0.004 * state.time_unit_ps
@@ -122,7 +148,9 @@ def evaluation(system: openmm.System, state: StatePoint) -> Callable[[], object]
 def bare_evaluation(
     model: LambdaHamiltonian, state: StatePoint, *, scripted: bool = False, slope: bool = False
 ) -> Callable[[], object]:
-    """A function that computes energy and gradient of the bare module, with `slope` dU/dlambda too."""
+    """A function that computes energy and gradient of the bare module, with `slope` dU/dlambda
+    too.
+    """
     module = OpenMMEnergy(model, state).to(DEVICE)
     module = script(module) if scripted else module
     positions = torch.tensor(disordered_nm(state, seed=1), device=DEVICE)
@@ -140,7 +168,9 @@ def forces(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of one energy with forces, by every way there is."""
     calls = {
         "OpenMM Lennard-Jones": evaluation(lj_system(DENSE), DENSE),
-        "two-body path in OpenMM": evaluation(create_system(DENSE, native_pair_force(model, DENSE)), DENSE),
+        "two-body path in OpenMM": evaluation(
+            create_system(DENSE, native_pair_force(model, DENSE)), DENSE
+        ),
         "bare module": bare_evaluation(model, DENSE),
         "scripted": bare_evaluation(model, DENSE, scripted=True),
         "scripted, and dU/dlambda": bare_evaluation(model, DENSE, scripted=True, slope=True),
@@ -157,7 +187,9 @@ def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     for n_particles, n_configurations in ((200, 8), (40, 32)):
         state = StatePoint(n_particles=n_particles, box_length_sigma=6.0, temperature_star=1.25)
         ours, dense = load_model(MODEL).requires_grad_(True).to(DEVICE), AllPairs(model).to(DEVICE)
-        lattices = [lattice_positions_nm(state, seed) / state.sigma_nm for seed in range(n_configurations)]
+        lattices = [
+            lattice_positions_nm(state, seed) / state.sigma_nm for seed in range(n_configurations)
+        ]
         positions = torch.as_tensor(np.stack(lattices), device=DEVICE)
         box = cubic_box(state.box_length_sigma, DEVICE)
         gradient = lennard_jones_gradient(ours, positions, box)
@@ -172,7 +204,10 @@ def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
             score_loss(model, batch).backward()
 
         name = f"{n_configurations} x N = {n_particles}"
-        calls: Calls = {name: lambda ours=ours: step(ours), f"{name}, all pairs": lambda dense=dense: step(dense)}
+        calls: Calls = {
+            name: lambda ours=ours: step(ours),
+            f"{name}, all pairs": lambda dense=dense: step(dense),
+        }
         times |= lowest_times(calls, max(2, rounds // 4), warm_up=1)
     return times
 
@@ -180,8 +215,13 @@ def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
 def many_lambdas(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of the energies of one frame: at one lambda, at one with forces, at 24."""
     model = model.to(DEVICE)
-    positions = torch.as_tensor(disordered_nm(DENSE, seed=1) / DENSE.sigma_nm, device=DEVICE).unsqueeze(0)
-    box, lam = cubic_box(DENSE.box_length_sigma, DEVICE), torch.linspace(0, 1, 24, dtype=torch.float64, device=DEVICE)
+    positions = torch.as_tensor(
+        disordered_nm(DENSE, seed=1) / DENSE.sigma_nm, device=DEVICE
+    ).unsqueeze(0)
+    box, lam = (
+        cubic_box(DENSE.box_length_sigma, DEVICE),
+        torch.linspace(0, 1, 24, dtype=torch.float64, device=DEVICE),
+    )
     calls: Calls = {
         "1 lambda": lambda: model(positions, box, lam[12:13]).cpu(),
         "1 lambda, with forces": bare_evaluation(model, DENSE),
@@ -193,7 +233,9 @@ def many_lambdas(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
 
 
 def scaling_point(n_particles: int) -> tuple[float, float]:
-    """Seconds of energy with forces, and the peak memory of this process in GiB (of the GPU where it runs there)."""
+    """Seconds of energy with forces, and the peak memory of this process in GiB (of the GPU where
+    it runs there).
+    """
     torch.set_num_threads(1)
     state = StatePoint(n_particles=n_particles, density_star=LIQUID_DENSITY, temperature_star=1.25)
     call = bare_evaluation(load_model(MODEL), state)
@@ -221,7 +263,9 @@ def chains(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
         made = [
             context_of(
                 create_system(
-                    state, torch_force(model, state, n_replicas=n_replicas, lambda_nti=0.5), n_replicas=n_replicas
+                    state,
+                    torch_force(model, state, n_replicas=n_replicas, lambda_nti=0.5),
+                    n_replicas=n_replicas,
                 ),
                 state,
             )
@@ -229,11 +273,15 @@ def chains(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
         ]
         return lambda: [context.getIntegrator().step(10) for context in made]
 
-    return lowest_times({"16 chains, one Context": contexts(1), "16 chains, one by one": contexts(16)}, rounds // 3)
+    return lowest_times(
+        {"16 chains, one Context": contexts(1), "16 chains, one by one": contexts(16)}, rounds // 3
+    )
 
 
 def windows(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
-    """Seconds of ten leapfrog steps of four chains in each of 16 windows at N = 40, as one batch and one by one."""
+    """Seconds of ten leapfrog steps of four chains in each of 16 windows at N = 40, as one batch
+    and one by one.
+    """
     state, n_windows = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25), 16
     model = model.to(DEVICE)
     start = np.stack([disordered_nm(state, seed) for seed in range(4 * n_windows)]) / state.sigma_nm
@@ -241,7 +289,9 @@ def windows(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     lambdas = torch.linspace(0.3, 1.0, n_windows, dtype=torch.float64)
     box, generator = cubic_box(state.box_length_sigma, DEVICE), torch.Generator().manual_seed(1)
     whole = Chains(model, box, lambdas, each, generator)
-    single = [Chains(model, box, lambdas[k : k + 1], each[k : k + 1], generator) for k in range(n_windows)]
+    single = [
+        Chains(model, box, lambdas[k : k + 1], each[k : k + 1], generator) for k in range(n_windows)
+    ]
     calls: Calls = {
         "16 windows, one batch": lambda: whole.move(10).cpu(),
         "16 windows, one by one": lambda: [chains.move(10).cpu() for chains in single],
@@ -260,9 +310,14 @@ def line_through(sizes: list[float], values: list[float]) -> tuple[float, float]
 
 
 def cost_model(points: dict[str, list[float]]) -> dict[str, float]:
-    """Lines through time and memory, the logarithmic slope of the time, and what they say of many particles."""
+    """Lines through time and memory, the logarithmic slope of the time, and what they say of many
+    particles.
+    """
     sizes = points["n_particles"]
-    (a, b), (c, d) = line_through(sizes, points["seconds"]), line_through(sizes, points["memory_gib"])
+    (a, b), (c, d) = (
+        line_through(sizes, points["seconds"]),
+        line_through(sizes, points["memory_gib"]),
+    )
     slope = np.polyfit(np.log(sizes), np.log(points["seconds"]), 1)[0]
     per_atom = np.array(points["seconds"]) / sizes
     return {
@@ -281,14 +336,20 @@ def show(title: str, times: dict[str, float], base: str) -> None:
     """Print milliseconds, and ratios to the call named `base`."""
     print(f"{title}; ratios to: {base}")
     for name, seconds in times.items():
-        print(f"  {name:28s} {1e3 * seconds:9.2f} ms  {seconds / times[base]:8.2f}  {1 / seconds:8.1f} / s")
+        print(
+            f"  {name:28s} {1e3 * seconds:9.2f} ms  {seconds / times[base]:8.2f}  "
+            f"{1 / seconds:8.1f} / s"
+        )
 
 
 def show_scaling(results: dict) -> None:
     """Print the points and the line through them."""
     print(f"Energy and forces, rho* = {LIQUID_DENSITY}")
     for n, seconds, memory in zip(*results["scaling"].values(), strict=True):
-        print(f"  N = {n:6d} {1e3 * seconds:9.1f} ms {1e6 * seconds / n:8.1f} us / atom {memory:6.2f} GiB at most")
+        print(
+            f"  N = {n:6d} {1e3 * seconds:9.1f} ms {1e6 * seconds / n:8.1f} us / atom "
+            f"{memory:6.2f} GiB at most"
+        )
     for name, value in results["cost_model"].items():
         print(f"  {name:28s} {value:.4g}")
 
@@ -305,7 +366,11 @@ def plot(results: dict, path: Path) -> None:
     bars.invert_yaxis()
     sizes, model = np.array(results["scaling"]["n_particles"]), results["cost_model"]
     lines.plot(sizes, 1e6 * np.array(results["scaling"]["seconds"]) / sizes, "o", label="measured")
-    lines.plot(sizes, 1e6 * (model["seconds_constant"] / sizes + model["seconds_per_atom"]), label="a / N + b")
+    lines.plot(
+        sizes,
+        1e6 * (model["seconds_constant"] / sizes + model["seconds_per_atom"]),
+        label="a / N + b",
+    )
     lines.set(xscale="log", xlabel="N", ylabel="energy and forces, µs / atom")
     lines.set_ylim(0, 1.1 * lines.get_ylim()[1])
     lines.legend()
@@ -314,10 +379,23 @@ def plot(results: dict, path: Path) -> None:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("bench-output"), help="directory of speed.json, speed.png")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("bench-output"),
+        help="directory of speed.json, speed.png",
+    )
     parser.add_argument("--rounds", type=int, default=8, help="rounds of the quick calls")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000, 2000, 5000, 10000], help="N of the scaling")
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[500, 1000, 2000, 5000, 10000],
+        help="N of the scaling",
+    )
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch; OpenMM has one")
     options = parser.parse_args()
     if options.rounds < 3 or len(options.sizes) < 2:
@@ -328,14 +406,23 @@ def main() -> None:
     compiled = "compiled operations" if kernels.loaded() else "no compiled operations"
     device = f"torch {torch.__version__} on {where}, {options.threads} thread(s), {compiled}"
     print(f"{device}; OpenMM {openmm.__version__} on {fastest_platform().getName()}; {MODEL}")
-    results: dict = {"device": device, "platform": fastest_platform().getName(), "rounds": options.rounds}
-    # First, while this process is small: the peak memory of a new process starts from that of its parent.
+    results: dict = {
+        "device": device,
+        "platform": fastest_platform().getName(),
+        "rounds": options.rounds,
+    }
+    # First, while this process is small: the peak memory of a new process starts from that of its
+    # parent.
     results["scaling"] = scaling(options.sizes)
     results["cost_model"] = cost_model(results["scaling"])
     show_scaling(results)
     model = load_model(MODEL)
     results["energy_and_forces"] = forces(model, options.rounds)
-    show("Energy and forces, N = 200, rho* = 0.93", results["energy_and_forces"], "OpenMM Lennard-Jones")
+    show(
+        "Energy and forces, N = 200, rho* = 0.93",
+        results["energy_and_forces"],
+        "OpenMM Lennard-Jones",
+    )
     results["training"] = training(model, options.rounds)
     show("Training step", results["training"], "8 x N = 200")
     results["many_lambdas"] = many_lambdas(model, options.rounds)

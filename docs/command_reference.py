@@ -1,4 +1,6 @@
-"""The reference of the command line as Markdown, from the commands themselves: `python docs/command_reference.py`."""
+"""The reference of the command line as Markdown, from the commands themselves: `python
+docs/command_reference.py`.
+"""
 
 import inspect
 import re
@@ -22,11 +24,21 @@ def reference():
     group = typer.main.get_command(app)
     parts = ["## Options before the command", *_table(group.params)]
     for name, command in group.commands.items():
-        arguments = [f"{parameter.metavar or parameter.name.upper()}" for parameter in _arguments(command)]
-        parts += [f"## {name}", "```\n" + " ".join(["openmm-nti", name, *arguments, "[OPTIONS]"]) + "\n```"]
+        arguments = [
+            f"{parameter.metavar or parameter.name.upper()}" for parameter in _arguments(command)
+        ]
+        parts += [
+            f"## {name}",
+            "```\n" + " ".join(["openmm-nti", name, *arguments, "[OPTIONS]"]) + "\n```",
+        ]
         parts += [_examples_as_code(inspect.cleandoc(command.help)), *_table(command.params)]
     rows = [f"| {code.value} | {code.meaning} |" for code in ExitCode]
-    return "\n\n".join([*parts, "## Exit status", "\n".join(["| status | meaning |", "|---|---|", *rows])]) + "\n"
+    return (
+        "\n\n".join(
+            [*parts, "## Exit status", "\n".join(["| status | meaning |", "|---|---|", *rows])]
+        )
+        + "\n"
+    )
 
 
 def _arguments(command):
@@ -50,15 +62,22 @@ def _text(parameter):
     if parameter.param_type_name == "option" and parameter.required:
         return f"{text} Required."
     default = parameter.default
-    shown = default is not None and not getattr(parameter, "is_flag", False) and not callable(default)
+    shown = (
+        default is not None and not getattr(parameter, "is_flag", False) and not callable(default)
+    )
     return f"{text} Default: `{default}`." if shown else text
 
 
 def _examples_as_code(text):
-    """Paragraphs indented by four blanks, as typer shows examples, joined into one console block."""
+    """Paragraphs indented by four blanks, as typer shows examples, joined into one console
+    block.
+    """
     blocks = re.sub(r"\n\n(?=    )", "\n", text)
     blocks = re.sub(
-        r"((?:^    .*\n?)+)", lambda found: f"\n```console\n{_prompted(found[1])}\n```\n", blocks, flags=re.MULTILINE
+        r"((?:^    .*\n?)+)",
+        lambda found: f"\n```console\n{_prompted(found[1])}\n```\n",
+        blocks,
+        flags=re.MULTILINE,
     )
     return blocks.strip()
 

@@ -1,4 +1,5 @@
-"""Sphinx configuration: `pip install -e ".[cpu,docs]" && sphinx-build -W docs docs/_build`, or `make docs`.
+"""Sphinx configuration: `pip install -e ".[cpu,docs]" && sphinx-build -W docs docs/_build`, or
+`make docs`.
 
 The command reference is written by `command_reference` and the API from docstrings, at every build.
 """
@@ -31,7 +32,9 @@ write_reference(HERE / "_generated" / "commands.md")
 
 
 def _as_restructured_text(_app, _what, _name, _object, _options, lines):
-    """Docstrings are plain text with backquotes for code: bars and stars mean themselves, but not in a formula."""
+    """Docstrings are plain text with backquotes for code: bars and stars mean themselves, but not
+    in a formula.
+    """
     formula = False
     for number, line in enumerate(lines):
         formula = line.startswith(".. math::") or (formula and not line[:1].strip())

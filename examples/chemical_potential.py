@@ -1,7 +1,9 @@
-"""Excess chemical potential against density, from one insertion chain, beside the equation of state.
+"""Excess chemical potential against density, from one insertion chain, beside the equation of
+state.
 
-Usage: python examples/chemical_potential.py [N] [OUTPUT], by default N = 40 (two minutes on one core). OUTPUT gets
-chemical_potential.svg and the numbers it shows, chemical_potential.csv. Needs `pip install openmm-nti[eos]`.
+Usage: python examples/chemical_potential.py [N] [OUTPUT], by default N = 40 (two minutes on one
+core). OUTPUT gets chemical_potential.svg and the numbers it shows, chemical_potential.csv. Needs
+`pip install openmm-nti[eos]`.
 """
 
 import sys
@@ -23,16 +25,28 @@ estimate = bar_chain.estimate(state, bar_chain.BarChainConfig(), seed=1, directo
 print(estimate, estimate.diagnostics["verdict"], sep="; ")
 
 fit = fit_curve(FreeEnergyCurve.from_chain(estimate, state.box_length_sigma))
-print(f"polynomial of degree {fit.degree}, chi^2 {fit.chi_squared:.1f} of {fit.n_degrees_of_freedom}")
+print(
+    f"polynomial of degree {fit.degree}, chi^2 {fit.chi_squared:.1f} of {fit.n_degrees_of_freedom}"
+)
 
 n = np.arange(2, n_particles)
 density = n / state.box_length_sigma**3
 value, error = fit.chemical_potential(n)
-bulk = [eos.chemical_potential(state.model_copy(update={"n_particles": int(number)})) for number in n]
-bulk_value, bulk_error = (np.array([getattr(one, name) for one in bulk]) for name in ("value", "std_err"))
+bulk = [
+    eos.chemical_potential(state.model_copy(update={"n_particles": int(number)})) for number in n
+]
+bulk_value, bulk_error = (
+    np.array([getattr(one, name) for one in bulk]) for name in ("value", "std_err")
+)
 
 ax = Figure(layout="constrained").add_subplot()
 plots.chemical_potential(density, value, error, label="insertion chain", ax=ax)
 plots.chemical_potential(density, bulk_value, bulk_error, label="equation of state", ax=ax)
-columns = {"density": density, "beta_mu_ex": value, "std_err": error, "eos": bulk_value, "eos_std_err": bulk_error}
+columns = {
+    "density": density,
+    "beta_mu_ex": value,
+    "std_err": error,
+    "eos": bulk_value,
+    "eos_std_err": bulk_error,
+}
 print("numbers:", plots.save(ax, output / "chemical_potential.svg", columns))

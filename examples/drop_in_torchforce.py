@@ -1,6 +1,8 @@
-"""Our Hamiltonian in your OpenMM script: build a System, add the TorchForce, step, read U and dU/dlambda.
+"""Our Hamiltonian in your OpenMM script: build a System, add the TorchForce, step, read U and
+dU/dlambda.
 
-Usage: python examples/drop_in_torchforce.py [MODEL], with the model of a finished run, such as demo-output/model.
+Usage: python examples/drop_in_torchforce.py [MODEL], with the model of a finished run, such as
+demo-output/model.
 """
 
 import sys
@@ -23,10 +25,14 @@ for _ in range(state.n_particles):
     system.addParticle(state.mass_dalton)
 edge = state.box_length_nm
 system.setDefaultPeriodicBoxVectors([edge, 0, 0], [0, edge, 0], [0, 0, edge])
-add_to_system(system, model, state)  # checks box and particles; torch_force(model, state) is the bare force
+add_to_system(
+    system, model, state
+)  # checks box and particles; torch_force(model, state) is the bare force
 
 temperature = state.temperature_kelvin * unit.kelvin
-integrator = openmm.LangevinMiddleIntegrator(temperature, 1 / unit.picosecond, 4 * unit.femtoseconds)
+integrator = openmm.LangevinMiddleIntegrator(
+    temperature, 1 / unit.picosecond, 4 * unit.femtoseconds
+)
 context = openmm.Context(system, integrator)
 context.setPositions(lattice_positions_nm(state, seed=1))
 context.setVelocitiesToTemperature(temperature)
@@ -35,4 +41,6 @@ for coupling in (0.2, 0.6, 1.0):
     context.setParameter("lambda_nti", coupling)
     integrator.step(100)
     energy = context.getState(getEnergy=True).getPotentialEnergy()
-    print(f"lambda = {coupling}: U = {energy.format('%.3f')}, dU/dlambda = {dudl(context):.3f} kJ/mol")
+    print(
+        f"lambda = {coupling}: U = {energy.format('%.3f')}, dU/dlambda = {dudl(context):.3f} kJ/mol"
+    )

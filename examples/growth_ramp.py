@@ -1,4 +1,5 @@
-"""Alchemical growth: ramps from the ideal gas to the fluid and back, and Bennett's acceptance ratio of their works.
+"""Alchemical growth: ramps from the ideal gas to the fluid and back, and Bennett's acceptance ratio
+of their works.
 
 Usage: python examples/growth_ramp.py [MODEL] [RAMPS] [STEPS PER CHANGE OF LAMBDA]
 """
@@ -26,7 +27,9 @@ lambdas = np.linspace(0.0, 1.0, 51)
 random = np.random.default_rng(1)
 growth, decay = [], []
 for number in range(n_ramps):
-    context.setPositions(random.uniform(0.0, state.box_length_nm, (state.n_particles, 3)))  # an ideal gas
+    context.setPositions(
+        random.uniform(0.0, state.box_length_nm, (state.n_particles, 3))
+    )  # an ideal gas
     context.setVelocitiesToTemperature(state.temperature_kelvin, number + 1)
     growth.append(switch(context, lambdas, n_steps)[-1])
     integrator.step(25 * n_steps)  # equilibrium of the fluid, from which the ramp back starts

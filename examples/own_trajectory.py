@@ -1,9 +1,11 @@
-"""Your own trajectory of the fluid in, its excess free energy out as a figure, with a trained model and no more MD.
+"""Your own trajectory of the fluid in, its excess free energy out as a figure, with a trained model
+and no more MD.
 
-Usage: python examples/own_trajectory.py TRAJECTORY [TOPOLOGY] [MODEL] [PATHS], where TOPOLOGY is `-` for formats that
-hold their own. N and the cubic box are read from the trajectory; temperature and cutoff must be those of the model (for
-argon and lj-fluid-t1.25: 149.75 K, cutoff 3 sigma, switching from 2.5 sigma), at constant volume. For other particles
-than argon, set sigma_nm and epsilon_kj_mol below. Writes own_trajectory.svg, and own_trajectory.csv with its numbers.
+Usage: python examples/own_trajectory.py TRAJECTORY [TOPOLOGY] [MODEL] [PATHS], where TOPOLOGY is
+`-` for formats that hold their own. N and the cubic box are read from the trajectory; temperature
+and cutoff must be those of the model (for argon and lj-fluid-t1.25: 149.75 K, cutoff 3 sigma,
+switching from 2.5 sigma), at constant volume. For other particles than argon, set sigma_nm and
+epsilon_kj_mol below. Writes own_trajectory.svg, and own_trajectory.csv with its numbers.
 """
 
 import sys
@@ -22,10 +24,15 @@ from openmm_nti.validation.report.page import plots
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)
-trajectory, topology, name, n_paths = (*sys.argv[1:], *("-", "lj-fluid-t1.25", "64")[len(sys.argv) - 2 :])
+trajectory, topology, name, n_paths = (
+    *sys.argv[1:],
+    *("-", "lj-fluid-t1.25", "64")[len(sys.argv) - 2 :],
+)
 top = {} if topology == "-" else {"top": topology}
 sigma_nm, epsilon_kj_mol = 0.3405, 0.9960726  # argon
-score = load_denoiser(name)  # what bounds and paths need of a model; the shipped one has a companion made for it
+score = load_denoiser(
+    name
+)  # what bounds and paths need of a model; the shipped one has a companion made for it
 first = mdtraj.load_frame(trajectory, 0, **top)
 state = openmm_nti.StatePoint(
     n_particles=first.n_atoms,
@@ -36,12 +43,21 @@ state = openmm_nti.StatePoint(
 )
 
 ensemble = from_trajectory(trajectory, top.get("top"), state)
-print(f"{state}: {ensemble.n_frames} decorrelated frames, <beta U> = {ensemble.reduced_potentials.mean():.2f}")
+print(
+    f"{state}: {ensemble.n_frames} decorrelated frames, <beta U> = "
+    f"{ensemble.reduced_potentials.mean():.2f}"
+)
 with tempfile.TemporaryDirectory() as directory:
     config = PathConfig(n_paths=int(n_paths))
     works = path_weights.sample(score, ensemble, config, seed=1, directory=directory)
 results = [
-    denoising_bound.estimate(score, ensemble, BoundConfig(n_pairs=max(8, int(n_paths)), n_tethered=0), seed=1, progress=True),
+    denoising_bound.estimate(
+        score,
+        ensemble,
+        BoundConfig(n_pairs=max(8, int(n_paths)), n_tethered=0),
+        seed=1,
+        progress=True,
+    ),
     path_weights.estimate_bracket(works),
     path_weights.estimate_bar(works, seed=1),
 ]

@@ -32,7 +32,9 @@ found = exchange.run(n_iterations, steps=25)
 print("accepted trades:", " ".join(f"{share:.2f}" for share in found.acceptance))
 
 u_kn = found.u_kln.transpose(1, 0, 2).reshape(len(lambdas), -1)
-g = max(pymbar.timeseries.statistical_inefficiency(found.u_kln[k, k]) for k in range(1, len(lambdas)))
+g = max(
+    pymbar.timeseries.statistical_inefficiency(found.u_kln[k, k]) for k in range(1, len(lambdas))
+)
 kept = np.tile(np.arange(n_iterations) % int(np.ceil(g)) == 0, len(lambdas))
 counts = np.full(len(lambdas), kept.sum() // len(lambdas))
 mbar = pymbar.MBAR(u_kn[:, kept], counts, solver_protocol="robust")

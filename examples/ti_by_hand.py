@@ -1,4 +1,5 @@
-"""Thermodynamic integration by hand: beta F_ex = integral of <dU/dlambda> over lambda, from plain OpenMM.
+"""Thermodynamic integration by hand: beta F_ex = integral of <dU/dlambda> over lambda, from plain
+OpenMM.
 
 Usage: python examples/ti_by_hand.py [MODEL] [FRAMES]
 """

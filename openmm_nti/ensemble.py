@@ -1,7 +1,8 @@
 """`Ensemble`: equilibrium configurations of one state point, as one file that mdtraj reads.
 
-The file is HDF5 in mdtraj's layout (positions as float32 in nm, cubic box, argon topology) with three additions: the
-float64 array `/reduced_potentials` and, as JSON attributes of the root, the state point and the provenance.
+The file is HDF5 in mdtraj's layout (positions as float32 in nm, cubic box, argon topology) with
+three additions: the float64 array `/reduced_potentials` and, as JSON attributes of the root, the
+state point and the provenance.
 """
 
 from __future__ import annotations
@@ -52,15 +53,20 @@ class Ensemble:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions_nm", np.asarray(self.positions_nm, dtype=np.float64))
-        object.__setattr__(self, "reduced_potentials", np.asarray(self.reduced_potentials, dtype=np.float64))
+        object.__setattr__(
+            self, "reduced_potentials", np.asarray(self.reduced_potentials, dtype=np.float64)
+        )
         check_positions(self.positions_nm, self.state)
         if self.reduced_potentials.shape != (self.n_frames,):
             raise ValueError(
-                f"reduced_potentials has shape {self.reduced_potentials.shape} for {self.n_frames} frames: "
+                f"reduced_potentials has shape {self.reduced_potentials.shape} for {self.n_frames} "
+                "frames: "
                 "give one energy for each frame"
             )
         if not np.isfinite(self.reduced_potentials).all():
-            raise ValueError("reduced_potentials holds NaN or infinity: remove frames with overlapping particles")
+            raise ValueError(
+                "reduced_potentials holds NaN or infinity: remove frames with overlapping particles"
+            )
 
     @property
     def n_frames(self) -> int:
@@ -97,19 +103,26 @@ class Ensemble:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is truncated, was not written by this package, or holds NaN, another box or another N than its
-            state point says.
+            If the file is truncated, was not written by this package, or holds NaN, another box or
+            another N than its state point says.
         """
         path = Path(path)
         if not path.exists():
-            raise FileNotFoundError(f"there is no ensemble at {path}: make it with `openmm-nti generate`")
+            raise FileNotFoundError(
+                f"there is no ensemble at {path}: make it with `openmm-nti generate`"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", tables.UnclosedFileWarning)
             content = _read(path)
         try:
             state = StatePoint.model_validate_json(content["state"])
             _check_box(content["cell_lengths"], state)
-            return cls(state, content["coordinates"], content["reduced_potentials"], json.loads(content["provenance"]))
+            return cls(
+                state,
+                content["coordinates"],
+                content["reduced_potentials"],
+                json.loads(content["provenance"]),
+            )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -128,16 +141,21 @@ def check_positions(positions_nm: np.ndarray, state: StatePoint) -> None:
         For a wrong shape, no frames, another number of particles, or NaN.
     """
     if positions_nm.ndim != 3 or positions_nm.shape[2] != 3 or not len(positions_nm):
-        raise ValueError(f"positions have shape {positions_nm.shape}: expected (frames, particles, 3), 1 frame or more")
+        raise ValueError(
+            f"positions have shape {positions_nm.shape}: expected (frames, particles, 3), 1 frame "
+            "or more"
+        )
     if positions_nm.shape[1] != state.n_particles:
         raise ValueError(
-            f"positions hold {positions_nm.shape[1]} particles, but the state point has n_particles = "
+            f"positions hold {positions_nm.shape[1]} particles, but the state point has "
+            "n_particles = "
             f"{state.n_particles}: change n_particles or select the particles of the fluid"
         )
     bad = np.flatnonzero(~np.isfinite(positions_nm).all(axis=(1, 2)))
     if len(bad):
         raise ValueError(
-            f"positions hold NaN or infinity in {len(bad)} of {len(positions_nm)} frames (first: frame {bad[0]}): "
+            f"positions hold NaN or infinity in {len(bad)} of {len(positions_nm)} frames (first: "
+            f"frame {bad[0]}): "
             "remove those frames, or lower the time step of the simulation that made them"
         )
 
@@ -160,7 +178,9 @@ def _read(path: Path) -> dict[str, Any]:
             content["provenance"] = str(file.get_node_attr("/", _PROVENANCE))
             return content
     except (OSError, tables.HDF5ExtError) as error:
-        raise ValueError(f"{path} is truncated or not HDF5: delete it and generate it again") from error
+        raise ValueError(
+            f"{path} is truncated or not HDF5: delete it and generate it again"
+        ) from error
     except (AttributeError, tables.NoSuchNodeError) as error:
         raise ValueError(
             f"{path} was not written by openmm_nti: read a trajectory of your own with "

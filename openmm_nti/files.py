@@ -23,7 +23,9 @@ os.umask(_UMASK)
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds, remove it when it fails."""
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds, remove it
+    when it fails.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: mdtraj and numpy choose the format, or append to the name, by it.
@@ -58,11 +60,15 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is truncated or not JSON ({error}): delete it and run the stage again") from error
+        raise ValueError(
+            f"{path} is truncated or not JSON ({error}): delete it and run the stage again"
+        ) from error
 
 
 def finite(data: Any) -> Any:
-    """`data` with null for numbers that JSON does not have: an unknown standard error is infinite."""
+    """`data` with null for numbers that JSON does not have: an unknown standard error is
+    infinite.
+    """
     if isinstance(data, dict):
         return {key: finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
@@ -76,7 +82,9 @@ def fingerprint(data: Any) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide numbers; `not installed` where one is missing."""
+    """Installed versions of the packages that decide numbers; `not installed` where one is
+    missing.
+    """
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -87,13 +95,20 @@ def versions() -> dict[str, str]:
 
 
 def git_hash() -> str:
-    """Commit of the source tree this package runs from (`-dirty` with local changes), or `unknown`."""
+    """Commit of the source tree this package runs from (`-dirty` with local changes), or
+    `unknown`.
+    """
     source = Path(__file__).resolve()
     git = ["git", "-C", str(source.parent)]
     command = [*git, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         # An installed copy may lie inside somebody else's repository.
-        subprocess.run([*git, "ls-files", "--error-unmatch", source.name], capture_output=True, timeout=10, check=True)
+        subprocess.run(
+            [*git, "ls-files", "--error-unmatch", source.name],
+            capture_output=True,
+            timeout=10,
+            check=True,
+        )
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -18,9 +18,11 @@ class FreeEnergy:
     value
         The estimate, in kT.
     std_err
-        Its standard error from decorrelated data, in kT. NaN is refused; infinity says honestly "unknown".
+        Its standard error from decorrelated data, in kT. NaN is refused; infinity says honestly
+        "unknown".
     method
-        The estimator's name: `mbar_neural`, `ti_neural_md`, `neural_ti`, `neural_ti_bound`, `mbar_softcore`, ...
+        The estimator's name: `mbar_neural`, `ti_neural_md`, `neural_ti`, `neural_ti_bound`,
+        `mbar_softcore`, ...
     convention
         The Hamiltonian at lambda = 1: `switched`, `truncated` or `full`.
     n_particles
@@ -28,7 +30,8 @@ class FreeEnergy:
     quantity
         `beta_f_ex` for -ln(Z_N / V^N), `beta_mu_ex` for its difference from N to N + 1.
     diagnostics
-        JSON-ready facts that let a reader judge the estimate (overlap, sample counts, warnings, costs).
+        JSON-ready facts that let a reader judge the estimate (overlap, sample counts, warnings,
+        costs).
     """
 
     value: float
@@ -41,9 +44,14 @@ class FreeEnergy:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
-            raise ValueError(f"{self.method}: the estimate is {self.value}; look at its inputs for NaN or no overlap")
+            raise ValueError(
+                f"{self.method}: the estimate is {self.value}; look at its inputs for NaN or no "
+                "overlap"
+            )
         if math.isnan(self.std_err) or self.std_err < 0:
-            raise ValueError(f"{self.method}: the standard error is {self.std_err}; it must be a number >= 0")
+            raise ValueError(
+                f"{self.method}: the standard error is {self.std_err}; it must be a number >= 0"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as a plain dictionary, ready for JSON."""
@@ -55,4 +63,7 @@ class FreeEnergy:
         return cls(**data)
 
     def __str__(self) -> str:
-        return f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT ({self.method}, {self.convention})"
+        return (
+            f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT ({self.method}, "
+            f"{self.convention})"
+        )

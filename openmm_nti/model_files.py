@@ -1,6 +1,8 @@
-"""A model on disk: weights as safetensors and a JSON card that says what it is; nothing that unpickles.
+"""A model on disk: weights as safetensors and a JSON card that says what it is; nothing that
+unpickles.
 
-Models that ship with the package lie in `openmm_nti/models`, each in the folder of its name, and load by that name.
+Models that ship with the package lie in `openmm_nti/models`, each in the folder of its name, and
+load by that name.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ def save_model(
     seed: int = 0,
     training: dict[str, Any] | None = None,
 ) -> Path:
-    """Write `model` to `directory` (model.safetensors and model.json), each atomically, the card last.
+    """Write `model` to `directory` (model.safetensors and model.json), each atomically, the card
+    last.
 
     Parameters
     ----------
@@ -57,7 +60,9 @@ def save_model(
     """
     directory = Path(directory)
     with atomic_path(directory / WEIGHTS_FILE) as temporary:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
+        save_file(
+            {name: value.contiguous() for name, value in model.state_dict().items()}, temporary
+        )
     card = {
         "format": FORMAT,
         "potential": model.potential.model_dump(),
@@ -77,13 +82,14 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
     Parameters
     ----------
     path
-        Its directory, either file in it, the directory of a run, or the name of a shipped model (`shipped_models`).
+        Its directory, either file in it, the directory of a run, or the name of a shipped model
+        (`shipped_models`).
 
     Raises
     ------
     ValueError
-        If a file is missing, truncated, of another format, or if weights and card do not belong together; if the model
-        is a denoiser, which has no energy.
+        If a file is missing, truncated, of another format, or if weights and card do not belong
+        together; if the model is a denoiser, which has no energy.
     """
     model = load_any_model(path)
     if isinstance(model, LambdaHamiltonian):
@@ -96,7 +102,8 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
 
 
 def load_denoiser(path: str | Path) -> NoisedFluid:
-    """The best score at `path` for the denoising bound: the model's companion in `denoiser/`, or else the model itself.
+    """The best score at `path` for the denoising bound: the model's companion in `denoiser/`, or
+    else the model itself.
 
     Arguments and errors as for `load_model`.
     """
@@ -111,12 +118,15 @@ def denoiser_directory(path: str | Path) -> Path:
 
 
 def training_core_seconds(path: str | Path) -> float | None:
-    """What the training took of all processes, earlier trainings that it went on from included; None if not known.
+    """What the training took of all processes, earlier trainings that it went on from included;
+    None if not known.
 
     `path` is as for `load_model`.
     """
     facts = read_card(model_directory(path))["training"]
-    return facts.get("core_seconds", facts["seconds"] * facts.get("processes", 1) if "seconds" in facts else None)
+    return facts.get(
+        "core_seconds", facts["seconds"] * facts.get("processes", 1) if "seconds" in facts else None
+    )
 
 
 def load_any_model(path: str | Path) -> NoisedFluid:
@@ -127,17 +137,23 @@ def load_any_model(path: str | Path) -> NoisedFluid:
         potential = PairPotential(**card["potential"])
         network = NetworkConfig(**card["network"]) if card["network"] else None
     except (KeyError, TypeError, ValidationError) as error:
-        raise ValueError(f"{directory / CARD_FILE} describes no model ({error}): save the model again") from error
+        raise ValueError(
+            f"{directory / CARD_FILE} describes no model ({error}): save the model again"
+        ) from error
     model = build_model(potential, network)
     weights = directory / WEIGHTS_FILE
     try:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{weights} is missing, truncated or no safetensors file ({error}): copy it again") from error
+        raise ValueError(
+            f"{weights} is missing, truncated or no safetensors file ({error}): copy it again"
+        ) from error
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{weights} and {CARD_FILE} are of different models: copy both again") from error
+        raise ValueError(
+            f"{weights} and {CARD_FILE} are of different models: copy both again"
+        ) from error
     model.trained_on = tuple(StatePoint(**state) for state in card["trained_on"])
     return model.eval().requires_grad_(False)
 
@@ -158,7 +174,9 @@ def model_directory(path: str | Path) -> Path:
         if (candidate / CARD_FILE).is_file():
             return candidate
     names = f", or the name of a shipped model: {', '.join(shipped)}" if shipped else ""
-    raise ValueError(f"no model at {path}: expected a directory with {WEIGHTS_FILE} and {CARD_FILE}{names}")
+    raise ValueError(
+        f"no model at {path}: expected a directory with {WEIGHTS_FILE} and {CARD_FILE}{names}"
+    )
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -172,12 +190,15 @@ def read_card(path: str | Path) -> dict[str, Any]:
     file = model_directory(path) / CARD_FILE
     card = read_json(file)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ValueError(f"{file} is not a model card of format {FORMAT}: it was written by another version")
+        raise ValueError(
+            f"{file} is not a model card of format {FORMAT}: it was written by another version"
+        )
     return card
 
 
 def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
-    """Refuse a model of another pair potential than the state's; warn of a density it was not trained at.
+    """Refuse a model of another pair potential than the state's; warn of a density it was not
+    trained at.
 
     Raises
     ------
@@ -187,13 +208,22 @@ def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
     ours, theirs = model.potential.model_dump(), state.pair_potential.model_dump()
     differing = [name for name in ours if not _same(ours[name], theirs[name])]
     if differing:
-        listed = ", ".join(f"{name} = {ours[name]} in the model, {theirs[name]} in the state" for name in differing)
-        raise ValueError(f"the model is of another Hamiltonian: {listed}; train a model for this state or change it")
+        listed = ", ".join(
+            f"{name} = {ours[name]} in the model, {theirs[name]} in the state" for name in differing
+        )
+        raise ValueError(
+            f"the model is of another Hamiltonian: {listed}; train a model for this state or "
+            "change it"
+        )
     densities = [trained.density_star for trained in model.trained_on]
-    if densities and not min(densities) * (1 - 1e-6) <= state.density_star <= max(densities) * (1 + 1e-6):
+    if densities and not min(densities) * (1 - 1e-6) <= state.density_star <= max(densities) * (
+        1 + 1e-6
+    ):
         warnings.warn(
-            f"rho* = {state.density_star:.4g} is outside of the model's training range, {min(densities):.4g} to "
-            f"{max(densities):.4g}: exact estimators (mbar_neural) stay right with larger errors, neural_ti does not",
+            f"rho* = {state.density_star:.4g} is outside of the model's training range, "
+            f"{min(densities):.4g} to "
+            f"{max(densities):.4g}: exact estimators (mbar_neural) stay right with larger errors, "
+            "neural_ti does not",
             stacklevel=2,
         )
 

@@ -1,8 +1,9 @@
 """One chain of Langevin dynamics, in segments that make an interrupted run repeat to the bit.
 
-Each segment starts a new OpenMM Context from the positions and velocities (float64) that the one before left in its
-file, with random numbers seeded by (seed, state, chain, segment). A run that was killed therefore continues as if it
-had never stopped. `LangevinMiddleIntegrator` is the scheme of Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
+Each segment starts a new OpenMM Context from the positions and velocities (float64) that the one
+before left in its file, with random numbers seeded by (seed, state, chain, segment). A run that was
+killed therefore continues as if it had never stopped. `LangevinMiddleIntegrator` is the scheme of
+Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.config import ReferenceConfig
 from openmm_nti.runtime.tasks import derive_seed
 
-# Settings that say how many frames are wanted, not what they are: raising them continues the same chains.
+# Settings that say how many frames are wanted, not what they are: raising them continues the same
+# chains.
 _EXTENT = {"n_frames", "n_replicas", "max_steps"}
 
 
@@ -52,15 +54,17 @@ class Chain:
 
     def read(self, name: str) -> np.ndarray:
         """One recorded quantity of all segments, in the order of time. Shape (frames, ...)."""
-        return np.concatenate([read_segment(self.path(segment), name) for segment in range(self.n_segments)])
+        return np.concatenate(
+            [read_segment(self.path(segment), name) for segment in range(self.n_segments)]
+        )
 
 
 def run_chain(chain: Chain) -> None:
     """Run the segments of `chain` that have no file yet.
 
-    Each file holds `frames_nm` (F, N, 3) float32, wrapped into the box; `reduced_potentials` (F,) kT and `log_weights`
-    (F,) of those frames; `temperatures_star` (F,) from the velocities; `positions_nm` and `velocities` (N, 3) at the
-    end, nm and nm/ps.
+    Each file holds `frames_nm` (F, N, 3) float32, wrapped into the box; `reduced_potentials` (F,)
+    kT and `log_weights` (F,) of those frames; `temperatures_star` (F,) from the velocities;
+    `positions_nm` and `velocities` (N, 3) at the end, nm and nm/ps.
     """
     for segment in range(chain.n_segments):
         path = chain.path(segment)
@@ -114,7 +118,9 @@ def _record(context: openmm.Context, chain: Chain) -> dict[str, Any]:
         "log_weights": truncation_log_weights(positions_sigma, state),
         "temperatures_star": np.array(temperatures),
         "positions_nm": last.getPositions(asNumpy=True).value_in_unit(unit.nanometer),
-        "velocities": last.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond),
+        "velocities": last.getVelocities(asNumpy=True).value_in_unit(
+            unit.nanometer / unit.picosecond
+        ),
     }
 
 
@@ -128,9 +134,14 @@ def _context(chain: Chain, segment: int) -> openmm.Context:
     """A Context at the first step of a segment."""
     state, config = chain.state, chain.config
     integrator = openmm.LangevinMiddleIntegrator(
-        state.temperature_kelvin, config.friction_star / state.time_unit_ps, config.timestep_star * state.time_unit_ps
+        state.temperature_kelvin,
+        config.friction_star / state.time_unit_ps,
+        config.timestep_star * state.time_unit_ps,
     )
-    seeds = [derive_seed(chain.seed, state.label, chain.number, segment, use) for use in ("noise", "start", "velocity")]
+    seeds = [
+        derive_seed(chain.seed, state.label, chain.number, segment, use)
+        for use in ("noise", "start", "velocity")
+    ]
     integrator.setRandomNumberSeed(seeds[0])
     platform = fastest_platform(config.platform)
     context = openmm.Context(lj_system(state), integrator, platform, platform_properties(platform))
@@ -152,4 +163,7 @@ def _temperature_star(now: openmm.State, state: StatePoint) -> float:
 
 
 def _ran_into_nan(chain: Chain) -> str:
-    return f"it ran into NaN at timestep_star = {chain.config.timestep_star:g}: lower timestep_star (0.004 is usual)"
+    return (
+        f"it ran into NaN at timestep_star = {chain.config.timestep_star:g}: lower timestep_star "
+        "(0.004 is usual)"
+    )

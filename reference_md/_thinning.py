@@ -32,7 +32,9 @@ class Sampling:
 
 
 def judge(reduced_potentials: np.ndarray) -> Sampling:
-    """Equilibration and statistical inefficiency of chains of the same length. Shape (chains, n), kT."""
+    """Equilibration and statistical inefficiency of chains of the same length. Shape (chains, n),
+    kT.
+    """
     t0 = statistics.equilibration(reduced_potentials)
     equilibrated = reduced_potentials[:, t0:]
     g = statistics.statistical_inefficiency(equilibrated)
@@ -48,7 +50,8 @@ def thin(
     n_frames: int,
     provenance: dict[str, Any],
 ) -> Ensemble:
-    """At most `n_frames` decorrelated frames, evenly spaced over the equilibrated parts of all chains.
+    """At most `n_frames` decorrelated frames, evenly spaced over the equilibrated parts of all
+    chains.
 
     Parameters
     ----------
@@ -89,25 +92,37 @@ def thin(
         {
             **provenance,
             **facts,
-            "warnings": [*provenance.get("warnings", []), *_doubts(sampling, kept, n_frames, facts)],
+            "warnings": [
+                *provenance.get("warnings", []),
+                *_doubts(sampling, kept, n_frames, facts),
+            ],
         },
     )
 
 
 def energy_drift(energies: np.ndarray, g: float) -> float:
-    """Difference of the mean energy of the second and first halves of all chains, in its standard errors."""
+    """Difference of the mean energy of the second and first halves of all chains, in its standard
+    errors.
+    """
     half = energies.shape[1] // 2
     spread = float(energies.std())
     if half == 0 or spread == 0:
         return 0.0
     n_eff = max(1.0, len(energies) * half / g)
-    return float((energies[:, -half:].mean() - energies[:, :half].mean()) / (spread * np.sqrt(2 / n_eff)))
+    return float(
+        (energies[:, -half:].mean() - energies[:, :half].mean()) / (spread * np.sqrt(2 / n_eff))
+    )
 
 
 def _doubts(sampling: Sampling, kept: int, wanted: int, facts: dict[str, Any]) -> list[str]:
     doubts = []
     if kept < wanted:
-        doubts.append(f"only {kept} decorrelated frames of {wanted} wanted (statistical inefficiency {sampling.g:.1f})")
+        doubts.append(
+            f"only {kept} decorrelated frames of {wanted} wanted (statistical inefficiency "
+            f"{sampling.g:.1f})"
+        )
     if abs(facts["energy_drift_z"]) > 4:
-        doubts.append(f"the energy drifts: its halves differ by {facts['energy_drift_z']:.1f} standard errors")
+        doubts.append(
+            f"the energy drifts: its halves differ by {facts['energy_drift_z']:.1f} standard errors"
+        )
     return doubts

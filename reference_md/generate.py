@@ -1,7 +1,9 @@
-"""Reference ensembles of the Lennard-Jones fluid: several state points in one call, each until it has enough frames.
+"""Reference ensembles of the Lennard-Jones fluid: several state points in one call, each until it
+has enough frames.
 
-Every state point runs `n_replicas` independent chains. After each round the statistical inefficiency of the energy says
-how long the chains must become to hold `n_frames` decorrelated frames, and they are continued to that length.
+Every state point runs `n_replicas` independent chains. After each round the statistical
+inefficiency of the energy says how long the chains must become to hold `n_frames` decorrelated
+frames, and they are continued to that length.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ def generate(
 ) -> list[Ensemble]:
     """Simulate each state point and write `directory/<state.label>.h5`.
 
-    What is there already is not simulated again: finished ensembles are read, interrupted chains go on, and the frames
-    are those of an undisturbed run, to the bit on the CPU platform.
+    What is there already is not simulated again: finished ensembles are read, interrupted chains go
+    on, and the frames are those of an undisturbed run, to the bit on the CPU platform.
 
     Parameters
     ----------
@@ -66,24 +68,38 @@ def generate(
     Raises
     ------
     ValueError
-        If two states have the same label, or `directory` holds an ensemble made with other settings.
+        If two states have the same label, or `directory` holds an ensemble made with other
+        settings.
     TaskError
         If a simulation fails.
     """
     directory = Path(directory)
     labels = [state.label for state in states]
     if len(set(labels)) < len(labels):
-        raise ValueError(f"states = {', '.join(labels)}: each label must occur once; remove the repeated state point")
-    made_with = {state.label: fingerprint([state.model_dump(), config.model_dump(), seed]) for state in states}
+        raise ValueError(
+            f"states = {', '.join(labels)}: each label must occur once; remove the repeated state "
+            "point"
+        )
+    made_with = {
+        state.label: fingerprint([state.model_dump(), config.model_dump(), seed])
+        for state in states
+    }
     done = {
         state.label: _read_finished(directory, state, made_with[state.label])
         for state in states
         if _ensemble_path(directory, state).exists()
     }
-    lengths = {state: min(_PILOT_SEGMENTS, config.max_segments) for state in states if state.label not in done}
+    lengths = {
+        state: min(_PILOT_SEGMENTS, config.max_segments)
+        for state in states
+        if state.label not in done
+    }
     description = "reference MD"
     while lengths:
-        groups = {state: _chains(state, config, seed, directory, length) for state, length in lengths.items()}
+        groups = {
+            state: _chains(state, config, seed, directory, length)
+            for state, length in lengths.items()
+        }
         largest_first = sorted(groups, key=lambda state: -state.n_particles)
         run_tasks(
             run_chain,
@@ -112,16 +128,25 @@ def _read_finished(directory: Path, state: StatePoint, made_with: str) -> Ensemb
     path = _ensemble_path(directory, state)
     ensemble = Ensemble.load(path)
     if ensemble.provenance.get("made_with") != made_with:
-        raise ValueError(f"{path} was made with another seed or other settings: choose another directory, or delete it")
+        raise ValueError(
+            f"{path} was made with another seed or other settings: choose another directory, or "
+            "delete it"
+        )
     return ensemble
 
 
-def _chains(state: StatePoint, config: ReferenceConfig, seed: int, directory: Path, length: int) -> list[Chain]:
-    return [Chain(state, config, seed, number, length, directory) for number in range(config.n_replicas)]
+def _chains(
+    state: StatePoint, config: ReferenceConfig, seed: int, directory: Path, length: int
+) -> list[Chain]:
+    return [
+        Chain(state, config, seed, number, length, directory) for number in range(config.n_replicas)
+    ]
 
 
 def _segments_needed(chains: Sequence[Chain], config: ReferenceConfig) -> int:
-    """Length at which the chains hold enough decorrelated frames; their present one when they do, or may not grow."""
+    """Length at which the chains hold enough decorrelated frames; their present one when they do,
+    or may not grow.
+    """
     sampling = judge(_read(chains, "reduced_potentials"))
     length = chains[0].n_segments
     if sampling.n_decorrelated >= config.n_frames:
@@ -135,7 +160,9 @@ def _read(chains: Sequence[Chain], name: str) -> np.ndarray:
     return np.stack([chain.read(name) for chain in chains])
 
 
-def _finish(chains: Sequence[Chain], config: ReferenceConfig, made_with: str, seed: int) -> Ensemble:
+def _finish(
+    chains: Sequence[Chain], config: ReferenceConfig, made_with: str, seed: int
+) -> Ensemble:
     state = chains[0].state
     temperature = statistics.mean_and_error(_read(chains, "temperatures_star").ravel())
     facts: dict[str, Any] = {
@@ -165,5 +192,6 @@ def _temperature_doubts(temperature: tuple[float, float], state: StatePoint) -> 
     if abs(mean - state.temperature_star) <= 5 * error + 0.005 * state.temperature_star:
         return []
     return [
-        f"the velocities say T* = {mean:.4f} +- {error:.4f} instead of {state.temperature_star:g}: lower timestep_star"
+        f"the velocities say T* = {mean:.4f} +- {error:.4f} instead of {state.temperature_star:g}: "
+        "lower timestep_star"
     ]

@@ -1,14 +1,16 @@
-"""Equilibration, decorrelation and error bars of correlated series: the project's one place for them.
+"""Equilibration, decorrelation and error bars of correlated series: the project's one place for
+them.
 
-The statistical inefficiency is g = 1 + 2 sum_t (1 - t/n) C(t), with C the normalised autocorrelation function: n
-correlated samples are worth n / g independent ones. Equilibration ends where the number n / g of what is left is
-largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)).
+The statistical inefficiency is g = 1 + 2 sum_t (1 - t/n) C(t), with C the normalised
+autocorrelation function: n correlated samples are worth n / g independent ones. Equilibration ends
+where the number n / g of what is left is largest (Chodera, J. Chem. Theory Comput. 12, 1799
+(2016)).
 
-Where chains start independently, a series has the shape (chains, n): C is then taken around the mean of all chains, so
-that chains which disagree with each other show as a large g.
+Where chains start independently, a series has the shape (chains, n): C is then taken around the
+mean of all chains, so that chains which disagree with each other show as a large g.
 
-What equilibration left over is looked for in many series at once (`drift`): a transient far below the noise of each
-shows in their sum when all of them move the same way.
+What equilibration left over is looked for in many series at once (`drift`): a transient far below
+the noise of each shows in their sum when all of them move the same way.
 """
 
 from __future__ import annotations
@@ -34,18 +36,22 @@ _EQUILIBRATION_TRIALS = 50
 
 @dataclass(frozen=True)
 class Drift:
-    """How a weighted sum of the means of several series moves from the first to the last quarter of their chains.
+    """How a weighted sum of the means of several series moves from the first to the last quarter of
+    their chains.
 
     Attributes
     ----------
     change, std_err
-        Of the sum, last quarter minus first, and its standard error from the spread of the chains; in its units.
+        Of the sum, last quarter minus first, and its standard error from the spread of the chains;
+        in its units.
     z
-        `change` as a standard normal deviate: the tail of Student's t, with the degrees of freedom that there are.
+        `change` as a standard normal deviate: the tail of Student's t, with the degrees of freedom
+        that there are.
     worst
         Index of the series that moves most in its own error.
     worst_z
-        Its deviate, corrected for the number of series: 0 where the largest of so many is nothing unusual.
+        Its deviate, corrected for the number of series: 0 where the largest of so many is nothing
+        unusual.
     chance
         Probability of a sum or a series as far out as the farther of the two in stationary data.
     """
@@ -90,8 +96,9 @@ def statistical_inefficiency(series: np.ndarray) -> float:
 def evenly_spaced(log_weights: np.ndarray, kept: int) -> np.ndarray:
     """Choose `kept` of n samples at equal distances in accumulated weight.
 
-    With equal weights that is thinning; with others the chosen samples, each counted once, represent the weighted
-    ensemble (systematic resampling: a sample is repeated only where its weight exceeds the distance).
+    With equal weights that is thinning; with others the chosen samples, each counted once,
+    represent the weighted ensemble (systematic resampling: a sample is repeated only where its
+    weight exceeds the distance).
 
     Parameters
     ----------
@@ -106,14 +113,16 @@ def evenly_spaced(log_weights: np.ndarray, kept: int) -> np.ndarray:
         Indices in ascending order. Shape (kept,), int.
     """
     accumulated = np.cumsum(np.exp(log_weights - log_weights.max()))
-    return np.asarray(np.searchsorted(accumulated, (np.arange(kept) + 0.5) / kept * accumulated[-1]))
+    return np.asarray(
+        np.searchsorted(accumulated, (np.arange(kept) + 0.5) / kept * accumulated[-1])
+    )
 
 
 def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple[float, float]:
     """The mean of correlated samples and its standard error.
 
-    With `MIN_CHAINS` independent chains or more, the error is that of the chains' means; with fewer, it is
-    std sqrt(g / n).
+    With `MIN_CHAINS` independent chains or more, the error is that of the chains' means; with
+    fewer, it is std sqrt(g / n).
 
     Parameters
     ----------
@@ -136,18 +145,22 @@ def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple
     if len(chains) >= MIN_CHAINS:
         weights = np.array([len(values) for values in chains]) / len(series)
         deviations = np.array([values.mean() for values in chains]) - mean
-        return mean, float(np.sqrt((weights**2 * deviations**2).sum() * len(chains) / (len(chains) - 1)))
+        return mean, float(
+            np.sqrt((weights**2 * deviations**2).sum() * len(chains) / (len(chains) - 1))
+        )
     g = 1.0 if _is_constant(series) else float(timeseries.statistical_inefficiency_multiple(chains))
     return mean, float(series.std(ddof=1) * np.sqrt(min(g, len(series)) / len(series)))
 
 
 def drift(series: np.ndarray, chain: np.ndarray, weights: np.ndarray) -> Drift | None:
-    """Compare the last quarter of every chain with its first, over all series together and in each alone.
+    """Compare the last quarter of every chain with its first, over all series together and in each
+    alone.
 
-    Values outside Tukey's fences count as on them: where a transient begins with a few enormous values, their scatter
-    would hide it. For the same reason the error comes from how the chains scatter in their later half, where a
-    transient is over. Series of a single chain have no scatter; their sum then takes its error from how the series
-    change one by one, and none is judged alone.
+    Values outside Tukey's fences count as on them: where a transient begins with a few enormous
+    values, their scatter would hide it. For the same reason the error comes from how the chains
+    scatter in their later half, where a transient is over. Series of a single chain have no
+    scatter; their sum then takes its error from how the series change one by one, and none is
+    judged alone.
 
     Parameters
     ----------
@@ -173,7 +186,8 @@ def drift(series: np.ndarray, chain: np.ndarray, weights: np.ndarray) -> Drift |
     freedom = max(1, n_chains - 1)
     shares = weights**2 * variances
     total, total_error = float(weights @ changes), float(np.sqrt(shares.sum()))
-    # Welch and Satterthwaite: series of unequal scatter have fewer degrees of freedom together than their number.
+    # Welch and Satterthwaite: series of unequal scatter have fewer degrees of freedom together than
+    # their number.
     pooled = freedom * shares.sum() ** 2 / (shares**2).sum() if total_error > 0 else freedom
     chance_of_sum = float(_two_sided(np.array([total]), np.array([total_error]), pooled)[0])
     chances = _two_sided(changes, np.sqrt(variances), freedom)
@@ -190,7 +204,9 @@ def drift(series: np.ndarray, chain: np.ndarray, weights: np.ndarray) -> Drift |
 
 
 def later_half(chain: np.ndarray) -> np.ndarray:
-    """Which samples belong to the later half of their chain, one at least. Shape (n,) as `chain`, bool."""
+    """Which samples belong to the later half of their chain, one at least. Shape (n,) as `chain`,
+    bool.
+    """
     chosen = np.zeros(len(chain), dtype=bool)
     for label in np.unique(chain):
         members = np.flatnonzero(chain == label)
@@ -199,14 +215,18 @@ def later_half(chain: np.ndarray) -> np.ndarray:
 
 
 def _within_fences(series: np.ndarray) -> np.ndarray:
-    """Values beyond 1.5 interquartile ranges from the quartiles of their row moved there, where there is a range."""
+    """Values beyond 1.5 interquartile ranges from the quartiles of their row moved there, where
+    there is a range.
+    """
     low, high = np.quantile(series, (0.25, 0.75), axis=1, keepdims=True)
     reach = np.where(high > low, 1.5 * (high - low), np.inf)
     return np.clip(series, low - reach, high + reach)
 
 
 def _quarters(series: np.ndarray, chain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of the first, third and last quarter of each chain, of one sample at least. Shapes (K, chains)."""
+    """Means of the first, third and last quarter of each chain, of one sample at least. Shapes (K,
+    chains).
+    """
     means = []
     for label in np.unique(chain):
         samples = series[:, chain == label]
@@ -234,8 +254,8 @@ def bootstrap_chains(
 ) -> Iterator[np.ndarray]:
     """Indices of bootstrap samples that respect correlation in time.
 
-    With `MIN_CHAINS` chains or more, whole chains are drawn; with fewer, blocks of `block_length` consecutive samples
-    of one chain.
+    With `MIN_CHAINS` chains or more, whole chains are drawn; with fewer, blocks of `block_length`
+    consecutive samples of one chain.
 
     Parameters
     ----------
@@ -257,7 +277,9 @@ def bootstrap_chains(
     if len(members) < MIN_CHAINS:
         members = [block for one in members for block in _blocks(one, block_length)]
     for _ in range(n_bootstraps):
-        yield np.concatenate([members[unit] for unit in rng.integers(len(members), size=len(members))])
+        yield np.concatenate(
+            [members[unit] for unit in rng.integers(len(members), size=len(members))]
+        )
 
 
 def _blocks(members: np.ndarray, length: int) -> list[np.ndarray]:
@@ -271,5 +293,8 @@ def _is_constant(series: np.ndarray) -> bool:
 def _finite(series: np.ndarray) -> np.ndarray:
     series = np.asarray(series, dtype=np.float64)
     if not series.size or not np.isfinite(series).all():
-        raise ValueError("a series for statistics must be finite and not empty: remove NaN and infinite samples first")
+        raise ValueError(
+            "a series for statistics must be finite and not empty: remove NaN and infinite samples "
+            "first"
+        )
     return series

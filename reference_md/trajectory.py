@@ -9,7 +9,11 @@ import numpy as np
 
 from openmm_nti.ensemble import Ensemble, check_positions
 from openmm_nti.files import provenance
-from openmm_nti.fluid.energy import closest_pair_sigma, reduced_potential_numpy, truncation_log_weights
+from openmm_nti.fluid.energy import (
+    closest_pair_sigma,
+    reduced_potential_numpy,
+    truncation_log_weights,
+)
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md._chain import wrap
 from openmm_nti.reference_md._thinning import thin
@@ -26,19 +30,22 @@ def from_trajectory(
     Parameters
     ----------
     trajectory
-        Any format that mdtraj reads, with the unit cell of each frame; all of it is read into memory.
+        Any format that mdtraj reads, with the unit cell of each frame; all of it is read into
+        memory.
     topology
-        A file mdtraj takes the particles from; None for formats that hold their own, as HDF5 and PDB do.
+        A file mdtraj takes the particles from; None for formats that hold their own, as HDF5 and
+        PDB do.
     state
-        The state point that was simulated. With `truncated`, frames are weighted as `truncation_log_weights` says.
+        The state point that was simulated. With `truncated`, frames are weighted as
+        `truncation_log_weights` says.
     seed
         Recorded in the provenance.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, has another number of particles, NaN, no unit cell, a cell that changes or is not
-        the cube of `state`, or particles closer than in any equilibrium frame.
+        If the file cannot be read, has another number of particles, NaN, no unit cell, a cell that
+        changes or is not the cube of `state`, or particles closer than in any equilibrium frame.
     """
     loaded = _load(Path(trajectory), topology)
     try:
@@ -63,13 +70,18 @@ def from_trajectory(
 def _load(trajectory: Path, topology: str | Path | None) -> mdtraj.Trajectory:
     for path in (trajectory, *(() if topology is None else (Path(topology),))):
         if not path.exists():
-            raise ValueError(f"{path} does not exist: give the path of a trajectory and its topology")
+            raise ValueError(
+                f"{path} does not exist: give the path of a trajectory and its topology"
+            )
     try:
         return mdtraj.load(str(trajectory), **({} if topology is None else {"top": str(topology)}))
     except Exception as error:  # each format raises its own kinds for a damaged file
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]  # HDF5 puts its stack before it
+        reason = str(error).strip().splitlines()[-1:] or [
+            type(error).__name__
+        ]  # HDF5 puts its stack before it
         raise ValueError(
-            f"{trajectory} cannot be read ({reason[0]}): check that it is whole and that the topology belongs to it"
+            f"{trajectory} cannot be read ({reason[0]}): check that it is whole and that the "
+            "topology belongs to it"
         ) from error
 
 
@@ -83,9 +95,12 @@ def _check_cell(loaded: mdtraj.Trajectory, state: StatePoint) -> None:
     worst = float(lengths.flat[np.argmax(np.abs(lengths - box))])
     if abs(worst / box - 1) > _BOX_TOLERANCE:
         raise ValueError(
-            f"the unit cell has an edge of {worst:g} nm, but the box of the state point is {box:g} nm "
-            f"({state.box_length_sigma:g} x sigma_nm = {state.sigma_nm:g}): the run must be at constant volume in a "
-            "cubic box; set box_length_nm and sigma_nm to those of the run, and mind that mdtraj reads DCD in angstrom"
+            f"the unit cell has an edge of {worst:g} nm, but the box of the state point is {box:g} "
+            "nm "
+            f"({state.box_length_sigma:g} x sigma_nm = {state.sigma_nm:g}): the run must be at "
+            "constant volume in a "
+            "cubic box; set box_length_nm and sigma_nm to those of the run, and mind that mdtraj "
+            "reads DCD in angstrom"
         )
 
 
@@ -93,6 +108,8 @@ def _check_distances(positions_sigma: np.ndarray, state: StatePoint) -> None:
     closest = closest_pair_sigma(positions_sigma, state)
     if closest.min() < _CLOSEST_SIGMA:
         raise ValueError(
-            f"two particles of frame {closest.argmin()} are {closest.min():.3g} sigma apart, closer than "
-            f"{_CLOSEST_SIGMA:g}: check sigma_nm = {state.sigma_nm:g}, the unit of the positions and the topology"
+            f"two particles of frame {closest.argmin()} are {closest.min():.3g} sigma apart, "
+            "closer than "
+            f"{_CLOSEST_SIGMA:g}: check sigma_nm = {state.sigma_nm:g}, the unit of the positions "
+            "and the topology"
         )

@@ -31,7 +31,16 @@ def random_model(small_state):
 
 @pytest.fixture
 def fluid_positions(small_state):
-    """Eight frames (8, N, 3) in sigma: a jittered lattice patch with true neighbours, partly outside the box."""
+    """Eight frames (8, N, 3) in sigma: a jittered lattice patch with true neighbours, partly
+    outside the box.
+    """
     rng = np.random.default_rng(5)
-    sites = np.stack(np.meshgrid([0, 1, 2], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(-1, 3) * 1.12
-    return sites + rng.normal(scale=0.06, size=(8, small_state.n_particles, 3)) + np.array([5.0, -0.7, 11.4])
+    sites = (
+        np.stack(np.meshgrid([0, 1, 2], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(-1, 3)
+        * 1.12
+    )
+    return (
+        sites
+        + rng.normal(scale=0.06, size=(8, small_state.n_particles, 3))
+        + np.array([5.0, -0.7, 11.4])
+    )

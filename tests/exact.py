@@ -1,4 +1,6 @@
-"""Systems small enough to be known exactly: equilibrium samples by rejection, free energies by quadrature."""
+"""Systems small enough to be known exactly: equilibrium samples by rejection, free energies by
+quadrature.
+"""
 
 import math
 
@@ -9,7 +11,9 @@ from openmm_nti.fluid.energy import reduced_potential_numpy
 
 
 def exact_ensemble(state, n_frames, seed=0):
-    """Independent samples of a few Lennard-Jones particles: uniform positions kept with probability exp(-U) / bound."""
+    """Independent samples of a few Lennard-Jones particles: uniform positions kept with probability
+    exp(-U) / bound.
+    """
     rng = np.random.default_rng(seed)
     deepest = state.n_particles * (state.n_particles - 1) / 2 / state.temperature_star
     kept = []
@@ -18,11 +22,18 @@ def exact_ensemble(state, n_frames, seed=0):
         energy = reduced_potential_numpy(trial, state)
         kept.append(trial[np.log(rng.uniform(size=len(trial))) < -energy - deepest])
     positions = np.concatenate(kept)[:n_frames]
-    return Ensemble(state, positions * state.sigma_nm, reduced_potential_numpy(positions, state), {"exact": True})
+    return Ensemble(
+        state,
+        positions * state.sigma_nm,
+        reduced_potential_numpy(positions, state),
+        {"exact": True},
+    )
 
 
 def pair_free_energy(state):
-    """beta F_ex(2) by quadrature of the Mayer function, written from the formula of the switched potential."""
+    """beta F_ex(2) by quadrature of the Mayer function, written from the formula of the switched
+    potential.
+    """
     r, step = np.linspace(1e-3, state.cutoff_sigma, 200_001, retstep=True)
     x = np.clip((r - state.switch_sigma) / (state.cutoff_sigma - state.switch_sigma), 0, 1)
     switch = 1 - 6 * x**5 + 15 * x**4 - 10 * x**3

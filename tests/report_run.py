@@ -9,7 +9,11 @@ from openmm_nti.fluid.state import StatePoint
 
 STATE = StatePoint(n_particles=40, box_length_sigma=6, temperature_star=1.25)
 OVERLAP = [[0.6, 0.4, 0.0], [0.4, 0.3, 0.3], [0.0, 0.3, 0.7]]
-PROFILE = {"lambdas": [0.0, 0.5, 1.0], "dudl_mean": [-5.0, -20.0, -40.0], "dudl_std_err": [0.1, 0.2, 0.3]}
+PROFILE = {
+    "lambdas": [0.0, 0.5, 1.0],
+    "dudl_mean": [-5.0, -20.0, -40.0],
+    "dudl_std_err": [0.1, 0.2, 0.3],
+}
 
 
 def entry(value, std_err, method, **diagnostics):
@@ -34,7 +38,11 @@ def estimates():
 
 
 HELD_OUT = {
-    STATE.label: {"noise_sigma": [0.1, 0.3], "decile_gain_kt": [1.0, 2.0], "decile_gain_err": [0.1, 0.2]},
+    STATE.label: {
+        "noise_sigma": [0.1, 0.3],
+        "decile_gain_kt": [1.0, 2.0],
+        "decile_gain_err": [0.1, 0.2],
+    },
 }
 
 
@@ -47,12 +55,17 @@ def make_run(path):
         "diagnostics": {"state": STATE.model_dump(mode="json")},
     }
     provenance = {"seed": 7, "versions": {"openmm": "8.5.2"}, "command": "run <script>"}
-    write_json(path / "results.json", {"schema": 1, "state_points": [point], "provenance": provenance})
+    write_json(
+        path / "results.json", {"schema": 1, "state_points": [point], "provenance": provenance}
+    )
     write_text(path / "config.yaml", "seed: 7\n")
     metrics = [
-        {"step": step, "loss": 1 / step, "validation_loss": 2 / step, "held_out": HELD_OUT} for step in (1, 2, 3)
+        {"step": step, "loss": 1 / step, "validation_loss": 2 / step, "held_out": HELD_OUT}
+        for step in (1, 2, 3)
     ]
-    write_text(path / "model" / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics))
+    write_text(
+        path / "model" / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics)
+    )
     folder = path / STATE.label
     folder.mkdir()
     grid = np.linspace(0, 1, 50)

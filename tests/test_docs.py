@@ -1,4 +1,6 @@
-"""Runs the documentation: each `python` or `console` block below a line `<!-- runnable -->` (see CONTRIBUTING.md)."""
+"""Runs the documentation: each `python` or `console` block below a line `<!-- runnable -->` (see
+CONTRIBUTING.md).
+"""
 
 import importlib.util
 import re
@@ -19,7 +21,10 @@ from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.lattice import lattice_positions_nm
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_" not in path.parent.name)]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_" not in path.parent.name),
+]
 BLOCK = re.compile(r"^<!-- runnable -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+\.\w+)(?:#[^)]*)?\)")
 
@@ -29,7 +34,9 @@ def run_directory(tmp_path_factory):
     """`fluid/`: a small untrained model and some reference data of N = 40, as the pages assume."""
     folder = tmp_path_factory.mktemp("docs") / "fluid"
     state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
-    model = LambdaHamiltonian(state.pair_potential, NetworkConfig(n_radial=4, n_channels=2, width=8))
+    model = LambdaHamiltonian(
+        state.pair_potential, NetworkConfig(n_radial=4, n_channels=2, width=8)
+    )
     save_model(model, folder / "model", trained_on=[state])
     positions = np.stack([lattice_positions_nm(state, seed) for seed in range(30)])
     Ensemble(state, positions, reduced_potential_numpy(positions / state.sigma_nm, state), {}).save(
@@ -69,7 +76,9 @@ def test_the_notebooks_are_notebooks_to_jupytext():
     jupytext = pytest.importorskip("jupytext")
     for page in (ROOT / "docs" / "notebooks").glob("*.md"):
         cells = jupytext.read(page).cells
-        assert sum(cell.cell_type == "code" for cell in cells) == len(BLOCK.findall(page.read_text(encoding="utf-8")))
+        assert sum(cell.cell_type == "code" for cell in cells) == len(
+            BLOCK.findall(page.read_text(encoding="utf-8"))
+        )
 
 
 def test_the_command_reference_has_every_command_option_and_exit_status(tmp_path):
@@ -83,7 +92,12 @@ def test_the_command_reference_has_every_command_option_and_exit_status(tmp_path
         section = text[text.index(f"\n## {name}\n") :]
         section = section[: section.index("\n## ", 1)]
         assert f"$ openmm-nti {name}" in section  # an example
-        assert all(f"`{option}`" in section for each in command.params for option in each.opts if option[0] == "-")
+        assert all(
+            f"`{option}`" in section
+            for each in command.params
+            for option in each.opts
+            if option[0] == "-"
+        )
     assert all(f"| {code.value} | {code.meaning} |" in text for code in ExitCode)
 
 
@@ -95,14 +109,18 @@ def test_chemical_potential_example_runs(tmp_path, monkeypatch, capsys):
     assert "beta_f_ex = " in capsys.readouterr().out
     table = np.genfromtxt(tmp_path / "chemical_potential.csv", delimiter=",", names=True)
     assert len(table) == 4
-    assert (np.abs(table["beta_mu_ex"] - table["eos"]) < 0.02).all()  # a gas, where finite size is of order 1 / N
+    assert (
+        np.abs(table["beta_mu_ex"] - table["eos"]) < 0.02
+    ).all()  # a gas, where finite size is of order 1 / N
 
 
 @pytest.fixture(scope="module")
 def two_body_model(tmp_path_factory):
     """The path of pairs alone: the quickest model there is."""
     state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
-    return save_model(LambdaHamiltonian(state.pair_potential), tmp_path_factory.mktemp("examples") / "model")
+    return save_model(
+        LambdaHamiltonian(state.pair_potential), tmp_path_factory.mktemp("examples") / "model"
+    )
 
 
 @pytest.fixture
@@ -114,7 +132,9 @@ def trajectory(run_directory, tmp_path):
     return [str(tmp_path / "own.dcd"), str(tmp_path / "own.pdb")]
 
 
-@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")  # MBAR and BAR of the hastiest of samples
+@pytest.mark.filterwarnings(
+    "ignore:.* encountered in:RuntimeWarning"
+)  # MBAR and BAR of the hastiest of samples
 @pytest.mark.parametrize(
     ("script", "arguments", "expected"),
     [
@@ -127,17 +147,29 @@ def trajectory(run_directory, tmp_path):
         ("toy_gaussians.py", ["20"], "ln 3 = 1.0986"),
     ],
 )
-def test_example_scripts_run(script, arguments, expected, two_body_model, trajectory, tmp_path, monkeypatch, capsys):
+def test_example_scripts_run(
+    script, arguments, expected, two_body_model, trajectory, tmp_path, monkeypatch, capsys
+):
     given = {"MODEL": [str(two_body_model)], "TRAJECTORY": trajectory}
     path = ROOT / "examples" / script
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", [str(path), *(each for word in arguments for each in given.get(word, [word]))])
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), {"__name__": "__main__", "__doc__": ""})
+    monkeypatch.setattr(
+        "sys.argv", [str(path), *(each for word in arguments for each in given.get(word, [word]))]
+    )
+    exec(
+        compile(path.read_text(encoding="utf-8"), str(path), "exec"),
+        {"__name__": "__main__", "__doc__": ""},
+    )
     output = capsys.readouterr().out
     assert all(each in output for each in expected.split(" ... "))
 
 
 def test_every_example_script_is_run():
-    (cases,) = (mark.args[1] for mark in test_example_scripts_run.pytestmark if mark.name == "parametrize")
+    (cases,) = (
+        mark.args[1] for mark in test_example_scripts_run.pytestmark if mark.name == "parametrize"
+    )
     tested = {script for script, _, _ in cases}
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {*tested, "chemical_potential.py"}
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {
+        *tested,
+        "chemical_potential.py",
+    }

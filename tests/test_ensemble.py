@@ -1,4 +1,6 @@
-"""`Ensemble`: a file that mdtraj reads, exact round trips, and one clear message for each kind of damage."""
+"""`Ensemble`: a file that mdtraj reads, exact round trips, and one clear message for each kind of
+damage.
+"""
 
 import mdtraj
 import numpy as np
@@ -15,7 +17,9 @@ STATE = StatePoint(n_particles=10, box_length_sigma=6, temperature_star=1.25)
 
 @pytest.fixture
 def ensemble():
-    positions = np.array([lattice_positions_nm(STATE, seed) for seed in range(4)]).astype(np.float32)
+    positions = np.array([lattice_positions_nm(STATE, seed) for seed in range(4)]).astype(
+        np.float32
+    )
     energies = reduced_potential_numpy(positions.astype(float) / STATE.sigma_nm, STATE)
     return Ensemble(STATE, positions, energies, {"seed": 3, "warnings": []})
 
@@ -34,7 +38,9 @@ def test_round_trip_is_exact(ensemble, saved):
     assert loaded.positions_nm.dtype == np.float64
     np.testing.assert_array_equal(loaded.positions_nm, ensemble.positions_nm)
     np.testing.assert_array_equal(loaded.reduced_potentials, ensemble.reduced_potentials)
-    np.testing.assert_allclose(loaded.positions_sigma * STATE.sigma_nm, loaded.positions_nm, rtol=1e-14)
+    np.testing.assert_allclose(
+        loaded.positions_sigma * STATE.sigma_nm, loaded.positions_nm, rtol=1e-14
+    )
     assert [path.name for path in saved.parent.iterdir()] == ["ensemble.h5"]
 
 
@@ -49,18 +55,24 @@ def test_mdtraj_reads_the_file(ensemble, saved):
 def test_nan_positions_are_refused(ensemble):
     positions = ensemble.positions_nm.copy()
     positions[2, 0, 0] = np.nan
-    with pytest.raises(ValueError, match="NaN or infinity in 1 of 4 frames .first: frame 2.: remove"):
+    with pytest.raises(
+        ValueError, match="NaN or infinity in 1 of 4 frames .first: frame 2.: remove"
+    ):
         Ensemble(STATE, positions, ensemble.reduced_potentials, {})
 
 
 def test_another_number_of_particles_is_refused(ensemble):
-    with pytest.raises(ValueError, match="hold 9 particles, but the state point has n_particles = 10: change"):
+    with pytest.raises(
+        ValueError, match="hold 9 particles, but the state point has n_particles = 10: change"
+    ):
         Ensemble(STATE, ensemble.positions_nm[:, :9], ensemble.reduced_potentials, {})
 
 
 @pytest.mark.parametrize("shape", [(10, 3), (4, 10, 2), (0, 10, 3)])
 def test_positions_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match="positions have shape .*: expected .frames, particles, 3."):
+    with pytest.raises(
+        ValueError, match="positions have shape .*: expected .frames, particles, 3."
+    ):
         Ensemble(STATE, np.zeros(shape), np.zeros(len(np.zeros(shape))), {})
 
 
@@ -80,20 +92,26 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_truncated_file_is_named(saved, size):
     content = saved.read_bytes()
     saved.write_bytes(content[: size if isinstance(size, int) else int(size * len(content))])
-    with pytest.raises(ValueError, match=r"ensemble\.h5 is truncated or not HDF5: delete it and generate it again"):
+    with pytest.raises(
+        ValueError, match=r"ensemble\.h5 is truncated or not HDF5: delete it and generate it again"
+    ):
         Ensemble.load(saved)
 
 
 def test_a_trajectory_of_another_program_is_sent_to_the_right_door(ensemble, saved):
     mdtraj.load(str(saved)).save_hdf5(str(saved))
-    with pytest.raises(ValueError, match="was not written by openmm_nti: read a trajectory .* --trajectory"):
+    with pytest.raises(
+        ValueError, match="was not written by openmm_nti: read a trajectory .* --trajectory"
+    ):
         Ensemble.load(saved)
 
 
 def test_another_box_in_the_file_is_refused(saved):
     with tables.open_file(str(saved), "a") as file:
         file.root.cell_lengths[1, 2] *= 1.01
-    with pytest.raises(ValueError, match="a frame's box is 2.06343 nm, but the state point's is 2.043 nm"):
+    with pytest.raises(
+        ValueError, match="a frame's box is 2.06343 nm, but the state point's is 2.043 nm"
+    ):
         Ensemble.load(saved)
 
 

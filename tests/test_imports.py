@@ -1,4 +1,6 @@
-"""The packages import in one direction: openmm_nti <- reference_md <- training <- validation; the CLI joins them."""
+"""The packages import in one direction: openmm_nti <- reference_md <- training <- validation; the
+CLI joins them.
+"""
 
 import ast
 from pathlib import Path
@@ -47,12 +49,20 @@ def test_a_package_imports_only_those_before_it(path):
 def test_no_assert_and_no_print_in_library_code(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         assert not isinstance(node, ast.Assert), f"{path}:{node.lineno} asserts"
-        prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+        prints = (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "print"
+        )
         assert not prints, f"{path}:{getattr(node, 'lineno', 0)} prints"
 
 
 def test_reference_md_and_hamiltonian_keep_out_what_is_not_theirs():
     for path in (ROOT / "reference_md").rglob("*.py"):
-        assert not any(module.split(".")[0] == "torch" for module in imported_modules(path)), f"{path} imports torch"
+        assert not any(module.split(".")[0] == "torch" for module in imported_modules(path)), (
+            f"{path} imports torch"
+        )
     for path in (ROOT / "openmm_nti" / "hamiltonian").rglob("*.py"):
-        assert not any(module.split(".")[0] == "openmm" for module in imported_modules(path)), f"{path} imports openmm"
+        assert not any(module.split(".")[0] == "openmm" for module in imported_modules(path)), (
+            f"{path} imports openmm"
+        )

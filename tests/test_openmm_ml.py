@@ -1,4 +1,6 @@
-"""openmm-ml finds the fluid as `nti-lj`, and importing that entry point neither fails nor loads torch."""
+"""openmm-ml finds the fluid as `nti-lj`, and importing that entry point neither fails nor loads
+torch.
+"""
 
 import subprocess
 import sys
@@ -22,19 +24,28 @@ FILE = Path(__file__).parent.parent / "openmm_nti" / "openmm_ml" / "__init__.py"
 
 @pytest.fixture(scope="module")
 def state():
-    return StatePoint(n_particles=40, box_length_sigma=6.0, **load_model(MODEL).potential.model_dump())
+    return StatePoint(
+        n_particles=40, box_length_sigma=6.0, **load_model(MODEL).potential.model_dump()
+    )
 
 
 def numbers(system, positions):
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+    )
     context.setPositions(positions)
     context.setParameter("lambda_nti", 0.8)
     return context.getState(getEnergy=True).getPotentialEnergy()._value, dudl(context)
 
 
 def test_it_is_imported_without_torch_and_openmm():
-    code = f"import runpy, sys; runpy.run_path({str(FILE)!r}); print(sorted({{'torch', 'openmm'}} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    code = (
+        f"import runpy, sys; runpy.run_path({str(FILE)!r}); print(sorted({{'torch', 'openmm'}} & "
+        "set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
@@ -65,11 +76,15 @@ def test_what_does_not_fit_is_named(state):
 
 def test_openmm_ml_makes_systems_with_it(state):
     openmmml = pytest.importorskip("openmmml", reason="openmm-ml is not installed")
-    if not any(each.name == "nti-lj" for each in metadata.entry_points(group="openmmml.potentials")):
+    if not any(
+        each.name == "nti-lj" for each in metadata.entry_points(group="openmmml.potentials")
+    ):
         pytest.skip("installed before the entry point was there: pip install -e . again")
     topology, positions = lj_topology(state), lattice_positions_nm(state, seed=1)
     potential = openmmml.MLPotential("nti-lj", model=MODEL)
     expected = numbers(create_system(state, torch_force(load_model(MODEL), state)), positions)
-    np.testing.assert_allclose(numbers(potential.createSystem(topology), positions), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        numbers(potential.createSystem(topology), positions), expected, rtol=1e-6
+    )
     mixed = potential.createMixedSystem(topology, create_system(state), range(40))
     np.testing.assert_allclose(numbers(mixed, positions), expected, rtol=1e-6)

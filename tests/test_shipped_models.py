@@ -1,4 +1,6 @@
-"""Every model that ships loads by its name, is small, says how accurate it is, and has exact ends."""
+"""Every model that ships loads by its name, is small, says how accurate it is, and has exact
+ends.
+"""
 
 import numpy as np
 import pytest
@@ -41,16 +43,28 @@ def test_both_ends_are_exact(name):
     state = model.trained_on[-1]
     positions = np.stack([lattice_positions_nm(state, seed) for seed in range(2)]) / state.sigma_nm
     box = torch.full((3,), state.box_length_sigma, dtype=torch.float64)
-    ends = [model(torch.as_tensor(positions), box, torch.full((2,), lam, dtype=torch.float64)) for lam in (0.0, 1.0)]
+    ends = [
+        model(torch.as_tensor(positions), box, torch.full((2,), lam, dtype=torch.float64))
+        for lam in (0.0, 1.0)
+    ]
     assert (ends[0] == 0.0).all()
-    np.testing.assert_allclose(ends[1].numpy(), reduced_potential_numpy(positions, state), rtol=1e-10)
+    np.testing.assert_allclose(
+        ends[1].numpy(), reduced_potential_numpy(positions, state), rtol=1e-10
+    )
 
 
 def test_it_warns_beyond_its_densities_and_refuses_another_temperature():
     model = load_model("lj-fluid-t1.25")
     dense = StatePoint(n_particles=230, box_length_sigma=6.0, temperature_star=1.25)
-    with pytest.warns(UserWarning, match=r"rho\* = 1.065 is outside of the model's training range, 0.1852 to 0.9259"):
+    with pytest.warns(
+        UserWarning,
+        match=r"rho\* = 1.065 is outside of the model's training range, 0.1852 to 0.9259",
+    ):
         check_model_fits(model, dense)
     with pytest.raises(ValueError, match="temperature_star = 1.25 in the model, 2.0 in the state"):
-        check_model_fits(model, StatePoint(n_particles=100, box_length_sigma=6.0, temperature_star=2.0))
-    check_model_fits(model, StatePoint(n_particles=100, box_length_sigma=6.0, temperature_star=1.25))
+        check_model_fits(
+            model, StatePoint(n_particles=100, box_length_sigma=6.0, temperature_star=2.0)
+        )
+    check_model_fits(
+        model, StatePoint(n_particles=100, box_length_sigma=6.0, temperature_star=1.25)
+    )

@@ -28,8 +28,20 @@ TINY = {
             "pilot_frames": 4,
             "platform": "Reference",
         },
-        "softcore": {"n_windows": 5, "n_chains": 2, "n_frames": 10, "equilibration": 50, "platform": "Reference"},
-        "decoupling": {"n_windows": 3, "n_chains": 2, "n_frames": 10, "equilibration": 50, "platform": "Reference"},
+        "softcore": {
+            "n_windows": 5,
+            "n_chains": 2,
+            "n_frames": 10,
+            "equilibration": 50,
+            "platform": "Reference",
+        },
+        "decoupling": {
+            "n_windows": 3,
+            "n_chains": 2,
+            "n_frames": 10,
+            "equilibration": 50,
+            "platform": "Reference",
+        },
         "widom": {"n_insertions_per_frame": 20},
         "bar_chain": {
             "n_walkers": 8,

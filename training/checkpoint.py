@@ -28,15 +28,22 @@ def save_checkpoint(
 ) -> None:
     """Write weights, their running average and Adam's moments after `step` steps, atomically.
 
-    `inputs` is the fingerprint of configuration and data; a checkpoint of other inputs is not resumed from.
+    `inputs` is the fingerprint of configuration and data; a checkpoint of other inputs is not
+    resumed from.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.items()}
     for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"adam.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        tensors |= {
+            f"adam.{number}.{name}": torch.as_tensor(value) for name, value in state.items()
+        }
     header = {"step": json.dumps(step), "seconds": json.dumps(seconds), "inputs": inputs}
     with atomic_path(path) as temporary:
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, temporary, metadata=header)
+        save_file(
+            {name: value.detach().contiguous() for name, value in tensors.items()},
+            temporary,
+            metadata=header,
+        )
 
 
 def load_checkpoint(
@@ -59,9 +66,13 @@ def load_checkpoint(
             header = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} is truncated or no checkpoint ({error}): delete it to start again") from error
+        raise ValueError(
+            f"{path} is truncated or no checkpoint ({error}): delete it to start again"
+        ) from error
     if header.get("inputs") != inputs:
-        raise ValueError(f"{path} was made with another configuration or other data: use a new output directory")
+        raise ValueError(
+            f"{path} was made with another configuration or other data: use a new output directory"
+        )
     model.load_state_dict(_part(tensors, "model."))
     for name, value in _part(tensors, "average.").items():
         average[name].copy_(value)
@@ -69,9 +80,15 @@ def load_checkpoint(
     for name, value in _part(tensors, "adam.").items():
         number, _, key = name.partition(".")
         moments.setdefault(int(number), {})[key] = value
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimiser.load_state_dict(
+        {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
+    )
     return int(json.loads(header["step"])), float(json.loads(header["seconds"]))
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

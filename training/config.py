@@ -10,37 +10,61 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_steps: int = Field(default=2000, ge=1, description="Optimiser steps; the learning rate falls to zero over them.")
+    n_steps: int = Field(
+        default=2000,
+        ge=1,
+        description="Optimiser steps; the learning rate falls to zero over them.",
+    )
     max_minutes: float | None = Field(
         default=None,
         gt=0,
-        description="Wall-time budget: the schedule is hurried to end in time. Leave empty for a result that repeats.",
+        description="Wall-time budget: the schedule is hurried to end in time. Leave empty for a "
+        "result that repeats.",
     )
     atoms_per_step: int = Field(
         default=640,
         ge=2,
-        description="Noised atoms in a step, shared out over configurations of one N and over processes.",
+        description="Noised atoms in a step, shared out over configurations of one N and over "
+        "processes.",
     )
     learning_rate: float = Field(default=3e-3, gt=0, description="Adam's largest learning rate.")
-    warmup_steps: int = Field(default=50, ge=0, description="Steps over which the learning rate rises.")
-    gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient of the loss.")
+    warmup_steps: int = Field(
+        default=50, ge=0, description="Steps over which the learning rate rises."
+    )
+    gradient_clip: float = Field(
+        default=1.0, gt=0, description="Largest norm of the gradient of the loss."
+    )
     ema_decay: float = Field(
-        default=0.995, ge=0, lt=1, description="Decay of the running average of the weights, which is what is kept."
+        default=0.995,
+        ge=0,
+        lt=1,
+        description="Decay of the running average of the weights, which is what is kept.",
     )
     noise_min_sigma: float = Field(
-        default=0.01, gt=0.006, description="Smallest noise trained on, in sigma; below, the known terms suffice."
+        default=0.01,
+        gt=0.006,
+        description="Smallest noise trained on, in sigma; below, the known terms suffice.",
     )
     focus_sigma: tuple[float, float] = Field(
-        default=(0.03, 0.5), description="Noise between these, in sigma, is where dense fluids are hard to learn."
+        default=(0.03, 0.5),
+        description="Noise between these, in sigma, is where dense fluids are hard to learn.",
     )
     focus_share: float = Field(
-        default=0.73, ge=0, le=1, description="Share of the noise levels drawn from focus_sigma; the rest elsewhere."
+        default=0.73,
+        ge=0,
+        le=1,
+        description="Share of the noise levels drawn from focus_sigma; the rest elsewhere.",
     )
     start_from: str | None = Field(
         default=None,
-        description="Model to start from in place of random weights: a directory or a shipped name. Of the same "
+        description="Model to start from in place of random weights: a directory or a shipped "
+        "name. Of the same "
         "network, or of one with fewer refinements.",
     )
-    validation_fraction: float = Field(default=0.1, gt=0, lt=0.5, description="Share of frames held out.")
-    validate_every: int = Field(default=250, ge=1, description="Steps between validations and checkpoints.")
+    validation_fraction: float = Field(
+        default=0.1, gt=0, lt=0.5, description="Share of frames held out."
+    )
+    validate_every: int = Field(
+        default=250, ge=1, description="Steps between validations and checkpoints."
+    )
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, ...")

@@ -9,13 +9,20 @@ import torch
 
 from openmm_nti.references.noise import log_noise_max
 from openmm_nti.training.config import TrainingConfig
-from openmm_nti.training.targets import CleanData, NoisedBatch, antithetic_batch, stratified_log_noise
+from openmm_nti.training.targets import (
+    CleanData,
+    NoisedBatch,
+    antithetic_batch,
+    stratified_log_noise,
+)
 
 _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
 def turn(step: int, ensembles: Sequence[CleanData]) -> int:
-    """Which of `ensembles` has its turn: each in proportion to its N, spread evenly over the steps."""
+    """Which of `ensembles` has its turn: each in proportion to its N, spread evenly over the
+    steps.
+    """
     sizes = torch.tensor([data.positions.shape[1] for data in ensembles], dtype=torch.float64)
     place = (step + 0.5) * _GOLDEN % 1.0
     return int(torch.searchsorted(sizes.cumsum(0) / sizes.sum(), place).clamp(max=len(sizes) - 1))
@@ -26,11 +33,17 @@ def noise_range(data: CleanData, config: TrainingConfig) -> tuple[float, float]:
     return math.log(config.noise_min_sigma), float(log_noise_max(data.box))
 
 
-def draw(data: CleanData, config: TrainingConfig, n_atoms: int, generator: torch.Generator) -> NoisedBatch:
-    """Frames at random, of `n_atoms` together (two at least), noise levels stratified, noise antithetic."""
+def draw(
+    data: CleanData, config: TrainingConfig, n_atoms: int, generator: torch.Generator
+) -> NoisedBatch:
+    """Frames at random, of `n_atoms` together (two at least), noise levels stratified, noise
+    antithetic.
+    """
     half = max(1, n_atoms // data.positions.shape[1] // 2)
     frames = torch.randint(len(data.positions), (half,), generator=generator)
     focus = math.log(config.focus_sigma[0]), math.log(config.focus_sigma[1])
     low, high = noise_range(data, config)
-    levels = stratified_log_noise(half, low, high, generator, focus=focus, focus_share=config.focus_share)
+    levels = stratified_log_noise(
+        half, low, high, generator, focus=focus, focus_share=config.focus_share
+    )
     return antithetic_batch(data, frames, levels, generator)

@@ -1,12 +1,14 @@
 r"""Held-out frames: the loss, and where along the noise the model earns its bound.
 
-The lower bound on beta F_ex (`validation.bounds`) adds up, over the noise, half of 2 E[f . g*] - E|f|^2 for the model's
-gradient f. Against the two-body path f_0 on the same frames and the same noise,
+The lower bound on beta F_ex (`validation.bounds`) adds up, over the noise, half of 2 E[f . g*] -
+E|f|^2 for the model's gradient f. Against the two-body path f_0 on the same frames and the same
+noise,
 
 .. math:: G = \int \Big( E[f \cdot g^*] - \tfrac12 E|f|^2 - E[f_0 \cdot g^*] + \tfrac12 E|f_0|^2 \Big) d(s_{eff}^2)
 
-is how far the network has raised the bound, in kT: the gap to the truth that training closes. What is constant in it
-(the noise of the target) cancels, so that changes from one evaluation to the next mean something at once.
+is how far the network has raised the bound, in kT: the gap to the truth that training closes. What
+is constant in it (the noise of the target) cancels, so that changes from one evaluation to the next
+mean something at once.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _ATOMS_PER_BATCH = 2560
 
 @dataclass(frozen=True)
 class _Decile:
-    """Antithetic noised frames of one tenth of ln s, and what each is worth along the two-body path."""
+    """Antithetic noised frames of one tenth of ln s, and what each is worth along the two-body
+    path.
+    """
 
     noise_sigma: float  # its middle
     batch: NoisedBatch
@@ -65,11 +69,14 @@ class HeldOut:
         self.label = label
         width = (log_high - log_low) / N_DECILES
         self.deciles = [
-            self._decile(clean, model, log_low + number * width, width, generator) for number in range(N_DECILES)
+            self._decile(clean, model, log_low + number * width, width, generator)
+            for number in range(N_DECILES)
         ]
 
     def evaluate(self, model: NoisedFluid) -> dict[str, Any]:
-        """Mean loss; gain over the two-body path by decile of ln s and in all, with standard errors, kT."""
+        """Mean loss; gain over the two-body path by decile of ln s and in all, with standard
+        errors, kT.
+        """
         losses, gains, errors = [], [], []
         for decile in self.deciles:
             gradient = _gradient(model, decile.batch)
@@ -89,11 +96,18 @@ class HeldOut:
         }
 
     def _decile(
-        self, clean: CleanData, model: NoisedFluid, low: float, width: float, generator: torch.Generator
+        self,
+        clean: CleanData,
+        model: NoisedFluid,
+        low: float,
+        width: float,
+        generator: torch.Generator,
     ) -> _Decile:
         n_pairs = _PAIRS_PER_DECILE
         frames = torch.randint(len(clean.positions), (n_pairs,), generator=generator)
-        place = (torch.arange(n_pairs) + torch.rand(n_pairs, generator=generator, dtype=torch.float64)) / n_pairs
+        place = (
+            torch.arange(n_pairs) + torch.rand(n_pairs, generator=generator, dtype=torch.float64)
+        ) / n_pairs
         batch = antithetic_batch(clean, frames, low + width * place, generator)
         # d(s_eff^2) = 2 s^2 d(ln s), and the bound has a factor 1/2.
         weight = width * torch.exp(2.0 * batch.log_s)
@@ -104,5 +118,8 @@ class HeldOut:
 def _gradient(model: NoisedFluid, batch: NoisedBatch) -> Tensor:
     size = max(1, _ATOMS_PER_BATCH // batch.positions.shape[1])
     return torch.cat(
-        [model.gradient(part.positions, part.box, part.log_s).detach() for part in batch.split(size)],
+        [
+            model.gradient(part.positions, part.box, part.log_s).detach()
+            for part in batch.split(size)
+        ],
     )

@@ -1,8 +1,8 @@
 r"""The score-matching loss, weighted so that it is the model's error in kT.
 
-The bias of the free energy is -1/2 int E|grad U - grad U*|^2 d(s_eff^2): per unit of ln s the squared error counts
-with s_eff^2. Dividing by the variance of the target instead gives the weight s_eff^2 + 1 / I_0: the same at all noise
-that matters, bounded gradient noise where there is little.
+The bias of the free energy is -1/2 int E|grad U - grad U*|^2 d(s_eff^2): per unit of ln s the
+squared error counts with s_eff^2. Dividing by the variance of the target instead gives the weight
+s_eff^2 + 1 / I_0: the same at all noise that matters, bounded gradient noise where there is little.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from openmm_nti.training.targets import NoisedBatch
 
 
 def score_loss(model: NoisedFluid, batch: NoisedBatch, *, create_graph: bool = True) -> Tensor:
-    """Weighted squared error of the score per degree of freedom, 0-dim; 1 for a perfect model of pure target noise."""
+    """Weighted squared error of the score per degree of freedom, 0-dim; 1 for a perfect model of
+    pure target noise.
+    """
     gradient = model.gradient(batch.positions, batch.box, batch.log_s, create_graph=create_graph)
     error = (gradient - batch.target).square().mean((1, 2))
     return (error * batch.precision).mean()

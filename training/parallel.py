@@ -1,7 +1,9 @@
-"""One training in several processes: every process draws its own noise, and all take the mean gradient.
+"""One training in several processes: every process draws its own noise, and all take the mean
+gradient.
 
-`torchrun --nproc-per-node 2 -m openmm_nti.cli train CONFIG --output DIR` starts the processes and tells each its rank
-in the environment; without torchrun there is one process, and nothing here does anything.
+`torchrun --nproc-per-node 2 -m openmm_nti.cli train CONFIG --output DIR` starts the processes and
+tells each its rank in the environment; without torchrun there is one process, and nothing here does
+anything.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Workers:
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.size
-        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, mean in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
             gradient.copy_(mean.view_as(gradient))
 
     def agree(self, value: float) -> float:
@@ -55,7 +59,9 @@ class Workers:
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Number of this process and how many there are, as torchrun says in the environment; (0, 1) without it."""
+    """Number of this process and how many there are, as torchrun says in the environment; (0, 1)
+    without it.
+    """
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 

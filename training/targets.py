@@ -1,7 +1,8 @@
 r"""Noised configurations and the score target of least variance.
 
-For x_t = x_0 + s_eff z two unbiased targets for grad U at x_t are z / s_eff (denoising; variance 1 / s_eff^2) and
-beta grad U_LJ(x_0) (target score; variance I_0 = <|beta grad U_LJ|^2> per degree of freedom). Their mix
+For x_t = x_0 + s_eff z two unbiased targets for grad U at x_t are z / s_eff (denoising; variance 1
+/ s_eff^2) and beta grad U_LJ(x_0) (target score; variance I_0 = <|beta grad U_LJ|^2> per degree of
+freedom). Their mix
 
 .. math:: g^* = (1 - c) \frac{z}{s_{eff}} + c \, \beta \nabla U_{LJ}(x_0), \qquad c = \frac{1}{1 + s_{eff}^2 I_0},
 
@@ -47,23 +48,32 @@ class CleanData:
     gradient_square: Tensor
 
     @classmethod
-    def from_ensemble(cls, ensemble: Ensemble, model: NoisedFluid, device: torch.device | str) -> CleanData:
+    def from_ensemble(
+        cls, ensemble: Ensemble, model: NoisedFluid, device: torch.device | str
+    ) -> CleanData:
         """Take the frames of `ensemble`; `model` supplies the Lennard-Jones gradient."""
         positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64, device=device)
         box = cubic_box(ensemble.state.box_length_sigma, device)
         gradient = torch.cat(
-            [lennard_jones_gradient(model, block, box) for block in positions.split(frames_at_a_time(positions))]
+            [
+                lennard_jones_gradient(model, block, box)
+                for block in positions.split(frames_at_a_time(positions))
+            ]
         )
         return cls(positions, gradient, box, gradient.square().mean())
 
     def subset(self, index: Tensor) -> CleanData:
         """The frames at `index`, with the whole ensemble's I_0."""
-        return CleanData(self.positions[index], self.gradient[index], self.box, self.gradient_square)
+        return CleanData(
+            self.positions[index], self.gradient[index], self.box, self.gradient_square
+        )
 
 
 @dataclass(frozen=True)
 class NoisedBatch:
-    """Noised configurations (B, N, 3) in sigma, ln s (B,), their target (B, N, 3) and its precision (B,)."""
+    """Noised configurations (B, N, 3) in sigma, ln s (B,), their target (B, N, 3) and its precision
+    (B,).
+    """
 
     positions: Tensor
     box: Tensor
@@ -72,13 +82,20 @@ class NoisedBatch:
     precision: Tensor
 
     def worth(self, gradient: Tensor) -> Tensor:
-        """2 grad . g* - |grad|^2 of each configuration, (B,): at most E|grad U*|^2 on average, for any `gradient`."""
+        """2 grad . g* - |grad|^2 of each configuration, (B,): at most E|grad U*|^2 on average, for
+        any `gradient`.
+        """
         return (gradient * (2.0 * self.target - gradient)).sum((1, 2))
 
     def split(self, size: int) -> list[NoisedBatch]:
         """Consecutive batches of at most `size` configurations."""
-        parts = (each.split(size) for each in (self.positions, self.log_s, self.target, self.precision))
-        return [NoisedBatch(x, self.box, log_s, g, weight) for x, log_s, g, weight in zip(*parts, strict=True)]
+        parts = (
+            each.split(size) for each in (self.positions, self.log_s, self.target, self.precision)
+        )
+        return [
+            NoisedBatch(x, self.box, log_s, g, weight)
+            for x, log_s, g, weight in zip(*parts, strict=True)
+        ]
 
 
 def frames_at_a_time(positions: Tensor) -> int:
@@ -94,7 +111,9 @@ def lennard_jones_gradient(model: NoisedFluid, positions: Tensor, box: Tensor) -
 
 
 def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
-    """Add noise s_eff z to every frame of `clean` (B frames) at levels `log_s` (B,), with z (B, N, 3) ~ N(0, 1)."""
+    """Add noise s_eff z to every frame of `clean` (B frames) at levels `log_s` (B,), with z (B, N,
+    3) ~ N(0, 1).
+    """
     variance = effective_variance(log_s).reshape(-1, 1, 1)
     spread = variance.sqrt()
     share = 1.0 / (1.0 + variance * clean.gradient_square)
@@ -104,10 +123,16 @@ def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
     return NoisedBatch(clean.positions + spread * z, clean.box, log_s, target, precision)
 
 
-def antithetic_batch(clean: CleanData, frames: Tensor, log_s: Tensor, generator: torch.Generator) -> NoisedBatch:
-    """`frames` (n,) of `clean` under noise z, then -z, at levels `log_s` (n,): 2 n configurations."""
+def antithetic_batch(
+    clean: CleanData, frames: Tensor, log_s: Tensor, generator: torch.Generator
+) -> NoisedBatch:
+    """`frames` (n,) of `clean` under noise z, then -z, at levels `log_s` (n,): 2 n
+    configurations.
+    """
     device = clean.positions.device
-    z = torch.randn(len(frames), *clean.positions.shape[1:], generator=generator, dtype=torch.float64).to(device)
+    z = torch.randn(
+        len(frames), *clean.positions.shape[1:], generator=generator, dtype=torch.float64
+    ).to(device)
     chosen = clean.subset(frames.to(device).repeat(2))
     return noise_batch(chosen, log_s.to(device).repeat(2), torch.cat([z, -z]))
 
@@ -123,11 +148,12 @@ def stratified_log_noise(
 ) -> Tensor:
     """`n_levels` values of ln s, one in each of as many strata of equal probability.
 
-    A share `focus_share` falls, uniformly in ln s, between the two values of `focus`; the rest is uniform over
-    [log_low, log_high] outside of it.
+    A share `focus_share` falls, uniformly in ln s, between the two values of `focus`; the rest is
+    uniform over [log_low, log_high] outside of it.
     """
     place = (
-        torch.randperm(n_levels, generator=generator) + torch.rand(n_levels, generator=generator, dtype=torch.float64)
+        torch.randperm(n_levels, generator=generator)
+        + torch.rand(n_levels, generator=generator, dtype=torch.float64)
     ) / n_levels
     inner_low, inner_high = max(log_low, focus[0]), min(log_high, focus[1])
     inner, whole = inner_high - inner_low, log_high - log_low

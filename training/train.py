@@ -1,7 +1,9 @@
-"""The training loop: one model on reference ensembles of one or several N, in one process or several (`parallel`).
+"""The training loop: one model on reference ensembles of one or several N, in one process or
+several (`parallel`).
 
-Every step draws its frames, noise levels and noise from a generator seeded by (seed, step), so that a training that
-was killed and resumed takes the very steps of one that was not. Noise comes in antithetic pairs.
+Every step draws its frames, noise levels and noise from a generator seeded by (seed, step), so that
+a training that was killed and resumed takes the very steps of one that was not. Noise comes in
+antithetic pairs.
 """
 
 from __future__ import annotations
@@ -57,12 +59,13 @@ def train(
     ensembles
         Reference frames, of one pair potential; N and the box may differ.
     network, config
-        Architecture and training settings; a `denoiser` network makes a `Denoiser`, any other a `LambdaHamiltonian`.
+        Architecture and training settings; a `denoiser` network makes a `Denoiser`, any other a
+        `LambdaHamiltonian`.
     seed
         Decides initial weights, the held-out frames and all noise.
     directory
-        Receives model.safetensors, model.json, checkpoint.safetensors and metrics.jsonl. What is there already is
-        taken up: a finished model is returned, a checkpoint continued.
+        Receives model.safetensors, model.json, checkpoint.safetensors and metrics.jsonl. What is
+        there already is taken up: a finished model is returned, a checkpoint continued.
     progress
         Show a progress bar with the time left.
 
@@ -74,14 +77,18 @@ def train(
     Raises
     ------
     ValueError
-        If the ensembles are of different pair potentials, too small, or not those of the training in `directory`.
+        If the ensembles are of different pair potentials, too small, or not those of the training
+        in `directory`.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     inputs = _inputs(ensembles, network, config, seed)
     if (directory / CARD_FILE).is_file():
         if read_card(directory)["training"].get("inputs") != inputs:
-            raise ValueError(f"{directory} holds a model of another configuration or other data: use a new directory")
+            raise ValueError(
+                f"{directory} holds a model of another configuration or other data: use a new "
+                "directory"
+            )
         return load_any_model(directory)
     run = _Training(ensembles, network, config, seed, directory, inputs)
     run.run(progress)
@@ -114,8 +121,12 @@ class _Training:
         self.core_seconds_before = 0.0
         if config.start_from is not None:
             self._start_from(config.start_from)
-        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.average = {
+            name: value.detach().clone() for name, value in self.model.state_dict().items()
+        }
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)
+        )
         self.step, self.seconds = 0, 0.0
         checkpoint = directory / CHECKPOINT_FILE
         if checkpoint.is_file():
@@ -142,7 +153,9 @@ class _Training:
                 bar.update(task, completed=self.step, total=round(self.step / self._share_done()))
 
     def _progress(self) -> str:
-        """How far the network has raised the bound on beta F_ex above the two-body path's, for each state point."""
+        """How far the network has raised the bound on beta F_ex above the two-body path's, for each
+        state point.
+        """
         gains = (f"{item['gain_kt']:+.1f}" for item in self.metrics[-1]["held_out"].values())
         return f"training, bound {' '.join(gains)} kT"
 
@@ -169,21 +182,29 @@ class _Training:
         save_model(self.model, self.directory, trained_on=states, seed=self.seed, training=facts)
 
     def _split(self, ensemble: Ensemble, number: int) -> None:
-        """Hold out a share of the frames, noised once and for all at levels spread over the whole path."""
+        """Hold out a share of the frames, noised once and for all at levels spread over the whole
+        path.
+        """
         data = CleanData.from_ensemble(ensemble, self.model, self.device)
         n_frames = len(data.positions)
         n_held_out = max(1, round(self.config.validation_fraction * n_frames))
         if n_frames < 2:
-            raise ValueError(f"{ensemble.state}: {n_frames} frame is too few to train on and to validate with")
+            raise ValueError(
+                f"{ensemble.state}: {n_frames} frame is too few to train on and to validate with"
+            )
         self.generator.manual_seed(derive_seed(self.seed, "held out", number))
         order = torch.randperm(n_frames, generator=self.generator)
         self.training_data.append(data.subset(order[n_held_out:].to(self.device)))
         low, high = noise_range(data, self.config)
         held_out = data.subset(order[:n_held_out].to(self.device))
-        self.held_out.append(HeldOut(ensemble.state.label, held_out, self.model, low, high, self.generator))
+        self.held_out.append(
+            HeldOut(ensemble.state.label, held_out, self.model, low, high, self.generator)
+        )
 
     def _normalise(self) -> None:
-        """Scale the descriptors by their size on the densest reference data, over all noise levels."""
+        """Scale the descriptors by their size on the densest reference data, over all noise
+        levels.
+        """
         data = max(self.training_data, key=lambda item: item.positions.shape[1])
         self.generator.manual_seed(derive_seed(self.seed, "scales"))
         batch = self._draw(data)
@@ -197,7 +218,8 @@ class _Training:
         fits = may_grow(other.network_config, self.model.network_config)
         if not fits or other.potential != self.model.potential:
             raise ValueError(
-                f"start_from: the model at {start} is of another network or potential: use the same ones; "
+                f"start_from: the model at {start} is of another network or potential: use the "
+                "same ones; "
                 "only n_refinements may be larger here, and n_relaxations where there were none"
             )
         take_weights(self.model, other)
@@ -205,7 +227,8 @@ class _Training:
 
     def _take_step(self, share: float) -> Tensor:
         config = self.config
-        # Each process has draws of its own; one process alone has those of a training without torchrun.
+        # Each process has draws of its own; one process alone has those of a training without
+        # torchrun.
         draw = self.step * self.workers.size + self.workers.rank
         self.generator.manual_seed(derive_seed(self.seed, "step", draw))
         data = self.training_data[turn(self.step, self.training_data)]
@@ -227,11 +250,15 @@ class _Training:
         return loss.detach()
 
     def _draw(self, data: CleanData) -> NoisedBatch:
-        return draw(data, self.config, self.config.atoms_per_step // self.workers.size, self.generator)
+        return draw(
+            data, self.config, self.config.atoms_per_step // self.workers.size, self.generator
+        )
 
     def _share_done(self) -> float:
         by_steps = self.step / self.config.n_steps
-        by_time = self.seconds / (60.0 * self.config.max_minutes) if self.config.max_minutes else 0.0
+        by_time = (
+            self.seconds / (60.0 * self.config.max_minutes) if self.config.max_minutes else 0.0
+        )
         return max(by_steps, by_time)
 
     def _validate(self, losses: list[Tensor]) -> None:
@@ -252,7 +279,10 @@ class _Training:
             }
         )
         if not math.isfinite(validation_loss):
-            raise ValueError(f"the loss is {validation_loss} at step {self.step}: lower learning_rate and start again")
+            raise ValueError(
+                f"the loss is {validation_loss} at step {self.step}: lower learning_rate and start "
+                "again"
+            )
         save_checkpoint(
             self.directory / CHECKPOINT_FILE,
             self.model,
@@ -266,15 +296,26 @@ class _Training:
         write_text(self.directory / METRICS_FILE, lines)
 
 
-def _inputs(ensembles: Sequence[Ensemble], network: NetworkConfig, config: TrainingConfig, seed: int) -> str:
+def _inputs(
+    ensembles: Sequence[Ensemble], network: NetworkConfig, config: TrainingConfig, seed: int
+) -> str:
     """Fingerprint of all that decides the result; checks that the ensembles belong together."""
     if not ensembles:
         raise ValueError("no ensembles to train on: generate reference data first")
     potentials = {ensemble.state.pair_potential for ensemble in ensembles}
     if len(potentials) > 1:
-        raise ValueError("the ensembles differ in temperature, cutoff or convention: train one model for each")
-    data = [[e.state.model_dump(), e.positions_nm.shape[0], float(e.positions_nm.sum())] for e in ensembles]
-    start = [] if config.start_from is None else [weights_fingerprint(load_any_model(config.start_from))]
+        raise ValueError(
+            "the ensembles differ in temperature, cutoff or convention: train one model for each"
+        )
+    data = [
+        [e.state.model_dump(), e.positions_nm.shape[0], float(e.positions_nm.sum())]
+        for e in ensembles
+    ]
+    start = (
+        []
+        if config.start_from is None
+        else [weights_fingerprint(load_any_model(config.start_from))]
+    )
     return fingerprint([data, network.model_dump(), config.model_dump(), seed, *start])
 
 

@@ -48,6 +48,18 @@ def main(
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 
-for _command in (init, run, generate, train, report, estimate, paper, models, sample, export, doctor):
+for _command in (
+    init,
+    run,
+    generate,
+    train,
+    report,
+    estimate,
+    paper,
+    models,
+    sample,
+    export,
+    doctor,
+):
     app.command()(_command)
 app.command("compile")(compile_kernels)

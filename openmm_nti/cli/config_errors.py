@@ -1,4 +1,6 @@
-"""Validation errors as a person wants to read them: the key, what is wrong, and the closest valid keys."""
+"""Validation errors as a person wants to read them: the key, what is wrong, and the closest valid
+keys.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def valid_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
 
 
 def _line(problem: Any, model: type[BaseModel]) -> str:
-    # Numbers in the location are positions in a list of state points, which the user may have written as one.
+    # Numbers in the location are positions in a list of state points, which the user may have
+    # written as one.
     *path, name = [str(part) for part in problem["loc"] if not isinstance(part, int)] or [""]
     key = ".".join([*path, name])
     if problem["type"] == "extra_forbidden":
@@ -42,7 +45,11 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing; every configuration needs it"
     message = problem["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(problem["input"], dict | list | tuple | BaseModel) else f" (given: {problem['input']!r})"
+    given = (
+        ""
+        if isinstance(problem["input"], dict | list | tuple | BaseModel)
+        else f" (given: {problem['input']!r})"
+    )
     return f"{key}: {message}{given}" if key else f"{message}{given}"
 
 

@@ -1,4 +1,6 @@
-"""`openmm-nti doctor`: what is installed, whether it works together, and what to do if it does not."""
+"""`openmm-nti doctor`: what is installed, whether it works together, and what to do if it does
+not.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,23 @@ from openmm_nti.cli import torch_force_probe
 from openmm_nti.files import versions
 
 KNOWN_GOOD = "openmm 8.5.2, torch 2.12.1, acellera-openmmtorch 1.10, Python 3.11 to 3.13"
-PLUGIN_BUILDS = ("acellera-openmmtorch-cpu", "acellera-openmmtorch-cu12", "acellera-openmmtorch-cu13", "openmmtorch")
+PLUGIN_BUILDS = (
+    "acellera-openmmtorch-cpu",
+    "acellera-openmmtorch-cu12",
+    "acellera-openmmtorch-cu13",
+    "openmmtorch",
+)
 _RANGES = {"openmm": ((8, 5), (8, 6)), "torch": ((2, 11), (2, 13))}
 _CRASHES = (
-    "the process crashed; openmm, torch and openmm-torch are of versions that do not fit: install the known good set"
+    "the process crashed; openmm, torch and openmm-torch are of versions that do not fit: install "
+    "the known good set"
 )
 _NO_DEVICE = "harmless where the machine has no such device; otherwise see docs/installation.md"
-_SYMBOLS = {"good": "[green]good[/green]", "warning": "[yellow]warning[/yellow]", "bad": "[bold red]bad[/bold red]"}
+_SYMBOLS = {
+    "good": "[green]good[/green]",
+    "warning": "[yellow]warning[/yellow]",
+    "bad": "[bold red]bad[/bold red]",
+}
 
 Verdict = Literal["good", "warning", "bad"]
 
@@ -63,7 +75,11 @@ def examine() -> Findings:
     """Look at everything a calculation needs; never raises for a broken installation."""
     installed = versions()
     items = [judge_version(name, version) for name, version in installed.items()]
-    items.append(judge_plugin_builds({name: v for name in PLUGIN_BUILDS if (v := _version_of(name)) is not None}))
+    items.append(
+        judge_plugin_builds(
+            {name: v for name in PLUGIN_BUILDS if (v := _version_of(name)) is not None}
+        )
+    )
     platforms = _platforms(items)
     if platforms:
         items.append(_choice())
@@ -86,14 +102,16 @@ def judge_plugin_builds(builds: dict[str, str]) -> Finding:
             "openmm-torch",
             "not installed as a wheel",
             "warning",
-            'pip install "openmm-nti[cpu]" (or [cuda12], [cuda13]), or conda install -c conda-forge openmm-torch',
+            'pip install "openmm-nti[cpu]" (or [cuda12], [cuda13]), or conda install -c '
+            "conda-forge openmm-torch",
         )
     if len(builds) > 1:
         return Finding(
             "openmm-torch",
             listed,
             "bad",
-            f"these overwrite each other: pip uninstall -y {' '.join(builds)}, then install one of them again",
+            f"these overwrite each other: pip uninstall -y {' '.join(builds)}, then install one of "
+            "them again",
         )
     return Finding("openmm-torch", listed)
 
@@ -119,7 +137,10 @@ def print_findings(findings: Findings, console: Console) -> None:
         table.add_row(item.subject, item.found, _SYMBOLS[item.verdict], item.advice)
     console.print(table)
     console.print(f"Known good together: {KNOWN_GOOD}.")
-    console.print("This installation works." if findings.healthy else "This installation does not work.", style="bold")
+    console.print(
+        "This installation works." if findings.healthy else "This installation does not work.",
+        style="bold",
+    )
 
 
 def judge_version(name: str, version: str) -> Finding:
@@ -131,7 +152,9 @@ def judge_version(name: str, version: str) -> Finding:
         numbers = tuple(int(part) for part in version.split("+", maxsplit=1)[0].split(".")[:2])
         if not low <= numbers < high:
             wanted = f"{name}>={low[0]}.{low[1]},<{high[0]}.{high[1]}"
-            return Finding(name, version, "bad", f'TorchForce is not safe with it: pip install "{wanted}"')
+            return Finding(
+                name, version, "bad", f'TorchForce is not safe with it: pip install "{wanted}"'
+            )
     return Finding(name, version)
 
 
@@ -149,7 +172,10 @@ def _platforms(items: list[Finding]) -> list[str]:
     except ImportError as error:
         items.append(Finding("OpenMM platforms", str(error), "bad", "install openmm"))
         return []
-    names = [openmm.Platform.getPlatform(index).getName() for index in range(openmm.Platform.getNumPlatforms())]
+    names = [
+        openmm.Platform.getPlatform(index).getName()
+        for index in range(openmm.Platform.getNumPlatforms())
+    ]
     items.append(Finding("OpenMM platforms", ", ".join(names)))
     items += plugin_failures(openmm.Platform.getPluginLoadFailures())
     return [name for name in ("Reference", "CPU", "CUDA") if name in names]
@@ -178,7 +204,10 @@ def _compiled() -> Finding:
     if loaded():
         return Finding("compiled operations", str(library_path()))
     return Finding(
-        "compiled operations", "none", "warning", "several times faster on a CPU with them: openmm-nti compile"
+        "compiled operations",
+        "none",
+        "warning",
+        "several times faster on a CPU with them: openmm-nti compile",
     )
 
 
@@ -194,7 +223,9 @@ def _torch_force(platform_name: str) -> Finding:
         return Finding(subject, f"signal {-done.returncode}", "bad", _CRASHES)
     if done.returncode > 0:
         last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return Finding(subject, last_line, "bad", "see the findings above; install the known good set")
+        return Finding(
+            subject, last_line, "bad", "see the findings above; install the known good set"
+        )
     return judge_numbers(subject, json.loads(done.stdout))
 
 
@@ -202,6 +233,11 @@ def judge_numbers(subject: str, numbers: dict[str, float]) -> Finding:
     """Compare the probe's energy and derivative, kJ/mol, with the exact ones."""
     found = f"U = {numbers['energy']:.6g}, dU/dlambda = {numbers['derivative']:.6g} kJ/mol"
     exact = (torch_force_probe.ENERGY, torch_force_probe.DERIVATIVE)
-    if all(abs(a - b) < 1e-4 * b for a, b in zip((numbers["energy"], numbers["derivative"]), exact, strict=True)):
+    if all(
+        abs(a - b) < 1e-4 * b
+        for a, b in zip((numbers["energy"], numbers["derivative"]), exact, strict=True)
+    ):
         return Finding(subject, found)
-    return Finding(subject, found, "bad", f"expected {exact[0]:g} and {exact[1]:g}: install the known good set")
+    return Finding(
+        subject, found, "bad", f"expected {exact[0]:g} and {exact[1]:g}: install the known good set"
+    )

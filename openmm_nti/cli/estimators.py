@@ -1,4 +1,6 @@
-"""The estimators by the names of their results, in one calling convention: for `run` and for `estimate`."""
+"""The estimators by the names of their results, in one calling convention: for `run` and for
+`estimate`.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +50,13 @@ class Job:
     data
         Its reference data, or None for the estimators that need none.
     trained
-        The model, which may be a denoiser for the denoising bound and for path weights; None for the classical
-        estimators alone.
+        The model, which may be a denoiser for the denoising bound and for path weights; None for
+        the classical estimators alone.
     seed, workers
         Random numbers and processes.
     directory
-        Keeps the windows and other intermediate results, from which an interrupted estimate goes on.
+        Keeps the windows and other intermediate results, from which an interrupted estimate goes
+        on.
     """
 
     state: StatePoint
@@ -75,7 +78,8 @@ class Job:
         """The model, with an energy or without; ValueError where there is none."""
         if self.trained is None:
             raise ValueError(
-                "this estimate needs a model: add --model, a name (see `openmm-nti models`) or a directory"
+                "this estimate needs a model: add --model, a name (see `openmm-nti models`) or a "
+                "directory"
             )
         return self.trained
 
@@ -85,19 +89,24 @@ class Job:
         if isinstance(self.score, LambdaHamiltonian):
             return self.score
         raise ValueError(
-            "this estimate needs energies: a denoiser serves neural_ti_bound, neural_ti_tethered and path_bar alone"
+            "this estimate needs energies: a denoiser serves neural_ti_bound, neural_ti_tethered "
+            "and path_bar alone"
         )
 
 
 class Method(NamedTuple):
-    """Where an estimator's settings are (`estimates.<section>`), how it is called, and what it cannot do without."""
+    """Where an estimator's settings are (`estimates.<section>`), how it is called, and what it
+    cannot do without.
+    """
 
     section: str
     compute: Callable[[Job, Any], FreeEnergy]
     needs_model: bool = True
     needs_data: bool = True
     needs_energy: bool = True  # of the model: a denoiser will not do
-    applies: Callable[[Any, StatePoint], bool] = lambda _config, _state: True  # else a run leaves it out
+    applies: Callable[[Any, StatePoint], bool] = lambda _config, _state: (
+        True
+    )  # else a run leaves it out
 
 
 def method(name: str) -> Method:
@@ -111,24 +120,41 @@ def method(name: str) -> Method:
 
 def _neural_ti_bound(job: Job, config: BoundConfig) -> FreeEnergy:
     return denoising_bound.estimate(
-        job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers, progress=True
+        job.score,
+        job.ensemble,
+        config,
+        seed=job.seed,
+        directory=job.directory,
+        workers=job.workers,
+        progress=True,
     )
 
 
 def _neural_ti_tethered(job: Job, config: BoundConfig) -> FreeEnergy:
     return denoising_bound.estimate_tethered(
-        job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers, progress=True
+        job.score,
+        job.ensemble,
+        config,
+        seed=job.seed,
+        directory=job.directory,
+        workers=job.workers,
+        progress=True,
     )
 
 
 def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
     return widom.estimate(
-        job.ensemble, seed=job.seed, n_insertions_per_frame=config.n_insertions_per_frame, progress=True
+        job.ensemble,
+        seed=job.seed,
+        n_insertions_per_frame=config.n_insertions_per_frame,
+        progress=True,
     )
 
 
 def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:
-    return neural_ti.estimate(job.model, job.state, config, seed=job.seed, directory=job.directory, workers=job.workers)
+    return neural_ti.estimate(
+        job.model, job.state, config, seed=job.seed, directory=job.directory, workers=job.workers
+    )
 
 
 def _neural_ti_noised(job: Job, config: NoisedTIConfig) -> FreeEnergy:
@@ -171,7 +197,9 @@ def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
     state = job.state
     data = _stored(
         job.directory / "softcore_windows.npz",
-        lambda: softcore.sample(state, config, seed=job.seed, directory=job.directory, workers=job.workers),
+        lambda: softcore.sample(
+            state, config, seed=job.seed, directory=job.directory, workers=job.workers
+        ),
     )
     return window_estimates.estimate_mbar(data, state, method="mbar_softcore", seed=job.seed)
 
@@ -180,14 +208,20 @@ def _mu_decoupling(job: Job, config: DecouplingConfig) -> FreeEnergy:
     state = job.state
     data = _stored(
         job.directory / "decoupling_windows.npz",
-        lambda: decoupling.sample(state, config, seed=job.seed, directory=job.directory, workers=job.workers),
+        lambda: decoupling.sample(
+            state, config, seed=job.seed, directory=job.directory, workers=job.workers
+        ),
     )
     return decoupling.from_windows(data, state, seed=job.seed)
 
 
 def _bar_chain(job: Job, config: BarChainConfig) -> FreeEnergy:
-    shared = job.directory.parent  # the chain to a larger N in the same box goes on from a shorter one
-    return bar_chain.estimate(job.state, config, seed=job.seed, directory=shared, workers=job.workers)
+    shared = (
+        job.directory.parent
+    )  # the chain to a larger N in the same box goes on from a shorter one
+    return bar_chain.estimate(
+        job.state, config, seed=job.seed, directory=shared, workers=job.workers
+    )
 
 
 def _eos(job: Job, _config: EosConfig) -> FreeEnergy:
@@ -198,12 +232,16 @@ def _neural_windows(job: Job, config: WindowsConfig) -> WindowData:
     model, ensemble = job.model, job.ensemble
     return _stored(
         job.directory / "neural_windows.npz",
-        lambda: windows.sample(model, ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers),
+        lambda: windows.sample(
+            model, ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers
+        ),
     )
 
 
 def _stored(path: Path, sample: Callable[[], WindowData]) -> WindowData:
-    """Window data from `path`, or else sampled (window by window, in a folder beside it) and saved there."""
+    """Window data from `path`, or else sampled (window by window, in a folder beside it) and saved
+    there.
+    """
     if not path.is_file():
         sample().save(path)
     return WindowData.load(path)
@@ -213,7 +251,10 @@ def _stored(path: Path, sample: Callable[[], WindowData]) -> WindowData:
 METHODS = {
     "neural_ti_bound": Method("bound", _neural_ti_bound, needs_energy=False),
     "neural_ti_tethered": Method(
-        "bound", _neural_ti_tethered, needs_energy=False, applies=lambda config, state: config.measures_gap(state)
+        "bound",
+        _neural_ti_tethered,
+        needs_energy=False,
+        applies=lambda config, state: config.measures_gap(state),
     ),
     "widom": Method("widom", _widom, needs_model=False),
     "neural_ti": Method("neural_ti", _neural_ti, needs_data=False),

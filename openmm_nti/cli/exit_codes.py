@@ -75,15 +75,24 @@ def how_to_go_on(arguments: list[str]) -> str:
     command = next((word for word in arguments if not word.startswith("-")), "")
     keeps = any(word.startswith(("--output", "-o")) for word in arguments)
     if command not in _KEEPS_ITS_WORK or not keeps:
-        return "Interrupted; nothing was kept." + (" With --output DIR it can go on." if command == "estimate" else "")
+        return "Interrupted; nothing was kept." + (
+            " With --output DIR it can go on." if command == "estimate" else ""
+        )
     more = ["--resume"] if command == "run" and "--resume" not in arguments else []
-    return f"Interrupted. What is finished is on disk; to go on:\n  {shlex.join(['openmm-nti', *arguments, *more])}"
+    return (
+        "Interrupted. What is finished is on disk; to go on:\n  "
+        f"{shlex.join(['openmm-nti', *arguments, *more])}"
+    )
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End a job that its scheduler stops as Ctrl-C would: worker processes are ended, whole files are kept."""
+    """End a job that its scheduler stops as Ctrl-C would: worker processes are ended, whole files
+    are kept.
+    """
     raise KeyboardInterrupt
 
 
 def _say(message: str) -> None:
-    Console(stderr=True, highlight=False).print(message, style="bold red", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(
+        message, style="bold red", markup=False, soft_wrap=True
+    )

@@ -1,8 +1,8 @@
 """How long a calculation will take and what it leaves on disk, foretold before it starts.
 
-CPU seconds are those that `validation.cost` has measured; what evaluates the network is scaled by how quickly
-this machine evaluates the network of the configuration. Expect a factor of two either way: how many frames decorrelate
-and how many windows a path takes is seen only when it runs.
+CPU seconds are those that `validation.cost` has measured; what evaluates the network is scaled by
+how quickly this machine evaluates the network of the configuration. Expect a factor of two either
+way: how many frames decorrelate and how many windows a path takes is seen only when it runs.
 """
 
 from __future__ import annotations
@@ -51,12 +51,20 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """Wall time on cores that have nothing else to do."""
-        return sum(value / (1 if name == "training" else self.workers) for name, value in self.stages.items())
+        return sum(
+            value / (1 if name == "training" else self.workers)
+            for name, value in self.stages.items()
+        )
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {_duration(value)}" for name, value in self.stages.items() if value > 0)
+        parts = ", ".join(
+            f"{name} {_duration(value)}" for name, value in self.stages.items() if value > 0
+        )
         size = f"{max(self.megabytes, 1):.0f} MB"
-        return f"foreseen: about {_duration(self.seconds)} with {self.workers} worker(s) and {size} on disk ({parts})"
+        return (
+            f"foreseen: about {_duration(self.seconds)} with {self.workers} worker(s) and {size} "
+            f"on disk ({parts})"
+        )
 
 
 def foresee_run(config: RunConfig, directory: RunDirectory, only: Sequence[str] = ()) -> Forecast:
@@ -70,7 +78,11 @@ def foresee_run(config: RunConfig, directory: RunDirectory, only: Sequence[str] 
         stages["training"] = training_seconds(config.training, config.system, slowness)
     for state in config.system:
         if not (directory.reference / f"{state.label}.h5").is_file():
-            _add(stages, "reference data", cost.reference_seconds(config.reference, state.n_particles))
+            _add(
+                stages,
+                "reference data",
+                cost.reference_seconds(config.reference, state.n_particles),
+            )
             size += _reference_bytes(config.reference, state)
         counted: set[str] = set()  # methods of one section share their samples
         for name, method in METHODS.items():
@@ -89,7 +101,13 @@ def _add(stages: dict[str, float], name: str, seconds: float) -> None:
 
 
 def foresee_estimate(
-    name: str, settings: Any, state: StatePoint, model: NoisedFluid | None, *, workers: int, simulate: bool
+    name: str,
+    settings: Any,
+    state: StatePoint,
+    model: NoisedFluid | None,
+    *,
+    workers: int,
+    simulate: bool,
 ) -> Forecast:
     """One estimate, with the reference data before it where `simulate` says so."""
     slowness = cost.slowness(model, state.box_length_sigma) if model is not None else 1.0
@@ -114,15 +132,23 @@ def check_disk(forecast: Forecast, output: Path) -> None:
     free = shutil.disk_usage(place).free / _MEGABYTE
     if free < forecast.megabytes:
         raise ConfigError(
-            f"{place} has {free:.0f} MB free, but about {forecast.megabytes:.0f} MB will be written: "
+            f"{place} has {free:.0f} MB free, but about {forecast.megabytes:.0f} MB will be "
+            "written: "
             "make room, or name an --output on another disk"
         )
 
 
-def training_seconds(config: TrainingConfig, states: tuple[StatePoint, ...], slowness: float) -> float:
+def training_seconds(
+    config: TrainingConfig, states: tuple[StatePoint, ...], slowness: float
+) -> float:
     """The training of a model of `slowness`, on a machine like that of the measurements."""
-    per_atom = sum(cost.gradient(state.n_particles) / state.n_particles for state in states) / len(states)
-    seconds = _STARTING + slowness * config.n_steps * _STEP_IN_GRADIENTS * config.atoms_per_step * per_atom
+    per_atom = sum(cost.gradient(state.n_particles) / state.n_particles for state in states) / len(
+        states
+    )
+    seconds = (
+        _STARTING
+        + slowness * config.n_steps * _STEP_IN_GRADIENTS * config.atoms_per_step * per_atom
+    )
     return seconds if config.max_minutes is None else min(seconds, 60 * config.max_minutes)
 
 

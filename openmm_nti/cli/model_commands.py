@@ -1,4 +1,6 @@
-"""What `openmm-nti` does with a finished model: load it, export it for OpenMM, draw samples from it."""
+"""What `openmm-nti` does with a finished model: load it, export it for OpenMM, draw samples from
+it.
+"""
 
 from __future__ import annotations
 
@@ -30,23 +32,34 @@ def print_models(console: Console) -> None:
     for name, path in shipped_models().items():
         card = read_card(path)
         potential, states = card["potential"], [StatePoint(**state) for state in card["trained_on"]]
-        fluid = f"LJ, T* = {potential['temperature_star']:g}, cutoff {potential['cutoff_sigma']:g} sigma, "
+        fluid = (
+            f"LJ, T* = {potential['temperature_star']:g}, cutoff {potential['cutoff_sigma']:g} "
+            "sigma, "
+        )
         boxes = sorted({state.box_length_sigma for state in states})
         numbers = ", ".join(str(state.n_particles) for state in states)
         table.add_row(
-            name, fluid + potential["convention"], f"{numbers} (L = {', '.join(f'{box:g}' for box in boxes)} sigma)"
+            name,
+            fluid + potential["convention"],
+            f"{numbers} (L = {', '.join(f'{box:g}' for box in boxes)} sigma)",
         )
     console.print(table)
-    console.print("Use: openmm_nti.load_model(NAME), or openmm-nti estimate --model NAME --n 100 --method neural_ti")
+    console.print(
+        "Use: openmm_nti.load_model(NAME), or openmm-nti estimate --model NAME --n 100 --method "
+        "neural_ti"
+    )
 
 
-def state_of_model(path: str, n_particles: int | None, box_length_sigma: float | None) -> StatePoint:
+def state_of_model(
+    path: str, n_particles: int | None, box_length_sigma: float | None
+) -> StatePoint:
     """The state point a model was trained on first, with another N or box where one is given.
 
     Raises
     ------
     ConfigError
-        If the model's card names no state point and one of the two is missing, or they do not fit the model.
+        If the model's card names no state point and one of the two is missing, or they do not fit
+        the model.
     """
     card = read_card(path)
     trained_on: list[dict[str, Any]] = card["trained_on"]
@@ -60,20 +73,36 @@ def state_of_model(path: str, n_particles: int | None, box_length_sigma: float |
 
 
 def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
-    """Write hamiltonian.pt (TorchScript) and system.xml (OpenMM System with the model in it) to `output`."""
+    """Write hamiltonian.pt (TorchScript) and system.xml (OpenMM System with the model in it) to
+    `output`.
+    """
     model = load_model(path)
     module, system = output / "hamiltonian.pt", output / "system.xml"
     with atomic_path(module) as temporary:
         script(OpenMMEnergy(model, state), portable=True).save(str(temporary))
-    write_text(system, openmm.XmlSerializer.serialize(create_system(state, torch_force(model, state, portable=True))))
+    write_text(
+        system,
+        openmm.XmlSerializer.serialize(
+            create_system(state, torch_force(model, state, portable=True))
+        ),
+    )
     return [module, system]
 
 
-def write_samples(path: str, state: StatePoint, output: Path, config: NeuralTIConfig, *, seed: int) -> int:
-    """Draw configurations of `state` by reverse diffusion, save them as an ensemble, and return their number."""
+def write_samples(
+    path: str, state: StatePoint, output: Path, config: NeuralTIConfig, *, seed: int
+) -> int:
+    """Draw configurations of `state` by reverse diffusion, save them as an ensemble, and return
+    their number.
+    """
     if output.suffix != ".h5":
-        raise ValueError(f"--output {output} must end in .h5, the format that mdtraj reads and the ensembles are in")
+        raise ValueError(
+            f"--output {output} must end in .h5, the format that mdtraj reads and the ensembles "
+            "are in"
+        )
     positions = neural_ti.sample(load_model(path), state, config, seed=seed, progress=True)
     facts = {**provenance(seed), "made_by": "reverse diffusion", "config": config.model_dump()}
-    Ensemble(state, positions * state.sigma_nm, reduced_potential_numpy(positions, state), facts).save(output)
+    Ensemble(
+        state, positions * state.sigma_nm, reduced_potential_numpy(positions, state), facts
+    ).save(output)
     return len(positions)

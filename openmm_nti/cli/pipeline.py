@@ -1,6 +1,7 @@
 """The stages of a run, in order: reference data, training, estimates, results.
 
-Each stage takes up what is on disk, so `run` again is `resume`. Random numbers come from (seed, state point, stage).
+Each stage takes up what is on disk, so `run` again is `resume`. Random numbers come from (seed,
+state point, stage).
 """
 
 from __future__ import annotations
@@ -36,10 +37,13 @@ class Pipeline:
         self.config, self.directory, self.console = config, directory, console
 
     def run(self) -> None:
-        """Everything, up to results.json and report.html; ValueError for a network that gives no energies."""
+        """Everything, up to results.json and report.html; ValueError for a network that gives no
+        energies.
+        """
         if self.config.network.kind == "denoiser":
             raise ValueError(
-                "network.kind: denoiser has no energies to estimate with: `train` it alone, or use `density`"
+                "network.kind: denoiser has no energies to estimate with: `train` it alone, or use "
+                "`density`"
             )
         self.foresee()
         ensembles = self.reference()
@@ -70,14 +74,20 @@ class Pipeline:
             If the run has several state points, or holds reference data already.
         """
         if len(self.config.system) > 1:
-            raise ValueError("--trajectory is of one state point: give system.n_particles as one number")
+            raise ValueError(
+                "--trajectory is of one state point: give system.n_particles as one number"
+            )
         path = self.directory.reference / f"{self.config.system[0].label}.h5"
         if path.is_file():
             raise ValueError(f"{path} exists already: delete it or name another --output")
-        from_trajectory(trajectory, topology, self.config.system[0], seed=self.config.seed).save(path)
+        from_trajectory(trajectory, topology, self.config.system[0], seed=self.config.seed).save(
+            path
+        )
 
     def reference(self) -> list[Ensemble]:
-        """Reference ensembles, one for each state point: simulated, where no trajectory was imported."""
+        """Reference ensembles, one for each state point: simulated, where no trajectory was
+        imported.
+        """
         self._say("reference data", ", ".join(str(state) for state in self.config.system))
         if rank_and_size()[1] > 1:
             return self._ready_ensembles()
@@ -91,11 +101,15 @@ class Pipeline:
         return [self.directory.ensemble(state) for state in self.config.system]
 
     def _ready_ensembles(self) -> list[Ensemble]:
-        """What `generate` has made: several processes of one training read it and never simulate."""
+        """What `generate` has made: several processes of one training read it and never
+        simulate.
+        """
         try:
             return [self.directory.ensemble(state) for state in self.config.system]
         except FileNotFoundError as error:
-            raise ValueError(f"{error}: before torchrun, make the data by openmm-nti generate") from error
+            raise ValueError(
+                f"{error}: before torchrun, make the data by openmm-nti generate"
+            ) from error
 
     def _imported(self, state: StatePoint) -> bool:
         exists = (self.directory.reference / f"{state.label}.h5").is_file()
@@ -105,14 +119,27 @@ class Pipeline:
         """The trained model."""
         self._say("training", f"{self.config.training.n_steps} steps")
         return train(
-            ensembles, self.config.network, self.config.training, seed=self.config.seed, directory=self.directory.model
+            ensembles,
+            self.config.network,
+            self.config.training,
+            seed=self.config.seed,
+            directory=self.directory.model,
         )
 
     def estimate(self, model: NoisedFluid, ensemble: Ensemble) -> None:
-        """All estimates at one state point that the configuration asks for and that are not on disk yet."""
+        """All estimates at one state point that the configuration asks for and that are not on disk
+        yet.
+        """
         state = ensemble.state
         self._say("estimates", str(state))
-        job = Job(state, ensemble, model, self.config.seed, self.config.workers, self.directory.state(state))
+        job = Job(
+            state,
+            ensemble,
+            model,
+            self.config.seed,
+            self.config.workers,
+            self.directory.state(state),
+        )
         for name, method in METHODS.items():
             config = getattr(self.config.estimates, method.section)
             path = self.directory.estimates(state) / f"{name}.json"
@@ -134,7 +161,9 @@ class Pipeline:
 
 
 def _write_convergence(state: StatePoint, directory: Path, *, seed: int) -> None:
-    """Forward and backward series of both MBAR estimates, as far as there are windows: *_convergence.npz."""
+    """Forward and backward series of both MBAR estimates, as far as there are windows:
+    *_convergence.npz.
+    """
     for name in ("neural", "softcore"):
         windows, path = directory / f"{name}_windows.npz", directory / f"{name}_convergence.npz"
         if not windows.is_file() or path.is_file():
@@ -147,7 +176,9 @@ def _write_convergence(state: StatePoint, directory: Path, *, seed: int) -> None
 
 
 def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:
-    """g(r) of the data and, where there are any, of the model's own samples: gr.npz for the report."""
+    """g(r) of the data and, where there are any, of the model's own samples: gr.npz for the
+    report.
+    """
     box = ensemble.state.box_length_sigma
     r, g = gr.radial_distribution(ensemble.positions_sigma, box)
     arrays = {"r_sigma": r, "g_data": g}

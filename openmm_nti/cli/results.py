@@ -28,7 +28,10 @@ def write_estimate(path: Path, estimate: FreeEnergy) -> None:
 def read_estimates(directory: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
     """All estimates at `state` that are on disk, by name of the method."""
     contents = [read_json(path) for path in sorted(directory.estimates(state).glob("*.json"))]
-    return [FreeEnergy.from_dict({**item, "std_err": _infinite_if_none(item["std_err"])}) for item in contents]
+    return [
+        FreeEnergy.from_dict({**item, "std_err": _infinite_if_none(item["std_err"])})
+        for item in contents
+    ]
 
 
 def _infinite_if_none(value: float | None) -> float:
@@ -38,18 +41,26 @@ def _infinite_if_none(value: float | None) -> float:
 def write_results(directory: RunDirectory, config: RunConfig) -> None:
     """Write results.json from the estimates on disk."""
     points = [_state_point(directory, state) for state in config.system]
-    results = {"schema": SCHEMA, "state_points": points, "provenance": read_json(directory.provenance)}
+    results = {
+        "schema": SCHEMA,
+        "state_points": points,
+        "provenance": read_json(directory.provenance),
+    }
     write_json(directory.results, finite(results))
 
 
 def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:
-    """Show every estimate of the run, a section for each state point, within 80 columns: errors are never cut off."""
+    """Show every estimate of the run, a section for each state point, within 80 columns: errors are
+    never cut off.
+    """
     table = Table(title="Estimates in kT")
     for heading in ("quantity", "method", "convention"):
         table.add_column(heading, no_wrap=True)
     table.add_column("value +- std_err", justify="right", no_wrap=True)
     for state in config.system:
-        table.add_row(f"[bold]N = {state.n_particles}", f"[bold]L = {state.box_length_sigma:.5g} sigma")
+        table.add_row(
+            f"[bold]N = {state.n_particles}", f"[bold]L = {state.box_length_sigma:.5g} sigma"
+        )
         for estimate in read_estimates(directory, state):
             table.add_row(
                 _SYMBOLS[estimate.quantity],
@@ -84,8 +95,11 @@ def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
 
 def _diagnostics(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
     ensemble = directory.ensemble(state)
-    # When and from where a stage ran is in the files themselves: a resumed run ends in the same results.json.
-    reference = {key: value for key, value in ensemble.provenance.items() if key not in _CIRCUMSTANCES}
+    # When and from where a stage ran is in the files themselves: a resumed run ends in the same
+    # results.json.
+    reference = {
+        key: value for key, value in ensemble.provenance.items() if key not in _CIRCUMSTANCES
+    }
     return {
         "density_star": state.density_star,
         "state": state.model_dump(mode="json"),

@@ -1,7 +1,7 @@
 """`RunConfig`: everything that decides the numbers of a run, read from YAML and `--set key=value`.
 
-`system` gives one or several state points: a StatePoint's fields with `n_particles` as a number or a list, or a list of
-such mappings. The other sections are the stages' own configurations.
+`system` gives one or several state points: a StatePoint's fields with `n_particles` as a number or
+a list, or a list of such mappings. The other sections are the stages' own configurations.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 from openmm_nti.cli.config_errors import ConfigError, explain
 from openmm_nti.fluid.state import StatePoint
@@ -32,7 +40,9 @@ class WidomConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_insertions_per_frame: int = Field(default=2000, ge=1, description="Random trial insertions in each frame.")
+    n_insertions_per_frame: int = Field(
+        default=2000, ge=1, description="Random trial insertions in each frame."
+    )
 
 
 class EosConfig(BaseModel):
@@ -48,40 +58,50 @@ class EstimatesConfig(BaseModel):
 
     bound: BoundConfig | None = Field(
         default_factory=BoundConfig,
-        description="neural_ti_bound and neural_ti_tethered: rigorous lower bound from denoising, and the same with "
+        description="neural_ti_bound and neural_ti_tethered: rigorous lower bound from denoising, "
+        "and the same with "
         "its gap measured by MD.",
     )
     neural_ti: NeuralTIConfig | None = Field(
-        default_factory=NeuralTIConfig, description="neural_ti: integral of dU/dlambda over reverse-diffusion samples."
+        default_factory=NeuralTIConfig,
+        description="neural_ti: integral of dU/dlambda over reverse-diffusion samples.",
     )
     neural_ti_noised: NoisedTIConfig | None = Field(
-        default=None, description="neural_ti_noised: integral of dU/dlambda over noised data; {} asks for it."
+        default=None,
+        description="neural_ti_noised: integral of dU/dlambda over noised data; {} asks for it.",
     )
     paths: PathConfig | None = Field(
         default_factory=PathConfig,
-        description="path_bar and path_bracket: weights of noising and denoising paths; exact for any model, no MD.",
+        description="path_bar and path_bracket: weights of noising and denoising paths; exact for "
+        "any model, no MD.",
     )
     windows: WindowsConfig | None = Field(
         default_factory=WindowsConfig,
-        description="mbar_neural, bar_neural and ti_neural_md: MD under the TorchForce at lambda windows; exact for "
+        description="mbar_neural, bar_neural and ti_neural_md: MD under the TorchForce at lambda "
+        "windows; exact for "
         "any model.",
     )
     softcore: SoftcoreConfig | None = Field(
-        default_factory=SoftcoreConfig, description="mbar_softcore: the classical reference, plain OpenMM and MBAR."
+        default_factory=SoftcoreConfig,
+        description="mbar_softcore: the classical reference, plain OpenMM and MBAR.",
     )
     widom: WidomConfig | None = Field(
-        default_factory=WidomConfig, description="widom: excess chemical potential by insertion into the data."
+        default_factory=WidomConfig,
+        description="widom: excess chemical potential by insertion into the data.",
     )
     decoupling: DecouplingConfig | None = Field(
         default=None,
-        description="mu_decoupling: excess chemical potential by coupling one soft-core particle; {} asks for it.",
+        description="mu_decoupling: excess chemical potential by coupling one soft-core particle; "
+        "{} asks for it.",
     )
     bar_chain: BarChainConfig | None = Field(
         default=None,
-        description="bar_chain: one particle after another by BAR, Monte Carlo at every n up to N; {} asks for it.",
+        description="bar_chain: one particle after another by BAR, Monte Carlo at every n up to N; "
+        "{} asks for it.",
     )
     eos: EosConfig | None = Field(
-        default=None, description="eos: equation of state of the bulk fluid, by teqp; {} asks for it."
+        default=None,
+        description="eos: equation of state of the bulk fluid, by teqp; {} asks for it.",
     )
 
 
@@ -105,15 +125,23 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(default=1, ge=0, description="Decides every random number of the run; `--seed` replaces it.")
-    workers: int = Field(default=1, ge=1, description="Processes for independent simulations; never changes results.")
+    seed: int = Field(
+        default=1, ge=0, description="Decides every random number of the run; `--seed` replaces it."
+    )
+    workers: int = Field(
+        default=1, ge=1, description="Processes for independent simulations; never changes results."
+    )
     system: Annotated[tuple[StatePoint, ...], BeforeValidator(_one_for_each_n)] = Field(
-        description="The fluid. n_particles may be a list: one model is trained for all, estimates are made for each.",
+        description="The fluid. n_particles may be a list: one model is trained for all, estimates "
+        "are made for each.",
     )
     reference: ReferenceConfig = Field(
-        default_factory=ReferenceConfig, description="MD of the interacting fluid, the training data."
+        default_factory=ReferenceConfig,
+        description="MD of the interacting fluid, the training data.",
     )
-    network: NetworkConfig = Field(default_factory=NetworkConfig, description="The learned part of the Hamiltonian.")
+    network: NetworkConfig = Field(
+        default_factory=NetworkConfig, description="The learned part of the Hamiltonian."
+    )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="Score matching.")
     estimates: EstimatesConfig = Field(
         default_factory=EstimatesConfig, description="Free-energy estimates; null leaves one out."
@@ -125,7 +153,8 @@ class RunConfig(BaseModel):
             raise ValueError("system: the same state point is listed twice; remove one")
         if len({state.pair_potential for state in self.system}) > 1:
             raise ValueError(
-                "system: the state points differ in temperature_star, cutoff, switching or convention; "
+                "system: the state points differ in temperature_star, cutoff, switching or "
+                "convention; "
                 "one run trains one model, so make one run for each"
             )
         return self
@@ -176,7 +205,9 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{path} must hold a mapping of sections; `openmm-nti init` writes one to start from")
+        raise ConfigError(
+            f"{path} must hold a mapping of sections; `openmm-nti init` writes one to start from"
+        )
     return data
 
 
@@ -184,7 +215,9 @@ def apply_setting(data: dict[str, Any], setting: str) -> None:
     """Set one `section.key=value` in `data`; the value is read as YAML."""
     key, separator, text = setting.partition("=")
     if not separator or not key:
-        raise ConfigError(f"--set {setting}: expected section.key=value, such as --set training.n_steps=500")
+        raise ConfigError(
+            f"--set {setting}: expected section.key=value, such as --set training.n_steps=500"
+        )
     *sections, name = key.strip().split(".")
     section: Any = data
     for step in sections:
@@ -192,7 +225,9 @@ def apply_setting(data: dict[str, Any], setting: str) -> None:
             section[step] = {}
         section = section[step]
         if not isinstance(section, dict):
-            raise ConfigError(f"--set {setting}: `{step}` is no section with keys in this file: edit the file")
+            raise ConfigError(
+                f"--set {setting}: `{step}` is no section with keys in this file: edit the file"
+            )
     try:
         section[name] = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,7 +1,7 @@
 """The directory of one run: where each file lies, and the rules for starting in it and going on.
 
-A directory belongs to one configuration. Stages write whole files only and look for their own output first, so going
-on after any interruption is running again in the same directory.
+A directory belongs to one configuration. Stages write whole files only and look for their own
+output first, so going on after any interruption is running again in the same directory.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class RunDirectory:
         self.model = path / "model"
 
     def ensemble(self, state: StatePoint) -> Ensemble:
-        """The reference ensemble of `state`, as it is on disk: the same numbers in a first run and a resumed one."""
+        """The reference ensemble of `state`, as it is on disk: the same numbers in a first run and
+        a resumed one.
+        """
         return Ensemble.load(self.reference / f"{state.label}.h5")
 
     def state(self, state: StatePoint) -> Path:
@@ -82,17 +84,23 @@ def open_run(path: Path, config: RunConfig, *, resume: bool) -> RunDirectory:
     Raises
     ------
     ConfigError
-        If `path` holds other files, a run that was not to be resumed, or a run of another configuration.
+        If `path` holds other files, a run that was not to be resumed, or a run of another
+        configuration.
     """
     directory = RunDirectory(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--output {path} is a file: name a directory")
     if directory.config.is_file():
         if not resume:
-            raise ConfigError(f"{path} already holds a run: add --resume to go on with it, or name another --output")
+            raise ConfigError(
+                f"{path} already holds a run: add --resume to go on with it, or name another "
+                "--output"
+            )
         _refuse_another_config(directory, config)
     elif path.exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-        raise ConfigError(f"{path} is not empty and holds no config.yaml of a run: name another --output")
+        raise ConfigError(
+            f"{path} is not empty and holds no config.yaml of a run: name another --output"
+        )
     # The configuration goes first: a start that is killed right here can be taken up.
     write_text(directory.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     if not directory.provenance.is_file():
@@ -104,12 +112,15 @@ def _refuse_another_config(directory: RunDirectory, config: RunConfig) -> None:
     stored = _flat(directory.stored_config().model_dump(mode="json"))
     wanted = _flat(config.model_dump(mode="json"))
     keys = sorted(stored.keys() | wanted.keys())
-    differing = [key for key in keys if key not in _FREE_TO_CHANGE and stored.get(key) != wanted.get(key)]
+    differing = [
+        key for key in keys if key not in _FREE_TO_CHANGE and stored.get(key) != wanted.get(key)
+    ]
     if differing:
         lines = [f"  {key}: {stored.get(key)} there, {wanted.get(key)} now" for key in differing]
         raise ConfigError(
             f"{directory.path} holds a run of another configuration:\n" + "\n".join(lines) + "\n"
-            "Name another --output for the new configuration, or undo the changes to go on with the old one."
+            "Name another --output for the new configuration, or undo the changes to go on with "
+            "the old one."
         )
 
 

@@ -45,14 +45,16 @@ def single_estimate(
     request
         What to estimate.
     output
-        Directory that keeps reference data and simulations for the next time; None leaves nothing on disk.
+        Directory that keeps reference data and simulations for the next time; None leaves nothing
+        on disk.
     say
         Receives what is foreseen, where that is more than a moment.
 
     Raises
     ------
     ValueError
-        Before any simulation, if the method is unknown, a model or a state point is missing, or they do not fit.
+        Before any simulation, if the method is unknown, a model or a state point is missing, or
+        they do not fit.
     """
     chosen = method(request.method)
     config = section_config(chosen.section, request.settings)
@@ -68,7 +70,9 @@ def single_estimate(
         if chosen.needs_model:
             _ = job.score  # say that it is missing before anything is simulated
         simulate = stored is None and chosen.needs_data
-        forecast = foresee_estimate(request.method, config, state, trained, workers=request.workers, simulate=simulate)
+        forecast = foresee_estimate(
+            request.method, config, state, trained, workers=request.workers, simulate=simulate
+        )
         check_disk(forecast, directory)
         if forecast.seconds > _A_MOMENT:
             say(str(forecast))
@@ -79,7 +83,10 @@ def single_estimate(
 
 def _state(request: Request, stored: Ensemble | None) -> StatePoint:
     if stored is not None:
-        if request.n_particles not in (None, stored.state.n_particles) or request.box_length_sigma is not None:
+        if (
+            request.n_particles not in (None, stored.state.n_particles)
+            or request.box_length_sigma is not None
+        ):
             raise ConfigError(f"--data is of {stored.state}: leave out --n and --box-length-sigma")
         return stored.state
     if request.model is None:
@@ -92,4 +99,10 @@ def _state(request: Request, stored: Ensemble | None) -> StatePoint:
 def _reference(state: StatePoint, request: Request, directory: Path) -> Ensemble:
     """Reference data at `state` by MD with the default effort, or as found in `directory`."""
     config = ReferenceConfig()
-    return generate([state], config, seed=request.seed, directory=directory / "reference", workers=request.workers)[0]
+    return generate(
+        [state],
+        config,
+        seed=request.seed,
+        directory=directory / "reference",
+        workers=request.workers,
+    )[0]

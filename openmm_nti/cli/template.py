@@ -1,4 +1,6 @@
-"""The commented YAML file that `openmm-nti init` writes, made from the configuration's own descriptions."""
+"""The commented YAML file that `openmm-nti init` writes, made from the configuration's own
+descriptions.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,19 @@ def _system() -> Iterator[str]:
         yield from _comment(field.description or "", 1)
         value = _EXAMPLE_STATE.get(name, field.default)
         if value is PydanticUndefined:
-            raise ValueError(f"the template has no example for system.{name}: add one to _EXAMPLE_STATE")
+            raise ValueError(
+                f"the template has no example for system.{name}: add one to _EXAMPLE_STATE"
+            )
         yield from _entry(name, value, 1)
 
 
 def _entry(name: str, value: Any, depth: int) -> Iterator[str]:
     indent = "  " * depth
     if not isinstance(value, BaseModel):
-        yield f"{indent}{name}: {yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"
+        yield (
+            f"{indent}{name}: "
+            f"{yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"
+        )
         return
     yield f"{indent}{name}:"
     for key, field in type(value).model_fields.items():

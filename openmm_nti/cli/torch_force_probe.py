@@ -1,7 +1,9 @@
-"""A TorchForce on three particles, run by `openmm-nti doctor` in a process of its own, for wrong versions crash.
+"""A TorchForce on three particles, run by `openmm-nti doctor` in a process of its own, for wrong
+versions crash.
 
-The force is U = lambda * sum of x^2 over three particles at x = 1, 2, 3 nm, so U = 14 lambda and dU/dlambda = 14
-kJ/mol. The System also goes through XML, where a mismatched OpenMM ends in a segmentation fault. Prints JSON.
+The force is U = lambda * sum of x^2 over three particles at x = 1, 2, 3 nm, so U = 14 lambda and
+dU/dlambda = 14 kJ/mol. The System also goes through XML, where a mismatched OpenMM ends in a
+segmentation fault. Prints JSON.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from openmm_nti.fluid.state import StatePoint
 
 
 def lattice_positions_nm(state: StatePoint, seed: int) -> np.ndarray:
-    """A start without overlaps: particles on random sites of the smallest simple cubic lattice that holds them.
+    """A start without overlaps: particles on random sites of the smallest simple cubic lattice that
+    holds them.
 
     Returns
     -------
@@ -19,7 +20,9 @@ def lattice_positions_nm(state: StatePoint, seed: int) -> np.ndarray:
     """
     rng = np.random.default_rng(seed)
     side = math.ceil(state.n_particles ** (1 / 3) - 1e-9)
-    sites = np.stack(np.unravel_index(rng.permutation(side**3)[: state.n_particles], (side, side, side)), axis=-1)
+    sites = np.stack(
+        np.unravel_index(rng.permutation(side**3)[: state.n_particles], (side, side, side)), axis=-1
+    )
     spacing = state.box_length_nm / side
     jitter = rng.uniform(-0.02, 0.02, size=sites.shape)  # breaks the symmetry of a full lattice
     return np.asarray((sites + 0.5 + jitter) * spacing)

@@ -9,8 +9,12 @@ from openmm_nti.hamiltonian.networks.base import NetworkConfig
 __all__ = ["Denoiser", "LambdaHamiltonian", "NetworkConfig", "NoisedFluid", "build_model"]
 
 
-def build_model(potential: PairPotential, network: NetworkConfig | None) -> LambdaHamiltonian | Denoiser:
-    """A model of `potential` with fresh weights: a `Denoiser` or, for any other network, a `LambdaHamiltonian`."""
+def build_model(
+    potential: PairPotential, network: NetworkConfig | None
+) -> LambdaHamiltonian | Denoiser:
+    """A model of `potential` with fresh weights: a `Denoiser` or, for any other network, a
+    `LambdaHamiltonian`.
+    """
     if network is not None and network.kind == "denoiser":
         return Denoiser(potential, network)
     return LambdaHamiltonian(potential, network)

@@ -20,9 +20,13 @@ class NoiseFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("centres", torch.linspace(LOG_NOISE_MIN, _LOG_NOISE_MAX, N_NOISE_FEATURES), False)
+        self.register_buffer(
+            "centres", torch.linspace(LOG_NOISE_MIN, _LOG_NOISE_MAX, N_NOISE_FEATURES), False
+        )
         self.inverse_width = (N_NOISE_FEATURES - 1) / (_LOG_NOISE_MAX - LOG_NOISE_MIN)
 
     def forward(self, log_s: Tensor) -> Tensor:
         """(B, N_NOISE_FEATURES) at ln s (B,)."""
-        return torch.exp(-0.5 * ((log_s.unsqueeze(-1) - self.centres) * self.inverse_width).square())
+        return torch.exp(
+            -0.5 * ((log_s.unsqueeze(-1) - self.centres) * self.inverse_width).square()
+        )

@@ -2,13 +2,13 @@ r"""A score without an energy: for the denoising bound alone, which holds for an
 
 .. math:: f(x, s) = \sum_j \nabla \Phi(r_{ij}, s) + f_{net}(x, s) - \text{mean over the atoms}
 
-The gradient of an energy costs a second backward pass in every training step. A denoiser needs none, and what its
-refinements find, the way from the noised atom to the denoised one, is its answer at once rather than an input to an
-energy: per second of training its bound is far closer to the truth (docs/accuracy.md has the numbers).
-It has no lambda path: no TI, no MD, no MBAR.
+The gradient of an energy costs a second backward pass in every training step. A denoiser needs
+none, and what its refinements find, the way from the noised atom to the denoised one, is its answer
+at once rather than an input to an energy: per second of training its bound is far closer to the
+truth (docs/accuracy.md has the numbers). It has no lambda path: no TI, no MD, no MBAR.
 
-A refinement here is that of `network`, with vector moments in the velocity at the start and a spring to the noised
-position,
+A refinement here is that of `network`, with vector moments in the velocity at the start and a
+spring to the noised position,
 
 .. math:: v_i \leftarrow \beta(s) \, v_i - c(s) F_i(y) - \kappa(s) (y_i - x_i), \qquad y_i \leftarrow y_i + v_i,
 
@@ -41,13 +41,17 @@ class Denoiser(NoisedFluid):
         super().__init__(potential, network, DenoiserNetwork(network))
         self.n_relaxations = network.n_relaxations
 
-    def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
+    def gradient(
+        self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
+    ) -> Tensor:
         """Minus the score at noise ln s, (B, N, 3), kT / sigma; see `NoisedFluid.gradient`."""
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
         with torch.no_grad():
             if self.n_relaxations:
-                gradient, *found = relaxation.relax(self, positions, log_s, in_range, self.n_relaxations)
+                gradient, *found = relaxation.relax(
+                    self, positions, log_s, in_range, self.n_relaxations
+                )
             else:
                 gradient, found = self._pair_gradient(positions, log_s, in_range), []
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
@@ -56,7 +60,3 @@ class Denoiser(NoisedFluid):
         with torch.set_grad_enabled(create_graph):
             learned = self.network(vectors, index, mask, log_s.to(vectors.dtype), variance, known)
         return gradient + learned.to(gradient.dtype)
-
-
-
-

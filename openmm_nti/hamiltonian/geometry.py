@@ -1,13 +1,17 @@
-"""Minimum-image geometry in an orthorhombic box: pairs for the two-body term, padded neighbours for the network.
+"""Minimum-image geometry in an orthorhombic box: pairs for the two-body term, padded neighbours for
+the network.
 
-One search finds both. Small systems look at all N (N - 1) / 2 distances; in larger ones atoms are sorted into cells no
-smaller than the cutoff, and each sees its own cell and thirteen of the 26 around it, so that the cost of an atom does
-not grow with N. Cells are lists of any length: a cluster costs time, but no padding.
+One search finds both. Small systems look at all N (N - 1) / 2 distances; in larger ones atoms are
+sorted into cells no smaller than the cutoff, and each sees its own cell and thirteen of the 26
+around it, so that the cost of an atom does not grow with N. Cells are lists of any length: a
+cluster costs time, but no padding.
 
-Positions may be unwrapped: the minimum image does not care in which cell an atom sits. All lengths are in sigma.
+Positions may be unwrapped: the minimum image does not care in which cell an atom sits. All lengths
+are in sigma.
 
-Searches work on detached positions, not under no_grad: TorchScript merges equal subexpressions across the borders of a
-no_grad block, and the energy outside it then silently loses part of its force.
+Searches work on detached positions, not under no_grad: TorchScript merges equal subexpressions
+across the borders of a no_grad block, and the energy outside it then silently loses part of its
+force.
 """
 
 from typing import NamedTuple
@@ -19,7 +23,9 @@ from openmm_nti.kernels import CompiledModule, applies_to_double
 
 
 class Pairs(NamedTuple):
-    """Pairs of atoms in a batch, each once: indices into positions.reshape(B * N, 3), vectors and distances."""
+    """Pairs of atoms in a batch, each once: indices into positions.reshape(B * N, 3), vectors and
+    distances.
+    """
 
     first: Tensor  # (P,)
     second: Tensor  # (P,)
@@ -67,8 +73,11 @@ class PairSearch(CompiledModule):
         vectors, r = self._vectors(positions.reshape(-1, 3), first, second, box)
         return Pairs(first, second, vectors, r)
 
-    def neighbours(self, pairs: Pairs, n_batch: int, n_particles: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Neighbours of every atom, padded to one number for all: dense reductions in place of scatters.
+    def neighbours(
+        self, pairs: Pairs, n_batch: int, n_particles: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Neighbours of every atom, padded to one number for all: dense reductions in place of
+        scatters.
 
         Parameters
         ----------
@@ -82,16 +91,25 @@ class PairSearch(CompiledModule):
         vectors
             (3, B, N, M), sigma: to the neighbours, zero in the padding.
         index
-            (B, N, M): index of each neighbour into positions.reshape(B * N, 3); padding repeats the atom itself.
+            (B, N, M): index of each neighbour into positions.reshape(B * N, 3); padding repeats the
+            atom itself.
         mask
             (B, N, M), 1 for a neighbour and 0 for padding, in the dtype of the vectors.
         """
         index, place = self._neighbour_matrix(pairs, n_batch * n_particles)
         shape = (n_batch, n_particles, index.shape[1])
         both = torch.cat([pairs.vectors, -pairs.vectors], dim=1)
-        vectors = torch.zeros(3, index.numel(), dtype=both.dtype, device=both.device).index_copy(1, place, both)
-        mask = torch.zeros(index.numel(), dtype=both.dtype, device=both.device).index_fill(0, place, 1.0)
-        return vectors.reshape(3, n_batch, n_particles, index.shape[1]), index.reshape(shape), mask.reshape(shape)
+        vectors = torch.zeros(3, index.numel(), dtype=both.dtype, device=both.device).index_copy(
+            1, place, both
+        )
+        mask = torch.zeros(index.numel(), dtype=both.dtype, device=both.device).index_fill(
+            0, place, 1.0
+        )
+        return (
+            vectors.reshape(3, n_batch, n_particles, index.shape[1]),
+            index.reshape(shape),
+            mask.reshape(shape),
+        )
 
     def sum_over_pairs(self, pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:
         """Gradients by `positions`, (B, N, 3), from those by the vectors of pairs, (3, P)."""
@@ -100,9 +118,16 @@ class PairSearch(CompiledModule):
             found = torch.ops.openmm_nti.collect(pull, pairs.first, pairs.second, n_atoms)
             return found.reshape(positions.shape)
         total = torch.zeros(3, n_atoms, dtype=pull.dtype, device=pull.device)
-        return total.index_add(1, pairs.second, pull).index_add(1, pairs.first, -pull).t().reshape(positions.shape)
+        return (
+            total.index_add(1, pairs.second, pull)
+            .index_add(1, pairs.first, -pull)
+            .t()
+            .reshape(positions.shape)
+        )
 
-    def _vectors(self, positions: Tensor, first: Tensor, second: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    def _vectors(
+        self, positions: Tensor, first: Tensor, second: Tensor, box: Tensor
+    ) -> tuple[Tensor, Tensor]:
         if self.compiled and applies_to_double(positions):
             return torch.ops.openmm_nti.vectors(positions, first, second, box)
         rows = positions.t().contiguous()
@@ -127,7 +152,9 @@ def lengths(vectors: Tensor) -> Tensor:
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
-    """Columns `index` (P,) of rows (C, n), (C, P): index_select, at a third of its time on a CPU."""
+    """Columns `index` (P,) of rows (C, n), (C, P): index_select, at a third of its time on a
+    CPU.
+    """
     return rows.gather(1, index.unsqueeze(0).expand(rows.shape[0], -1))
 
 
@@ -143,18 +170,25 @@ def closer(pairs: Pairs, cutoff: float) -> Pairs:
 
 
 def use_cells(positions: Tensor, box: Tensor, cutoff: float, fewest_particles: int = 1000) -> bool:
-    """Whether cells find the pairs sooner than a look at all of them; arguments as for `find_pairs`."""
+    """Whether cells find the pairs sooner than a look at all of them; arguments as for
+    `find_pairs`.
+    """
     return positions.shape[1] >= fewest_particles and bool((box >= 4.0 * cutoff).all())
 
 
-def pairs_of_all(positions: Tensor, box: Tensor, cutoff: float, at_a_time: int = 4_000_000) -> tuple[Tensor, Tensor]:
-    """Pairs closer than `cutoff` among all, as two rows of flat indices; arguments as for `find_pairs`."""
+def pairs_of_all(
+    positions: Tensor, box: Tensor, cutoff: float, at_a_time: int = 4_000_000
+) -> tuple[Tensor, Tensor]:
+    """Pairs closer than `cutoff` among all, as two rows of flat indices; arguments as for
+    `find_pairs`.
+    """
     n_particles = positions.shape[1]
     half = n_particles // 2
     found: list[Tensor] = []
     offset = 0
     for part in positions.detach().split(max(1, at_a_time // (n_particles * n_particles))):
-        # Atom i and the one k places further round the ring of all atoms, k up to N / 2: every pair once.
+        # Atom i and the one k places further round the ring of all atoms, k up to N / 2: every pair
+        # once.
         ring = torch.cat([part, part[:, :half]], dim=1) / box
         total = torch.zeros(part.shape[0], half, n_particles, dtype=part.dtype, device=part.device)
         for axis in range(3):  # an axis at a time: a third of the memory, and twice as fast
@@ -168,36 +202,56 @@ def pairs_of_all(positions: Tensor, box: Tensor, cutoff: float, at_a_time: int =
         hit = torch.nonzero(within)
         first = hit[:, 2] + hit[:, 0] * n_particles + offset
         further = hit[:, 2] + hit[:, 1] + 1
-        found.append(torch.stack([first, first + hit[:, 1] + 1 - n_particles * (further >= n_particles).long()]))
+        found.append(
+            torch.stack(
+                [first, first + hit[:, 1] + 1 - n_particles * (further >= n_particles).long()]
+            )
+        )
         offset += part.shape[0] * n_particles
     pairs = torch.cat(found, dim=1)
     return pairs[0], pairs[1]
 
 
 def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """The pairs of `pairs_of_all`, in another order; the box holds at least three cutoffs an edge."""
+    """The pairs of `pairs_of_all`, in another order; the box holds at least three cutoffs an
+    edge.
+    """
     n_batch, n_atoms = positions.shape[0], positions.shape[0] * positions.shape[1]
     fractional = (positions.detach() / box).reshape(n_atoms, 3)
     n_cells = (box / cutoff).floor().to(torch.long)
     cell = ((fractional - fractional.floor()) * n_cells).to(torch.long).minimum(n_cells - 1)
     strides = torch.stack([n_cells[1] * n_cells[2], n_cells[2], torch.ones_like(n_cells[2])])
     n_cells_in_box = int(n_cells.prod())
-    configuration = torch.arange(n_batch, device=box.device).repeat_interleave(positions.shape[1]) * n_cells_in_box
+    configuration = (
+        torch.arange(n_batch, device=box.device).repeat_interleave(positions.shape[1])
+        * n_cells_in_box
+    )
     order = torch.argsort((cell * strides).sum(1) + configuration)
-    cell, configuration, rows = cell[order], configuration[order], fractional[order].t().contiguous()
-    counts = torch.bincount((cell * strides).sum(1) + configuration, minlength=n_batch * n_cells_in_box)
+    cell, configuration, rows = (
+        cell[order],
+        configuration[order],
+        fractional[order].t().contiguous(),
+    )
+    counts = torch.bincount(
+        (cell * strides).sum(1) + configuration, minlength=n_batch * n_cells_in_box
+    )
     starts = counts.cumsum(0) - counts
     atoms = torch.arange(n_atoms, device=box.device)
     firsts: list[Tensor] = []
     seconds: list[Tensor] = []
-    for code in range(13, 27):  # an atom's own cell is 13 of the 27, and each pair of cells is seen from one side
+    for code in range(
+        13, 27
+    ):  # an atom's own cell is 13 of the 27, and each pair of cells is seen from one side
         step = torch.tensor([code // 9 - 1, code // 3 % 3 - 1, code % 3 - 1], device=box.device)
         other = ((cell + step).remainder(n_cells) * strides).sum(1) + configuration
         start, count = starts[other], counts[other]
         if code == 13:  # those that come after it
             start, count = atoms + 1, start + count - atoms - 1
         first = atoms.repeat_interleave(count)
-        second = torch.arange(first.shape[0], device=box.device) + (start - (count.cumsum(0) - count))[first]
+        second = (
+            torch.arange(first.shape[0], device=box.device)
+            + (start - (count.cumsum(0) - count))[first]
+        )
         total = torch.zeros(first.shape[0], dtype=rows.dtype, device=box.device)
         for axis in range(3):
             d = rows[axis].index_select(0, second) - rows[axis].index_select(0, first)
@@ -210,12 +264,18 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
 
 
 def neighbour_matrix(first: Tensor, second: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
-    """The neighbours of every atom (n_atoms, M), and the places of pairs (P,) in it, from both their ends, (2 P,)."""
+    """The neighbours of every atom (n_atoms, M), and the places of pairs (P,) in it, from both
+    their ends, (2 P,).
+    """
     atom, order = torch.sort(torch.cat([first, second]))
     counts = torch.bincount(atom, minlength=n_atoms)
     width = max(1, int(counts.max()))
     # A neighbour's place in its row: how many there are before it, less those of the rows before.
-    place = torch.arange(atom.shape[0], device=atom.device) - (counts.cumsum(0) - counts)[atom] + atom * width
+    place = (
+        torch.arange(atom.shape[0], device=atom.device)
+        - (counts.cumsum(0) - counts)[atom]
+        + atom * width
+    )
     place = torch.empty_like(place).scatter(0, order, place)
     slots = torch.arange(n_atoms, device=atom.device).repeat_interleave(width)
     return slots.scatter(0, place, torch.cat([second, first])).reshape(n_atoms, width), place

@@ -1,4 +1,6 @@
-"""What every model of a noised Lennard-Jones fluid knows without learning: the pair potential and the two-body term."""
+"""What every model of a noised Lennard-Jones fluid knows without learning: the pair potential and
+the two-body term.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from openmm_nti.hamiltonian.two_body import TwoBodyTerm
 
 
 class NoisedFluid(nn.Module):
-    """The known terms, and a network for the rest; what the network gives is for the subclass to say.
+    """The known terms, and a network for the rest; what the network gives is for the subclass to
+    say.
 
     Parameters
     ----------
@@ -27,7 +30,8 @@ class NoisedFluid(nn.Module):
     Attributes
     ----------
     trained_on
-        State points of the training data, where the model comes from a file; never part of a TorchForce.
+        State points of the training data, where the model comes from a file; never part of a
+        TorchForce.
     """
 
     def __init__(
@@ -49,7 +53,9 @@ class NoisedFluid(nn.Module):
         double = network_config is not None and network_config.dtype == "float64"
         self.network = network.to(torch.float64 if double else torch.float32)
 
-    def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
+    def gradient(
+        self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
+    ) -> Tensor:
         """The model's gradient at noise ln s, (B, N, 3), kT / sigma: minus the score.
 
         Parameters
@@ -66,19 +72,24 @@ class NoisedFluid(nn.Module):
         raise NotImplementedError
 
     def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
-        """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for lambda."""
+        """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for
+        lambda.
+        """
         pairs = self.search.pairs(positions, box, self.cutoff)
         return self._table_sum(positions, pairs, self.two_body.rows(log_s))
 
     def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
-        return self._pair_gradient(positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff))
+        return self._pair_gradient(
+            positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff)
+        )
 
     def pair_field(self, positions: Tensor, box: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        """A field much like the gradient of `pair_energy`, (B, N, 3), kT / sigma; its divergence, (B,), kT / sigma^2.
+        """A field much like the gradient of `pair_energy`, (B, N, 3), kT / sigma; its divergence,
+        (B,), kT / sigma^2.
 
-        Its slope along a pair is that of the two-body term less that at the cutoff: the two-body term ends there with a
-        small force, and fields for partial integration may not jump.
+        Its slope along a pair is that of the two-body term less that at the cutoff: the two-body
+        term ends there with a small force, and fields for partial integration may not jump.
         """
         pairs = self.search.pairs(positions.detach(), box, self.cutoff)
         return self._pair_curvature(positions, log_s, pairs)[1:]
@@ -89,8 +100,12 @@ class NoisedFluid(nn.Module):
         return self._sum(positions, pairs, self.lennard_jones(pairs.vectors.square().sum(0)))
 
     def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
-        """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B, N, M)."""
-        near = Pairs(near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r)
+        """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B,
+        N, M).
+        """
+        near = Pairs(
+            near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r
+        )
         return self.search.neighbours(near, positions.shape[0], positions.shape[1])
 
     def near(self, pairs: Pairs) -> Pairs:
@@ -107,15 +122,20 @@ class NoisedFluid(nn.Module):
             slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
             return self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
 
-    def _pair_curvature(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    def _pair_curvature(
+        self, positions: Tensor, log_s: Tensor, pairs: Pairs
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """`_pair_gradient`, and field and divergence of `pair_field`."""
         configuration, rows = self.pair_configurations(positions, pairs), self.two_body.rows(log_s)
         levels = torch.arange(len(log_s), device=log_s.device)
-        at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), levels, rows)[configuration]
+        at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), levels, rows)[
+            configuration
+        ]
         slope = self.two_body.derivative(pairs.r, configuration, rows)
         bend = self.two_body.second_derivative(pairs.r, configuration, rows)
         gradient, jump = (
-            self.search.sum_over_pairs(pairs, pairs.vectors * (each / pairs.r), positions) for each in (slope, at_end)
+            self.search.sum_over_pairs(pairs, pairs.vectors * (each / pairs.r), positions)
+            for each in (slope, at_end)
         )
         divergence = self._sum(positions, pairs, 2.0 * (bend + 2.0 * (slope - at_end) / pairs.r))
         return gradient, gradient - jump, divergence

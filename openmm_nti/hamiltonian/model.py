@@ -1,4 +1,5 @@
-r"""`LambdaHamiltonian`: the path from the ideal gas to the Lennard-Jones fluid, as a sum of its physical terms.
+r"""`LambdaHamiltonian`: the path from the ideal gas to the Lennard-Jones fluid, as a sum of its
+physical terms.
 
 .. math:: U(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s) + C(\lambda)
           + \Big(1 - \frac{s^2}{s_{max}^2}\Big) \, U_{net}(x, s),
@@ -50,7 +51,11 @@ class LambdaHamiltonian(NoisedFluid):
 
     def __init__(self, potential: PairPotential, network: NetworkConfig | None = None) -> None:
         # TorchScript needs the network's type even where it is off.
-        super().__init__(potential, network, build_network(network or NetworkConfig(n_radial=4, n_channels=2, width=8)))
+        super().__init__(
+            potential,
+            network,
+            build_network(network or NetworkConfig(n_radial=4, n_channels=2, width=8)),
+        )
         self.atoms_per_chunk = _ATOMS_PER_CHUNK
 
     def forward(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
@@ -75,19 +80,24 @@ class LambdaHamiltonian(NoisedFluid):
             energy = energy + self._learned(positions, box, log_s, self.near(pairs))
         at_end = lam == 1.0
         if bool(at_end.any()):
-            # The table holds Lennard-Jones to 1e-5 kT; lambda = 1 has it to the last bit. Its first row does not depend
-            # on lambda, so dU/dlambda stays the path's. (A detached ln s would not do: TorchForce drops the detach.)
+            # The table holds Lennard-Jones to 1e-5 kT; lambda = 1 has it to the last bit. Its first
+            # row does not depend on lambda, so dU/dlambda stays the path's. (A detached ln s would
+            # not do: TorchForce drops the detach.)
             first_row = self.two_body.end_row().expand(-1, positions.shape[0], -1)
-            exact = self._sum(positions, in_range, self.lennard_jones(in_range.vectors.square().sum(0)))
+            exact = self._sum(
+                positions, in_range, self.lennard_jones(in_range.vectors.square().sum(0))
+            )
             correction = exact - self._table_sum(positions, in_range, first_row)
             energy = energy + torch.where(at_end, correction, torch.zeros_like(correction))
         return energy
 
     @torch.jit.export
     def energies_at(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
-        """Reduced energies of each configuration at each coupling, (B, K), kT, float64, without gradient.
+        """Reduced energies of each configuration at each coupling, (B, K), kT, float64, without
+        gradient.
 
-        The same numbers as from `forward`: pairs, neighbours and what the network sees of them are found once.
+        The same numbers as from `forward`: pairs, neighbours and what the network sees of them are
+        found once.
 
         Parameters
         ----------
@@ -104,13 +114,17 @@ class LambdaHamiltonian(NoisedFluid):
             pairs = self.search.pairs(positions, box, self.reach)
             in_range = self._in_range(pairs)
             configuration = self.pair_configurations(positions, in_range)
-            energy = self.two_body.sums_at(in_range.r, configuration, positions.shape[0], self.two_body.rows(log_s))
+            energy = self.two_body.sums_at(
+                in_range.r, configuration, positions.shape[0], self.two_body.rows(log_s)
+            )
             exact = self._sum(positions, in_range, self.lennard_jones(in_range.r * in_range.r))
             energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(
                 positions.shape[1], box, lam, log_s
             )
             if self.has_network:
-                inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(-1)  # the network is silent at both ends
+                inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(
+                    -1
+                )  # the network is silent at both ends
                 if inside.shape[0] > 0:
                     learned = self._learned_at(positions, box, log_s[inside], self.near(pairs))
                     energy = energy.index_add(1, inside, learned)
@@ -118,13 +132,17 @@ class LambdaHamiltonian(NoisedFluid):
 
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """The learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
-        return self._learned(positions, box, log_s, self.search.pairs(positions, box, self.network.cutoff))
+        return self._learned(
+            positions, box, log_s, self.search.pairs(positions, box, self.network.cutoff)
+        )
 
-    def gradient(self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False) -> Tensor:
+    def gradient(
+        self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
+    ) -> Tensor:
         """Gradient of U at noise ln s, (B, N, 3), kT / sigma: minus the score.
 
-        The two-body part is analytic and stays out of the graph; with `create_graph` the network's part can be
-        differentiated again, by its weights.
+        The two-body part is analytic and stays out of the graph; with `create_graph` the network's
+        part can be differentiated again, by its weights.
         """
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
@@ -139,15 +157,16 @@ class LambdaHamiltonian(NoisedFluid):
             return gradient + self.search.sum_over_pairs(near, pull, positions)
 
     def curvature(self, positions: Tensor, box: Tensor, log_s: Tensor, probes: Tensor) -> Curvature:
-        """Gradient of U, and second derivatives: the two-body field's divergence, the learned part's along `probes`.
+        """Gradient of U, and second derivatives: the two-body field's divergence, the learned
+        part's along `probes`.
 
         Parameters
         ----------
         positions, box, log_s
             As for `gradient`.
         probes
-            Directions in the space of all coordinates, (P, B, N, 3). Of random signs, probe . H . probe is the trace
-            of the learned part's Hessian H on average (Hutchinson).
+            Directions in the space of all coordinates, (P, B, N, 3). Of random signs, probe . H .
+            probe is the trace of the learned part's Hessian H on average (Hutchinson).
         """
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
@@ -162,14 +181,18 @@ class LambdaHamiltonian(NoisedFluid):
             for probe in probes.reshape(probes.shape[0], -1, 3):
                 moved = (probe[near.second] - probe[near.first]).t().to(vectors.dtype)
                 (turned,) = torch.autograd.grad(pull, vectors, moved, retain_graph=True)
-                along = along + self._sum(positions, near, (turned * moved).sum(0).to(positions.dtype))
+                along = along + self._sum(
+                    positions, near, (turned * moved).sum(0).to(positions.dtype)
+                )
             learned = self.search.sum_over_pairs(near, pull.detach(), positions)
         return Curvature(in_range, two_body, learned, field, divergence, along / probes.shape[0])
 
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         vectors, index, mask = self.neighbourhoods(positions, near)
         dtype = vectors.dtype
-        learned = self.network(vectors, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype))
+        learned = self.network(
+            vectors, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype)
+        )
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
@@ -196,5 +219,7 @@ class LambdaHamiltonian(NoisedFluid):
 
 
 def _end_factor(log_s: Tensor, box: Tensor) -> Tensor:
-    """1 - s^2 / s_max^2: the expm1 of an exact zero at lambda = 0, so that the end is the ideal gas to the last bit."""
+    """1 - s^2 / s_max^2: the expm1 of an exact zero at lambda = 0, so that the end is the ideal gas
+    to the last bit.
+    """
     return -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))

@@ -1,4 +1,5 @@
-r"""The interacting end of the path: the Lennard-Jones pair potential in kT, as OpenMM's NonbondedForce has it.
+r"""The interacting end of the path: the Lennard-Jones pair potential in kT, as OpenMM's
+NonbondedForce has it.
 
 .. math:: \beta u(r) = \frac{4}{T^*} (r^{-12} - r^{-6}) \, S(x), \quad S(x) = 1 - 6x^5 + 15x^4 - 10x^3, \quad
           x = \frac{r - r_s}{r_c - r_s},
@@ -13,12 +14,15 @@ from torch import Tensor, nn
 
 from openmm_nti.fluid.state import PairPotential
 
-# Two atoms this close (0.01 sigma: 1e24 kT) are as forbidden as can be; below, 1 / r would overflow.
+# Two atoms this close (0.01 sigma: 1e24 kT) are as forbidden as can be; below, 1 / r would
+# overflow.
 _R_SQUARED_MIN = 1e-4
 
 
 def switching_function(r: Tensor, start: float, end: float) -> Tensor:
-    """OpenMM's quintic switch: 1 at `start`, 0 at `end`, two continuous derivatives; r in sigma, any shape."""
+    """OpenMM's quintic switch: 1 at `start`, 0 at `end`, two continuous derivatives; r in sigma,
+    any shape.
+    """
     x = ((r - start) / (end - start)).clamp(0.0, 1.0)
     return 1.0 - x * x * x * (10.0 - 15.0 * x + 6.0 * x * x)
 
@@ -31,7 +35,9 @@ class LennardJones(nn.Module):
         self.prefactor = 4.0 / potential.temperature_star
         self.cutoff = potential.cutoff_sigma
         self.switch = potential.switch_sigma
-        self.r_squared_min = _R_SQUARED_MIN  # TorchScript reads attributes and default arguments, not globals
+        self.r_squared_min = (
+            _R_SQUARED_MIN  # TorchScript reads attributes and default arguments, not globals
+        )
         self.switched = potential.convention == "switched"
 
     def forward(self, r_squared: Tensor) -> Tensor:

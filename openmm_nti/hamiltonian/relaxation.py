@@ -1,15 +1,17 @@
-r"""Two-body forces on the way down from the noised positions: what of many-body physics is known without learning.
+r"""Two-body forces on the way down from the noised positions: what of many-body physics is known
+without learning.
 
-Where forces are harmonic the exact score is -\nabla U_0(y), y being the minimum of U_0(y) + |x - y|^2 / 2 s_eff^2; its
-first order in s_eff^2 is the many-body term of small noise. With the two-body term for U_0 the way there is known:
+Where forces are harmonic the exact score is -\nabla U_0(y), y being the minimum of U_0(y) + |x -
+y|^2 / 2 s_eff^2; its first order in s_eff^2 is the many-body term of small noise. With the two-body
+term for U_0 the way there is known:
 
 .. math:: y_n = y_{n-1} - \frac{s_{eff}^2 \, \nabla \Phi_{s'}(y_{n-1}) + (y_{n-1} - x)}{1 + s_{eff}^2 k_i}, \qquad
           k_i = \frac13 \max(0, \textstyle\sum_j \nabla^2 \Phi_s(r_{ij})), \qquad
           s'^2 = \frac{s_{eff}^2}{1 + s_{eff}^2 \bar k},
 
-y_0 = x. No step is longer than s_eff, and s' is what noise is left once the neighbours of an atom are taken into
-account. A network that is given the forces along this way starts where it would otherwise arrive, and sees as far as
-the potential does.
+y_0 = x. No step is longer than s_eff, and s' is what noise is left once the neighbours of an atom
+are taken into account. A network that is given the forces along this way starts where it would
+otherwise arrive, and sees as far as the potential does.
 """
 
 from __future__ import annotations
@@ -83,7 +85,11 @@ def relax(
         ways = way.reshape(-1, 3).t().contiguous()
         vectors = pairs.vectors + take(ways, pairs.second) - take(ways, pairs.first)
         r = (vectors.square().sum(0) + 1e-12).sqrt()
-        slope = model.two_body.derivative(r.clamp(max=model.cutoff), configuration, rows) * fading * (r < model.cutoff)
+        slope = (
+            model.two_body.derivative(r.clamp(max=model.cutoff), configuration, rows)
+            * fading
+            * (r < model.cutoff)
+        )
         force = model.search.sum_over_pairs(pairs, vectors * (slope / r), positions)
         forces.append(spread * force)
     found = torch.stack([*forces, -way / spread], dim=-1)
@@ -95,6 +101,8 @@ def relax(
 
 def _stiffness(positions: Tensor, pairs: Pairs, each: Tensor) -> Tensor:
     """k_i, (B, N, 1), kT / sigma^2, from what `each` pair (P,) adds to both of its atoms."""
-    total = torch.zeros(positions.shape[0] * positions.shape[1], dtype=positions.dtype, device=positions.device)
+    total = torch.zeros(
+        positions.shape[0] * positions.shape[1], dtype=positions.dtype, device=positions.device
+    )
     total = total.index_add(0, pairs.first, each).index_add(0, pairs.second, each)
     return total.clamp(min=0.0).reshape(positions.shape[0], positions.shape[1], 1)

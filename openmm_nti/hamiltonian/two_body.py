@@ -1,29 +1,34 @@
-r"""The two-body term: the Lennard-Jones pair seen through the noise, exact for two particles at short range.
+r"""The two-body term: the Lennard-Jones pair seen through the noise, exact for two particles at
+short range.
 
-Two noised particles have a relative coordinate smeared by a Gaussian of variance 2 s_eff^2, so their density ratio is
+Two noised particles have a relative coordinate smeared by a Gaussian of variance 2 s_eff^2, so
+their density ratio is
 
 .. math:: e^{-\varphi_s(r)} = (e^{-\beta u} * G)(r)
           = \int_0^\infty \frac{r'}{r} \, \frac{e^{-(r-r')^2/4s^2} - e^{-(r+r')^2/4s^2}}{\sqrt{4 \pi s^2}}
             \, e^{-\beta u(r')} \, dr' ,
 
-one radial integral, done once in the log domain and float64 on a grid of (r, ln s), then interpolated by a bicubic
-spline (continuous second derivatives in both; the ln s derivative enters dU/dlambda).
+one radial integral, done once in the log domain and float64 on a grid of (r, ln s), then
+interpolated by a bicubic spline (continuous second derivatives in both; the ln s derivative enters
+dU/dlambda).
 
-To be local the term is brought to zero at the cutoff (the shell [r_s, r_c]) and at large noise, where a sum of pairs
-is no description of a dense fluid: the tabulated function is
+To be local the term is brought to zero at the cutoff (the shell [r_s, r_c]) and at large noise,
+where a sum of pairs is no description of a dense fluid: the tabulated function is
 
 .. math:: \Phi(r, s) = \varphi_s(r) \, W_s(r) \, e^{-(s_{eff}/s_g)^4}, \qquad W_s = 1 - b_s (1 - S(r)), \quad
           b_s = \frac{s_{eff}^2}{s_{eff}^2 + s_b^2},
 
-with S the quintic switch. It is the full Lennard-Jones potential at s_eff = 0. What the two factors remove, any
-estimator along the path sees and accounts for, and the network may put back.
+with S the quintic switch. It is the full Lennard-Jones potential at s_eff = 0. What the two factors
+remove, any estimator along the path sees and accounts for, and the network may put back.
 
 The free energy of two particles along this path, f_2(s) = -ln(1 + M(s) / V) with the Mayer integral
-M = int (exp(-Phi) - 1) d^3r, would rise in a step where the gate opens. A constant of the configuration,
+M = int (exp(-Phi) - 1) d^3r, would rise in a step where the gate opens. A constant of the
+configuration,
 
 .. math:: C(\lambda) = -\frac{N (N - 1)}{2} \, [ f_2(s(\lambda)) - \lambda f_2(s_{min}) ],
 
-zero at both ends, makes it linear in lambda: no force feels it, and TI needs no windows to resolve the step.
+zero at both ends, makes it linear in lambda: no force feels it, and TI needs no windows to resolve
+the step.
 """
 
 import math
@@ -48,7 +53,8 @@ _SHELL_NOISE_SIGMA = 0.05  # s_b
 _N_NOISE = 160
 _R_STEP = 0.01
 _SHELL_WIDTH = 0.5
-# Beyond this energy the core continues linearly: exp(-600) is zero to any estimator, and the spline stays smooth.
+# Beyond this energy the core continues linearly: exp(-600) is zero to any estimator, and the spline
+# stays smooth.
 _CORE_KT = 600.0
 
 
@@ -82,23 +88,30 @@ class TwoBodyTerm(CompiledModule):
         shells = 4.0 * math.pi * r**2 * np.expm1(-values)
         mayer = CubicSpline(r, shells, axis=1).integrate(r[0], r[-1])
         mayer_slopes = CubicSpline(log_s, mayer)(log_s, 1) * self.log_s_step
-        # Of every noise level, in turn: itself, and its derivative by ln s. A Hermite spline takes four of them.
+        # Of every noise level, in turn: itself, and its derivative by ln s. A Hermite spline takes
+        # four of them.
         self._constant("cubics", np.stack(values_and_slopes, axis=1).reshape(2 * log_s.size, -1))
         self._constant("mayer", np.stack([mayer, mayer_slopes], axis=1).reshape(-1))
         self._constant("four", np.arange(4))
 
     def rows(self, log_s: Tensor) -> Tensor:
-        """Cubics of the radial intervals at levels `log_s` (B,): coefficients of powers 0 to 3, (4, B, n_r - 1)."""
+        """Cubics of the radial intervals at levels `log_s` (B,): coefficients of powers 0 to 3, (4,
+        B, n_r - 1).
+        """
         index, weights = self._noise_bracket(log_s)
         rows = torch.bmm(weights.unsqueeze(1), self.cubics[index])
         return rows.reshape(log_s.shape[0], 4, -1).transpose(0, 1).contiguous()
 
     def end_row(self) -> Tensor:
-        """`rows` without noise, the Lennard-Jones potential, (4, 1, n_r - 1); it does not depend on lambda."""
+        """`rows` without noise, the Lennard-Jones potential, (4, 1, n_r - 1); it does not depend on
+        lambda.
+        """
         return self.cubics[0].reshape(4, 1, -1)
 
     def free_energy(self, log_s: Tensor, volume: Tensor) -> Tensor:
-        """f_2(s) of two particles in a box of `volume` (0-dim, sigma^3) at noise `log_s` (B,); (B,), kT."""
+        """f_2(s) of two particles in a box of `volume` (0-dim, sigma^3) at noise `log_s` (B,);
+        (B,), kT.
+        """
         index, weights = self._noise_bracket(log_s)
         return -torch.log1p((weights * self.mayer[index]).sum(1) / volume)
 
@@ -110,7 +123,9 @@ class TwoBodyTerm(CompiledModule):
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
     def _noise_bracket(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Which four of the tabulated functions make up each level (B,), (B, 4), and their weights, (B, 4)."""
+        """Which four of the tabulated functions make up each level (B,), (B, 4), and their weights,
+        (B, 4).
+        """
         n_noise = self.mayer.shape[0] // 2
         # A level beyond the last row takes the last row, which is zero.
         x = ((log_s - self.log_s_min) / self.log_s_step).clamp(0.0, n_noise - 1.0)
@@ -118,9 +133,13 @@ class TwoBodyTerm(CompiledModule):
         return 2 * row.to(torch.long).unsqueeze(1) + self.four, hermite_weights(x - row)
 
     def sums(self, pairs: Pairs, configuration: Tensor, rows: Tensor) -> Tensor:
-        """Energies of configurations, (B,), kT: sums over pairs below the cutoff; arguments as for `forward`."""
+        """Energies of configurations, (B,), kT: sums over pairs below the cutoff; arguments as for
+        `forward`.
+        """
         if self.compiled and applies_to_double(pairs.vectors):
-            return torch.ops.openmm_nti.table_sums(pairs.vectors, pairs.r, configuration, rows, self.r_step)
+            return torch.ops.openmm_nti.table_sums(
+                pairs.vectors, pairs.r, configuration, rows, self.r_step
+            )
         total = torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
         return total.index_add(0, configuration, self(lengths(pairs.vectors), configuration, rows))
 
@@ -153,19 +172,24 @@ class TwoBodyTerm(CompiledModule):
         return (2.0 * c[2] + 6.0 * x * c[3]) / self.r_step**2
 
     def sums_at(self, r: Tensor, configuration: Tensor, n_batch: int, rows: Tensor) -> Tensor:
-        """Sums over the pairs of each of `n_batch` configurations at all K levels of `rows`, (n_batch, K), kT.
+        """Sums over the pairs of each of `n_batch` configurations at all K levels of `rows`,
+        (n_batch, K), kT.
 
         Pairs enter by the sums of the powers of r in each radial interval, which all levels share.
         """
         n_bins = rows.shape[2]
         at, x = self._bracket(r, configuration, rows)
         powers = torch.stack([torch.ones_like(x), x, x * x, x * x * x])
-        sums = torch.zeros(4, n_batch * n_bins, dtype=r.dtype, device=r.device).index_add(1, at, powers)
+        sums = torch.zeros(4, n_batch * n_bins, dtype=r.dtype, device=r.device).index_add(
+            1, at, powers
+        )
         sums = sums.reshape(4, n_batch, n_bins).transpose(0, 1).reshape(n_batch, 4 * n_bins)
         return sums @ rows.transpose(1, 2).reshape(4 * n_bins, -1)
 
     def _bracket(self, r: Tensor, configuration: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Interval of each pair in the flattened rows of its configuration, and its place in the interval."""
+        """Interval of each pair in the flattened rows of its configuration, and its place in the
+        interval.
+        """
         n_bins = rows.shape[2]
         x = r * (1.0 / self.r_step)
         interval = x.detach().floor().clamp(max=n_bins - 1.0)
@@ -173,9 +197,13 @@ class TwoBodyTerm(CompiledModule):
 
 
 def cubics(value: Array, slope: Array) -> Array:
-    """Values and slopes at nodes (n_noise, n) as coefficients of the cubics between them, (n_noise, 4, n - 1)."""
+    """Values and slopes at nodes (n_noise, n) as coefficients of the cubics between them, (n_noise,
+    4, n - 1).
+    """
     left, right, step = slope[:, :-1], slope[:, 1:], value[:, 1:] - value[:, :-1]
-    return np.stack([value[:, :-1], left, 3.0 * step - 2.0 * left - right, left + right - 2.0 * step], axis=1)
+    return np.stack(
+        [value[:, :-1], left, 3.0 * step - 2.0 * left - right, left + right - 2.0 * step], axis=1
+    )
 
 
 def hermite_weights(x: Tensor) -> Tensor:
@@ -188,7 +216,9 @@ def hermite_weights(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def two_body_table(potential: PairPotential) -> tuple[Array, Array, Array]:
-    """Tabulate Phi: grids ln s (n_noise,) and r (n_r,) in sigma, and values (n_noise, n_r) in kT, all float64."""
+    """Tabulate Phi: grids ln s (n_noise,) and r (n_r,) in sigma, and values (n_noise, n_r) in kT,
+    all float64.
+    """
     cutoff = potential.cutoff_sigma
     noise_gate = min(NOISE_GATE_SIGMA, 0.27 * cutoff)
     # The last row is zero, and the box holds two cutoffs: the term is gone before s reaches L / 2.
@@ -201,13 +231,17 @@ def two_body_table(potential: PairPotential) -> tuple[Array, Array, Array]:
     for row in range(1, _N_NOISE):
         shell = variance[row] / (variance[row] + _SHELL_NOISE_SIGMA**2)
         gate = math.exp(-((variance[row] / noise_gate**2) ** 2))
-        values[row] = smeared_potential(r, variance[row], potential) * (1.0 - shell * (1.0 - switch)) * gate
+        values[row] = (
+            smeared_potential(r, variance[row], potential) * (1.0 - shell * (1.0 - switch)) * gate
+        )
     values[-1] = 0.0
     return log_s, r, values
 
 
 def smeared_potential(r: Array, variance: float, potential: PairPotential) -> Array:
-    """phi_s(r) = -ln (exp(-beta u) * G)(r) in kT, for r (n_r,) in sigma and s_eff^2 = `variance` in sigma^2."""
+    """phi_s(r) = -ln (exp(-beta u) * G)(r) in kT, for r (n_r,) in sigma and s_eff^2 = `variance` in
+    sigma^2.
+    """
     width = math.sqrt(2.0 * variance)
     step = min(width / 4.0, 0.016)
     inner = np.arange(0.5, (potential.cutoff_sigma + 10.0 * width) / step) * step
@@ -221,7 +255,9 @@ def smeared_potential(r: Array, variance: float, potential: PairPotential) -> Ar
 
 
 def _log_radial_gaussian(r: Array, inner: Array, width: float) -> Array:
-    """Log density that a point at distance `r`, moved by a 3D Gaussian of `width`, ends at distance `inner`."""
+    """Log density that a point at distance `r`, moved by a 3D Gaussian of `width`, ends at distance
+    `inner`.
+    """
     product = 2.0 * r * inner / width**2
     # (1 - exp(-p)) / p with its limit 1 at r = 0.
     ratio = np.where(product > 1e-12, -np.expm1(-product) / np.maximum(product, 1e-300), 1.0)

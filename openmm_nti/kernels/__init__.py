@@ -1,8 +1,9 @@
-"""The networks' inner operations in C++, for CPUs: built once by `openmm-nti compile`, and optional.
+"""The networks' inner operations in C++, for CPUs: built once by `openmm-nti compile`, and
+optional.
 
-Without them, on a GPU and in float64 the same runs as PyTorch operations (`hamiltonian.edges` and `descriptors`), on a
-CPU several times slower. The library depends on nothing but PyTorch; its file name holds what it was built from and
-for, so that another version of either leads to another file.
+Without them, on a GPU and in float64 the same runs as PyTorch operations (`hamiltonian.edges` and
+`descriptors`), on a CPU several times slower. The library depends on nothing but PyTorch; its file
+name holds what it was built from and for, so that another version of either leads to another file.
 """
 
 import hashlib
@@ -22,8 +23,18 @@ from openmm_nti.files import atomic_path
 
 _FOLDER = Path(__file__).parent
 _SOURCE = _FOLDER / "library.cpp"
-_FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
-_THREADS = ("-fopenmp",) if sys.platform == "linux" else ()  # PyTorch's own runtime; elsewhere one thread
+_FLAGS = (
+    "-std=c++20",
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-shared",
+    "-fPIC",
+)
+_THREADS = (
+    ("-fopenmp",) if sys.platform == "linux" else ()
+)  # PyTorch's own runtime; elsewhere one thread
 
 
 class CompiledModule(nn.Module):
@@ -32,7 +43,8 @@ class CompiledModule(nn.Module):
     Attributes
     ----------
     compiled
-        Whether the library is there. TorchScript leaves the compiled operations out where it is False.
+        Whether the library is there. TorchScript leaves the compiled operations out where it is
+        False.
     """
 
     __constants__ = ("compiled",)
@@ -90,7 +102,10 @@ def build() -> Path:
         return path
     compiler = os.environ.get("CXX", "c++")
     root = Path(torch.__file__).parent
-    includes = (f"-I{root / 'include'}", f"-I{root / 'include' / 'torch' / 'csrc' / 'api' / 'include'}")
+    includes = (
+        f"-I{root / 'include'}",
+        f"-I{root / 'include' / 'torch' / 'csrc' / 'api' / 'include'}",
+    )
     links = (f"-L{root / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10")
     with atomic_path(path) as temporary:
         command = [
@@ -108,11 +123,14 @@ def build() -> Path:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except FileNotFoundError:
             raise RuntimeError(
-                f"there is no C++ compiler {compiler!r}: install one (apt install g++, or conda install cxx-compiler) "
+                f"there is no C++ compiler {compiler!r}: install one (apt install g++, or conda "
+                "install cxx-compiler) "
                 "or name it in CXX; everything works without the compiled operations, but slower"
             ) from None
         except subprocess.CalledProcessError as error:
-            raise RuntimeError(f"{compiler} could not compile {_SOURCE}:\n{error.stderr[-2000:]}") from None
+            raise RuntimeError(
+                f"{compiler} could not compile {_SOURCE}:\n{error.stderr[-2000:]}"
+            ) from None
         temporary.chmod(0o755)
     loaded.cache_clear()
     return path
@@ -120,7 +138,9 @@ def build() -> Path:
 
 @cache
 def loaded() -> bool:
-    """Whether the compiled operations are there; they are loaded if so. OPENMM_NTI_KERNELS=off leaves them out."""
+    """Whether the compiled operations are there; they are loaded if so. OPENMM_NTI_KERNELS=off
+    leaves them out.
+    """
     if os.environ.get("OPENMM_NTI_KERNELS") == "off":
         return False
     path = library_path()
@@ -129,14 +149,22 @@ def loaded() -> bool:
     try:
         torch.ops.load_library(path)
     except OSError:
-        warnings.warn(f"{path} cannot be loaded and is left out: remove it, then run openmm-nti compile", stacklevel=2)
+        warnings.warn(
+            f"{path} cannot be loaded and is left out: remove it, then run openmm-nti compile",
+            stacklevel=2,
+        )
         return False
     return True
 
 
 def _processor_flags() -> tuple[str, ...]:
-    """Compiler flags for the vector units that PyTorch finds: not of this very processor, for homes are shared."""
-    if platform.machine().lower() in {"x86_64", "amd64"} and torch.backends.cpu.get_cpu_capability() != "DEFAULT":
+    """Compiler flags for the vector units that PyTorch finds: not of this very processor, for homes
+    are shared.
+    """
+    if (
+        platform.machine().lower() in {"x86_64", "amd64"}
+        and torch.backends.cpu.get_cpu_capability() != "DEFAULT"
+    ):
         return ("-march=x86-64-v3",)
     return ()
 

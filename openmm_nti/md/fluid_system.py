@@ -13,7 +13,8 @@ from openmm_nti.fluid.state import StatePoint
 
 @dataclass(frozen=True)
 class LJFluid:
-    """The interacting fluid as an OpenMM script wants it: its System, Topology and positions to start from.
+    """The interacting fluid as an OpenMM script wants it: its System, Topology and positions to
+    start from.
 
     Parameters
     ----------

@@ -1,7 +1,9 @@
-"""The learned Hamiltonian as an OpenMM force: two thin adapters over one module, and one reader of dU/dlambda.
+"""The learned Hamiltonian as an OpenMM force: two thin adapters over one module, and one reader of
+dU/dlambda.
 
-`torch_force` runs inside OpenMM with a derivative by `lambda_nti`; `python_force` runs wherever OpenMM >= 8.5 does,
-also where no openmm-torch wheel exists. Energies are in kJ/mol, positions in nm, as OpenMM has them.
+`torch_force` runs inside OpenMM with a derivative by `lambda_nti`; `python_force` runs wherever
+OpenMM >= 8.5 does, also where no openmm-torch wheel exists. Energies are in kJ/mol, positions in
+nm, as OpenMM has them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,14 @@ import openmm
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.md.openmm_energy import LAMBDA, STATIC_FUSION, Fusion, OpenMMEnergy, Particles, script
+from openmm_nti.md.openmm_energy import (
+    LAMBDA,
+    STATIC_FUSION,
+    Fusion,
+    OpenMMEnergy,
+    Particles,
+    script,
+)
 from openmm_nti.md.plugin import openmmtorch
 from openmm_nti.md.python_energy import PythonEnergy
 from openmm_nti.md.system_checks import check_system
@@ -31,34 +40,39 @@ def torch_force(
     fusion: Fusion | None = STATIC_FUSION,
     portable: bool = False,
 ) -> Any:
-    """`model` as an openmmtorch.TorchForce with the global parameter `lambda_nti` and the derivative by it.
+    """`model` as an openmmtorch.TorchForce with the global parameter `lambda_nti` and the
+    derivative by it.
 
-    Its property `useCUDAGraphs` must stay off: the model counts neighbours at every step, and reads the count back from
-    the device, which CUDA forbids while it records a graph.
+    Its property `useCUDAGraphs` must stay off: the model counts neighbours at every step, and reads
+    the count back from the device, which CUDA forbids while it records a graph.
 
     Parameters
     ----------
     model
-        A Hamiltonian of the state's pair potential. It is copied into the force: later changes have no effect.
+        A Hamiltonian of the state's pair potential. It is copied into the force: later changes have
+        no effect.
     state
         The system it acts on.
     particles
-        Which particles of a larger System these are, (n_replicas * N,); the others feel nothing. None for all.
+        Which particles of a larger System these are, (n_replicas * N,); the others feel nothing.
+        None for all.
     n_replicas
         See `OpenMMEnergy`.
     lambda_nti
         The parameter's default, with which a Context starts.
     fusion
-        TorchScript's fusion strategy, as for `torch.jit.set_fusion_strategy`, which acts on the whole process; None
-        leaves what is set.
+        TorchScript's fusion strategy, as for `torch.jit.set_fusion_strategy`, which acts on the
+        whole process; None leaves what is set.
     portable
-        Leave the compiled operations out (`openmm-nti compile`): XML of the System is then read in any process that
-        has openmm-torch. With them, which are several times faster on a CPU, import openmm_nti before reading it.
+        Leave the compiled operations out (`openmm-nti compile`): XML of the System is then read in
+        any process that has openmm-torch. With them, which are several times faster on a CPU,
+        import openmm_nti before reading it.
 
     Raises
     ------
     ValueError
-        If the model is of another pair potential than `state`, or `particles` are not N different indices.
+        If the model is of another pair potential than `state`, or `particles` are not N different
+        indices.
     RuntimeError
         If openmm-torch is not installed or OpenMM crashes with it; `python_force` works without it.
     """
@@ -72,10 +86,6 @@ def torch_force(
     return force
 
 
-
-
-
-
 def python_force(
     model: LambdaHamiltonian,
     state: StatePoint,
@@ -84,9 +94,11 @@ def python_force(
     n_replicas: int = 1,
     lambda_nti: float = 1.0,
 ) -> openmm.PythonForce:
-    """`model` as an openmm.PythonForce with the global parameter `lambda_nti`; arguments as for `torch_force`.
+    """`model` as an openmm.PythonForce with the global parameter `lambda_nti`; arguments as for
+    `torch_force`.
 
-    A System with it is serialised by pickling the model, and unpickling runs code: load such XML from people you trust.
+    A System with it is serialised by pickling the model, and unpickling runs code: load such XML
+    from people you trust.
     """
     check_model_fits(model, state)
     module = OpenMMEnergy(model, state, n_replicas, particles).eval().requires_grad_(False)
@@ -105,7 +117,8 @@ def add_to_system(
     particles: Particles = None,
     n_replicas: int = 1,
 ) -> openmm.Force:
-    """Check `system` (`openmm_nti.md.system_checks`), add the model's force to it, and return the force.
+    """Check `system` (`openmm_nti.md.system_checks`), add the model's force to it, and return the
+    force.
 
     Parameters
     ----------
@@ -132,17 +145,3 @@ def create_system(state: StatePoint, *forces: Any, n_replicas: int = 1) -> openm
     for force in forces:
         system.addForce(force)
     return system
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -1,13 +1,15 @@
-r"""The two-body path as a force of OpenMM's own, without torch at run time: a CustomNonbondedForce over a table.
+r"""The two-body path as a force of OpenMM's own, without torch at run time: a CustomNonbondedForce
+over a table.
 
 .. math:: U_2(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s(\lambda)), \qquad
           \lambda = 1 - \frac{\ln s - \ln s_{min}}{\ln s_{max} - \ln s_{min}} .
 
-ln s is linear in lambda, so the table of `hamiltonian.two_body`, equally spaced in r and ln s, is one in r and lambda
-for a fixed box, and OpenMM's spline through its nodes is the module's. Only the ends differ: OpenMM's spline is natural
-(no curvature) there and zero beyond. The table therefore goes on past r = 0 and lambda = 1, by the polynomials of the
-module's spline, until the difference, which falls by 0.27 a node, is gone. It ends where the path does, at the noise
-where Phi is zero for good.
+ln s is linear in lambda, so the table of `hamiltonian.two_body`, equally spaced in r and ln s, is
+one in r and lambda for a fixed box, and OpenMM's spline through its nodes is the module's. Only the
+ends differ: OpenMM's spline is natural (no curvature) there and zero beyond. The table therefore
+goes on past r = 0 and lambda = 1, by the polynomials of the module's spline, until the difference,
+which falls by 0.27 a node, is gone. It ends where the path does, at the noise where Phi is zero for
+good.
 
 The constant C(lambda) of the path is left out: it is zero at both ends and no force feels it.
 """
@@ -39,15 +41,18 @@ def native_pair_force(
     particles: Sequence[int] | np.ndarray | None = None,
     n_system: int | None = None,
 ) -> openmm.CustomNonbondedForce:
-    """`model` without its network, as CustomNonbondedForce with `lambda_nti` (1 at first) and the derivative by it.
+    """`model` without its network, as CustomNonbondedForce with `lambda_nti` (1 at first) and the
+    derivative by it.
 
-    A path with the same two ends, so free energies along it are as exact; without the network it needs more windows.
-    On the Reference platform, energies, forces and dU/dlambda equal those of `LambdaHamiltonian.pair_energy` to 1e-7.
+    A path with the same two ends, so free energies along it are as exact; without the network it
+    needs more windows. On the Reference platform, energies, forces and dU/dlambda equal those of
+    `LambdaHamiltonian.pair_energy` to 1e-7.
 
     Parameters
     ----------
     model
-        A Hamiltonian of the state's pair potential; `LambdaHamiltonian(state.pair_potential)` will do.
+        A Hamiltonian of the state's pair potential; `LambdaHamiltonian(state.pair_potential)` will
+        do.
     state
         The system it acts on. The table is for its box: make the force anew for another.
     particles
@@ -58,12 +63,14 @@ def native_pair_force(
     Raises
     ------
     ValueError
-        If the model is of another pair potential than `state`, `particles` are not N different indices, or only one
-        of `particles` and `n_system` is given.
+        If the model is of another pair potential than `state`, `particles` are not N different
+        indices, or only one of `particles` and `n_system` is given.
     """
     check_model_fits(model, state)
     if (particles is None) != (n_system is None):
-        raise ValueError("give particles and n_system together: system.getNumParticles() counts the others too")
+        raise ValueError(
+            "give particles and n_system together: system.getNumParticles() counts the others too"
+        )
     force = openmm.CustomNonbondedForce(f"nti_pair(r, {LAMBDA})")
     force.setName("openmm_nti_pair")
     force.addTabulatedFunction("nti_pair", _table(state))

@@ -1,4 +1,6 @@
-"""`NeuralPath`: a model and a state point together, the learned path from ideal gas to fluid as OpenMM objects."""
+"""`NeuralPath`: a model and a state point together, the learned path from ideal gas to fluid as
+OpenMM objects.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +21,31 @@ Implementation = Literal["auto", "torch", "python"]
 
 
 class NeuralPath:
-    """U(x, lambda) of `model` in `state`: Systems and forces with the global parameter `lambda_nti`.
+    """U(x, lambda) of `model` in `state`: Systems and forces with the global parameter
+    `lambda_nti`.
 
     Parameters
     ----------
     model
-        A Hamiltonian of the state's pair potential, or what `load_model` reads: a shipped model's name or a path.
+        A Hamiltonian of the state's pair potential, or what `load_model` reads: a shipped model's
+        name or a path.
     state
         N, the cubic box, the temperature and what an atom is.
 
     Raises
     ------
     ValueError
-        If there is no such model; from the methods, if it is of another pair potential than `state`.
+        If there is no such model; from the methods, if it is of another pair potential than
+        `state`.
     """
 
     def __init__(self, model: LambdaHamiltonian | str | Path, state: StatePoint) -> None:
         self.model = model if isinstance(model, LambdaHamiltonian) else load_model(model)
         self.state = state
 
-    def create_system(self, lambda_nti: float = 1.0, *, implementation: Implementation = "auto") -> openmm.System:
+    def create_system(
+        self, lambda_nti: float = 1.0, *, implementation: Implementation = "auto"
+    ) -> openmm.System:
         """The particles in their box with `force`; a Context starts at `lambda_nti`."""
         return create_system(self.state, self.force(lambda_nti, implementation=implementation))
 
@@ -57,8 +64,8 @@ class NeuralPath:
         lambda_nti
             The parameter's default, with which a Context starts.
         implementation
-            `torch` for `torch_force`, `python` for `python_force`, `auto` for the first that works here: see
-            `openmm_nti.md.plugin.why_not_torch` and `openmm-nti doctor`.
+            `torch` for `torch_force`, `python` for `python_force`, `auto` for the first that works
+            here: see `openmm_nti.md.plugin.why_not_torch` and `openmm-nti doctor`.
         particles, n_replicas
             As for `torch_force`.
 
@@ -73,14 +80,25 @@ class NeuralPath:
         if implementation == "auto":
             implementation = "python" if why_not_torch() else "torch"
         if implementation not in makers:
-            raise ValueError(f"implementation = {implementation!r} is not known: choose auto, {' or '.join(makers)}")
+            raise ValueError(
+                f"implementation = {implementation!r} is not known: choose auto, "
+                f"{' or '.join(makers)}"
+            )
         make_force = makers[implementation]
-        return make_force(self.model, self.state, particles=particles, n_replicas=n_replicas, lambda_nti=lambda_nti)
+        return make_force(
+            self.model,
+            self.state,
+            particles=particles,
+            n_replicas=n_replicas,
+            lambda_nti=lambda_nti,
+        )
 
     def native_pair_force(
         self, lambda_nti: float = 1.0, *, particles: Particles = None, n_system: int | None = None
     ) -> openmm.CustomNonbondedForce:
-        """Its two-body part without torch, by `native_pair.native_pair_force`: at OpenMM's own speed."""
+        """Its two-body part without torch, by `native_pair.native_pair_force`: at OpenMM's own
+        speed.
+        """
         force = native_pair_force(self.model, self.state, particles=particles, n_system=n_system)
         force.setGlobalParameterDefaultValue(0, lambda_nti)
         return force

@@ -1,6 +1,7 @@
 """The learned Hamiltonian in OpenMM's units: the one module behind every force.
 
-It is compiled by TorchScript, which cannot read postponed annotations on a class: there are none in this file.
+It is compiled by TorchScript, which cannot read postponed annotations on a class: there are none in
+this file.
 """
 
 import copy
@@ -24,7 +25,8 @@ BOX_TOLERANCE = 1e-4  # relative; PDB files round the box, and a barostat moves 
 
 
 class OpenMMEnergy(nn.Module):
-    """U(x, lambda) in OpenMM's units, for one system or for several independent replicas of it side by side.
+    """U(x, lambda) in OpenMM's units, for one system or for several independent replicas of it side
+    by side.
 
     Parameters
     ----------
@@ -35,7 +37,8 @@ class OpenMMEnergy(nn.Module):
     n_replicas
         This many copies of the N particles, one after the other, that do not see each other.
     particles
-        Which particles of a larger System they are, (n_replicas * N,); None where the System has no others.
+        Which particles of a larger System they are, (n_replicas * N,); None where the System has no
+        others.
 
     Raises
     ------
@@ -65,7 +68,9 @@ class OpenMMEnergy(nn.Module):
         self.is_subset = particles is not None
         self.last_particle = max(chosen, default=-1)
         self.register_buffer("particles", torch.tensor(chosen, dtype=torch.long), persistent=False)
-        self.register_buffer("box_nm", torch.eye(3, dtype=torch.float64) * state.box_length_nm, persistent=False)
+        self.register_buffer(
+            "box_nm", torch.eye(3, dtype=torch.float64) * state.box_length_nm, persistent=False
+        )
 
     def forward(self, positions: Tensor, box_vectors: Tensor, lambda_nti: Tensor) -> Tensor:
         """Energy in kJ/mol, 0-dim.
@@ -83,11 +88,16 @@ class OpenMMEnergy(nn.Module):
         if len(fault) > 0:  # raised here: from a method, TorchScript's interpreter may crash
             raise ValueError(fault)
         reduced, box = self.reduced(positions, box_vectors)
-        return self.model(reduced, box, lambda_nti.reshape(1).expand(self.n_replicas)).sum() * self.kt_kj_mol
+        return (
+            self.model(reduced, box, lambda_nti.reshape(1).expand(self.n_replicas)).sum()
+            * self.kt_kj_mol
+        )
 
     @torch.jit.export
     def reduced(self, positions: Tensor, box_vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """The model's particles, (n_replicas, N, 3), and the edges of the box, (3,), sigma; arguments as `forward`."""
+        """The model's particles, (n_replicas, N, 3), and the edges of the box, (3,), sigma;
+        arguments as `forward`.
+        """
         if self.is_subset:
             positions = positions.index_select(0, self.particles)
         positions = positions.double().reshape(self.n_replicas, self.n_particles, 3)
@@ -101,7 +111,8 @@ class OpenMMEnergy(nn.Module):
                 return "openmm_nti: particles holds indices beyond the last particle of the System"
         elif positions.shape[0] != self.n_replicas * self.n_particles:
             return (
-                "openmm_nti: the System has another number of particles than the force was made for: "
+                "openmm_nti: the System has another number of particles than the force was made "
+                "for: "
                 "make the force with particles=[...]"
             )
         if not bool(torch.isfinite(positions).all()):
@@ -117,12 +128,15 @@ class OpenMMEnergy(nn.Module):
         if bool((edges < self.shortest_box_nm).any()):
             return "openmm_nti: the box is under two cutoffs of the model: enlarge the box"
         return (
-            "openmm_nti: the box is not the cube of the state: at constant pressure the noise of a lambda would "
+            "openmm_nti: the box is not the cube of the state: at constant pressure the noise of a "
+            "lambda would "
             "change with the box; remove the barostat, or make the force for this box"
         )
 
 
-def checked_particles(particles: Sequence[int] | np.ndarray, state: StatePoint, n_replicas: int = 1) -> list[int]:
+def checked_particles(
+    particles: Sequence[int] | np.ndarray, state: StatePoint, n_replicas: int = 1
+) -> list[int]:
     """`particles` as plain indices.
 
     Raises
@@ -133,14 +147,16 @@ def checked_particles(particles: Sequence[int] | np.ndarray, state: StatePoint, 
     indices = np.asarray(particles)
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise ValueError(
-            f"particles must be a list of integer indices, not of shape {indices.shape} and type {indices.dtype}: "
+            f"particles must be a list of integer indices, not of shape {indices.shape} and type "
+            f"{indices.dtype}: "
             "for a mask, give numpy.flatnonzero(mask)"
         )
     expected = n_replicas * state.n_particles
     if indices.size != expected:
         copies = f" in each of {n_replicas} replicas" if n_replicas > 1 else ""
         raise ValueError(
-            f"particles holds {indices.size} indices, but the state has n_particles = {state.n_particles}{copies}: "
+            f"particles holds {indices.size} indices, but the state has n_particles = "
+            f"{state.n_particles}{copies}: "
             f"give {expected} indices or change n_particles"
         )
     if indices.min() < 0:
@@ -148,7 +164,9 @@ def checked_particles(particles: Sequence[int] | np.ndarray, state: StatePoint, 
     values, counts = np.unique(indices, return_counts=True)
     if counts.max() > 1:
         twice = ", ".join(map(str, values[counts > 1][:5]))
-        raise ValueError(f"particles holds an index more than once ({twice}): list each particle once")
+        raise ValueError(
+            f"particles holds an index more than once ({twice}): list each particle once"
+        )
     return [int(index) for index in indices]
 
 
@@ -157,11 +175,12 @@ def script(
 ) -> torch.jit.ScriptModule:
     """Compile `module` to TorchScript, ready for TorchForce.
 
-    With `portable` it holds none of the compiled operations of `openmm_nti.kernels`: it is slower on a CPU, and loads
-    in a process that never imports openmm_nti.
+    With `portable` it holds none of the compiled operations of `openmm_nti.kernels`: it is slower
+    on a CPU, and loads in a process that never imports openmm_nti.
 
-    TorchScript's profiling executor re-specialises on changing neighbour counts and runs at half of eager speed; one
-    static fusion (a process-wide setting) restores parity. None leaves what is set.
+    TorchScript's profiling executor re-specialises on changing neighbour counts and runs at half of
+    eager speed; one static fusion (a process-wide setting) restores parity. None leaves what is
+    set.
     """
     if portable:
         module = copy.deepcopy(module)

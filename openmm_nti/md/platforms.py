@@ -23,9 +23,13 @@ def fastest_platform(name: str | None = None) -> openmm.Platform:
     Raises
     ------
     ValueError
-        If `name` is unknown or does not work here, with OpenMM's reason and the names that are there.
+        If `name` is unknown or does not work here, with OpenMM's reason and the names that are
+        there.
     """
-    available = [openmm.Platform.getPlatform(index).getName() for index in range(openmm.Platform.getNumPlatforms())]
+    available = [
+        openmm.Platform.getPlatform(index).getName()
+        for index in range(openmm.Platform.getNumPlatforms())
+    ]
     reasons = {}
     for candidate in _FASTEST_FIRST if name is None else (name,):
         if candidate not in available:
@@ -37,13 +41,17 @@ def fastest_platform(name: str | None = None) -> openmm.Platform:
             return platform
         reasons[candidate] = reason
     raise ValueError(
-        f"platform = {name!r} cannot be used ({'; '.join(f'{key}: {why}' for key, why in reasons.items())}): "
+        f"platform = {name!r} cannot be used "
+        f"({'; '.join(f'{key}: {why}' for key, why in reasons.items())}): "
         f"choose one of {', '.join(available)}, or none for the fastest"
     )
 
 
-def platform_properties(platform: openmm.Platform, threads: int = 1, deterministic: bool = True) -> dict[str, str]:
-    """Context properties: `threads` CPU threads, mixed precision on GPUs, forces that repeat to the bit.
+def platform_properties(
+    platform: openmm.Platform, threads: int = 1, deterministic: bool = True
+) -> dict[str, str]:
+    """Context properties: `threads` CPU threads, mixed precision on GPUs, forces that repeat to the
+    bit.
 
     Properties that `platform` does not know are left out.
     """

@@ -8,11 +8,15 @@ from typing import Any
 
 import openmm
 
-_CRASHES_FROM = (8, 6)  # OpenMM whose copies of a TorchForce, by XML or clone, end in a segmentation fault
+_CRASHES_FROM = (
+    8,
+    6,
+)  # OpenMM whose copies of a TorchForce, by XML or clone, end in a segmentation fault
 
 
 def openmmtorch() -> Any:
-    """The plugin's module, which has no wheel on some platforms, without the warning it logs about a package of old.
+    """The plugin's module, which has no wheel on some platforms, without the warning it logs about
+    a package of old.
 
     Raises
     ------
@@ -22,7 +26,8 @@ def openmmtorch() -> Any:
     version = openmm.Platform.getOpenMMVersion()
     if tuple(int(part) for part in version.split(".")[:2]) >= _CRASHES_FROM:
         raise RuntimeError(
-            f"OpenMM {version} crashes when a TorchForce is copied or read from XML: pip install 'openmm>=8.5,<8.6', "
+            f"OpenMM {version} crashes when a TorchForce is copied or read from XML: pip install "
+            "'openmm>=8.5,<8.6', "
             "or use openmm_nti.md.forces.python_force"
         )
     disabled = logging.root.manager.disable
@@ -31,7 +36,8 @@ def openmmtorch() -> Any:
         return importlib.import_module("openmmtorch")
     except ImportError as error:
         raise RuntimeError(
-            f"openmm-torch cannot be imported ({error}): install openmm-nti[cpu] or openmm-nti[cuda13], "
+            f"openmm-torch cannot be imported ({error}): install openmm-nti[cpu] or "
+            "openmm-nti[cuda13], "
             "run `openmm-nti doctor`, or use openmm_nti.md.forces.python_force"
         ) from error
     finally:

@@ -12,7 +12,9 @@ from openmm_nti.md.openmm_energy import LAMBDA, OpenMMEnergy
 
 
 class PythonEnergy:
-    """The callable inside `python_force`; pickles with its module, so a System with it goes through XML."""
+    """The callable inside `python_force`; pickles with its module, so a System with it goes through
+    XML.
+    """
 
     def __init__(self, module: OpenMMEnergy) -> None:
         self.module = module

@@ -26,8 +26,8 @@ _python_functions: WeakKeyDictionary[openmm.Context, dict[int, Any]] = WeakKeyDi
 def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
     """dU/dlambda of the forces in `context` that depend on `parameter`, in kJ/mol.
 
-    OpenMM reports 0 for a derivative that a force was not asked to compute; a thermodynamic integration that trusts
-    it finds a free energy of zero. Such a zero is refused here.
+    OpenMM reports 0 for a derivative that a force was not asked to compute; a thermodynamic
+    integration that trusts it finds a free energy of zero. Such a zero is refused here.
 
     Raises
     ------
@@ -35,7 +35,10 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
         If no force has the parameter, or one that has it does not compute the derivative.
     """
     if parameter not in context.getParameters():
-        raise ValueError(f"no force in this Context has the parameter {parameter}: add openmm_nti.md.forces.torch_force")
+        raise ValueError(
+            f"no force in this Context has the parameter {parameter}: add "
+            "openmm_nti.md.forces.torch_force"
+        )
     total, native = 0.0, False
     for index, force in enumerate(map(_typed, context.getSystem().getForces())):
         if isinstance(force, openmm.PythonForce):
@@ -44,19 +47,26 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
         depends, derives = _parameters(force)
         if parameter in depends and parameter not in derives:
             raise ValueError(
-                f"force {force.getName()} depends on {parameter} but reports no derivative by it: call "
+                f"force {force.getName()} depends on {parameter} but reports no derivative by it: "
+                "call "
                 f"addEnergyParameterDerivative({parameter!r}) before the Context is made"
             )
         native = native or parameter in derives
     if native:
-        total += context.getState(getParameterDerivatives=True).getEnergyParameterDerivatives()[parameter]
+        total += context.getState(getParameterDerivatives=True).getEnergyParameterDerivatives()[
+            parameter
+        ]
     return total
 
 
-def reduced_potentials(context: openmm.Context, lambdas: Sequence[float] | np.ndarray) -> np.ndarray:
-    """U(x, lambda) of the configuration in `context` at every lambda; what they share is computed once.
+def reduced_potentials(
+    context: openmm.Context, lambdas: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """U(x, lambda) of the configuration in `context` at every lambda; what they share is computed
+    once.
 
-    What MBAR needs of a frame, without touching the Context's own lambda. Other forces in the System do not count.
+    What MBAR needs of a frame, without touching the Context's own lambda. Other forces in the
+    System do not count.
 
     Parameters
     ----------
@@ -68,12 +78,14 @@ def reduced_potentials(context: openmm.Context, lambdas: Sequence[float] | np.nd
     Returns
     -------
     numpy.ndarray
-        (K,), or (n_replicas, K) where the force holds several replicas; kT of the model's temperature.
+        (K,), or (n_replicas, K) where the force holds several replicas; kT of the model's
+        temperature.
 
     Raises
     ------
     ValueError
-        If there is no such force, or more than one, or a barostat, or the configuration is none of the model's.
+        If there is no such force, or more than one, or a barostat, or the configuration is none of
+        the model's.
     """
     module = _module(context)
     configuration = positions_and_box(context.getState(getPositions=True))
@@ -87,7 +99,9 @@ def reduced_potentials(context: openmm.Context, lambdas: Sequence[float] | np.nd
 
 
 def _module(context: openmm.Context) -> Any:
-    """The `OpenMMEnergy`, scripted or not, of the one learned force in `context`: OpenMM copies it out, slowly."""
+    """The `OpenMMEnergy`, scripted or not, of the one learned force in `context`: OpenMM copies it
+    out, slowly.
+    """
     if context in _modules:
         return _modules[context]
     check_constant_volume(context.getSystem())
@@ -100,7 +114,10 @@ def _module(context: openmm.Context) -> Any:
         elif hasattr(force, "getModule") and LAMBDA in _parameters(force)[0]:
             found.append(force.getModule())
     if len(found) != 1:
-        raise ValueError(f"the Context holds {len(found)} learned forces where one is expected: add torch_force once")
+        raise ValueError(
+            f"the Context holds {len(found)} learned forces where one is expected: add torch_force "
+            "once"
+        )
     return _modules.setdefault(context, found[0])
 
 
@@ -119,24 +136,32 @@ def _parameters(force: Any) -> tuple[list[str], list[str]]:
     depends = [force.getGlobalParameterName(i) for i in range(force.getNumGlobalParameters())]
     if not hasattr(force, "getNumEnergyParameterDerivatives"):
         return depends, []
-    return depends, [force.getEnergyParameterDerivativeName(i) for i in range(force.getNumEnergyParameterDerivatives())]
+    return depends, [
+        force.getEnergyParameterDerivativeName(i)
+        for i in range(force.getNumEnergyParameterDerivatives())
+    ]
 
 
-def _python_dudl(force: openmm.PythonForce, context: openmm.Context, index: int, parameter: str) -> float:
+def _python_dudl(
+    force: openmm.PythonForce, context: openmm.Context, index: int, parameter: str
+) -> float:
     if parameter not in force.getGlobalParameters():
         return 0.0
     energy = _python_function(force, context, index)
     if not isinstance(energy, PythonEnergy):
         raise ValueError(  # noqa: TRY004 (about the force, not about a type)
-            f"PythonForce {force.getName()} depends on {parameter} and cannot report the derivative by it"
+            f"PythonForce {force.getName()} depends on {parameter} and cannot report the "
+            "derivative by it"
         )
     return energy.dudl(context.getState(getPositions=True, getParameters=True))
 
 
 def _python_function(force: openmm.PythonForce, context: openmm.Context, index: int) -> Any:
-    """What the PythonForce at `index` of the System computes with; read once for each Context, for it is slow.
+    """What the PythonForce at `index` of the System computes with; read once for each Context, for
+    it is slow.
 
-    OpenMM's bindings hand out neither the function nor its pickle, but the force's XML holds it in hexadecimal.
+    OpenMM's bindings hand out neither the function nor its pickle, but the force's XML holds it in
+    hexadecimal.
     """
     known = _python_functions.setdefault(context, {})
     if index not in known:

@@ -1,11 +1,13 @@
 r"""Hamiltonian replica exchange along lambda, in one Context on plain OpenMM.
 
-Every lambda has a walker. In each iteration all walkers run MD at their lambda, their reduced potentials at every
-lambda are taken in one batched evaluation, and neighbours trade places by the Metropolis rule
+Every lambda has a walker. In each iteration all walkers run MD at their lambda, their reduced
+potentials at every lambda are taken in one batched evaluation, and neighbours trade places by the
+Metropolis rule
 
 .. math:: p = \min(1, \exp[-u_i(x_j) - u_j(x_i) + u_i(x_i) + u_j(x_j)])
 
-for the pairs (0, 1), (2, 3), ... and (1, 2), (3, 4), ... by turns. What is collected is MBAR's u_kln by lambda.
+for the pairs (0, 1), (2, 3), ... and (1, 2), (3, 4), ... by turns. What is collected is MBAR's
+u_kln by lambda.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Exchange:
     Attributes
     ----------
     u_kln
-        Reduced potential of the n-th frame at lambda k, evaluated at lambda l. Shape (K, K, n_iterations), kT.
+        Reduced potential of the n-th frame at lambda k, evaluated at lambda l. Shape (K, K,
+        n_iterations), kT.
     walkers
         Which walker was at each lambda. Shape (n_iterations, K).
     acceptance
@@ -47,8 +50,8 @@ class ReplicaExchange:
     Parameters
     ----------
     context
-        With one learned force and a thermostat at the model's temperature; its positions start all walkers, unless
-        `set_positions` is called.
+        With one learned force and a thermostat at the model's temperature; its positions start all
+        walkers, unless `set_positions` is called.
     lambdas
         Couplings, in order, (K,).
     seed
@@ -58,7 +61,9 @@ class ReplicaExchange:
     def __init__(self, context: openmm.Context, lambdas: Array, *, seed: int) -> None:
         self.lambdas = np.asarray(lambdas, dtype=np.float64)
         if self.lambdas.size < 2 or np.any(np.diff(self.lambdas) == 0.0):
-            raise ValueError(f"lambdas = {self.lambdas.tolist()}: give two different couplings or more, in order")
+            raise ValueError(
+                f"lambdas = {self.lambdas.tolist()}: give two different couplings or more, in order"
+            )
         self._context = context
         self._random = np.random.default_rng(seed)
         start = context.getState(getPositions=True, getVelocities=True)
@@ -67,15 +72,21 @@ class ReplicaExchange:
         self._turn = 0
 
     def set_positions(self, positions: list[Array]) -> None:
-        """Give each walker positions (N, 3) of its own, in nm, such as noised frames; velocities are drawn anew."""
+        """Give each walker positions (N, 3) of its own, in nm, such as noised frames; velocities
+        are drawn anew.
+        """
         temperature = self._context.getIntegrator().getTemperature()
         for number, each in enumerate(positions):
             self._context.setPositions(each)
-            self._context.setVelocitiesToTemperature(temperature, int(self._random.integers(1, 2**31)))
+            self._context.setVelocitiesToTemperature(
+                temperature, int(self._random.integers(1, 2**31))
+            )
             self._states[number] = self._context.getState(getPositions=True, getVelocities=True)
 
     def run(self, n_iterations: int, steps: int) -> Exchange:
-        """`n_iterations` rounds of `steps` integrator steps at every lambda, each followed by trades."""
+        """`n_iterations` rounds of `steps` integrator steps at every lambda, each followed by
+        trades.
+        """
         k = self.lambdas.size
         u_kln, walkers = np.empty((k, k, n_iterations)), np.empty((n_iterations, k), dtype=np.int64)
         tried, accepted = np.zeros(k - 1), np.zeros(k - 1)

@@ -1,4 +1,6 @@
-"""`LambdaReporter`: lambda, dU/dlambda and reduced potentials as CSV or Parquet, beside OpenMM's own reporters."""
+"""`LambdaReporter`: lambda, dU/dlambda and reduced potentials as CSV or Parquet, beside OpenMM's
+own reporters.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,22 @@ from openmm_nti.md.readers import dudl, reduced_potentials
 
 
 class LambdaReporter:
-    """Append a line every `reportInterval` steps: step, time, lambda_nti, dU/dlambda, and U at `lambdas`.
+    """Append a line every `reportInterval` steps: step, time, lambda_nti, dU/dlambda, and U at
+    `lambdas`.
 
     Parameters
     ----------
     file
-        File to write: Parquet where its name ends in .parquet, else CSV. Columns: `step`, `time_ps`, `lambda_nti`,
-        `dudl_kj_mol`, and `u_<lambda>` in kT for each of `lambdas`: rows of MBAR's u_kn.
+        File to write: Parquet where its name ends in .parquet, else CSV. Columns: `step`,
+        `time_ps`, `lambda_nti`, `dudl_kj_mol`, and `u_<lambda>` in kT for each of `lambdas`: rows
+        of MBAR's u_kn.
     reportInterval
         Steps between lines.
     lambdas
         Couplings to evaluate every frame at, (K,); none by default.
     append
-        Go on with the file of an earlier run, such as one resumed from a checkpoint. Lines at and after the present
-        step, which that run wrote after its checkpoint, are dropped.
+        Go on with the file of an earlier run, such as one resumed from a checkpoint. Lines at and
+        after the present step, which that run wrote after its checkpoint, are dropped.
 
     Raises
     ------
@@ -52,10 +56,25 @@ class LambdaReporter:
         append: bool = False,
     ) -> None:
         if reportInterval < 1:
-            raise ValueError(f"reportInterval = {reportInterval} must be at least 1: it is a number of steps")
-        self._path, self._interval, self._lambdas, self._append = Path(file), reportInterval, tuple(lambdas), append
-        self._columns = ["step", "time_ps", LAMBDA, "dudl_kj_mol", *(f"u_{value:g}" for value in self._lambdas)]
-        self._parquet = _ParquetFile(self._path, self._columns) if self._path.suffix == ".parquet" else None
+            raise ValueError(
+                f"reportInterval = {reportInterval} must be at least 1: it is a number of steps"
+            )
+        self._path, self._interval, self._lambdas, self._append = (
+            Path(file),
+            reportInterval,
+            tuple(lambdas),
+            append,
+        )
+        self._columns = [
+            "step",
+            "time_ps",
+            LAMBDA,
+            "dudl_kj_mol",
+            *(f"u_{value:g}" for value in self._lambdas),
+        ]
+        self._parquet = (
+            _ParquetFile(self._path, self._columns) if self._path.suffix == ".parquet" else None
+        )
         self._out: Any = None
 
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:  # noqa: N802 (OpenMM's protocol)
@@ -70,7 +89,13 @@ class LambdaReporter:
         context = simulation.context
         values = reduced_potentials(context, self._lambdas) if self._lambdas else ()
         time_ps = state.getTime().value_in_unit(unit.picosecond)
-        line = [simulation.currentStep, time_ps, context.getParameter(LAMBDA), dudl(context), *values]
+        line = [
+            simulation.currentStep,
+            time_ps,
+            context.getParameter(LAMBDA),
+            dudl(context),
+            *values,
+        ]
         if self._parquet is not None:
             self._parquet.add(line)
             return
@@ -89,8 +114,11 @@ class LambdaReporter:
         with self._path.open(newline="", encoding="utf-8") as file:
             header, *lines = list(csv.reader(file)) or [[]]
         if header != self._columns:
-            raise ValueError(f"{self._path} has the columns {header}, not {self._columns}: name another file")
-        # A line that a kill cut short is not complete, and would not have been after the checkpoint either.
+            raise ValueError(
+                f"{self._path} has the columns {header}, not {self._columns}: name another file"
+            )
+        # A line that a kill cut short is not complete, and would not have been after the checkpoint
+        # either.
         return [line for line in lines if len(line) == len(header) and int(line[0]) < step]
 
     def __del__(self) -> None:
@@ -103,7 +131,10 @@ class _ParquetFile:
 
     def __init__(self, path: Path, columns: list[str]) -> None:
         try:
-            self._arrow, self._io = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+            self._arrow, self._io = (
+                importlib.import_module("pyarrow"),
+                importlib.import_module("pyarrow.parquet"),
+            )
         except ImportError as error:
             raise RuntimeError(
                 f"{path.name} needs pyarrow: pip install 'openmm-nti[parquet]', or name a .csv file"
@@ -120,7 +151,8 @@ class _ParquetFile:
         table = self._io.read_table(self._path)
         if table.column_names != self._schema.names:
             raise ValueError(
-                f"{self._path} has the columns {table.column_names}, not {self._schema.names}: name another file"
+                f"{self._path} has the columns {table.column_names}, not {self._schema.names}: "
+                "name another file"
             )
         rows = zip(*table.to_pydict().values(), strict=True)
         self.rows = [list(row) for row in rows if row[0] < before]

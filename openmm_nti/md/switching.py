@@ -1,11 +1,13 @@
 r"""Nonequilibrium switching along lambda: a ramp in one Context, with the work it takes.
 
-The work of a ramp lambda_0 -> ... -> lambda_n is the sum of what the changes of lambda cost at fixed positions,
+The work of a ramp lambda_0 -> ... -> lambda_n is the sum of what the changes of lambda cost at
+fixed positions,
 
 .. math:: w = \sum_k [ U(x_k, \lambda_{k+1}) - U(x_k, \lambda_k) ],
 
-and works of ramps in both directions, each started in equilibrium, give the free-energy difference by Bennett's
-acceptance ratio (Crooks, Phys. Rev. E 60, 2721 (1999)): `pymbar.bar(w_forward, w_reverse)`.
+and works of ramps in both directions, each started in equilibrium, give the free-energy difference
+by Bennett's acceptance ratio (Crooks, Phys. Rev. E 60, 2721 (1999)): `pymbar.bar(w_forward,
+w_reverse)`.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ def switch(context: openmm.Context, lambdas: Sequence[float], steps_per_change: 
     """
     if len(lambdas) < 2 or steps_per_change < 1:
         raise ValueError(
-            f"a ramp needs two lambdas or more and one step or more, not {len(lambdas)} and {steps_per_change}"
+            f"a ramp needs two lambdas or more and one step or more, not {len(lambdas)} and "
+            f"{steps_per_change}"
         )
     work = np.zeros(len(lambdas))
     context.setParameter(LAMBDA, lambdas[0])

@@ -1,6 +1,8 @@
-"""`MLPotential("nti-lj")` for openmm-ml, which imports this for all its users: no torch, and nothing that can fail.
+"""`MLPotential("nti-lj")` for openmm-ml, which imports this for all its users: no torch, and
+nothing that can fail.
 
-setup.py installs this folder under a name of its own, `openmm_nti_openmmml`, for `openmm_nti` itself loads torch.
+setup.py installs this folder under a name of its own, `openmm_nti_openmmml`, for `openmm_nti`
+itself loads torch.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ class NtiPotentialImpl:
     model
         As for `openmm_nti.load_model`: a shipped model's name or the path of your own.
     **fluid
-        Further fields of `StatePoint`, such as `sigma_nm`, `epsilon_kj_mol` and `mass_dalton`; argon by default.
-        N and the box come from the topology, the temperature and the cutoff from the model.
+        Further fields of `StatePoint`, such as `sigma_nm`, `epsilon_kj_mol` and `mass_dalton`;
+        argon by default. N and the box come from the topology, the temperature and the cutoff from
+        the model.
     """
 
     def __init__(self, name: str, *, model: str = "lj-fluid-t1.25", **fluid: Any) -> None:
@@ -63,12 +66,14 @@ class NtiPotentialImpl:
         forceGroup
             Group of the new force.
         implementation
-            `torch` for `torch_force`, `python` for `python_force`, `auto` for the first that works here.
+            `torch` for `torch_force`, `python` for `python_force`, `auto` for the first that works
+            here.
 
         Raises
         ------
         ValueError
-            For a topology without a box, an unknown implementation, or a System the force cannot act on.
+            For a topology without a box, an unknown implementation, or a System the force cannot
+            act on.
         """
         from openmm_nti.md.neural_path import NeuralPath
         from openmm_nti.md.system_checks import check_system
@@ -77,19 +82,29 @@ class NtiPotentialImpl:
         chosen = list(atoms) if atoms is not None else list(range(topology.getNumAtoms()))
         model = load_model(self._model)
         state = self._state(model, topology, len(chosen))
-        if system.getNumParticles() > 0:  # for interpolation openmm-ml collects the forces in an empty System
+        if (
+            system.getNumParticles() > 0
+        ):  # for interpolation openmm-ml collects the forces in an empty System
             check_system(system, state, particles=chosen)
         force = NeuralPath(model, state).force(implementation=implementation, particles=chosen)
         force.setForceGroup(forceGroup)
         system.addForce(force)
 
-    def _state(self, model: LambdaHamiltonian, topology: app.Topology, n_particles: int) -> StatePoint:
+    def _state(
+        self, model: LambdaHamiltonian, topology: app.Topology, n_particles: int
+    ) -> StatePoint:
         from openmm import unit
 
         from openmm_nti.fluid.state import StatePoint
 
         box = topology.getUnitCellDimensions()
         if box is None:
-            raise ValueError("the topology has no periodic box: set it by topology.setUnitCellDimensions")
-        fluid = {"n_particles": n_particles, "box_length_nm": box[0].value_in_unit(unit.nanometer), **self._fluid}
+            raise ValueError(
+                "the topology has no periodic box: set it by topology.setUnitCellDimensions"
+            )
+        fluid = {
+            "n_particles": n_particles,
+            "box_length_nm": box[0].value_in_unit(unit.nanometer),
+            **self._fluid,
+        }
         return StatePoint.model_validate({**model.potential.model_dump(), **fluid})

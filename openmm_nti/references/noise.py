@@ -4,9 +4,10 @@ Forward noise on the torus (variance exploding): x_t = x_0 + s(t) z with t = 1 -
 
 .. math:: \ln s(t) = \ln s_{min} + t \, (\ln s_{max} - \ln s_{min}), \qquad s_{max} = L / 2,
 
-of which only s_eff^2 = s^2 - s_min^2 is added, so that t = 0 is exactly the data. The network is conditioned on ln s
-alone: only this map knows the box. (Mate, Fleuret, Bereau, arXiv 2406.02313, use s itself; at N = 200 the
-difference is worth 4 kT.) TorchScript reads default arguments but no globals: hence the constant as `log_min`.
+of which only s_eff^2 = s^2 - s_min^2 is added, so that t = 0 is exactly the data. The network is
+conditioned on ln s alone: only this map knows the box. (Mate, Fleuret, Bereau, arXiv 2406.02313,
+use s itself; at N = 200 the difference is worth 4 kT.) TorchScript reads default arguments but no
+globals: hence the constant as `log_min`.
 """
 
 import math
@@ -19,7 +20,9 @@ LOG_NOISE_MIN = math.log(NOISE_MIN_SIGMA)
 
 
 def log_noise_max(box: Tensor) -> Tensor:
-    """ln s_max, with s_max half the edge of a cube of the box's volume; 0-dim, from box (3,) in sigma."""
+    """ln s_max, with s_max half the edge of a cube of the box's volume; 0-dim, from box (3,) in
+    sigma.
+    """
     return torch.log(box).mean() - math.log(2.0)
 
 
@@ -31,5 +34,3 @@ def log_noise(lam: Tensor, box: Tensor, log_min: float = LOG_NOISE_MIN) -> Tenso
 def effective_variance(log_s: Tensor, log_min: float = LOG_NOISE_MIN) -> Tensor:
     """s_eff^2 = s^2 - s_min^2 in sigma^2, exactly 0 at s = s_min; (B,)."""
     return math.exp(2.0 * log_min) * torch.expm1(2.0 * (log_s - log_min))
-
-

@@ -1,10 +1,11 @@
-"""Where independent tasks run: in this process, in processes of this machine, or on the workers of a dask cluster.
+"""Where independent tasks run: in this process, in processes of this machine, or on the workers of
+a dask cluster.
 
     with executor("dask", "tcp://node1:8786"):
         generate(...)  # or any other function that calls `tasks.run_tasks`
 
-Results do not depend on it: every task has its own seed and writes its own file. Workers on other machines need the
-same package and the same file system at the same path.
+Results do not depend on it: every task has its own seed and writes its own file. Workers on other
+machines need the same package and the same file system at the same path.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _current: ContextVar[Executor] = ContextVar("executor", default=_PROCESSES)
 
 
 def current_executor() -> Executor:
-    """That of the innermost `with executor(...)`; by default as many processes as there are `workers`."""
+    """That of the innermost `with executor(...)`; by default as many processes as there are
+    `workers`.
+    """
     return _current.get()
 
 
@@ -45,21 +48,23 @@ def executor(name: str, scheduler: str | None = None) -> Iterator[None]:
     Parameters
     ----------
     name
-        `local` (this process), `processes` (as many as `workers`) or `dask` (the workers of a cluster).
+        `local` (this process), `processes` (as many as `workers`) or `dask` (the workers of a
+        cluster).
     scheduler
         Address of the dask scheduler, such as tcp://node1:8786; for dask alone.
 
     Raises
     ------
     ValueError
-        If the name is none of these, the address is missing or given in vain, dask is not installed, or no scheduler
-        answers within ten seconds.
+        If the name is none of these, the address is missing or given in vain, dask is not
+        installed, or no scheduler answers within ten seconds.
     """
     if name not in get_args(ExecutorName):
         raise ValueError(f"executor = {name!r} must be one of {', '.join(get_args(ExecutorName))}")
     if (scheduler is not None) != (name == "dask"):
         raise ValueError(
-            f"executor = {name}, scheduler = {scheduler}: dask, and dask alone, needs a scheduler's address"
+            f"executor = {name}, scheduler = {scheduler}: dask, and dask alone, needs a "
+            "scheduler's address"
         )
     client = _connect(scheduler) if scheduler is not None else None
     token = _current.set(Executor(name, client))  # type: ignore[arg-type]
@@ -85,11 +90,15 @@ def run_on_dask(
     client, function, tasks, on_finished
         The dask client, a module-level function, its arguments, and what to call after each.
     failed
-        Makes the exception to raise from the number of the task that failed for good and its exception.
+        Makes the exception to raise from the number of the task that failed for good and its
+        exception.
     """
     from distributed import as_completed
 
-    futures = [client.submit(_with_one_thread, function, task, pure=False, retries=_RETRIES) for task in tasks]
+    futures = [
+        client.submit(_with_one_thread, function, task, pure=False, retries=_RETRIES)
+        for task in tasks
+    ]
     numbers = {future.key: number for number, future in enumerate(futures)}
     results: dict[int, Result] = {}
     try:
@@ -117,11 +126,14 @@ def _connect(scheduler: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ValueError("executor = dask needs dask.distributed: pip install 'openmm-nti[dask]'") from error
+        raise ValueError(
+            "executor = dask needs dask.distributed: pip install 'openmm-nti[dask]'"
+        ) from error
     try:
         return Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"scheduler = {scheduler}: no dask scheduler answers there ({error}); start one by `dask scheduler`, "
+            f"scheduler = {scheduler}: no dask scheduler answers there ({error}); start one by "
+            "`dask scheduler`, "
             "with workers by `dask worker ADDRESS --nthreads 1`"
         ) from error

@@ -1,7 +1,7 @@
 """Independent tasks over worker processes, in order, with one progress bar.
 
-A task is idempotent: its function looks for its own output file first and returns early when that is there. So a run
-that was interrupted, at any moment, is continued by running it again.
+A task is idempotent: its function looks for its own output file first and returns early when that
+is there. So a run that was interrupted, at any moment, is continued by running it again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,25 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from openmm_nti.runtime.executors import current_executor, run_on_dask
 
 Result = TypeVar("Result")
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENMM_CPU_THREADS",
+)
 
 
 class TaskError(RuntimeError):
@@ -32,7 +44,12 @@ class TaskError(RuntimeError):
 
 
 def run_tasks(
-    function: Callable[[Any], Result], tasks: Sequence[Any], *, workers: int, description: str, progress: bool = True
+    function: Callable[[Any], Result],
+    tasks: Sequence[Any],
+    *,
+    workers: int,
+    description: str,
+    progress: bool = True,
 ) -> list[Result]:
     """Call `function` on each task and return the results in the order of the tasks.
 
@@ -43,8 +60,8 @@ def run_tasks(
     tasks
         Their `str` names them in messages.
     workers
-        1 runs in this process; more start that many processes, each with one thread. `executors.executor` may send
-        the tasks elsewhere.
+        1 runs in this process; more start that many processes, each with one thread.
+        `executors.executor` may send the tasks elsewhere.
     description
         What the progress bar says.
     progress
@@ -73,11 +90,14 @@ def run_tasks(
             )
         if executor.name == "local" or workers == 1 or len(tasks) < 2:
             return [_run_here(function, task, description, lambda: advance(job)) for task in tasks]
-        return _run_in_pool(function, tasks, min(workers, len(tasks)), description, lambda: advance(job))
+        return _run_in_pool(
+            function, tasks, min(workers, len(tasks)), description, lambda: advance(job)
+        )
 
 
 def derive_seed(seed: int, *names: object) -> int:
-    """A seed in [1, 2^31) for the part of a run that `names` name: the same on every machine, unlike any other part's.
+    """A seed in [1, 2^31) for the part of a run that `names` name: the same on every machine,
+    unlike any other part's.
 
     OpenMM takes 0 for "choose one yourself", so 0 never comes out.
     """
@@ -139,7 +159,9 @@ def _run_in_pool(
     on_finished: Callable[[], None],
 ) -> list[Result]:
     with _one_thread_environment(), _spawn_pool(workers) as pool:
-        futures: dict[Future[Result], int] = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+        futures: dict[Future[Result], int] = {
+            pool.submit(function, task): index for index, task in enumerate(tasks)
+        }
         results: dict[int, Result] = {}
         for future in as_completed(futures):
             index = futures[future]
@@ -160,7 +182,9 @@ def _task_error(description: str, task: Any, error: Exception) -> TaskError:
 def _spawn_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes; when the block fails, whatever they are doing is given up."""
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker
+    )
     try:
         yield pool
     except BaseException:

@@ -19,5 +19,7 @@ def tiny(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cli():
-    """Call the command line in this process: cli("run", path, ...) -> result with exit_code and output."""
+    """Call the command line in this process: cli("run", path, ...) -> result with exit_code and
+    output.
+    """
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -15,12 +15,18 @@ def test_the_template_is_the_default_configuration():
     config = RunConfig.model_validate(yaml.safe_load(text))
     state = {"n_particles": 40, "box_length_sigma": 6.0, "temperature_star": 1.25}
     assert config == RunConfig(system=state)
-    keys = sum(1 for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    keys = sum(
+        1 for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    )
     assert text.count("#") > keys / 2
 
 
 def test_set_replaces_values_and_a_list_of_n_makes_several_states(tiny):
-    config = load_config(tiny, ["system.n_particles=[4, 6]", "training.learning_rate=1e-3", "estimates.widom=null"], 9)
+    config = load_config(
+        tiny,
+        ["system.n_particles=[4, 6]", "training.learning_rate=1e-3", "estimates.widom=null"],
+        9,
+    )
     assert [state.n_particles for state in config.system] == [4, 6]
     assert config.training.learning_rate == 1e-3
     assert config.estimates.widom is None
@@ -37,7 +43,9 @@ def test_the_resolved_configuration_reads_back_the_same(tiny, tmp_path):
 
 def test_density_gives_each_n_its_box(tiny):
     config = load_config(
-        tiny, ["system.box_length_sigma=null", "system.density_star=0.02", "system.n_particles=[6, 8]"], 1
+        tiny,
+        ["system.box_length_sigma=null", "system.density_star=0.02", "system.n_particles=[6, 8]"],
+        1,
     )
     assert [state.density_star for state in config.system] == pytest.approx([0.02, 0.02])
     assert RunConfig.model_validate(config.model_dump()) == config
@@ -49,7 +57,10 @@ def test_density_gives_each_n_its_box(tiny):
         ("training.n_stepz=5", r"training\.n_stepz: unknown key; did you mean n_steps"),
         ("systm.n_particles=5", r"systm: unknown key; did you mean system"),
         ("system.n_particle=5", r"system\.n_particle: unknown key; did you mean n_particles"),
-        ("estimates.softcore.windows=5", r"estimates\.softcore\.windows: unknown key; did you mean n_windows"),
+        (
+            "estimates.softcore.windows=5",
+            r"estimates\.softcore\.windows: unknown key; did you mean n_windows",
+        ),
         ("system.n_particles=1", r"system\.n_particles: .*greater than or equal to 2 \(given: 1\)"),
         ("system.n_particles=[6, 6]", "the same state point is listed twice"),
         ("system=[]", "no state point is given"),

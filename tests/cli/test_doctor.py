@@ -25,7 +25,9 @@ def test_the_choice_of_a_python_force_is_explained(monkeypatch):
 
 
 def test_two_plugin_builds_are_bad_and_none_is_a_warning():
-    both = doctor.judge_plugin_builds({"acellera-openmmtorch-cpu": "1.10", "acellera-openmmtorch-cu13": "1.10"})
+    both = doctor.judge_plugin_builds(
+        {"acellera-openmmtorch-cpu": "1.10", "acellera-openmmtorch-cu13": "1.10"}
+    )
     assert both.verdict == "bad"
     assert "pip uninstall -y acellera-openmmtorch-cpu acellera-openmmtorch-cu13" in both.advice
     assert doctor.judge_plugin_builds({}).verdict == "warning"
@@ -42,7 +44,9 @@ def test_a_silent_zero_of_the_derivative_is_bad():
 
 
 def test_plugins_are_listed_by_cause():
-    messages = [f"Error loading library /x/lib{name}.so: libOpenCL.so.1: not found" for name in ("A", "B")]
+    messages = [
+        f"Error loading library /x/lib{name}.so: libOpenCL.so.1: not found" for name in ("A", "B")
+    ]
     (finding,) = doctor.plugin_failures(messages)
     assert finding.found == "A, B: libOpenCL.so.1: not found"
 

@@ -20,9 +20,13 @@ def test_a_training_takes_its_steps_or_its_minutes():
 
 
 def test_there_are_no_tethered_chains_for_a_truncated_fluid():
-    truncated = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25, convention="truncated")
+    truncated = StatePoint(
+        n_particles=40, box_length_sigma=6.0, temperature_star=1.25, convention="truncated"
+    )
     config, without = BoundConfig(), BoundConfig(n_tethered=0)
-    costs = [estimate_seconds("neural_ti_bound", config, state, 1.0) for state in (STATES[0], truncated)]
+    costs = [
+        estimate_seconds("neural_ti_bound", config, state, 1.0) for state in (STATES[0], truncated)
+    ]
     alone = estimate_seconds("neural_ti_bound", without, STATES[0], 1.0)
     assert costs[0] > 1.5 * alone
     assert costs[1] == pytest.approx(alone)

@@ -1,4 +1,6 @@
-"""The whole command line on a tiny fluid: results, resuming after a kill, and everything done with a finished run."""
+"""The whole command line on a tiny fluid: results, resuming after a kill, and everything done with
+a finished run.
+"""
 
 import json
 import os
@@ -23,7 +25,19 @@ from openmm_nti.cli.pipeline import Pipeline
 from openmm_nti.model_files import shipped_models
 from openmm_nti.reference_md import ReferenceConfig
 
-COMMANDS = ("init", "generate", "train", "export", "sample", "estimate", "models", "run", "report", "doctor", "paper")
+COMMANDS = (
+    "init",
+    "generate",
+    "train",
+    "export",
+    "sample",
+    "estimate",
+    "models",
+    "run",
+    "report",
+    "doctor",
+    "paper",
+)
 OF_F = {
     "mbar_neural",
     "bar_neural",
@@ -77,7 +91,10 @@ def test_results_follow_the_contract(finished):
     assert results["schema"] == 1
     assert results["provenance"]["seed"] == 3
     (point,) = results["state_points"]
-    assert {key: point[key] for key in ("n_particles", "box_length_sigma", "temperature_star", "convention")} == {
+    assert {
+        key: point[key]
+        for key in ("n_particles", "box_length_sigma", "temperature_star", "convention")
+    } == {
         "n_particles": 6,
         "box_length_sigma": 6.0,
         "temperature_star": 1.25,
@@ -126,8 +143,18 @@ def test_a_full_disk_is_refused_before_anything_is_computed(config, tmp_path, mo
 
 def test_a_killed_run_resumes_to_the_same_numbers(config, finished, tmp_path):
     directory = tmp_path / "killed"
-    command = [sys.executable, "-m", "openmm_nti.cli", "run", str(config), "--output", str(directory)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    command = [
+        sys.executable,
+        "-m",
+        "openmm_nti.cli",
+        "run",
+        str(config),
+        "--output",
+        str(directory),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
+    )
     deadline = time.monotonic() + 120
     while not list(directory.glob("*/neural_windows/[!.]*.npz")):
         assert process.poll() is None, "the run ended before it could be killed"
@@ -139,7 +166,9 @@ def test_a_killed_run_resumes_to_the_same_numbers(config, finished, tmp_path):
     assert call("run", config, "--output", directory).exit_code == 2
     result = call("run", config, "--output", directory, "--resume")
     assert result.exit_code == 0, result.output
-    killed, undisturbed = (json.loads((each / "results.json").read_text()) for each in (directory, finished))
+    killed, undisturbed = (
+        json.loads((each / "results.json").read_text()) for each in (directory, finished)
+    )
     assert killed["state_points"] == undisturbed["state_points"]
 
 
@@ -172,25 +201,54 @@ def test_estimate_repeats_a_number_of_the_run(finished):
     result = call("estimate", *bound, "--data", data)
     assert result.exit_code == 0, result.output
     estimate = json.loads(result.stdout)
-    assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[6, "neural_ti_bound"]
+    assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[
+        6, "neural_ti_bound"
+    ]
 
 
 def test_estimate_simulates_the_reference_data_it_needs(finished, tmp_path, monkeypatch):
     module = "openmm_nti.cli.single_estimate.ReferenceConfig"
     monkeypatch.setattr(module, lambda: ReferenceConfig(**TINY["reference"]))
     settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bound"].items()]
-    bound = ["--method", "neural_ti_bound", "--model", finished, "--n", 6, "--seed", 3, "--json", *settings]
+    bound = [
+        "--method",
+        "neural_ti_bound",
+        "--model",
+        finished,
+        "--n",
+        6,
+        "--seed",
+        3,
+        "--json",
+        *settings,
+    ]
     result = call("estimate", *bound, "--output", tmp_path)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["value"] == numbers(finished / "results.json")[6, "neural_ti_bound"][0]
-    other = call("estimate", *bound, "--n", 7, "--data", tmp_path / "reference" / "N6_L6_T1.25_switched.h5")
+    assert (
+        json.loads(result.stdout)["value"]
+        == numbers(finished / "results.json")[6, "neural_ti_bound"][0]
+    )
+    other = call(
+        "estimate", *bound, "--n", 7, "--data", tmp_path / "reference" / "N6_L6_T1.25_switched.h5"
+    )
     assert other.exit_code == 2
     assert "leave out --n" in other.output
 
 
 def test_a_model_elsewhere_than_trained_warns(finished):
-    reverse = ["--method", "neural_ti", "--model", finished, "--set", "n_samples=4", "--set", "n_steps=10"]
-    with pytest.warns(UserWarning, match=r"outside of the model's training range, 0.02778 to 0.02778"):
+    reverse = [
+        "--method",
+        "neural_ti",
+        "--model",
+        finished,
+        "--set",
+        "n_samples=4",
+        "--set",
+        "n_steps=10",
+    ]
+    with pytest.warns(
+        UserWarning, match=r"outside of the model's training range, 0.02778 to 0.02778"
+    ):
         result = call("estimate", *reverse, "--n", 8)
     assert result.exit_code == 0, result.output
 
@@ -213,16 +271,32 @@ def test_estimate_says_what_is_missing(finished, arguments, message):
 
 def test_estimate_by_the_insertion_chain_needs_no_data(finished, tmp_path):
     settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bar_chain"].items()]
-    chain = ["--method", "bar_chain", "--model", finished, "--n", 6, "--seed", 3, "--json", *settings]
+    chain = [
+        "--method",
+        "bar_chain",
+        "--model",
+        finished,
+        "--n",
+        6,
+        "--seed",
+        3,
+        "--json",
+        *settings,
+    ]
     result = call("estimate", *chain, "--output", tmp_path)
     assert result.exit_code == 0, result.output
     estimate = json.loads(result.stdout)
-    assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[6, "bar_chain"]
+    assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[
+        6, "bar_chain"
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["bar_chain"]
 
 
 def test_estimate_asks_for_the_state_point(finished):
-    for arguments, message in (([], "--model with --n, or --data"), (["--model", finished], "Add --n N")):
+    for arguments, message in (
+        ([], "--model with --n, or --data"),
+        (["--model", finished], "Add --n N"),
+    ):
         result = call("estimate", "-m", "neural_ti", *arguments)
         assert result.exit_code == 2
         assert message in result.output
@@ -235,7 +309,16 @@ def test_models_lists_what_is_shipped():
 
 
 def test_samples_are_a_trajectory(finished, tmp_path):
-    result = call("sample", finished, "--output", tmp_path / "s.h5", "--set", "n_samples=4", "--set", "n_steps=10")
+    result = call(
+        "sample",
+        finished,
+        "--output",
+        tmp_path / "s.h5",
+        "--set",
+        "n_samples=4",
+        "--set",
+        "n_steps=10",
+    )
     assert result.exit_code == 0, result.output
     assert mdtraj.load(tmp_path / "s.h5").xyz.shape == (4, 6, 3)
 
@@ -243,7 +326,9 @@ def test_samples_are_a_trajectory(finished, tmp_path):
 def test_the_exported_system_runs_in_openmm(finished, tmp_path):
     pytest.importorskip("openmmtorch")
     with pytest.warns(UserWarning, match="training range"):
-        result = call("export", finished / "model", "--output", tmp_path, "--n", 4, "--box-length-sigma", 7)
+        result = call(
+            "export", finished / "model", "--output", tmp_path, "--n", 4, "--box-length-sigma", 7
+        )
     assert result.exit_code == 0, result.output
     system = openmm.XmlSerializer.deserialize((tmp_path / "system.xml").read_text())
     platform = openmm.Platform.getPlatformByName("Reference")
@@ -332,7 +417,11 @@ def test_every_exit_status_is_in_the_help():
     ],
 )
 def test_tab_completes(line, words):
-    request = {"_OPENMM_NTI_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    request = {
+        "_OPENMM_NTI_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(line.count(" ")),
+    }
     result = CliRunner().invoke(app, env=request, prog_name="openmm-nti")
     assert set(result.output.split()) == words
 

@@ -35,7 +35,9 @@ def test_a_start_killed_after_its_first_file_can_be_taken_up(config, tmp_path):
 def test_resume_with_another_configuration_names_the_keys(config, tiny, tmp_path):
     open_run(tmp_path / "run", config, resume=False)
     other = load_config(
-        tiny, ["training.n_steps=21", "system.n_particles=7", "workers=2", "estimates.widom=null"], None
+        tiny,
+        ["training.n_steps=21", "system.n_particles=7", "workers=2", "estimates.widom=null"],
+        None,
     )
     with pytest.raises(ConfigError) as caught:
         open_run(tmp_path / "run", other, resume=True)

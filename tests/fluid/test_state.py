@@ -30,7 +30,9 @@ def test_density_sets_the_box():
 
 
 def test_json_round_trip_is_exact():
-    state = StatePoint(n_particles=77, density_star=0.3, temperature_kelvin=133.3, convention="truncated")
+    state = StatePoint(
+        n_particles=77, density_star=0.3, temperature_kelvin=133.3, convention="truncated"
+    )
     assert StatePoint.model_validate_json(state.model_dump_json()) == state
 
 
@@ -43,13 +45,19 @@ def test_states_of_other_n_and_box_share_the_pair_potential():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"box_length_sigma": 5.9}, r"under two cutoffs \(6 sigma\).*set cutoff_sigma to at most 2.95"),
+        (
+            {"box_length_sigma": 5.9},
+            r"under two cutoffs \(6 sigma\).*set cutoff_sigma to at most 2.95",
+        ),
         ({"n_particles": 1}, "greater than or equal to 2"),
         ({"temperature_star": -1}, "greater than 0"),
         ({"box_length_sigma": None, "density_star": -0.1}, "density_star = -0.1 must be positive"),
         ({"density_star": 0.1}, "box once.*box_length_sigma and density_star are given"),
         ({"box_length_sigma": None}, "box once.*none of them is given"),
-        ({"temperature_kelvin": 150}, "temperature once.*temperature_star and temperature_kelvin are given"),
+        (
+            {"temperature_kelvin": 150},
+            "temperature once.*temperature_star and temperature_kelvin are given",
+        ),
         ({"switch_sigma": 3.0}, "switch_sigma = 3 must be below cutoff_sigma = 3"),
         ({"n_partciles": 40}, "n_partciles\n.*not permitted"),
         ({"convention": "shifted"}, "'switched' or 'truncated'"),

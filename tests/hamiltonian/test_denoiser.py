@@ -1,4 +1,6 @@
-"""A denoiser: the symmetries of a score, the known limit, derivatives by the weights, and what it refuses."""
+"""A denoiser: the symmetries of a score, the known limit, derivatives by the weights, and what it
+refuses.
+"""
 
 import itertools
 
@@ -16,37 +18,54 @@ LOG_S = torch.log(torch.tensor([0.05, 0.15, 0.4, 1.0], dtype=torch.float64))
 
 def scores(model, positions, **options):
     """Gradients at all of LOG_S for one configuration (N, 3)."""
-    return model.gradient(torch.as_tensor(positions).expand(len(LOG_S), -1, -1), BOX, LOG_S, **options).detach().numpy()
+    return (
+        model.gradient(torch.as_tensor(positions).expand(len(LOG_S), -1, -1), BOX, LOG_S, **options)
+        .detach()
+        .numpy()
+    )
 
 
 @pytest.fixture(scope="module", params=[(0, 0), (2, 0), (2, 3)])
 def denoiser(request, small_state):
     n_refinements, n_relaxations = request.param
-    return make_random_model(small_state, kind="denoiser", n_refinements=n_refinements, n_relaxations=n_relaxations)
+    return make_random_model(
+        small_state, kind="denoiser", n_refinements=n_refinements, n_relaxations=n_relaxations
+    )
 
 
 def test_permutations_permute_the_score(denoiser, fluid_positions):
     order = np.random.default_rng(0).permutation(12)
-    found, expected = scores(denoiser, fluid_positions[0][order]), scores(denoiser, fluid_positions[0])[:, order]
+    found, expected = (
+        scores(denoiser, fluid_positions[0][order]),
+        scores(denoiser, fluid_positions[0])[:, order],
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_the_cubic_group_turns_the_score(denoiser, fluid_positions):
     expected = scores(denoiser, fluid_positions[0])
-    for axes, signs in itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)):
+    for axes, signs in itertools.product(
+        itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)
+    ):
         turned = fluid_positions[0][:, axes] * np.array(signs)
         found = scores(denoiser, turned)
-        np.testing.assert_allclose(found, expected[..., axes] * np.array(signs), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            found, expected[..., axes] * np.array(signs), rtol=1e-9, atol=1e-9
+        )
 
 
 def test_translation_and_box_vectors_leave_the_score(denoiser, fluid_positions):
     rng = np.random.default_rng(1)
-    moved = fluid_positions[0] + rng.uniform(-9, 9, size=3) + 6.0 * rng.integers(-3, 4, size=(12, 3))
+    moved = (
+        fluid_positions[0] + rng.uniform(-9, 9, size=3) + 6.0 * rng.integers(-3, 4, size=(12, 3))
+    )
     found, expected = scores(denoiser, moved), scores(denoiser, fluid_positions[0])
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
 
 
-def test_the_forces_add_up_to_nothing_and_are_not_those_of_pairs_alone(denoiser, fluid_positions, small_state):
+def test_the_forces_add_up_to_nothing_and_are_not_those_of_pairs_alone(
+    denoiser, fluid_positions, small_state
+):
     bare = scores(LambdaHamiltonian(small_state.pair_potential), fluid_positions[0])
     learned = scores(denoiser, fluid_positions[0]) - bare
     assert np.abs(learned).max(axis=(1, 2)).min() > 1e-3
@@ -57,7 +76,9 @@ def test_the_forces_add_up_to_nothing_and_are_not_those_of_pairs_alone(denoiser,
 def test_fresh_weights_are_the_two_body_score(n_relaxations, fluid_positions, small_state):
     fresh = make_random_model(small_state, kind="denoiser", scale=None, n_relaxations=n_relaxations)
     bare = LambdaHamiltonian(small_state.pair_potential)
-    np.testing.assert_array_equal(scores(fresh, fluid_positions[0]), scores(bare, fluid_positions[0]))
+    np.testing.assert_array_equal(
+        scores(fresh, fluid_positions[0]), scores(bare, fluid_positions[0])
+    )
 
 
 def test_it_is_smooth_where_neighbours_come_and_go(denoiser):
@@ -93,7 +114,10 @@ def test_the_weights_gradients_are_those_of_finite_differences(denoiser, fluid_p
 
 
 def test_a_model_may_have_a_denoiser_for_companion(small_state, fluid_positions, tmp_path):
-    hamiltonian, denoiser = make_random_model(small_state), make_random_model(small_state, kind="denoiser")
+    hamiltonian, denoiser = (
+        make_random_model(small_state),
+        make_random_model(small_state, kind="denoiser"),
+    )
     save_model(hamiltonian, tmp_path)
     np.testing.assert_array_equal(
         scores(load_denoiser(tmp_path), fluid_positions[0]), scores(hamiltonian, fluid_positions[0])
@@ -107,7 +131,10 @@ def test_a_model_may_have_a_denoiser_for_companion(small_state, fluid_positions,
 
 def test_a_denoiser_is_no_hamiltonian(small_state, tmp_path):
     save_model(make_random_model(small_state, kind="denoiser"), tmp_path)
-    text = "is a denoiser, without an energy: it serves neural_ti_bound, neural_ti_tethered and path_bar alone"
+    text = (
+        "is a denoiser, without an energy: it serves neural_ti_bound, neural_ti_tethered and "
+        "path_bar alone"
+    )
     with pytest.raises(ValueError, match=text):
         load_model(tmp_path)
 

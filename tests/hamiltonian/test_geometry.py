@@ -1,4 +1,6 @@
-"""Cells find the pairs that a look at all distances finds, and the numbers of a large system do not depend on which."""
+"""Cells find the pairs that a look at all distances finds, and the numbers of a large system do not
+depend on which.
+"""
 
 import itertools
 from functools import partial
@@ -23,14 +25,18 @@ def random_positions(generator):
 
 
 def clustered_positions(generator):
-    """Most atoms in one drop over a corner of the box, many cells empty, and one cell with nearly all of them."""
+    """Most atoms in one drop over a corner of the box, many cells empty, and one cell with nearly
+    all of them.
+    """
     positions = random_positions(generator)
     positions[:, 20:] = 0.4 * torch.randn(2, 130, 3, generator=generator, dtype=torch.float64)
     return positions
 
 
 def unwrapped_positions(generator):
-    return random_positions(generator) + BOX * torch.randint(-5, 6, (2, 150, 3), generator=generator)
+    return random_positions(generator) + BOX * torch.randint(
+        -5, 6, (2, 150, 3), generator=generator
+    )
 
 
 def positions_on_borders(generator):
@@ -40,7 +46,9 @@ def positions_on_borders(generator):
 
 
 @pytest.mark.parametrize(
-    "make", [random_positions, clustered_positions, unwrapped_positions, positions_on_borders], ids=lambda f: f.__name__
+    "make",
+    [random_positions, clustered_positions, unwrapped_positions, positions_on_borders],
+    ids=lambda f: f.__name__,
 )
 def test_cells_find_the_pairs_of_a_look_at_all(make):
     positions = make(torch.Generator().manual_seed(1))
@@ -51,7 +59,9 @@ def test_cells_find_the_pairs_of_a_look_at_all(make):
     }
     assert len(expected) > 100
     for search in (geometry.pairs_in_cells, partial(geometry.pairs_of_all, at_a_time=30_000)):
-        found = [tuple(sorted(pair)) for pair in torch.stack(search(positions, BOX, CUTOFF)).t().tolist()]
+        found = [
+            tuple(sorted(pair)) for pair in torch.stack(search(positions, BOX, CUTOFF)).t().tolist()
+        ]
         assert set(found) == expected
         assert len(found) == len(expected)
 
@@ -61,7 +71,10 @@ def test_few_particles_are_all_pairs(n_particles):
     found = geometry.pairs_of_all(torch.zeros(2, n_particles, 3, dtype=torch.float64), BOX, CUTOFF)
     pairs = {(min(pair), max(pair)) for pair in torch.stack(found).t().tolist()}
     n = n_particles
-    assert pairs == {*itertools.combinations(range(n), 2), *itertools.combinations(range(n, 2 * n), 2)}
+    assert pairs == {
+        *itertools.combinations(range(n), 2),
+        *itertools.combinations(range(n, 2 * n), 2),
+    }
     assert len(pairs) == found[0].shape[0]
 
 
@@ -83,16 +96,26 @@ def test_neighbours_are_those_within_the_cutoff(fluid_positions):
         found = (index[frame, atom][neighbours] - 12 * frame).tolist()
         assert set(found) == expected
         assert len(found) == len(expected)
-        np.testing.assert_allclose(vectors[:, frame, atom, neighbours].t(), difference[frame, atom, found], atol=1e-12)
+        np.testing.assert_allclose(
+            vectors[:, frame, atom, neighbours].t(), difference[frame, atom, found], atol=1e-12
+        )
 
 
 @pytest.fixture(scope="module")
 def large_state():
-    return StatePoint(n_particles=1000, density_star=0.8, temperature_star=1.25, cutoff_sigma=1.6, switch_sigma=1.3)
+    return StatePoint(
+        n_particles=1000,
+        density_star=0.8,
+        temperature_star=1.25,
+        cutoff_sigma=1.6,
+        switch_sigma=1.3,
+    )
 
 
 def test_a_large_system_by_cells_and_by_all(large_state, monkeypatch):
-    """Energies, forces and energies at many lambdas; in OpenMM too, where the module is compiled."""
+    """Energies, forces and energies at many lambdas; in OpenMM too, where the module is
+    compiled.
+    """
     model = make_random_model(large_state)
     positions_nm = lattice_positions_nm(large_state, seed=2)
     x = torch.as_tensor(positions_nm / large_state.sigma_nm).unsqueeze(0)
@@ -102,7 +125,11 @@ def test_a_large_system_by_cells_and_by_all(large_state, monkeypatch):
     def numbers():
         y = x.clone().requires_grad_(True)
         energy = model(y, box, lam)
-        return energy.item(), torch.autograd.grad(energy.sum(), y)[0], model.energies_at(x, box, lam).item()
+        return (
+            energy.item(),
+            torch.autograd.grad(energy.sum(), y)[0],
+            model.energies_at(x, box, lam).item(),
+        )
 
     assert geometry.use_cells(x, box, model.reach)
     energy, gradient, at_many = numbers()
@@ -119,7 +146,9 @@ def test_a_large_system_by_cells_and_by_all(large_state, monkeypatch):
     assert at_many == pytest.approx(expected_at_many, rel=1e-12)
     scale = expected_gradient.abs().max()
     np.testing.assert_allclose(gradient / scale, expected_gradient / scale, atol=1e-12)
-    assert state.getPotentialEnergy()._value == pytest.approx(expected * large_state.kt_kj_mol, rel=1e-10)
+    assert state.getPotentialEnergy()._value == pytest.approx(
+        expected * large_state.kt_kj_mol, rel=1e-10
+    )
     forces = -expected_gradient[0] * large_state.kt_kj_mol / large_state.sigma_nm
     found = state.getForces(asNumpy=True)._value
     np.testing.assert_allclose(found, forces, atol=1e-9 * forces.abs().max().item())

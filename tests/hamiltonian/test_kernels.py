@@ -1,4 +1,6 @@
-"""The compiled operations give the numbers of the PyTorch ones: values, gradients, and gradients of gradients."""
+"""The compiled operations give the numbers of the PyTorch ones: values, gradients, and gradients of
+gradients.
+"""
 
 import copy
 import pickle
@@ -27,7 +29,9 @@ def _compiled():
 def edges(n_neighbours):
     """Vectors, displacements, mask, polynomials; and the index of the neighbours."""
     generator = torch.Generator().manual_seed(0)
-    index = torch.randint(0, N, (B, N, n_neighbours), generator=generator) + N * torch.arange(B).reshape(B, 1, 1)
+    index = torch.randint(0, N, (B, N, n_neighbours), generator=generator) + N * torch.arange(
+        B
+    ).reshape(B, 1, 1)
     arrays = (
         0.6 * torch.randn(3, B, N, n_neighbours, generator=generator),
         0.1 * torch.randn(3, B, N, generator=generator),
@@ -38,11 +42,17 @@ def edges(n_neighbours):
 
 
 def all_derivatives(operation, inputs, dtype):
-    """Outputs, their gradient along random cotangents, and the gradient of that along random tangents."""
+    """Outputs, their gradient along random cotangents, and the gradient of that along random
+    tangents.
+    """
     generator = torch.Generator().manual_seed(1)
 
     def random_like(x):
-        return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(True)
+        return (
+            torch.randn(x.shape, generator=generator, dtype=torch.float64)
+            .to(dtype)
+            .requires_grad_(True)
+        )
 
     inputs = [x.to(dtype).requires_grad_(True) for x in inputs]
     outputs = operation(*inputs)
@@ -56,7 +66,9 @@ def all_derivatives(operation, inputs, dtype):
 
 def assert_alike(operation, inputs, tolerance=2e-6):
     """In float32, where it is compiled, as in float64, where it is not."""
-    compiled, exact = (all_derivatives(operation, inputs, dtype) for dtype in (torch.float32, torch.float64))
+    compiled, exact = (
+        all_derivatives(operation, inputs, dtype) for dtype in (torch.float32, torch.float64)
+    )
     for found, wanted in zip(compiled, exact, strict=True):
         assert float((found - wanted).abs().max()) < tolerance * float(wanted.abs().max())
 
@@ -65,7 +77,10 @@ def assert_alike(operation, inputs, tolerance=2e-6):
 def test_pushes(n_neighbours):
     arrays, index = edges(n_neighbours)
     generator = torch.Generator().manual_seed(2)
-    radial, gates = torch.randn(B, Q, K, generator=generator), torch.randn(B, N, 2 * Q, generator=generator)
+    radial, gates = (
+        torch.randn(B, Q, K, generator=generator),
+        torch.randn(B, N, 2 * Q, generator=generator),
+    )
 
     def operation(vectors, moved, mask, polynomials, radial, gates):
         return [EdgeSums(1.8).pushes(vectors, moved, index, mask, polynomials, radial, gates)]
@@ -86,9 +101,13 @@ def test_moments(n_neighbours):
 def test_fading():
     (vectors, *_), _ = edges(9)
     sums = EdgeSums(1.8)
-    r = 1.5 + 0.6 * torch.rand(9, generator=torch.Generator().manual_seed(7))  # about where it fades
+    r = 1.5 + 0.6 * torch.rand(
+        9, generator=torch.Generator().manual_seed(7)
+    )  # about where it fades
     vectors = vectors * r / vectors.norm(dim=0)
-    assert_alike(lambda x: [sums.fading(x)], [vectors], tolerance=2e-5)  # steep: the fading of a tenth
+    assert_alike(
+        lambda x: [sums.fading(x)], [vectors], tolerance=2e-5
+    )  # steep: the fading of a tenth
     faded = sums.fading(vectors)
     assert bool((faded == 0.0).any())
     assert bool((faded == 1.0).any())
@@ -96,7 +115,10 @@ def test_fading():
 
 def test_silu():
     x = 8.0 * torch.randn(B, N, 19, generator=torch.Generator().manual_seed(6))
-    assert_alike(lambda x: [torch.ops.openmm_nti.silu(x) if applies_to(x) else torch.nn.functional.silu(x)], [x])
+    assert_alike(
+        lambda x: [torch.ops.openmm_nti.silu(x) if applies_to(x) else torch.nn.functional.silu(x)],
+        [x],
+    )
 
 
 @pytest.mark.parametrize("used", [(0,), (1,), (0, 1)])
@@ -112,14 +134,22 @@ def test_invariants(used):
         return [found[n] for n in used]
 
     moments = torch.randn(10, B, K, N, generator=generator)
-    assert_alike(operation, [moments, torch.randn(B, 2 * C, K, generator=generator)], tolerance=1e-5)
+    assert_alike(
+        operation, [moments, torch.randn(B, 2 * C, K, generator=generator)], tolerance=1e-5
+    )
 
 
 def test_several_threads_share_a_configuration():
     generator = torch.Generator().manual_seed(5)
-    vectors, moved = torch.randn(3, 1, 130, 11, generator=generator), torch.randn(3, 1, 130, generator=generator)
+    vectors, moved = (
+        torch.randn(3, 1, 130, 11, generator=generator),
+        torch.randn(3, 1, 130, generator=generator),
+    )
     index, mask = torch.randint(0, 130, (1, 130, 11), generator=generator), torch.ones(1, 130, 11)
-    radial, gates = torch.randn(1, Q, K, generator=generator), torch.randn(1, 130, 2 * Q, generator=generator)
+    radial, gates = (
+        torch.randn(1, Q, K, generator=generator),
+        torch.randn(1, 130, 2 * Q, generator=generator),
+    )
 
     def operation(vectors, moved, polynomials, radial, gates):
         sums = EdgeSums(1.8)
@@ -143,7 +173,10 @@ def as_set(pairs):
 
 def test_pairs_and_neighbours():
     box, cutoff = cubic_box(6.0), 2.3
-    positions = 20.0 * torch.rand(3, 50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) - 7.0
+    positions = (
+        20.0 * torch.rand(3, 50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+        - 7.0
+    )
     search = PairSearch()
     pairs = search.pairs(positions, box, cutoff)
     compiled = torch.stack([pairs.first, pairs.second])
@@ -160,9 +193,15 @@ def test_pairs_and_neighbours():
     assert torch.allclose(vectors.norm(dim=0)[mask == 1.0].sum(), 2.0 * pairs.r.sum())
 
 
-@pytest.mark.parametrize(("kind", "n_relaxations"), [("density", 0), ("denoiser", 0), ("denoiser", 3)])
-def test_scores_and_their_gradients_by_the_weights(kind, n_relaxations, small_state, fluid_positions):
-    model = make_random_model(small_state, dtype="float32", n_refinements=2, kind=kind, n_relaxations=n_relaxations)
+@pytest.mark.parametrize(
+    ("kind", "n_relaxations"), [("density", 0), ("denoiser", 0), ("denoiser", 3)]
+)
+def test_scores_and_their_gradients_by_the_weights(
+    kind, n_relaxations, small_state, fluid_positions
+):
+    model = make_random_model(
+        small_state, dtype="float32", n_refinements=2, kind=kind, n_relaxations=n_relaxations
+    )
     plain = copy.deepcopy(model)
     use_compiled(plain, False)
     positions, box = torch.as_tensor(fluid_positions), cubic_box(small_state.box_length_sigma)
@@ -192,9 +231,13 @@ def test_energies_and_their_slope_by_lambda(small_state, fluid_positions):
         assert float((compiled - torch_s).abs().max()) <= 1e-5 * float(torch_s.abs().max())
 
 
-def test_a_second_derivative_of_the_two_body_term_is_refused(small_state, fluid_positions, random_model):
+def test_a_second_derivative_of_the_two_body_term_is_refused(
+    small_state, fluid_positions, random_model
+):
     x = torch.as_tensor(fluid_positions).requires_grad_(True)
-    energy = random_model.pair_energy(x, cubic_box(6.0), torch.full((len(x),), -2.0, dtype=torch.float64))
+    energy = random_model.pair_energy(
+        x, cubic_box(6.0), torch.full((len(x),), -2.0, dtype=torch.float64)
+    )
     with pytest.raises(RuntimeError, match="OPENMM_NTI_KERNELS=off"):
         torch.autograd.grad(energy.sum(), x, create_graph=True)
 
@@ -209,7 +252,11 @@ def test_a_pickled_model_does_without(random_model, monkeypatch):
 def test_they_can_be_left_out():
     command = [sys.executable, "-c", "from openmm_nti import kernels; print(kernels.loaded())"]
     done = subprocess.run(
-        command, env={"OPENMM_NTI_KERNELS": "off", "PATH": ""}, capture_output=True, text=True, check=True
+        command,
+        env={"OPENMM_NTI_KERNELS": "off", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "False"
 

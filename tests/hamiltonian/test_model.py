@@ -1,4 +1,6 @@
-"""Both ends exact, symmetries, and derivatives against finite differences, for a network with random weights."""
+"""Both ends exact, symmetries, and derivatives against finite differences, for a network with
+random weights.
+"""
 
 import itertools
 import math
@@ -25,7 +27,9 @@ def energies(model, positions, lam=LAMBDAS):
     return model(torch.as_tensor(positions).expand(len(lam), -1, -1), BOX, lam).numpy()
 
 
-@pytest.fixture(scope="module", params=[("density", 0), ("density", 1), ("density", 2), ("painn", 2)], ids=str)
+@pytest.fixture(
+    scope="module", params=[("density", 0), ("density", 1), ("density", 2), ("painn", 2)], ids=str
+)
 def model(request, small_state):
     kind, n_refinements = request.param
     return make_random_model(small_state, kind=kind, n_refinements=n_refinements)
@@ -33,14 +37,23 @@ def model(request, small_state):
 
 def test_the_network_contributes(model, small_state, fluid_positions):
     bare = LambdaHamiltonian(small_state.pair_potential)
-    assert np.abs(energies(model, fluid_positions[0]) - energies(bare, fluid_positions[0])).min() > 1e-4
+    assert (
+        np.abs(energies(model, fluid_positions[0]) - energies(bare, fluid_positions[0])).min()
+        > 1e-4
+    )
 
 
 @pytest.mark.parametrize("convention", ["switched", "truncated"])
 def test_lambda_one_is_exactly_lennard_jones(convention, fluid_positions):
-    state = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25, convention=convention)
-    found = make_random_model(state)(torch.as_tensor(fluid_positions), BOX, torch.ones(8, dtype=torch.float64))
-    np.testing.assert_allclose(found.numpy(), reduced_potential_numpy(fluid_positions, state), rtol=1e-12)
+    state = StatePoint(
+        n_particles=12, box_length_sigma=6.0, temperature_star=1.25, convention=convention
+    )
+    found = make_random_model(state)(
+        torch.as_tensor(fluid_positions), BOX, torch.ones(8, dtype=torch.float64)
+    )
+    np.testing.assert_allclose(
+        found.numpy(), reduced_potential_numpy(fluid_positions, state), rtol=1e-12
+    )
 
 
 def test_lambda_zero_is_exactly_the_ideal_gas(model, fluid_positions):
@@ -50,50 +63,77 @@ def test_lambda_zero_is_exactly_the_ideal_gas(model, fluid_positions):
 
 @pytest.mark.parametrize("convention", ["switched", "truncated"])
 def test_the_path_is_continuous_at_both_ends(convention, fluid_positions):
-    state = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25, convention=convention)
+    state = StatePoint(
+        n_particles=12, box_length_sigma=6.0, temperature_star=1.25, convention=convention
+    )
     model = make_random_model(state)
-    ends = energies(model, fluid_positions[0], torch.tensor([0.0, 1e-9, 1.0 - 1e-9, 1.0], dtype=torch.float64))
+    ends = energies(
+        model, fluid_positions[0], torch.tensor([0.0, 1e-9, 1.0 - 1e-9, 1.0], dtype=torch.float64)
+    )
     assert ends[0] == pytest.approx(ends[1], abs=1e-6)
-    # At lambda = 1 the spline of the two-body term gives way to the formula: 1e-5 kT a pair at contact.
+    # At lambda = 1 the spline of the two-body term gives way to the formula: 1e-5 kT a pair at
+    # contact.
     assert ends[2] == pytest.approx(ends[3], abs=1e-3)
 
 
 def test_permutation_leaves_the_energy(model, fluid_positions):
     order = np.random.default_rng(0).permutation(12)
     np.testing.assert_allclose(
-        energies(model, fluid_positions[0][order]), energies(model, fluid_positions[0]), rtol=1e-10, atol=1e-10
+        energies(model, fluid_positions[0][order]),
+        energies(model, fluid_positions[0]),
+        rtol=1e-10,
+        atol=1e-10,
     )
 
 
 def test_the_cubic_group_leaves_the_energy(model, fluid_positions):
     positions = fluid_positions[0]
-    for axes, signs in itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)):
+    for axes, signs in itertools.product(
+        itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)
+    ):
         turned = positions[:, axes] * np.array(signs)
-        np.testing.assert_allclose(energies(model, turned), energies(model, positions), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(
+            energies(model, turned), energies(model, positions), rtol=1e-10, atol=1e-10
+        )
 
 
 @settings(max_examples=10, deadline=None)
 @given(shift=st.lists(st.floats(-20, 20), min_size=3, max_size=3), seed=st.integers(0, 1000))
 def test_translation_and_box_vectors_leave_the_energy(shift, seed):
-    """The whole fluid moved anywhere, and every atom into any cell, also with neighbours split over the boundary."""
+    """The whole fluid moved anywhere, and every atom into any cell, also with neighbours split over
+    the boundary.
+    """
     state = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25)
     model = make_random_model(state)
     rng = np.random.default_rng(seed)
-    positions = np.stack(np.meshgrid([0, 1, 2], [0, 1], [0, 1], indexing="ij"), -1).reshape(-1, 3) * 1.12
+    positions = (
+        np.stack(np.meshgrid([0, 1, 2], [0, 1], [0, 1], indexing="ij"), -1).reshape(-1, 3) * 1.12
+    )
     positions = positions + rng.normal(scale=0.05, size=positions.shape)
     moved = positions + np.array(shift) + 6.0 * rng.integers(-3, 4, size=positions.shape)
-    np.testing.assert_allclose(energies(model, moved), energies(model, positions), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(
+        energies(model, moved), energies(model, positions), rtol=1e-8, atol=1e-8
+    )
 
 
 def test_the_force_is_the_gradient(model, fluid_positions):
-    x = torch.as_tensor(fluid_positions[0]).expand(len(LAMBDAS), -1, -1).clone().requires_grad_(True)
+    x = (
+        torch.as_tensor(fluid_positions[0])
+        .expand(len(LAMBDAS), -1, -1)
+        .clone()
+        .requires_grad_(True)
+    )
     (gradient,) = torch.autograd.grad(model(x, BOX, LAMBDAS).sum(), x)
     step = 1e-5
     for atom, axis in [(0, 0), (5, 1), (11, 2)]:
         shift = torch.zeros_like(x)
         shift[:, atom, axis] = step
-        numerical = (model(x.detach() + shift, BOX, LAMBDAS) - model(x.detach() - shift, BOX, LAMBDAS)) / (2 * step)
-        np.testing.assert_allclose(gradient[:, atom, axis].numpy(), numerical.numpy(), rtol=1e-5, atol=1e-5)
+        numerical = (
+            model(x.detach() + shift, BOX, LAMBDAS) - model(x.detach() - shift, BOX, LAMBDAS)
+        ) / (2 * step)
+        np.testing.assert_allclose(
+            gradient[:, atom, axis].numpy(), numerical.numpy(), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_dudl_is_the_derivative(model, fluid_positions):
@@ -110,27 +150,40 @@ def test_the_analytic_pair_gradient_is_autograds(model, fluid_positions):
     log_s = log_noise(LAMBDAS, BOX)
     whole = model.gradient(x, BOX, log_s)
     y = x.clone().requires_grad_(True)
-    (expected,) = torch.autograd.grad((model.pair_energy(y, BOX, log_s) + model.network_energy(y, BOX, log_s)).sum(), y)
+    (expected,) = torch.autograd.grad(
+        (model.pair_energy(y, BOX, log_s) + model.network_energy(y, BOX, log_s)).sum(), y
+    )
     np.testing.assert_allclose(whole.numpy(), expected.numpy(), rtol=1e-9, atol=1e-9)
 
 
 def test_the_divergence_of_the_pair_field(model, fluid_positions):
-    x, log_s, h = torch.as_tensor(fluid_positions[:1]), torch.tensor([-2.0], dtype=torch.float64), 1e-5
+    x, log_s, h = (
+        torch.as_tensor(fluid_positions[:1]),
+        torch.tensor([-2.0], dtype=torch.float64),
+        1e-5,
+    )
     steps = h * torch.eye(36, dtype=torch.float64).reshape(36, 12, 3)
-    before, after = (model.pair_field(x + sign * steps, BOX, log_s.expand(36))[0] for sign in (-1, 1))
+    before, after = (
+        model.pair_field(x + sign * steps, BOX, log_s.expand(36))[0] for sign in (-1, 1)
+    )
     divergence = torch.diagonal((after - before).reshape(36, 36)).sum() / (2 * h)
     assert model.pair_field(x, BOX, log_s)[1].item() == pytest.approx(divergence.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.1, 0.4])
 def test_the_pair_field_does_not_jump_at_the_cutoff(noise):
-    """Where the two-body force does, by up to 1e-3 kT / sigma; elsewhere the two differ by no more than that."""
+    """Where the two-body force does, by up to 1e-3 kT / sigma; elsewhere the two differ by no more
+    than that.
+    """
     state = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
     model, box = LambdaHamiltonian(state.pair_potential), cubic_box(7.0)
     x = torch.zeros(3, 2, 3, dtype=torch.float64)
     x[:, 1, 0] = torch.tensor([model.cutoff - 1e-9, model.cutoff + 1e-9, 1.2], dtype=torch.float64)
     log_s = torch.full((3,), math.log(noise), dtype=torch.float64)
-    (inside, outside, near), force = model.pair_field(x, box, log_s)[0], model.pair_gradient(x, box, log_s)
+    (inside, outside, near), force = (
+        model.pair_field(x, box, log_s)[0],
+        model.pair_gradient(x, box, log_s),
+    )
     assert 1e-4 < force[0].abs().max() < 2e-3
     assert inside.abs().max() < 1e-8
     assert outside.abs().max() == 0.0
@@ -154,7 +207,10 @@ def test_particles_out_of_reach_have_no_energy(model):
 
 
 def test_float32_network_agrees_with_float64(small_state, fluid_positions):
-    single, double = make_random_model(small_state, "float32"), make_random_model(small_state, "float64")
+    single, double = (
+        make_random_model(small_state, "float32"),
+        make_random_model(small_state, "float64"),
+    )
     double.load_state_dict({k: v.double() for k, v in single.state_dict().items()})
     found, expected = energies(single, fluid_positions[0]), energies(double, fluid_positions[0])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
@@ -164,7 +220,9 @@ def test_float32_network_agrees_with_float64(small_state, fluid_positions):
 def test_gaussians_as_exponentials_of_polynomials(dtype, tolerance):
     vectors = torch.linspace(-1.2, 1.2, 60, dtype=dtype).reshape(3, 1, 4, 5)
     basis = initial_basis(2.0, 10).to(dtype)
-    gaussians, _, inverse, _ = edges_at(vectors, torch.ones(1, 4, 5, dtype=dtype), exponents(basis), 2.0)
+    gaussians, _, inverse, _ = edges_at(
+        vectors, torch.ones(1, 4, 5, dtype=dtype), exponents(basis), 2.0
+    )
     r = (vectors.double().square().sum(0) + 0.1**2).sqrt()
     centre, sharpness = basis.double().reshape(2, 10, 1, 1, 1)
     expected = torch.exp(-sharpness.exp() * (r - centre).square())

@@ -1,4 +1,6 @@
-"""Relaxation by two-body forces: where it ends, its first order in the noise, and no jumps at the cutoff."""
+"""Relaxation by two-body forces: where it ends, its first order in the noise, and no jumps at the
+cutoff.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,9 @@ def relaxed(model, positions, sigma, n_relaxations):
     log_s = torch.full((len(positions),), np.log(sigma), dtype=torch.float64)
     pairs = model.search.pairs(positions, BOX, model.cutoff)
     gradient, vectors, scalars = relax(model, positions, log_s, pairs, n_relaxations)
-    torch.testing.assert_close(gradient, model.pair_gradient(positions, BOX, log_s), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        gradient, model.pair_gradient(positions, BOX, log_s), rtol=1e-12, atol=1e-12
+    )
     return vectors.permute(1, 2, 0, 3), scalars
 
 
@@ -39,15 +43,21 @@ def test_it_ends_where_forces_and_springs_balance(model, fluid_positions, sigma)
 
 
 def test_the_first_step_is_the_many_body_term_of_small_noise(model, fluid_positions):
-    """grad Phi changes by -s_eff^2 H grad Phi, with the Hessian H from finite differences of forces."""
-    calm = fluid_positions.mean(0) + 0.3 * (fluid_positions - fluid_positions.mean(0))  # no step is shortened
+    """grad Phi changes by -s_eff^2 H grad Phi, with the Hessian H from finite differences of
+    forces.
+    """
+    calm = fluid_positions.mean(0) + 0.3 * (
+        fluid_positions - fluid_positions.mean(0)
+    )  # no step is shortened
     positions, log_s = torch.as_tensor(calm), torch.full((8,), np.log(0.0065), dtype=torch.float64)
     variance = effective_variance(log_s)[0]
     vectors = whole(relaxed(model, calm, 0.0065, 1)[0])
     found = (vectors[..., 1] - vectors[..., 0]) / variance.sqrt() / variance
     gradient = model.pair_gradient(positions, BOX, log_s)
     step = 1e-6
-    forward, backward = (model.pair_gradient(positions + h * gradient, BOX, log_s) for h in (step, -step))
+    forward, backward = (
+        model.pair_gradient(positions + h * gradient, BOX, log_s) for h in (step, -step)
+    )
     expected = -(forward - backward) / (2 * step)
     slope = float((found * expected).sum() / expected.square().sum())
     assert slope == pytest.approx(1.0, abs=0.03)

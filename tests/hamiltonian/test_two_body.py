@@ -1,4 +1,6 @@
-"""The two-body term against quadrature that shares no code with it; N = 2 and 3 exact at every lambda."""
+"""The two-body term against quadrature that shares no code with it; N = 2 and 3 exact at every
+lambda.
+"""
 
 import math
 
@@ -18,20 +20,28 @@ BOX = torch.full((3,), LENGTH, dtype=torch.float64)
 def lennard_jones(r, potential):
     """beta u(r), written from the formula."""
     r = np.maximum(r, 0.3)
-    x = np.clip((r - potential.switch_sigma) / (potential.cutoff_sigma - potential.switch_sigma), 0, 1)
+    x = np.clip(
+        (r - potential.switch_sigma) / (potential.cutoff_sigma - potential.switch_sigma), 0, 1
+    )
     switch = 1 - 6 * x**5 + 15 * x**4 - 10 * x**3 if potential.convention == "switched" else 1.0
-    return np.where(r < potential.cutoff_sigma, 4 / potential.temperature_star * (r**-12 - r**-6) * switch, 0.0)
+    return np.where(
+        r < potential.cutoff_sigma, 4 / potential.temperature_star * (r**-12 - r**-6) * switch, 0.0
+    )
 
 
 @pytest.mark.parametrize("spread", [0.05, 0.2, 0.7])
 @pytest.mark.parametrize("distance", [0.8, 1.1, 1.7])
 def test_the_smeared_potential_is_a_gaussian_average(spread, distance):
-    """exp(-phi) by Gauss-Hermite along the line and Gauss-Legendre across it, in cylindrical coordinates."""
+    """exp(-phi) by Gauss-Hermite along the line and Gauss-Legendre across it, in cylindrical
+    coordinates.
+    """
     width = math.sqrt(2.0) * spread
     along, weight_along = np.polynomial.legendre.leggauss(1200)
     across, weight_across = np.polynomial.legendre.leggauss(600)
     z, rho = 8 * width * along, 4 * width * (across + 1)
-    gauss_z = weight_along * 8 * width * np.exp(-0.5 * (z / width) ** 2) / math.sqrt(2 * math.pi) / width
+    gauss_z = (
+        weight_along * 8 * width * np.exp(-0.5 * (z / width) ** 2) / math.sqrt(2 * math.pi) / width
+    )
     gauss_rho = weight_across * 4 * width * rho / width**2 * np.exp(-0.5 * (rho / width) ** 2)
     r = np.sqrt((distance + z[:, None]) ** 2 + rho[None, :] ** 2)
     expected = -math.log(gauss_z @ np.exp(-lennard_jones(r, POTENTIAL)) @ gauss_rho)
@@ -41,16 +51,22 @@ def test_the_smeared_potential_is_a_gaussian_average(spread, distance):
 
 @pytest.mark.parametrize("convention", ["switched", "truncated"])
 def test_the_spline_follows_the_integral(convention):
-    """Where the cutoff shell and the gate are out of the way, the table is the exact two-body path between its rows."""
+    """Where the cutoff shell and the gate are out of the way, the table is the exact two-body path
+    between its rows.
+    """
     potential = PairPotential(temperature_star=1.25, convention=convention)
     term = TwoBodyTerm(potential)
     r = np.linspace(0.85, 2.4, 200)
     for log_s in np.log([0.0123, 0.047, 0.11, 0.21]):
         level = torch.tensor([log_s], dtype=torch.float64)
-        found = term(torch.from_numpy(r), torch.zeros(200, dtype=torch.long), term.rows(level)).numpy()
+        found = term(
+            torch.from_numpy(r), torch.zeros(200, dtype=torch.long), term.rows(level)
+        ).numpy()
         variance = effective_variance(level).item()
         gate = math.exp(-((variance / 0.8**2) ** 2))
-        np.testing.assert_allclose(found, gate * smeared_potential(r, variance, potential), atol=1e-4)
+        np.testing.assert_allclose(
+            found, gate * smeared_potential(r, variance, potential), atol=1e-4
+        )
 
 
 # Radial quadrature inside the cutoff sphere; the rest of the box has U = 0.
@@ -73,11 +89,15 @@ def test_two_particles_at_lambda_one_match_the_published_quadrature():
     r = np.linspace(1e-3, 3.0, 300_001)
     mayer = np.trapezoid(4 * math.pi * r**2 * np.expm1(-lennard_jones(r, potential)), r)
     assert -math.log1p(mayer / LENGTH**3) == pytest.approx(-0.0302785, abs=2e-6)
-    assert two_body_free_energy(LambdaHamiltonian(potential), 1.0) == pytest.approx(-0.0302785, abs=1e-5)
+    assert two_body_free_energy(LambdaHamiltonian(potential), 1.0) == pytest.approx(
+        -0.0302785, abs=1e-5
+    )
 
 
 def test_two_particles_integrate_exactly_to_every_lambda():
-    """F_2(lambda) by quadrature equals the integral of <dU/dlambda> from the ideal gas, at every lambda, to 1e-4."""
+    """F_2(lambda) by quadrature equals the integral of <dU/dlambda> from the ideal gas, at every
+    lambda, to 1e-4.
+    """
     model = LambdaHamiltonian(POTENTIAL)
     lambdas = np.linspace(0, 1, 161)
     slopes = []
@@ -95,7 +115,9 @@ def test_two_particles_integrate_exactly_to_every_lambda():
 
 
 def test_three_particles_at_lambda_one():
-    """beta F_ex(3) = -0.0906552(22) for the truncated potential: here by uniform sampling to 3e-3."""
+    """beta F_ex(3) = -0.0906552(22) for the truncated potential: here by uniform sampling to
+    3e-3.
+    """
     potential = PairPotential(temperature_star=1.25, convention="truncated")
     model = LambdaHamiltonian(potential)
     generator = torch.Generator().manual_seed(11)
@@ -111,10 +133,14 @@ def test_three_particles_at_lambda_one():
 
 
 def test_the_term_is_local_and_ends():
-    """Zero at the cutoff under noise, and zero everywhere once the noise is of the size of the box."""
+    """Zero at the cutoff under noise, and zero everywhere once the noise is of the size of the
+    box.
+    """
     term = TwoBodyTerm(POTENTIAL)
     noisy = term.rows(torch.log(torch.tensor([0.3], dtype=torch.float64)))
-    edge = term(torch.tensor([3.0 - 1e-9], dtype=torch.float64), torch.zeros(1, dtype=torch.long), noisy)
+    edge = term(
+        torch.tensor([3.0 - 1e-9], dtype=torch.float64), torch.zeros(1, dtype=torch.long), noisy
+    )
     assert edge.abs().item() < 1e-4
     last = term.rows(log_noise(torch.zeros(1, dtype=torch.float64), BOX))
     assert (last == 0).all()

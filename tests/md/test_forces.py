@@ -1,4 +1,6 @@
-"""TorchForce == PythonForce == the eager module, in energy, forces and dU/dlambda; and bad input is refused."""
+"""TorchForce == PythonForce == the eager module, in energy, forces and dU/dlambda; and bad input is
+refused.
+"""
 
 import numpy as np
 import openmm
@@ -16,7 +18,9 @@ LAMBDAS = (0.0, 0.25, 0.6, 0.9, 1.0)
 
 def make_context(force, state, positions, platform="Reference", n_replicas=1):
     system = create_system(state, force, n_replicas=n_replicas)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform)
+    )
     context.setPositions(positions)
     return context
 
@@ -28,7 +32,9 @@ def energy_and_forces(context):
 
 @pytest.mark.parametrize("platform", ["Reference", "CPU"])
 @pytest.mark.parametrize("make_force", [torch_force, python_force])
-def test_a_force_equals_the_eager_module(make_force, platform, random_model, small_state, fluid_positions):
+def test_a_force_equals_the_eager_module(
+    make_force, platform, random_model, small_state, fluid_positions
+):
     positions = fluid_positions[0] * small_state.sigma_nm
     context = make_context(make_force(random_model, small_state), small_state, positions, platform)
     module = OpenMMEnergy(random_model, small_state)
@@ -41,7 +47,9 @@ def test_a_force_equals_the_eager_module(make_force, platform, random_model, sma
         context.setParameter("lambda_nti", value)
         found_energy, found_forces = energy_and_forces(context)
         assert found_energy == pytest.approx(energy.item(), rel=1e-5, abs=1e-6)
-        np.testing.assert_allclose(found_forces, -gradient.numpy(), rtol=1e-5, atol=1e-5 * gradient.abs().max().item())
+        np.testing.assert_allclose(
+            found_forces, -gradient.numpy(), rtol=1e-5, atol=1e-5 * gradient.abs().max().item()
+        )
         assert dudl(context) == pytest.approx(slope.item(), rel=1e-5, abs=1e-6)
 
 
@@ -49,7 +57,9 @@ def test_lambda_one_is_openmms_own_lennard_jones(random_model, small_state, flui
     positions = fluid_positions[0] * small_state.sigma_nm
     ours = make_context(torch_force(random_model, small_state), small_state, positions)
     native = openmm.Context(
-        lj_system(small_state), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+        lj_system(small_state),
+        openmm.VerletIntegrator(0.001),
+        openmm.Platform.getPlatformByName("Reference"),
     )
     native.setPositions(positions)
     (our_energy, our_forces), (energy, forces) = energy_and_forces(ours), energy_and_forces(native)
@@ -83,7 +93,9 @@ def test_dudl_refuses_a_silent_zero(small_state):
 
 
 def test_dudl_refuses_a_context_without_the_parameter(small_state):
-    context = openmm.Context(lj_system(small_state), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform(0))
+    context = openmm.Context(
+        lj_system(small_state), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform(0)
+    )
     with pytest.raises(ValueError, match="no force in this Context"):
         dudl(context)
 
@@ -105,14 +117,18 @@ def test_another_number_of_particles_is_refused(random_model, small_state):
 
 
 def test_a_box_under_two_cutoffs_is_refused(random_model, small_state, fluid_positions):
-    context = make_context(torch_force(random_model, small_state), small_state, fluid_positions[0] * 0.3)
+    context = make_context(
+        torch_force(random_model, small_state), small_state, fluid_positions[0] * 0.3
+    )
     context.setPeriodicBoxVectors(*(0.8 * small_state.box_length_nm * np.eye(3)))
     with pytest.raises(openmm.OpenMMException, match="under two cutoffs"):
         energy_and_forces(context)
 
 
 def test_a_model_of_another_cutoff_is_refused(small_state):
-    other = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25, cutoff_sigma=2.8)
+    other = StatePoint(
+        n_particles=12, box_length_sigma=6.0, temperature_star=1.25, cutoff_sigma=2.8
+    )
     with pytest.raises(ValueError, match=r"cutoff_sigma = 2\.8 in the model, 3\.0 in the state"):
         torch_force(LambdaHamiltonian(other.pair_potential), small_state)
 

@@ -1,4 +1,6 @@
-"""What an OpenMM user expects of any force: copies, checkpoints, threads, periodic images, and physics along lambda."""
+"""What an OpenMM user expects of any force: copies, checkpoints, threads, periodic images, and
+physics along lambda.
+"""
 
 import copy
 import json
@@ -69,7 +71,10 @@ def assert_equal_numbers(found, expected, tolerance):
 
 @pytest.fixture(scope="module")
 def systems(random_model, small_state):
-    return {make_force: create_system(small_state, make_force(random_model, small_state)) for make_force in MAKERS}
+    return {
+        make_force: create_system(small_state, make_force(random_model, small_state))
+        for make_force in MAKERS
+    }
 
 
 @pytest.fixture
@@ -85,7 +90,13 @@ def test_xml_gives_the_same_numbers_in_a_fresh_process(systems, positions, tmp_p
         context = make_context(system)
         context.setPositions(positions)
         expected.append(numbers(context, 0.4))
-    command = [sys.executable, "-c", READ_ELSEWHERE, json.dumps(positions.tolist()), *map(str, files)]
+    command = [
+        sys.executable,
+        "-c",
+        READ_ELSEWHERE,
+        json.dumps(positions.tolist()),
+        *map(str, files),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     for found, wanted in zip(json.loads(done.stdout), expected, strict=True):
@@ -106,12 +117,20 @@ assert "openmm_nti" not in sys.modules
 """
 
 
-def test_a_portable_force_is_read_where_openmm_nti_is_not_imported(small_state, positions, tmp_path):
+def test_a_portable_force_is_read_where_openmm_nti_is_not_imported(
+    small_state, positions, tmp_path
+):
     pytest.importorskip("openmmtorch")
     model = make_random_model(small_state, dtype="float32")
     system = create_system(small_state, torch_force(model, small_state, portable=True))
     (tmp_path / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
-    command = [sys.executable, "-c", READ_WITHOUT_US, json.dumps(positions.tolist()), str(tmp_path / "system.xml")]
+    command = [
+        sys.executable,
+        "-c",
+        READ_WITHOUT_US,
+        json.dumps(positions.tolist()),
+        str(tmp_path / "system.xml"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     context = make_context(create_system(small_state, torch_force(model, small_state)))
@@ -121,12 +140,16 @@ def test_a_portable_force_is_read_where_openmm_nti_is_not_imported(small_state, 
 
 def phase_space(context):
     state = context.getState(getPositions=True, getVelocities=True)
-    return np.stack([state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value])
+    return np.stack(
+        [state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value]
+    )
 
 
 @pytest.mark.parametrize("make_force", MAKERS)
 def test_a_checkpoint_resumes_to_the_bit(make_force, systems, small_state, positions):
-    first, second = (make_context(systems[make_force], langevin(small_state, 0.002)) for _ in range(2))
+    first, second = (
+        make_context(systems[make_force], langevin(small_state, 0.002)) for _ in range(2)
+    )
     first.setPositions(positions)
     first.setVelocitiesToTemperature(small_state.temperature_kelvin, 4)
     first.setParameter("lambda_nti", 0.6)
@@ -147,7 +170,9 @@ def test_a_state_in_xml_resumes_to_the_bit(make_force, systems, small_state, pos
     first.setVelocitiesToTemperature(small_state.temperature_kelvin, 4)
     first.setParameter("lambda_nti", 0.6)
     first.getIntegrator().step(10)
-    saved = openmm.XmlSerializer.serialize(first.getState(getPositions=True, getVelocities=True, getParameters=True))
+    saved = openmm.XmlSerializer.serialize(
+        first.getState(getPositions=True, getVelocities=True, getParameters=True)
+    )
     first.getIntegrator().step(10)
     second.setState(openmm.XmlSerializer.deserialize(saved))
     second.getIntegrator().step(10)
@@ -165,7 +190,11 @@ def test_copies_threads_and_two_contexts(make_force, systems, small_state, fluid
         expected.append(numbers(context, 0.6))
     with ThreadPoolExecutor(4) as pool:
         texts = list(pool.map(lambda _: openmm.XmlSerializer.serialize(system), range(4)))
-        copies = [copy.deepcopy(system), system, *pool.map(openmm.XmlSerializer.deserialize, texts[:2])]
+        copies = [
+            copy.deepcopy(system),
+            system,
+            *pool.map(openmm.XmlSerializer.deserialize, texts[:2]),
+        ]
         contexts = [make_context(each) for each in copies]
         for number, context in enumerate(contexts):
             context.setPositions(frames[number % 2])
@@ -176,7 +205,9 @@ def test_copies_threads_and_two_contexts(make_force, systems, small_state, fluid
 
 @pytest.mark.parametrize("platform", ["Reference", "CPU"])
 @pytest.mark.parametrize("make_force", MAKERS)
-def test_images_boundaries_and_order_do_not_matter(make_force, platform, systems, small_state, positions):
+def test_images_boundaries_and_order_do_not_matter(
+    make_force, platform, systems, small_state, positions
+):
     rng = np.random.default_rng(8)
     context = make_context(systems[make_force], platform=platform)
     edge, n = small_state.box_length_nm, small_state.n_particles
@@ -196,7 +227,9 @@ def test_images_boundaries_and_order_do_not_matter(make_force, platform, systems
             expected = (energy, forces[order] if name == "in another order" else forces, slope)
             assert found[0] == pytest.approx(expected[0], rel=1e-6), name
             assert found[2] == pytest.approx(expected[2], rel=1e-5), name
-            np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-5 * np.abs(forces).max())
+            np.testing.assert_allclose(
+                found[1], expected[1], rtol=1e-4, atol=1e-5 * np.abs(forces).max()
+            )
 
 
 def test_a_trajectory_at_lambda_one_has_openmms_energies(systems, small_state, positions):
@@ -229,10 +262,15 @@ def test_lambda_zero_is_an_ideal_gas(random_model, small_state):
         found = context.getState(getEnergy=True, getForces=True, getPositions=True)
         assert found.getPotentialEnergy()._value == 0.0
         assert not found.getForces(asNumpy=True)._value.any()
-        frames.append(found.getPositions(asNumpy=True).value_in_unit(unit.nanometer) / state.sigma_nm)
+        frames.append(
+            found.getPositions(asNumpy=True).value_in_unit(unit.nanometer) / state.sigma_nm
+        )
     positions = np.array(frames).reshape(-1, state.n_particles, 3)
     profiles = np.array(
-        [radial_distribution(frame[np.newaxis], state.box_length_sigma, n_bins=6)[1] for frame in positions]
+        [
+            radial_distribution(frame[np.newaxis], state.box_length_sigma, n_bins=6)[1]
+            for frame in positions
+        ]
     )
     deviation = profiles.mean(0) - (1 - 1 / state.n_particles)
     errors = profiles.std(0, ddof=1) / np.sqrt(len(profiles))
@@ -248,7 +286,9 @@ def argon(dtype):
 
 
 def equilibrated(model, state, coupling):
-    context = make_context(create_system(state, torch_force(model, state)), langevin(state, 0.004), "CPU")
+    context = make_context(
+        create_system(state, torch_force(model, state)), langevin(state, 0.004), "CPU"
+    )
     context.setParameter("lambda_nti", coupling)
     context.setPositions(lattice_positions_nm(state, seed=1))
     context.setVelocitiesToTemperature(state.temperature_kelvin, 4)
@@ -257,9 +297,13 @@ def equilibrated(model, state, coupling):
 
 
 def drift(model, state, coupling):
-    """Slope of the total energy by a line through 20 ps without a thermostat, kT a particle per ns."""
+    """Slope of the total energy by a line through 20 ps without a thermostat, kT a particle per
+    ns.
+    """
     start = equilibrated(model, state, coupling).getState(getPositions=True, getVelocities=True)
-    context = make_context(create_system(state, torch_force(model, state)), openmm.VerletIntegrator(0.004))
+    context = make_context(
+        create_system(state, torch_force(model, state)), openmm.VerletIntegrator(0.004)
+    )
     context.setPositions(start.getPositions())
     context.setVelocities(start.getVelocities())
     context.setParameter("lambda_nti", coupling)
@@ -270,7 +314,10 @@ def drift(model, state, coupling):
         context.getIntegrator().step(20)
     a_particle = np.array(energies) / state.kt_kj_mol / state.n_particles
     (slope, _), covariance = np.polyfit(times_ns, a_particle, 1, cov=True)
-    print(f"lambda = {coupling}: drift {slope:.1e} +- {covariance[0, 0] ** 0.5:.1e} kT a particle per ns")  # noqa: T201 (see it by pytest -s)
+    print(
+        f"lambda = {coupling}: drift {slope:.1e} +- {covariance[0, 0] ** 0.5:.1e} kT a particle "
+        "per ns"
+    )  # noqa: T201 (see it by pytest -s)
     return slope
 
 
@@ -289,7 +336,9 @@ def test_a_float32_network_drifts_little():
 def test_the_thermostat_holds_the_models_temperature():
     model, state = argon(torch.float32)
     context = equilibrated(model, state, 0.5)
-    context.getIntegrator().setFriction(10.0)  # 1 / ps: the energy forgets in 0.1 ps, and 16 ps are enough
+    context.getIntegrator().setFriction(
+        10.0
+    )  # 1 / ps: the energy forgets in 0.1 ps, and 16 ps are enough
     temperatures = []
     for _ in range(200):
         context.getIntegrator().step(20)

@@ -1,4 +1,6 @@
-"""The two-body path as OpenMM's own force is the module's, in energy, forces and dU/dlambda, at any distance."""
+"""The two-body path as OpenMM's own force is the module's, in energy, forces and dU/dlambda, at any
+distance.
+"""
 
 import numpy as np
 import openmm
@@ -35,14 +37,18 @@ def by_openmm(context, coupling):
 
 def make_context(model, state, positions_nm, platform):
     system = create_system(state, native_pair_force(model, state))
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform)
+    )
     context.setPositions(positions_nm)
     return context
 
 
 @pytest.fixture(scope="module", params=["switched", "truncated"])
 def fluid(request):
-    state = StatePoint(n_particles=12, box_length_sigma=6.5, temperature_star=1.25, convention=request.param)
+    state = StatePoint(
+        n_particles=12, box_length_sigma=6.5, temperature_star=1.25, convention=request.param
+    )
     return LambdaHamiltonian(state.pair_potential).eval(), state
 
 
@@ -57,10 +63,14 @@ def test_it_is_the_modules_pair_part(platform, tolerance, fluid, fluid_positions
             found = by_openmm(context, coupling)
             assert found[0] == pytest.approx(energy, rel=tolerance, abs=tolerance)
             assert found[2] == pytest.approx(slope, rel=tolerance, abs=10 * tolerance)
-            np.testing.assert_allclose(found[1], forces, rtol=tolerance, atol=tolerance * (1 + np.abs(forces).max()))
+            np.testing.assert_allclose(
+                found[1], forces, rtol=tolerance, atol=tolerance * (1 + np.abs(forces).max())
+            )
 
 
-@pytest.mark.parametrize("distance", [1e-6, 1e-3, 0.004, 0.05, 0.3, 0.7, 0.95, 1.5, 2.7, 2.995, 3.2])
+@pytest.mark.parametrize(
+    "distance", [1e-6, 1e-3, 0.004, 0.05, 0.3, 0.7, 0.95, 1.5, 2.7, 2.995, 3.2]
+)
 def test_pairs_at_any_distance(distance, fluid):
     """At lambda < 1 particles pass through each other: the table must hold down to contact."""
     model, state = fluid
@@ -73,7 +83,9 @@ def test_pairs_at_any_distance(distance, fluid):
         found = by_openmm(context, coupling)
         assert found[0] == pytest.approx(energy, rel=1e-8, abs=1e-8)
         assert found[2] == pytest.approx(slope, rel=1e-8, abs=1e-8)
-        np.testing.assert_allclose(found[1], forces, rtol=1e-8, atol=1e-8 * (1 + np.abs(forces).max()))
+        np.testing.assert_allclose(
+            found[1], forces, rtol=1e-8, atol=1e-8 * (1 + np.abs(forces).max())
+        )
 
 
 def test_its_ends_are_the_fluid_and_the_ideal_gas(fluid, fluid_positions):
@@ -83,7 +95,9 @@ def test_its_ends_are_the_fluid_and_the_ideal_gas(fluid, fluid_positions):
     energy, forces, _ = by_openmm(context, 0.0)
     assert (energy, forces.any()) == (0.0, False)
     expected = reduced_potential_numpy(positions[np.newaxis] / state.sigma_nm, state)[0]
-    assert by_openmm(context, 1.0)[0] / state.kt_kj_mol == pytest.approx(expected, abs=1e-4 * state.n_particles)
+    assert by_openmm(context, 1.0)[0] / state.kt_kj_mol == pytest.approx(
+        expected, abs=1e-4 * state.n_particles
+    )
 
 
 def test_it_goes_through_xml(fluid, fluid_positions):
@@ -92,7 +106,9 @@ def test_it_goes_through_xml(fluid, fluid_positions):
     copy = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
     found = []
     for each in (system, copy):
-        context = openmm.Context(each, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+        context = openmm.Context(
+            each, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+        )
         context.setPositions(fluid_positions[0] * state.sigma_nm)
         found.append(by_openmm(context, 0.8))
     assert found[0][0] == found[1][0]

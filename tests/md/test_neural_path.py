@@ -1,4 +1,6 @@
-"""`LJFluid` and `NeuralPath`: thin over the functions, with the right ends, and lambda where it was asked for."""
+"""`LJFluid` and `NeuralPath`: thin over the functions, with the right ends, and lambda where it was
+asked for.
+"""
 
 import openmm
 import pytest
@@ -13,13 +15,17 @@ from openmm_nti.md.readers import dudl
 
 
 def context_of(system, positions):
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+    )
     context.setPositions(positions)
     return context
 
 
 def energy(context):
-    return context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    return (
+        context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    )
 
 
 @pytest.fixture
@@ -37,7 +43,9 @@ def test_the_fluid_is_argon_in_its_box(small_state):
     atoms = list(fluid.topology.atoms())
     assert {atom.element.symbol for atom in atoms} == {"Ar"}
     mass = fluid.create_system().getParticleMass(0)
-    assert mass.value_in_unit(unit.dalton) == pytest.approx(atoms[0].element.mass.value_in_unit(unit.dalton), rel=1e-4)
+    assert mass.value_in_unit(unit.dalton) == pytest.approx(
+        atoms[0].element.mass.value_in_unit(unit.dalton), rel=1e-4
+    )
     assert fluid.positions.shape == (len(atoms), 3)
     edges = fluid.topology.getUnitCellDimensions().value_in_unit(unit.nanometer)
     assert list(edges) == pytest.approx([small_state.box_length_nm] * 3)
@@ -84,7 +92,9 @@ def test_models_come_by_name_and_bad_names_are_named(small_state):
     assert NeuralPath("lj-fluid-t1.25", small_state).model.potential == small_state.pair_potential
     with pytest.raises(ValueError, match="no model at nowhere"):
         NeuralPath("nowhere", small_state)
-    with pytest.raises(ValueError, match="implementation = 'jax' is not known: choose auto, torch or python"):
+    with pytest.raises(
+        ValueError, match="implementation = 'jax' is not known: choose auto, torch or python"
+    ):
         NeuralPath("lj-fluid-t1.25", small_state).force(implementation="jax")
     with pytest.raises(AttributeError, match="has no attribute 'NeuralPaths'"):
         openmm_nti.NeuralPaths  # noqa: B018

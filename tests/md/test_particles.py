@@ -1,4 +1,6 @@
-"""A force on some particles of a larger System: the same numbers as alone, and the others feel nothing."""
+"""A force on some particles of a larger System: the same numbers as alone, and the others feel
+nothing.
+"""
 
 import numpy as np
 import openmm
@@ -18,7 +20,9 @@ MAKERS = [torch_force, python_force]
 @pytest.fixture(scope="module")
 def chosen(small_state):
     """Unordered indices of the fluid among all particles."""
-    return np.random.default_rng(2).permutation(small_state.n_particles + N_OTHERS)[: small_state.n_particles]
+    return np.random.default_rng(2).permutation(small_state.n_particles + N_OTHERS)[
+        : small_state.n_particles
+    ]
 
 
 def larger_system(state):
@@ -30,7 +34,9 @@ def larger_system(state):
 
 
 def context_of(system, positions):
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+    )
     context.setPositions(positions)
     return context
 
@@ -46,7 +52,9 @@ def compare(alone, among, chosen, coupling):
     found_energy, found_forces, found_slope = numbers(among, coupling)
     assert found_energy == pytest.approx(energy, rel=1e-10, abs=1e-10)
     assert found_slope == pytest.approx(slope, rel=1e-10, abs=1e-10)
-    np.testing.assert_allclose(found_forces[chosen], forces, rtol=1e-8, atol=1e-10 * np.abs(forces).max())
+    np.testing.assert_allclose(
+        found_forces[chosen], forces, rtol=1e-8, atol=1e-10 * np.abs(forces).max()
+    )
     assert not np.delete(found_forces, chosen, axis=0).any()
 
 
@@ -61,23 +69,34 @@ def positions(small_state, fluid_positions, chosen):
 
 @pytest.mark.parametrize("make_force", MAKERS)
 def test_the_model_alone_and_among_others(make_force, random_model, small_state, positions, chosen):
-    alone = context_of(create_system(small_state, make_force(random_model, small_state)), positions[chosen])
+    alone = context_of(
+        create_system(small_state, make_force(random_model, small_state)), positions[chosen]
+    )
     system = larger_system(small_state)
-    force = add_to_system(system, random_model, small_state, make_force=make_force, particles=chosen)
+    force = add_to_system(
+        system, random_model, small_state, make_force=make_force, particles=chosen
+    )
     among = context_of(system, positions)
     assert force.getName() == "openmm_nti"
     for coupling in LAMBDAS:
         compare(alone, among, chosen, coupling)
     np.testing.assert_allclose(
-        reduced_potentials(among, LAMBDAS), reduced_potentials(alone, LAMBDAS), rtol=1e-10, atol=1e-10
+        reduced_potentials(among, LAMBDAS),
+        reduced_potentials(alone, LAMBDAS),
+        rtol=1e-10,
+        atol=1e-10,
     )
 
 
 def test_the_native_pair_force_among_others(random_model, small_state, positions, chosen):
-    alone = context_of(create_system(small_state, native_pair_force(random_model, small_state)), positions[chosen])
+    alone = context_of(
+        create_system(small_state, native_pair_force(random_model, small_state)), positions[chosen]
+    )
     system = larger_system(small_state)
     n_system = system.getNumParticles()
-    system.addForce(native_pair_force(random_model, small_state, particles=chosen, n_system=n_system))
+    system.addForce(
+        native_pair_force(random_model, small_state, particles=chosen, n_system=n_system)
+    )
     among = context_of(system, positions)
     for coupling in LAMBDAS:
         compare(alone, among, chosen, coupling)
@@ -88,11 +107,17 @@ def test_the_native_pair_force_among_others(random_model, small_state, positions
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda good: good[:-1], "holds 11 indices, but the state has n_particles = 12: give 12 indices"),
+        (
+            lambda good: good[:-1],
+            "holds 11 indices, but the state has n_particles = 12: give 12 indices",
+        ),
         (lambda good: [*good[:-1], good[0]], r"more than once \(\d+\): list each particle once"),
         (lambda good: [*good[:-1], -1], "holds -1: indices count from 0"),
         (lambda good: good.astype(float), "integer indices, not of shape .12,. and type float64"),
-        (lambda good: np.isin(np.arange(19), good), "type bool: for a mask, give numpy.flatnonzero"),
+        (
+            lambda good: np.isin(np.arange(19), good),
+            "type bool: for a mask, give numpy.flatnonzero",
+        ),
     ],
 )
 def test_bad_indices_are_named(change, message, random_model, small_state, chosen):
@@ -103,7 +128,9 @@ def test_bad_indices_are_named(change, message, random_model, small_state, chose
 
 def test_indices_beyond_the_system_are_named(random_model, small_state, positions, chosen):
     beyond = [*chosen[:-1], 19]
-    with pytest.raises(ValueError, match="particles holds 19, but the System's last particle is 18"):
+    with pytest.raises(
+        ValueError, match="particles holds 19, but the System's last particle is 18"
+    ):
         check_system(larger_system(small_state), small_state, particles=beyond)
     system = larger_system(small_state)
     system.addForce(torch_force(random_model, small_state, particles=beyond))
@@ -134,7 +161,11 @@ def refuse(message, system, state, **arguments):
 
 def test_a_whole_system_must_have_the_states_particles(small_state, chosen):
     larger = larger_system(small_state)
-    refuse("System has 19 particles, but the force acts on 12: say which by particles", larger, small_state)
+    refuse(
+        "System has 19 particles, but the force acts on 12: say which by particles",
+        larger,
+        small_state,
+    )
     check_system(larger, small_state, particles=chosen)
     check_system(create_system(small_state), small_state)
 
@@ -144,7 +175,10 @@ def test_boxes_are_checked(small_state):
     for vectors, message in [
         ([[edge, 0, 0], [0.1 * edge, edge, 0], [0, 0, edge]], "box is triclinic.*use a cubic box"),
         (np.eye(3) * 2.0, r"2 nm, is under two cutoffs of the model \(2.043 nm\): enlarge it"),
-        (np.diag([edge, edge, 1.5 * edge]), "box is 2.043 x 2.043 x 3.0645 nm, but the state's is a cube of 2.043 nm"),
+        (
+            np.diag([edge, edge, 1.5 * edge]),
+            "box is 2.043 x 2.043 x 3.0645 nm, but the state's is a cube of 2.043 nm",
+        ),
     ]:
         system = create_system(small_state)
         system.setDefaultPeriodicBoxVectors(*map(openmm.Vec3._make, np.asarray(vectors).tolist()))
@@ -158,7 +192,11 @@ def test_boxes_are_checked(small_state):
         openmm.MonteCarloAnisotropicBarostat(openmm.Vec3(1, 1, 1), 150.0),
         openmm.MonteCarloFlexibleBarostat(1.0, 150.0),
         openmm.MonteCarloMembraneBarostat(
-            1.0, 0.0, 150.0, openmm.MonteCarloMembraneBarostat.XYIsotropic, openmm.MonteCarloMembraneBarostat.ZFree
+            1.0,
+            0.0,
+            150.0,
+            openmm.MonteCarloMembraneBarostat.XYIsotropic,
+            openmm.MonteCarloMembraneBarostat.ZFree,
         ),
     ],
     ids=lambda barostat: type(barostat).__name__,
@@ -166,13 +204,19 @@ def test_boxes_are_checked(small_state):
 def test_constant_pressure_is_refused(barostat, random_model, small_state):
     system = create_system(small_state)
     system.addForce(barostat.__copy__())
-    refuse("Barostat: the noise of a given lambda depends on the box.*constant volume", system, small_state)
+    refuse(
+        "Barostat: the noise of a given lambda depends on the box.*constant volume",
+        system,
+        small_state,
+    )
     with pytest.raises(ValueError, match="remove the barostat"):
         add_to_system(system, random_model, small_state)
     assert system.getNumForces() == 1
 
 
-def test_a_reader_of_mbars_rows_refuses_constant_pressure_too(random_model, small_state, fluid_positions):
+def test_a_reader_of_mbars_rows_refuses_constant_pressure_too(
+    random_model, small_state, fluid_positions
+):
     system = create_system(small_state, python_force(random_model, small_state))
     system.addForce(openmm.MonteCarloBarostat(1.0, 150.0))
     integrator = openmm.LangevinMiddleIntegrator(150.0, 1.0, 0.001)
@@ -185,7 +229,11 @@ def test_a_reader_of_mbars_rows_refuses_constant_pressure_too(random_model, smal
 @pytest.mark.parametrize("make_force", MAKERS)
 @pytest.mark.parametrize(
     ("scale", "shear", "message"),
-    [(1.0, 0.1, "triclinic: use a cubic box"), (0.8, 0.0, "under two cutoffs"), (1.02, 0.0, "at constant pressure")],
+    [
+        (1.0, 0.1, "triclinic: use a cubic box"),
+        (0.8, 0.0, "under two cutoffs"),
+        (1.02, 0.0, "at constant pressure"),
+    ],
 )
 def test_a_box_that_changes_during_the_run_is_refused(
     scale, shear, message, make_force, random_model, small_state, fluid_positions
@@ -204,14 +252,24 @@ def test_particles_that_cannot_be_an_ideal_gas_are_named(small_state, chosen):
     other = next(index for index in range(19) if index not in chosen)
     without_mass = larger_system(small_state)
     without_mass.setParticleMass(first, 0.0)
-    refuse(f"particle {first} has no mass.*give it one, or leave it out", without_mass, small_state, particles=chosen)
+    refuse(
+        f"particle {first} has no mass.*give it one, or leave it out",
+        without_mass,
+        small_state,
+        particles=chosen,
+    )
     virtual = larger_system(small_state)
     virtual.setParticleMass(first, 0.0)
     virtual.setVirtualSite(first, openmm.TwoParticleAverageSite(second, other, 0.5, 0.5))
     refuse(f"particle {first} is a virtual site", virtual, small_state, particles=chosen)
     constrained = larger_system(small_state)
     constrained.addConstraint(other, second, 0.3 * unit.nanometer)
-    refuse(f"particles {other} and {second} are constrained", constrained, small_state, particles=chosen)
+    refuse(
+        f"particles {other} and {second} are constrained",
+        constrained,
+        small_state,
+        particles=chosen,
+    )
     elsewhere = larger_system(small_state)
     rest = [index for index in range(19) if index not in chosen]
     elsewhere.setParticleMass(rest[0], 0.0)
@@ -221,6 +279,8 @@ def test_particles_that_cannot_be_an_ideal_gas_are_named(small_state, chosen):
 
 def test_openmm_that_crashes_with_the_plugin_is_refused(monkeypatch, random_model, small_state):
     monkeypatch.setattr(openmm.Platform, "getOpenMMVersion", staticmethod(lambda: "8.6.1"))
-    with pytest.raises(RuntimeError, match=r"OpenMM 8\.6\.1 crashes when a TorchForce is copied.*python_force"):
+    with pytest.raises(
+        RuntimeError, match=r"OpenMM 8\.6\.1 crashes when a TorchForce is copied.*python_force"
+    ):
         torch_force(random_model, small_state)
     python_force(random_model, small_state)

@@ -21,5 +21,7 @@ def test_cpu_runs_reproducibly_on_the_threads_asked_for():
 
 
 def test_an_unknown_platform_is_named_with_the_choices():
-    with pytest.raises(ValueError, match="'CUDDA' cannot be used .CUDDA: not installed.: choose one of .*CPU"):
+    with pytest.raises(
+        ValueError, match="'CUDDA' cannot be used .CUDDA: not installed.: choose one of .*CPU"
+    ):
         fastest_platform("CUDDA")

@@ -1,4 +1,6 @@
-"""LambdaReporter writes what the Context holds, beside OpenMM's reporters, and goes on after a checkpoint."""
+"""LambdaReporter writes what the Context holds, beside OpenMM's reporters, and goes on after a
+checkpoint.
+"""
 
 import csv
 
@@ -19,7 +21,9 @@ def make_simulation(force, state, positions):
     integrator = openmm.LangevinMiddleIntegrator(state.temperature_kelvin, 1.0, 0.002)
     integrator.setRandomNumberSeed(7)
     platform = openmm.Platform.getPlatformByName("Reference")
-    simulation = app.Simulation(lj_topology(state), create_system(state, force), integrator, platform)
+    simulation = app.Simulation(
+        lj_topology(state), create_system(state, force), integrator, platform
+    )
     simulation.context.setPositions(positions * state.sigma_nm)
     simulation.context.setParameter("lambda_nti", 0.5)
     return simulation
@@ -33,18 +37,28 @@ def read(path):
 
 
 @pytest.mark.parametrize("make_force", [torch_force, python_force])
-def test_all_lambdas_at_once_equal_one_after_the_other(make_force, random_model, small_state, fluid_positions):
-    context = make_simulation(make_force(random_model, small_state), small_state, fluid_positions[0]).context
+def test_all_lambdas_at_once_equal_one_after_the_other(
+    make_force, random_model, small_state, fluid_positions
+):
+    context = make_simulation(
+        make_force(random_model, small_state), small_state, fluid_positions[0]
+    ).context
     found = reduced_potentials(context, LAMBDAS)
     assert context.getParameter("lambda_nti") == 0.5
     for value, energy in zip(LAMBDAS, found, strict=True):
         context.setParameter("lambda_nti", value)
-        expected = context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+        expected = (
+            context.getState(getEnergy=True)
+            .getPotentialEnergy()
+            .value_in_unit(unit.kilojoule_per_mole)
+        )
         assert energy == pytest.approx(expected / small_state.kt_kj_mol, rel=1e-5, abs=1e-6)
 
 
 def test_lines_hold_what_the_context_holds(random_model, small_state, fluid_positions, tmp_path):
-    simulation = make_simulation(torch_force(random_model, small_state), small_state, fluid_positions[0])
+    simulation = make_simulation(
+        torch_force(random_model, small_state), small_state, fluid_positions[0]
+    )
     simulation.reporters.append(LambdaReporter(tmp_path / "lambda.csv", 5, lambdas=LAMBDAS))
     simulation.reporters.append(app.StateDataReporter(str(tmp_path / "state.csv"), 4, step=True))
     simulation.step(20)
@@ -58,7 +72,9 @@ def test_lines_hold_what_the_context_holds(random_model, small_state, fluid_posi
 
 
 @pytest.mark.parametrize("name", ["lambda.csv", "lambda.parquet"])
-def test_a_resumed_run_goes_on_with_the_file(name, random_model, small_state, fluid_positions, tmp_path):
+def test_a_resumed_run_goes_on_with_the_file(
+    name, random_model, small_state, fluid_positions, tmp_path
+):
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     file, force = tmp_path / name, torch_force(random_model, small_state)
@@ -68,7 +84,9 @@ def test_a_resumed_run_goes_on_with_the_file(name, random_model, small_state, fl
     first.saveState(str(tmp_path / "state.xml"))
     first.step(4)  # lost: the run is killed after its checkpoint
     first.reporters.clear()
-    second = make_simulation(torch_force(random_model, small_state), small_state, fluid_positions[0])
+    second = make_simulation(
+        torch_force(random_model, small_state), small_state, fluid_positions[0]
+    )
     second.loadState(str(tmp_path / "state.xml"))
     second.reporters.append(LambdaReporter(file, 2, append=True))
     second.step(4)
@@ -77,7 +95,9 @@ def test_a_resumed_run_goes_on_with_the_file(name, random_model, small_state, fl
 
 def test_parquet_holds_what_csv_holds(random_model, small_state, fluid_positions, tmp_path):
     pytest.importorskip("pyarrow")
-    simulation = make_simulation(torch_force(random_model, small_state), small_state, fluid_positions[0])
+    simulation = make_simulation(
+        torch_force(random_model, small_state), small_state, fluid_positions[0]
+    )
     for name in ("lambda.csv", "lambda.parquet"):
         simulation.reporters.append(LambdaReporter(tmp_path / name, 2, lambdas=LAMBDAS))
     simulation.step(4)
@@ -90,7 +110,9 @@ def test_parquet_holds_what_csv_holds(random_model, small_state, fluid_positions
 
 def test_parquet_without_pyarrow_is_refused(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(RuntimeError, match=r"pip install 'openmm-nti\[parquet\]', or name a .csv file"):
+    with pytest.raises(
+        RuntimeError, match=r"pip install 'openmm-nti\[parquet\]', or name a .csv file"
+    ):
         LambdaReporter(tmp_path / "lambda.parquet", 2)
 
 
@@ -98,7 +120,9 @@ def test_bad_input_is_named(random_model, small_state, fluid_positions, tmp_path
     with pytest.raises(ValueError, match="reportInterval = 0 must be at least 1"):
         LambdaReporter(tmp_path / "x.csv", 0)
     (tmp_path / "other.csv").write_text("step,energy\n1,2\n")
-    simulation = make_simulation(torch_force(random_model, small_state), small_state, fluid_positions[0])
+    simulation = make_simulation(
+        torch_force(random_model, small_state), small_state, fluid_positions[0]
+    )
     simulation.reporters.append(LambdaReporter(tmp_path / "other.csv", 1, append=True))
     with pytest.raises(ValueError, match="name another file"):
         simulation.step(1)

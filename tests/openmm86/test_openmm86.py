@@ -1,6 +1,8 @@
-"""OpenMM 8.6: a TorchForce is refused, a PythonForce does all, the newest openmm-ml and OpenMM's own sampler take it.
+"""OpenMM 8.6: a TorchForce is refused, a PythonForce does all, the newest openmm-ml and OpenMM's
+own sampler take it.
 
-Skipped under the OpenMM that openmm-torch needs; `make test-openmm86` makes an environment where it runs.
+Skipped under the OpenMM that openmm-torch needs; `make test-openmm86` makes an environment where it
+runs.
 """
 
 import itertools
@@ -23,7 +25,9 @@ from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 
 VERSION = tuple(int(part) for part in openmm.Platform.getOpenMMVersion().split(".")[:2])
-pytestmark = pytest.mark.skipif(VERSION < (8, 6), reason=f"OpenMM {VERSION[0]}.{VERSION[1]}: make test-openmm86")
+pytestmark = pytest.mark.skipif(
+    VERSION < (8, 6), reason=f"OpenMM {VERSION[0]}.{VERSION[1]}: make test-openmm86"
+)
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 
@@ -49,15 +53,24 @@ def test_the_force_is_that_of_the_model_also_after_xml():
     positions = lattice_positions_nm(state, seed=1)
     contexts = [
         reference(each, state)
-        for each in (system, openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system)))
+        for each in (
+            system,
+            openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system)),
+        )
     ]
     lambdas = np.array([0.0, 0.4, 1.0])
     found = []
     for context in contexts:
         context.setPositions(positions)
         context.setParameter("lambda_nti", 0.4)
-        energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-        np.testing.assert_allclose(energy / state.kt_kj_mol, reduced_potentials(context, lambdas)[1], rtol=1e-6)
+        energy = (
+            context.getState(energy=True)
+            .getPotentialEnergy()
+            .value_in_unit(unit.kilojoule_per_mole)
+        )
+        np.testing.assert_allclose(
+            energy / state.kt_kj_mol, reduced_potentials(context, lambdas)[1], rtol=1e-6
+        )
         found.append([energy, dudl(context), *reduced_potentials(context, lambdas)])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
     plain = reference(fluid.create_system(), state)
@@ -81,16 +94,22 @@ def test_the_newest_openmm_ml_makes_systems_with_it():
 
 
 def test_openmms_own_replica_exchange_gives_the_free_energy(monkeypatch):
-    """Every sampler starts from an exact frame of the pair and is a chain of its own to the error."""
+    """Every sampler starts from an exact frame of the pair and is a chain of its own to the
+    error.
+    """
     draw = openmm.Context.setVelocitiesToTemperature
     seeds = itertools.count(1)  # the sampler sets velocities, and offers no seed
-    monkeypatch.setattr(openmm.Context, "setVelocitiesToTemperature", lambda self, t: draw(self, t, next(seeds)))
+    monkeypatch.setattr(
+        openmm.Context, "setVelocitiesToTemperature", lambda self, t: draw(self, t, next(seeds))
+    )
     random.seed(1)
     system = create_system(PAIR, native_pair_force(LambdaHamiltonian(PAIR.pair_potential), PAIR))
     lambdas, n_samplers, n_iterations = np.linspace(0.0, 1.0, 4), 12, 10
     states = [{"lambda_nti": lam, "temperature": PAIR.temperature_kelvin} for lam in lambdas]
     potentials = []
-    for seed, positions in enumerate(exact_ensemble(PAIR, n_samplers, seed=6).positions_nm, start=1):
+    for seed, positions in enumerate(
+        exact_ensemble(PAIR, n_samplers, seed=6).positions_nm, start=1
+    ):
         integrator = openmm.LangevinMiddleIntegrator(PAIR.temperature_kelvin, 2.0, 0.02)
         integrator.setRandomNumberSeed(seed)
         simulation = app.Simulation(
@@ -101,7 +120,9 @@ def test_openmms_own_replica_exchange_gives_the_free_energy(monkeypatch):
         for _ in range(n_iterations):
             sampler.simulate(1)
             by_state = np.argsort(sampler.replicaStateIndex)
-            kj_mol = [row.value_in_unit(unit.kilojoule_per_mole) for row in sampler.replicaStateEnergy]
+            kj_mol = [
+                row.value_in_unit(unit.kilojoule_per_mole) for row in sampler.replicaStateEnergy
+            ]
             potentials.append(np.array(kj_mol)[by_state] / PAIR.kt_kj_mol)
     u_kln = np.array(potentials).transpose(1, 0, 2)
     chain = np.repeat(np.arange(n_samplers), n_iterations)

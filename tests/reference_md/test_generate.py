@@ -39,7 +39,9 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("convention", ["switched", "truncated"])
 def test_mean_energy_of_two_particles_is_the_quadrature(convention, tmp_path):
-    """A short cutoff makes the conventions differ by far more than the error: also a test of the weights."""
+    """A short cutoff makes the conventions differ by far more than the error: also a test of the
+    weights.
+    """
     state = StatePoint(
         n_particles=2,
         box_length_sigma=2.6,
@@ -49,7 +51,11 @@ def test_mean_energy_of_two_particles_is_the_quadrature(convention, tmp_path):
         convention=convention,
     )
     config = ReferenceConfig(
-        n_frames=1500, equilibration_steps=500, frame_interval=50, max_steps=10_000, platform="Reference"
+        n_frames=1500,
+        equilibration_steps=500,
+        frame_interval=50,
+        max_steps=10_000,
+        platform="Reference",
     )
     energies = run(tmp_path, [state], config)[0].reduced_potentials
     grid = (np.arange(160) + 0.5) / 160 * 1.3
@@ -85,7 +91,9 @@ def test_provenance_says_what_a_reader_needs(undisturbed):
 
 
 @pytest.mark.parametrize("finished_segments", [0, 1, 3])
-def test_a_killed_run_resumes_to_the_same_bits(finished_segments, undisturbed, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_to_the_same_bits(
+    finished_segments, undisturbed, tmp_path, monkeypatch
+):
     original, count = _chain._run_segment, 0
 
     def killed(*arguments):
@@ -105,7 +113,9 @@ def test_a_killed_run_resumes_to_the_same_bits(finished_segments, undisturbed, t
 
 def test_workers_do_not_change_the_frames(tmp_path):
     short = QUICK.model_copy(update={"max_steps": 400})
-    alone, together = (run(tmp_path / str(workers), config=short, workers=workers)[0] for workers in (1, 2))
+    alone, together = (
+        run(tmp_path / str(workers), config=short, workers=workers)[0] for workers in (1, 2)
+    )
     assert_same_frames(alone, together)
 
 
@@ -133,7 +143,9 @@ def test_more_frames_continue_the_same_chains(tmp_path, monkeypatch):
 
 def test_other_settings_in_the_same_directory_are_refused(tmp_path):
     run(tmp_path)
-    with pytest.raises(ValueError, match=r"N8_.*\.h5 was made with another seed or other settings: choose another"):
+    with pytest.raises(
+        ValueError, match=r"N8_.*\.h5 was made with another seed or other settings: choose another"
+    ):
         run(tmp_path, seed=2)
 
 
@@ -142,7 +154,10 @@ def test_too_few_frames_are_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         ensemble = run(tmp_path, config=config)[0]
     assert ensemble.n_frames < 1000
-    assert f"only {ensemble.n_frames} decorrelated frames of 1000 wanted" in ensemble.provenance["warnings"][0]
+    assert (
+        f"only {ensemble.n_frames} decorrelated frames of 1000 wanted"
+        in ensemble.provenance["warnings"][0]
+    )
     assert "N8_L6_T1.25_switched: only" in caplog.text
 
 
@@ -151,24 +166,34 @@ def test_a_damaged_segment_is_named(tmp_path):
     (tmp_path / f"{FEW.label}.h5").unlink()
     victim = next(iter(tmp_path.rglob("chain001-segment001.npz")))
     victim.write_bytes(victim.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"chain001-segment001\.npz is truncated or damaged: delete it"):
+    with pytest.raises(
+        ValueError, match=r"chain001-segment001\.npz is truncated or damaged: delete it"
+    ):
         run(tmp_path)
 
 
 @pytest.mark.parametrize("platform", ["CPU", "Reference"])
 def test_a_simulation_that_blows_up_says_why(platform, tmp_path):
-    wild = QUICK.model_copy(update={"timestep_star": 1e6, "friction_star": 1e-9, "platform": platform})
-    with pytest.raises(TaskError, match="chain 0 of N = 8.* ran into NaN at timestep_star = 1e.06: lower"):
+    wild = QUICK.model_copy(
+        update={"timestep_star": 1e6, "friction_star": 1e-9, "platform": platform}
+    )
+    with pytest.raises(
+        TaskError, match="chain 0 of N = 8.* ran into NaN at timestep_star = 1e.06: lower"
+    ):
         run(tmp_path, config=wild)
 
 
 def test_a_repeated_state_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="N8_L6_T1.25_switched, N8_L6_T1.25_switched: each label must occur once"):
+    with pytest.raises(
+        ValueError, match="N8_L6_T1.25_switched, N8_L6_T1.25_switched: each label must occur once"
+    ):
         run(tmp_path, [FEW, FEW])
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ValidationError, match="max_steps = 100 is below one segment of 10000 steps"):
+    with pytest.raises(
+        ValidationError, match="max_steps = 100 is below one segment of 10000 steps"
+    ):
         ReferenceConfig(max_steps=100)
     with pytest.raises(ValidationError, match="n_framse\n.*not permitted"):
         ReferenceConfig(n_framse=10)

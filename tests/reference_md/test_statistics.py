@@ -1,4 +1,6 @@
-"""Statistics on series whose answers are known: autoregressive noise, constants, chains that disagree."""
+"""Statistics on series whose answers are known: autoregressive noise, constants, chains that
+disagree.
+"""
 
 import subprocess
 import sys
@@ -21,7 +23,9 @@ def autoregressive(rng, chains, n, memory):
     series = np.empty((chains, n))
     series[:, 0] = rng.normal(size=chains)
     for step in range(1, n):
-        series[:, step] = memory * series[:, step - 1] + np.sqrt(1 - memory**2) * rng.normal(size=chains)
+        series[:, step] = memory * series[:, step - 1] + np.sqrt(1 - memory**2) * rng.normal(
+            size=chains
+        )
     return series
 
 
@@ -94,7 +98,9 @@ def test_one_sample_has_no_error_bar():
 @pytest.mark.parametrize("n_chains", [2, 8])
 def test_bootstrap_draws_whole_units(n_chains):
     chain = np.repeat(np.arange(n_chains), 20)
-    samples = list(bootstrap_chains(chain, rng=np.random.default_rng(0), n_bootstraps=5, block_length=5))
+    samples = list(
+        bootstrap_chains(chain, rng=np.random.default_rng(0), n_bootstraps=5, block_length=5)
+    )
     unit = 20 if n_chains == 8 else 5
     assert len(samples) == 5
     for indices in samples:
@@ -116,9 +122,13 @@ def drift_of(samples, weights=None):
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.8, 0.97])
-@pytest.mark.parametrize(("n_series", "chains", "n"), [(20, 2, 60), (6, 8, 20), (25, 8, 60), (15, 32, 6), (20, 1, 60)])
+@pytest.mark.parametrize(
+    ("n_series", "chains", "n"), [(20, 2, 60), (6, 8, 20), (25, 8, 60), (15, 32, 6), (20, 1, 60)]
+)
 def test_stationary_series_hardly_ever_drift(n_series, chains, n, memory):
-    """300 sets each of normal and of skew samples: 1 % by construction, here at most 2.5 % (3.8 of its errors)."""
+    """300 sets each of normal and of skew samples: 1 % by construction, here at most 2.5 % (3.8 of
+    its errors).
+    """
     rng = np.random.default_rng(5)
     alarms = 0
     for trial in range(600):
@@ -136,7 +146,9 @@ def test_the_deviate_of_stationary_series_is_standard_normal():
 
 
 def test_a_drift_of_all_series_shows_in_their_sum_alone():
-    """0.4 standard deviations from start to end, in each of 30 series: far below the noise of any of them."""
+    """0.4 standard deviations from start to end, in each of 30 series: far below the noise of any
+    of them.
+    """
     samples = windows(np.random.default_rng(7), 30, 8, 40, 0.5) + 0.4 * np.linspace(0, 1, 40)
     found = drift_of(samples)
     assert found.z > 4

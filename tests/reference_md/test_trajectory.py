@@ -1,4 +1,6 @@
-"""A user's own trajectory: accepted when it is what the state point says, otherwise one clear message."""
+"""A user's own trajectory: accepted when it is what the state point says, otherwise one clear
+message.
+"""
 
 import mdtraj
 import numpy as np
@@ -16,10 +18,15 @@ BOX = STATE.box_length_nm
 
 @pytest.fixture
 def trajectory():
-    positions = np.array([lattice_positions_nm(STATE, seed) for seed in range(40)]) - BOX  # another image
+    positions = (
+        np.array([lattice_positions_nm(STATE, seed) for seed in range(40)]) - BOX
+    )  # another image
     topology = mdtraj.Topology.from_openmm(lj_topology(STATE))
     return mdtraj.Trajectory(
-        positions, topology, unitcell_lengths=np.full((40, 3), BOX), unitcell_angles=np.full((40, 3), 90.0)
+        positions,
+        topology,
+        unitcell_lengths=np.full((40, 3), BOX),
+        unitcell_angles=np.full((40, 3), 90.0),
     )
 
 
@@ -51,37 +58,51 @@ def test_hdf5_needs_no_topology(trajectory, tmp_path):
 
 def test_another_number_of_particles(trajectory, read):
     other = StatePoint(n_particles=13, box_length_sigma=6, temperature_star=1.25)
-    with pytest.raises(ValueError, match=r"own\.dcd: positions hold 12 particles, but .* n_particles = 13"):
+    with pytest.raises(
+        ValueError, match=r"own\.dcd: positions hold 12 particles, but .* n_particles = 13"
+    ):
         read(trajectory, other)
 
 
 def test_nan_positions(trajectory, read):
     trajectory.xyz[3, 1] = np.nan
-    with pytest.raises(ValueError, match=r"own\.dcd: positions hold NaN or infinity in 1 of 40 frames .first: frame 3"):
+    with pytest.raises(
+        ValueError,
+        match=r"own\.dcd: positions hold NaN or infinity in 1 of 40 frames .first: frame 3",
+    ):
         read(trajectory)
 
 
 def test_no_unit_cell(trajectory, read):
     trajectory.unitcell_vectors = None
-    with pytest.raises(ValueError, match=r"own\.dcd: the trajectory has no unit cell: save it with"):
+    with pytest.raises(
+        ValueError, match=r"own\.dcd: the trajectory has no unit cell: save it with"
+    ):
         read(trajectory)
 
 
 def test_another_box(trajectory, read):
     trajectory.unitcell_lengths[7] *= 1.02
-    with pytest.raises(ValueError, match="an edge of 2.08386 nm, but the box of the state point is 2.043 nm"):
+    with pytest.raises(
+        ValueError, match="an edge of 2.08386 nm, but the box of the state point is 2.043 nm"
+    ):
         read(trajectory)
 
 
 def test_a_box_that_is_no_cube(trajectory, read):
     trajectory.unitcell_angles[:] = 80
-    with pytest.raises(ValueError, match="the unit cell is not rectangular: simulate in a cubic box"):
+    with pytest.raises(
+        ValueError, match="the unit cell is not rectangular: simulate in a cubic box"
+    ):
         read(trajectory)
 
 
 def test_positions_in_another_unit(trajectory, read):
     trajectory.xyz = trajectory.xyz / 10
-    with pytest.raises(ValueError, match=r"two particles of frame \d+ are 0\.\d+ sigma apart, closer than 0\.7: check"):
+    with pytest.raises(
+        ValueError,
+        match=r"two particles of frame \d+ are 0\.\d+ sigma apart, closer than 0\.7: check",
+    ):
         read(trajectory)
 
 

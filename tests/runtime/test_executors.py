@@ -1,4 +1,6 @@
-"""The same results wherever tasks run; a worker that dies loses nothing; wrong settings are refused at once."""
+"""The same results wherever tasks run; a worker that dies loses nothing; wrong settings are refused
+at once.
+"""
 
 import os
 import sys
@@ -68,22 +70,33 @@ def test_a_free_energy_is_the_same_everywhere(scheduler, tmp_path):
 
 def test_a_worker_that_dies_loses_nothing(scheduler, tmp_path):
     with executor("dask", scheduler):
-        found = run_tasks(partial(die_once, tmp_path), range(6), workers=1, description="squares", progress=False)
+        found = run_tasks(
+            partial(die_once, tmp_path), range(6), workers=1, description="squares", progress=False
+        )
     assert (tmp_path / "died").exists()
     assert found == [0, 1, 4, 9, 16, 25]
 
 
 def test_a_task_that_keeps_failing_is_named(scheduler):
-    with executor("dask", scheduler), pytest.raises(TaskError, match="bad luck: task 7 failed: 7 is bad"):
+    with (
+        executor("dask", scheduler),
+        pytest.raises(TaskError, match="bad luck: task 7 failed: 7 is bad"),
+    ):
         run_tasks(always_fails, [7], workers=1, description="bad luck", progress=False)
 
 
 def test_unusable_settings_are_refused_at_once(monkeypatch):
-    with pytest.raises(ValueError, match="executor = 'cloud' must be one of local, processes, dask"), executor("cloud"):
+    with (
+        pytest.raises(ValueError, match="executor = 'cloud' must be one of local, processes, dask"),
+        executor("cloud"),
+    ):
         pass
     with pytest.raises(ValueError, match="needs a scheduler's address"), executor("dask"):
         pass
-    with pytest.raises(ValueError, match="needs a scheduler's address"), executor("local", "tcp://127.0.0.1:1"):
+    with (
+        pytest.raises(ValueError, match="needs a scheduler's address"),
+        executor("local", "tcp://127.0.0.1:1"),
+    ):
         pass
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ValueError, match="pip install"), executor("dask", "tcp://127.0.0.1:1"):
@@ -93,5 +106,8 @@ def test_unusable_settings_are_refused_at_once(monkeypatch):
 def test_a_scheduler_that_does_not_answer_is_reported(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("openmm_nti.runtime.executors._CONNECT_SECONDS", 1.0)
-    with pytest.raises(ValueError, match="no dask scheduler answers there"), executor("dask", "tcp://127.0.0.1:1"):
+    with (
+        pytest.raises(ValueError, match="no dask scheduler answers there"),
+        executor("dask", "tcp://127.0.0.1:1"),
+    ):
         pass

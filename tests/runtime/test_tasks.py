@@ -18,7 +18,12 @@ def square(number):
 
 def slow_first(number):
     time.sleep(0.3 if number == 0 else 0)
-    return number, torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.environ["OPENMM_CPU_THREADS"]
+    return (
+        number,
+        torch.get_num_threads(),
+        os.environ["OMP_NUM_THREADS"],
+        os.environ["OPENMM_CPU_THREADS"],
+    )
 
 
 def exit_hard(number):
@@ -28,7 +33,11 @@ def exit_hard(number):
 
 
 def test_results_keep_the_order_in_this_process():
-    assert run_tasks(square, [3, 1, 2], workers=1, description="squares", progress=False) == [9, 1, 4]
+    assert run_tasks(square, [3, 1, 2], workers=1, description="squares", progress=False) == [
+        9,
+        1,
+        4,
+    ]
 
 
 def test_processes_keep_the_order_and_have_one_thread_each(monkeypatch):
@@ -43,7 +52,9 @@ def test_no_tasks_is_no_work():
 
 
 def test_the_first_failure_names_its_task():
-    with pytest.raises(TaskError, match="squares: task -4 failed: a square needs no sign") as caught:
+    with pytest.raises(
+        TaskError, match="squares: task -4 failed: a square needs no sign"
+    ) as caught:
         run_tasks(square, [1, -4], workers=1, description="squares", progress=False)
     assert isinstance(caught.value.__cause__, ValueError)
 

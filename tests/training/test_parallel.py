@@ -1,4 +1,6 @@
-"""Two processes of torchrun train one model: the mean gradient of their two draws, the same weights in both."""
+"""Two processes of torchrun train one model: the mean gradient of their two draws, the same weights
+in both.
+"""
 
 import os
 import subprocess
@@ -35,7 +37,14 @@ torch.save(model.state_dict(), folder / f"rank{rank_and_size()[0]}.pt")
 
 def torchrun(folder):
     (folder / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     return subprocess.run(
         [*command, str(folder / "script.py"), str(folder)],

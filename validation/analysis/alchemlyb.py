@@ -1,7 +1,9 @@
-"""Window samples as the pandas frames of alchemlyb, whose estimators then give numbers to hold against ours.
+"""Window samples as the pandas frames of alchemlyb, whose estimators then give numbers to hold
+against ours.
 
-`alchemlyb.estimators.MBAR` solves the same equations as `mbar_ti.estimate_mbar`. `alchemlyb.estimators.TI` is the
-trapezoidal rule; `mbar_ti.estimate_ti` integrates a spline through the same means, so the two differ by the rule.
+`alchemlyb.estimators.MBAR` solves the same equations as `mbar_ti.estimate_mbar`.
+`alchemlyb.estimators.TI` is the trapezoidal rule; `mbar_ti.estimate_ti` integrates a spline through
+the same means, so the two differ by the rule.
 (https://alchemlyb.readthedocs.io/en/latest/parsing.html describes the frames.)
 """
 
@@ -15,7 +17,9 @@ import numpy as np
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.validation.analysis.window_data import WindowData
 
-_NO_WEIGHT = 1e5  # kT above the smallest: in place of infinity, which arithmetic of frames turns into NaN
+_NO_WEIGHT = (
+    1e5  # kT above the smallest: in place of infinity, which arithmetic of frames turns into NaN
+)
 
 
 def to_alchemlyb(data: WindowData, state: StatePoint) -> tuple[Any, Any]:
@@ -31,8 +35,9 @@ def to_alchemlyb(data: WindowData, state: StatePoint) -> tuple[Any, Any]:
     Returns
     -------
     u_nk, dHdl
-        Frames with the index (time, lambdas), `time` counting the samples of a window; reduced potentials at all K
-        lambdas, and dU/dlambda at the window's own, in kT. Their attrs hold `temperature`, K, and `energy_unit`, kT.
+        Frames with the index (time, lambdas), `time` counting the samples of a window; reduced
+        potentials at all K lambdas, and dU/dlambda at the window's own, in kT. Their attrs hold
+        `temperature`, K, and `energy_unit`, kT.
 
     Raises
     ------
@@ -42,7 +47,9 @@ def to_alchemlyb(data: WindowData, state: StatePoint) -> tuple[Any, Any]:
     try:
         pandas = importlib.import_module("pandas")
     except ImportError as error:
-        raise RuntimeError("frames for alchemlyb need pandas: pip install openmm-nti[alchemlyb]") from error
+        raise RuntimeError(
+            "frames for alchemlyb need pandas: pip install openmm-nti[alchemlyb]"
+        ) from error
     k, n = data.n_windows, data.n_samples
     times, lambdas = np.tile(np.arange(n, dtype=np.float64), k), np.repeat(data.lambdas, n)
     index = pandas.MultiIndex.from_arrays([times, lambdas], names=["time", "lambdas"])

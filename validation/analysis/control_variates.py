@@ -1,24 +1,29 @@
-r"""Control variates of exactly zero mean: what of dU/dlambda they follow need not be averaged out by sampling.
+r"""Control variates of exactly zero mean: what of dU/dlambda they follow need not be averaged out
+by sampling.
 
 For any smooth vector field v of the periodic coordinates, integration by parts of exp(-U) gives
 
 .. math:: \langle \nabla \cdot v - v \cdot \nabla U \rangle_\lambda = 0
 
-(Stein's identity; as control variates Assaraf and Caffarel, Phys. Rev. Lett. 83, 4682 (1999), and Oates, Girolami and
-Chopin, J. R. Stat. Soc. B 79, 695 (2017)). The fields here are
+(Stein's identity; as control variates Assaraf and Caffarel, Phys. Rev. Lett. 83, 4682 (1999), and
+Oates, Girolami and Chopin, J. R. Stat. Soc. B 79, 695 (2017)). The fields here are
 
-- the gradients of both parts of U. Were exp(-U) the noised density, it would obey the diffusion equation, and
-  dU/ds^2 - (laplacian U - |grad U|^2) / 2 would be the same number for every configuration: nothing would be left to
-  sample. The laplacian of the two-body part is exact, and its force at the cutoff is taken off, for the field may not
-  jump there; the laplacian of the learned part is taken along a few random directions;
-- radial fields, f_b(r) along the line of each pair, f_b being bumps from contact to cutoff. They serve where the model
+- the gradients of both parts of U. Were exp(-U) the noised density, it would obey the diffusion
+  equation, and
+  dU/ds^2 - (laplacian U - |grad U|^2) / 2 would be the same number for every configuration: nothing
+  would be left to sample. The laplacian of the two-body part is exact, and its force at the cutoff
+  is taken off, for the field may not jump there; the laplacian of the learned part is taken along a
+  few random directions;
+- radial fields, f_b(r) along the line of each pair, f_b being bumps from contact to cutoff. They
+  serve where the model
   is no solution of that equation.
 
-Their coefficients are fitted by least squares in each window to what each sample contributes to the free energy, of one
-half of the chains for use in the other, so that they are independent of what they multiply: any coefficients leave the
-mean alone, good ones take the fluctuations away. Where they do not foretell one chain from the rest of their half, as
-with rare events or few samples, there are none. A potential that jumps at its cutoff (`truncated`) has no such
-identity, for its gradient lacks the jump.
+Their coefficients are fitted by least squares in each window to what each sample contributes to the
+free energy, of one half of the chains for use in the other, so that they are independent of what
+they multiply: any coefficients leave the mean alone, good ones take the fluctuations away. Where
+they do not foretell one chain from the rest of their half, as with rare events or few samples,
+there are none. A potential that jumps at its cutoff (`truncated`) has no such identity, for its
+gradient lacks the jump.
 """
 
 from __future__ import annotations
@@ -39,7 +44,8 @@ N_BUMPS = 12
 N_FUNCTIONS = 2 + N_BUMPS
 _N_PROBES = 4
 _SAMPLES_EACH = 3  # to fit a coefficient with
-_SPREAD = 0.04  # of samples that make up a function's variance, as a share: where few do, they decide nothing
+# of samples that make up a function's variance, as a share: where few do, they decide nothing
+_SPREAD = 0.04
 _WORTH_IT = 0.8  # of the variance must be left at most
 
 
@@ -48,7 +54,9 @@ def apply_to(model: LambdaHamiltonian) -> bool:
     return model.potential.convention == "switched"
 
 
-def functions(model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Tensor, *, seed: int) -> Array:
+def functions(
+    model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Tensor, *, seed: int
+) -> Array:
     """The functions of zero mean at configurations, (F, N_FUNCTIONS).
 
     Parameters
@@ -68,7 +76,10 @@ def functions(model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Ten
     columns = []
     size = max(1, model.atoms_per_chunk // (2 * positions.shape[1]))
     for part, at in zip(positions.split(size), lam.double().split(size), strict=True):
-        probes = torch.randint(0, 2, (_N_PROBES, *part.shape), generator=generator).to(part.dtype) * 2 - 1
+        probes = (
+            torch.randint(0, 2, (_N_PROBES, *part.shape), generator=generator).to(part.dtype) * 2
+            - 1
+        )
         found = model.curvature(part, box, log_noise(at, box), probes)
         gradient = found.two_body_gradient + found.learned_gradient
         two_body = found.two_body_divergence - (found.two_body_field * gradient).sum((1, 2))
@@ -79,7 +90,8 @@ def functions(model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Ten
 
 
 def subtract(contributions: Array, functions_kn: Array, chain: NDArray[np.int64]) -> Array:
-    """What samples contribute to a free energy, less the part that functions of zero mean follow, (K, n).
+    """What samples contribute to a free energy, less the part that functions of zero mean follow,
+    (K, n).
 
     Parameters
     ----------
@@ -88,8 +100,9 @@ def subtract(contributions: Array, functions_kn: Array, chain: NDArray[np.int64]
     functions_kn
         (K, n, M).
     chain
-        Which chain a sample belongs to, (n,); one half of the chains fits for the other. Fewer than four are cut in
-        eight parts in time. With fewer than three samples to a coefficient the contributions come back as they are.
+        Which chain a sample belongs to, (n,); one half of the chains fits for the other. Fewer than
+        four are cut in eight parts in time. With fewer than three samples to a coefficient the
+        contributions come back as they are.
     """
     if len(np.unique(chain)) < 4:  # parts in time instead
         chain = np.arange(len(chain)) * 8 // len(chain)
@@ -99,15 +112,18 @@ def subtract(contributions: Array, functions_kn: Array, chain: NDArray[np.int64]
     left = contributions.copy()
     for k, window in enumerate(functions_kn):
         for fit, use in ((first, ~first), (~first, first)):
-            left[k, use] -= window[use] @ _coefficients(window[fit], contributions[k, fit], chain[fit])
+            left[k, use] -= window[use] @ _coefficients(
+                window[fit], contributions[k, fit], chain[fit]
+            )
     return left
 
 
 def share_left(contributions: Array, functions_kn: Array) -> Array:
-    """Root mean square that a fit leaves of `contributions`, as a share, for each of K small samples, (K,).
+    """Root mean square that a fit leaves of `contributions`, as a share, for each of K small
+    samples, (K,).
 
-    The correlations of neighbouring windows differ little: each window is fitted together with two on either side, all
-    in units of their own spread.
+    The correlations of neighbouring windows differ little: each window is fitted together with two
+    on either side, all in units of their own spread.
 
     Parameters
     ----------
@@ -132,12 +148,16 @@ def _coefficients(x: Array, y: Array, chain: NDArray[np.int64]) -> Array:
     for label in np.unique(chain):
         out = chain == label
         fitted = _least_squares(x[~out], y[~out])
-        rest += float(np.square(y[out] - y[~out].mean() - (x[out] - x[~out].mean(axis=0)) @ fitted).sum())
+        rest += float(
+            np.square(y[out] - y[~out].mean() - (x[out] - x[~out].mean(axis=0)) @ fitted).sum()
+        )
     return _least_squares(x, y) if rest < _WORTH_IT * len(y) * y.var() else np.zeros(x.shape[1])
 
 
 def _least_squares(x: Array, y: Array) -> Array:
-    """With a constant, which is not returned, (M,); without functions that hardly any sample feels."""
+    """With a constant, which is not returned, (M,); without functions that hardly any sample
+    feels.
+    """
     x, y = x - x.mean(axis=0), y - y.mean()
     square, fourth = np.square(x).mean(axis=0), (x**4).mean(axis=0)
     felt = square**2 > _SPREAD * fourth
@@ -156,8 +176,8 @@ def _standardised(values: Array) -> Array:
 def _radial(pairs: Pairs, gradient: Tensor, cutoff: float) -> Tensor:
     """div v - v . grad U of the radial fields, (B, N_BUMPS).
 
-    v moves both atoms of a pair by f_b(r) away from each other: its divergence is the sum of 2 (f' + 2 f / r). The
-    bumps cos^2 are smooth, overlap by half, and the last ends at the cutoff.
+    v moves both atoms of a pair by f_b(r) away from each other: its divergence is the sum of 2 (f'
+    + 2 f / r). The bumps cos^2 are smooth, overlap by half, and the last ends at the cutoff.
     """
     n_batch, n_particles = gradient.shape[:2]
     spacing = cutoff / (N_BUMPS + 1)
@@ -165,7 +185,9 @@ def _radial(pairs: Pairs, gradient: Tensor, cutoff: float) -> Tensor:
     flat, r = gradient.reshape(-1, 3), pairs.r.unsqueeze(1)
     angle, felt = (0.5 * math.pi / spacing) * (r - centres), (r - centres).abs() < spacing
     f, slope = angle.cos().square() * felt, -(0.5 * math.pi / spacing) * (2.0 * angle).sin() * felt
-    opening = ((flat[pairs.second] - flat[pairs.first]) * pairs.vectors.detach().t()).sum(1, keepdim=True) / r
+    opening = ((flat[pairs.second] - flat[pairs.first]) * pairs.vectors.detach().t()).sum(
+        1, keepdim=True
+    ) / r
     values = 2.0 * (slope + 2.0 * f / r) - f * opening
     configuration = torch.div(pairs.first, n_particles, rounding_mode="floor")
     total = torch.zeros(n_batch, N_BUMPS, dtype=gradient.dtype, device=gradient.device)

@@ -1,4 +1,6 @@
-"""Do estimates settle as samples come in? MBAR from the first and from the last part of every chain."""
+"""Do estimates settle as samples come in? MBAR from the first and from the last part of every
+chain.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _N_BOOTSTRAPS = 25  # an error to judge by, known to 15 %
 
 
 class Convergence(NamedTuple):
-    """Estimates against the share of samples, for `plots.convergence`; each of shape (M,), kT but for the first."""
+    """Estimates against the share of samples, for `plots.convergence`; each of shape (M,), kT but
+    for the first.
+    """
 
     fractions: np.ndarray
     forward: np.ndarray
@@ -27,15 +31,17 @@ class Convergence(NamedTuple):
 
 
 def convergence(data: WindowData, state: StatePoint, *, method: str, seed: int) -> Convergence:
-    """Forward and backward series (W. Yang, R. Bitetti-Putzer and M. Karplus, J. Chem. Phys. 120, 2618 (2004)).
+    """Forward and backward series (W. Yang, R. Bitetti-Putzer and M. Karplus, J. Chem. Phys. 120,
+    2618 (2004)).
 
     Parameters
     ----------
     data
         Samples of all windows; chains of 2 frames or more.
     state, method, seed
-        As in `mbar_ti.estimate_mbar`, which makes each estimate of both series from its part of the samples as they
-        are: a drift shows as a distance between the series. Where MBAR has no solution, NaN with an infinite error.
+        As in `mbar_ti.estimate_mbar`, which makes each estimate of both series from its part of the
+        samples as they are: a drift shows as a distance between the series. Where MBAR has no
+        solution, NaN with an infinite error.
 
     Raises
     ------
@@ -47,18 +53,24 @@ def convergence(data: WindowData, state: StatePoint, *, method: str, seed: int) 
     if longest < 2:
         raise ValueError("chains of one frame show no convergence: raise n_frames")
     fewest = 1 if len(members) > 1 else 2  # a window has two samples or more
-    counts = np.unique(np.rint(np.linspace(longest / _N_POINTS, longest, _N_POINTS)).astype(int).clip(fewest))
+    counts = np.unique(
+        np.rint(np.linspace(longest / _N_POINTS, longest, _N_POINTS)).astype(int).clip(fewest)
+    )
 
     def from_part(samples: np.ndarray) -> tuple[float, float]:
         part = data.keeping(samples)
         try:
-            found = estimate_mbar(part, state, method=method, seed=seed, n_bootstraps=_N_BOOTSTRAPS, test_drift=False)
+            found = estimate_mbar(
+                part, state, method=method, seed=seed, n_bootstraps=_N_BOOTSTRAPS, test_drift=False
+            )
         except RuntimeError:  # so few samples need not overlap
             return math.nan, math.inf
         return found.value, found.std_err
 
     def series(part: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
-        return np.array([from_part(np.concatenate([part(one, count) for one in members])) for count in counts]).T
+        return np.array(
+            [from_part(np.concatenate([part(one, count) for one in members])) for count in counts]
+        ).T
 
     forward = series(lambda one, count: one[:count])
     backward = series(lambda one, count: one[-count:])

@@ -1,14 +1,17 @@
-"""Have the windows of a path come to equilibrium? Samples that still drift are left out, or the estimate has no error.
+"""Have the windows of a path come to equilibrium? Samples that still drift are left out, or the
+estimate has no error.
 
-Equilibration detection window by window (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)) sees a transient only where
-it rises above the noise of one window, while on a path all windows may relax the same way, each by less. So the drift
-of dU/dlambda is summed over the windows as thermodynamic integration sums its mean,
+Equilibration detection window by window (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)) sees a
+transient only where it rises above the noise of one window, while on a path all windows may relax
+the same way, each by less. So the drift of dU/dlambda is summed over the windows as thermodynamic
+integration sums its mean,
 
     change = int_0^1 ( <dU/dlambda>_last quarter - <dU/dlambda>_first quarter ) dlambda,
 
-in kT of free energy, which finds the slow drift of all; and each window is tested for itself, which finds the one that
-went wrong (`reference_md.statistics.drift`). What moves dU/dlambda moves the energies between neighbouring windows,
-which are all that MBAR sees. A relaxation much slower than the whole production is in no statistic of it.
+in kT of free energy, which finds the slow drift of all; and each window is tested for itself, which
+finds the one that went wrong (`reference_md.statistics.drift`). What moves dU/dlambda moves the
+energies between neighbouring windows, which are all that MBAR sees. A relaxation much slower than
+the whole production is in no statistic of it.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ class Settled:
     data
         All samples where no drift was found, else the later half of each chain.
     error
-        What a drift adds to the standard error, in quadrature, kT: 0 without one, infinite where it goes on.
+        What a drift adds to the standard error, in quadrature, kT: 0 without one, infinite where it
+        goes on.
     facts
         The entry `drift` of the diagnostics; None where the chains are too short to tell.
     verdict
@@ -60,12 +64,14 @@ class Settled:
 
 
 def settle(data: WindowData, *, method: str) -> Settled:
-    """Look for drift in all windows together and in each; where there is one, leave out the first half of all.
+    """Look for drift in all windows together and in each; where there is one, leave out the first
+    half of all.
 
-    Where the drift ends, the later half alone is used: averaging over a transient would keep its bias. What half of the
-    data does not show may still be there, so the error grows by what the later half drifts and by the error of that.
-    A steady drift leaves half of itself in the later half; unless what is left is below that by two standard errors,
-    equilibrium may never have been sampled, extrapolating to it is guesswork, and the error is infinite: "unknown".
+    Where the drift ends, the later half alone is used: averaging over a transient would keep its
+    bias. What half of the data does not show may still be there, so the error grows by what the
+    later half drifts and by the error of that. A steady drift leaves half of itself in the later
+    half; unless what is left is below that by two standard errors, equilibrium may never have been
+    sampled, extrapolating to it is guesswork, and the error is infinite: "unknown".
 
     Parameters
     ----------
@@ -81,16 +87,26 @@ def settle(data: WindowData, *, method: str) -> Settled:
         return Settled(data, 0.0, _facts(found, data.lambdas), None)
     rest = data.keeping(later_half(data.chain))
     left = _drift(rest)
-    ends = left is not None and left.chance >= CHANCE and abs(left.change) + 2 * left.std_err < abs(found.change) / 2
+    ends = (
+        left is not None
+        and left.chance >= CHANCE
+        and abs(left.change) + 2 * left.std_err < abs(found.change) / 2
+    )
     error = math.hypot(left.change, left.std_err) if left is not None and ends else math.inf
-    facts = {**_facts(found, data.lambdas), "left_out": 0.5, "rest": _facts(left, data.lambdas) if left else None}
+    facts = {
+        **_facts(found, data.lambdas),
+        "left_out": 0.5,
+        "rest": _facts(left, data.lambdas) if left else None,
+    }
     verdict = f"{_verdict(error)}: {_where(found, data.lambdas)}; {_advice(method)}"
     _log.warning("%s: %s", method, verdict)
     return Settled(rest, error, facts, verdict)
 
 
 def _drift(data: WindowData) -> Drift | None:
-    """Drift of the integral of dU/dlambda by the trapezoidal rule, whose weights let no window cancel another's."""
+    """Drift of the integral of dU/dlambda by the trapezoidal rule, whose weights let no window
+    cancel another's.
+    """
     half_gaps = np.diff(data.lambdas) / 2
     return drift(data.dudl, data.chain, np.append(half_gaps, 0) + np.append(0, half_gaps))
 
@@ -109,7 +125,9 @@ def _facts(found: Drift, lambdas: np.ndarray) -> dict[str, Any]:
 
 def _verdict(error: float) -> str:
     if math.isfinite(error):
-        return f"poor equilibration (only the later half is used, {error:.2g} kT added to its error)"
+        return (
+            f"poor equilibration (only the later half is used, {error:.2g} kT added to its error)"
+        )
     return "unreliable, not in equilibrium (the later half does not show that the drift ends)"
 
 

@@ -1,4 +1,6 @@
-"""Radial distribution function g(r), by mdtraj: the structure of the data beside that of the model's samples."""
+"""Radial distribution function g(r), by mdtraj: the structure of the data beside that of the
+model's samples.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ import numpy as np
 
 
 def radial_distribution(
-    positions_sigma: np.ndarray, box_length_sigma: float, r_max: float | None = None, n_bins: int = 120
+    positions_sigma: np.ndarray,
+    box_length_sigma: float,
+    r_max: float | None = None,
+    n_bins: int = 120,
 ) -> tuple[np.ndarray, np.ndarray]:
     """g(r) of identical particles in a cubic periodic box, averaged over frames.
 

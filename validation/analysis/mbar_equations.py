@@ -1,6 +1,7 @@
 r"""The MBAR equations: solved by pymbar, checked, solved again for resampled data, and linearised.
 
-Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008): for the reduced free energies f_k of K windows,
+Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008): for the reduced free energies f_k of K
+windows,
 
     sum_n P_nk(f) = N_k,    P_nk = N_k exp(f_k - u_k(x_n)) / sum_l N_l exp(f_l - u_l(x_n)).
 """
@@ -22,7 +23,9 @@ _FORBIDDEN = 600.0  # kT; exp of it is still finite
 
 
 def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced free energies (K,) and overlap matrix (K, K) by pymbar, checked to solve the MBAR equations."""
+    """Reduced free energies (K,) and overlap matrix (K, K) by pymbar, checked to solve the MBAR
+    equations.
+    """
     from pymbar import MBAR
 
     u_kn = sample_potentials(data)
@@ -33,15 +36,21 @@ def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
             mbar = MBAR(u_kn, n_k, solver_protocol="robust", initial_f_k=start)
             overlap = mbar.compute_overlap()["matrix"]
         except Exception as error:  # pymbar raises many kinds; here each means the same
-            raise RuntimeError(f"MBAR failed ({error}): the windows may not overlap; add windows or samples") from error
+            raise RuntimeError(
+                f"MBAR failed ({error}): the windows may not overlap; add windows or samples"
+            ) from error
     residual = float(np.abs(assignments(u_kn, mbar.f_k).sum(axis=1) / n_k - 1).max())
     if not residual < 1e-4:
-        raise RuntimeError(f"MBAR did not converge (residual {residual:.1e} of N_k): add windows or samples")
+        raise RuntimeError(
+            f"MBAR did not converge (residual {residual:.1e} of N_k): add windows or samples"
+        )
     return mbar.f_k, overlap
 
 
 def sample_potentials(data: WindowData) -> np.ndarray:
-    """u_k(x_n) of all K n samples. Shape (K, K n), kT; infinities as a finite number of no weight."""
+    """u_k(x_n) of all K n samples. Shape (K, K n), kT; infinities as a finite number of no
+    weight.
+    """
     u_kn = data.u_kln.reshape(-1, data.n_windows).T
     return np.asarray(np.minimum(u_kn, u_kn.min(axis=0) + 1e5))
 
@@ -78,10 +87,11 @@ def newton_shift(p_kn: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def contributions(p_kn: np.ndarray) -> np.ndarray:
-    """How f_K - f_1 moves, to first order, with the weight of each sample of a window's mean. Shape (K, n).
+    """How f_K - f_1 moves, to first order, with the weight of each sample of a window's mean. Shape
+    (K, n).
 
-    With weights w (K, n) that average 1 in each window, f_K - f_1 changes by the sum over windows of the means of
-    (w - 1) times this: the Newton step of `newton_shift`.
+    With weights w (K, n) that average 1 in each window, f_K - f_1 changes by the sum over windows
+    of the means of (w - 1) times this: the Newton step of `newton_shift`.
     """
     k = len(p_kn)
     hessian = np.diag(p_kn.sum(axis=1)) - p_kn @ p_kn.T
@@ -90,7 +100,8 @@ def contributions(p_kn: np.ndarray) -> np.ndarray:
 
 
 def neighbour_works(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
-    """Changes of the reduced potential from a window to its neighbour: up, of each but the last, and down. (K - 1, n).
+    """Changes of the reduced potential from a window to its neighbour: up, of each but the last,
+    and down. (K - 1, n).
 
     Both in kT; where the neighbour forbids a configuration a finite number of no weight.
     """
@@ -103,8 +114,8 @@ def neighbour_works(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
 def bennett(forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
     """Free energy differences (K - 1,) by pymbar's BAR of each row of works (K - 1, n), kT.
 
-    Where two windows are so far apart that the equation has no numerical solution, the middle of their mean works: a
-    number of no worth, for which the overlap is zero.
+    Where two windows are so far apart that the equation has no numerical solution, the middle of
+    their mean works: a number of no worth, for which the overlap is zero.
     """
     from pymbar import bar
     from pymbar.utils import BoundsError, ConvergenceError

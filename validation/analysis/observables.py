@@ -1,4 +1,5 @@
-r"""From beta F_ex(N) in one box to what experiments and other simulations report: mu(rho), p(N), <rho>(mu).
+r"""From beta F_ex(N) in one box to what experiments and other simulations report: mu(rho), p(N),
+<rho>(mu).
 
 The chemical potential is counted from the ideal gas at one particle per sigma^3,
 
@@ -14,8 +15,9 @@ Between the N that were computed, a polynomial
 
 .. math:: \beta F_{ex}(N) = N \sum_{k=1}^{d} c_k x^k, \qquad x = (N - 1) \sigma^3 / V
 
-interpolates: a virial series in the density of the others, for N particles have N (N - 1) / 2 pairs. It is exactly
-zero for one particle. Standard errors are propagated from the covariance of the computed values.
+interpolates: a virial series in the density of the others, for N particles have N (N - 1) / 2
+pairs. It is exactly zero for one particle. Standard errors are propagated from the covariance of
+the computed values.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from scipy.special import gammaln, logsumexp
 
 from openmm_nti.free_energy import FreeEnergy
 
-# Mate, Fleuret and Bereau count mu in units of their own; ln(rho sigma^3) + beta mu_ex = beta mu_paper + this.
+# Mate, Fleuret and Bereau count mu in units of their own; ln(rho sigma^3) + beta mu_ex = beta
+# mu_paper + this.
 PAPER_OFFSET = 25.013
 _LARGEST_DEGREE = 8
 _CUT_OFF = 1e-3  # of the largest p(N): what the last N may hold
@@ -54,7 +57,8 @@ class FreeEnergyCurve:
     Raises
     ------
     ValueError
-        If shapes disagree, N does not ascend from 2 or more, or the covariance is not positive definite.
+        If shapes disagree, N does not ascend from 2 or more, or the covariance is not positive
+        definite.
     """
 
     n_particles: np.ndarray
@@ -69,18 +73,25 @@ class FreeEnergyCurve:
         k = self.n_particles.size
         if not k or self.beta_f_ex.shape != (k,) or self.covariance.shape != (k, k):
             raise ValueError(
-                f"{k} numbers of particles, beta_f_ex of shape {self.beta_f_ex.shape} and covariance of shape "
+                f"{k} numbers of particles, beta_f_ex of shape {self.beta_f_ex.shape} and "
+                "covariance of shape "
                 f"{self.covariance.shape}: expected (K,), (K,) and (K, K), K at least 1"
             )
         if self.n_particles[0] < 2 or not (np.diff(self.n_particles) > 0).all():
-            raise ValueError(f"n_particles = {self.n_particles.tolist()} must ascend from 2 or more")
+            raise ValueError(
+                f"n_particles = {self.n_particles.tolist()} must ascend from 2 or more"
+            )
         try:
             np.linalg.cholesky(self.covariance)
         except np.linalg.LinAlgError as error:
-            raise ValueError("the covariance is not positive definite: each value needs an error above 0") from error
+            raise ValueError(
+                "the covariance is not positive definite: each value needs an error above 0"
+            ) from error
 
     @classmethod
-    def from_estimates(cls, estimates: Sequence[FreeEnergy], box_length_sigma: float) -> FreeEnergyCurve:
+    def from_estimates(
+        cls, estimates: Sequence[FreeEnergy], box_length_sigma: float
+    ) -> FreeEnergyCurve:
         """The curve of independent estimates of beta F_ex in one box, in any order.
 
         Raises
@@ -90,10 +101,15 @@ class FreeEnergyCurve:
         """
         ordered = sorted(estimates, key=lambda estimate: estimate.n_particles)
         if len({estimate.convention for estimate in ordered}) > 1:
-            raise ValueError("the estimates differ in convention: their free energies are of different fluids")
+            raise ValueError(
+                "the estimates differ in convention: their free energies are of different fluids"
+            )
         for estimate in ordered:
             if estimate.quantity != "beta_f_ex" or not math.isfinite(estimate.std_err):
-                raise ValueError(f"{estimate} at N = {estimate.n_particles}: beta_f_ex with an error bar is needed")
+                raise ValueError(
+                    f"{estimate} at N = {estimate.n_particles}: beta_f_ex with an error bar is "
+                    "needed"
+                )
         numbers = np.array([estimate.n_particles for estimate in ordered])
         values = np.array([estimate.value for estimate in ordered])
         variances = np.array([estimate.std_err**2 for estimate in ordered])
@@ -101,7 +117,8 @@ class FreeEnergyCurve:
 
     @classmethod
     def from_chain(cls, estimate: FreeEnergy, box_length_sigma: float) -> FreeEnergyCurve:
-        """The curve at every n = 2, ..., N of a `bar_chain` estimate, with the covariance of its sums.
+        """The curve at every n = 2, ..., N of a `bar_chain` estimate, with the covariance of its
+        sums.
 
         Raises
         ------
@@ -127,7 +144,10 @@ class FreeEnergyCurve:
         """
         last = int(self.n_particles[-1])
         if len(self.n_particles) != last - 1:
-            raise ValueError(f"{len(self.n_particles)} of N = 2 to {last} are there: take fit_curve(...).beta_f_ex(N)")
+            raise ValueError(
+                f"{len(self.n_particles)} of N = 2 to {last} are there: take "
+                "fit_curve(...).beta_f_ex(N)"
+            )
         values, covariance = np.zeros(last + 1), np.zeros((last + 1, last + 1))
         values[2:], covariance[2:, 2:] = self.beta_f_ex, self.covariance
         return values, covariance
@@ -167,16 +187,23 @@ class CurveFit:
         design = _powers(np.asarray(n_particles), self.box_length_sigma, self.degree)
         return design @ self.coefficients, design @ self.covariance @ design.T
 
-    def chemical_potential(self, n_particles: np.ndarray | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) and its standard error at any N. All of shape (M,), kT."""
+    def chemical_potential(
+        self, n_particles: np.ndarray | Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) and its standard error at any N. All of
+        shape (M,), kT.
+        """
         numbers = np.asarray(n_particles, dtype=np.float64)
-        after, before = (_powers(numbers + more, self.box_length_sigma, self.degree) for more in (1, 0))
+        after, before = (
+            _powers(numbers + more, self.box_length_sigma, self.degree) for more in (1, 0)
+        )
         design = after - before
         return design @ self.coefficients, _errors(design, self.covariance)
 
 
 def fit_curve(curve: FreeEnergyCurve, *, largest_degree: int = _LARGEST_DEGREE) -> CurveFit:
-    """Fit the polynomial by generalised least squares, of the degree with the smallest corrected Akaike criterion,
+    """Fit the polynomial by generalised least squares, of the degree with the smallest corrected
+    Akaike criterion,
 
     chi^2 + 2 d + 2 d (d + 1) / (K - d - 1) for K values.
 
@@ -187,16 +214,26 @@ def fit_curve(curve: FreeEnergyCurve, *, largest_degree: int = _LARGEST_DEGREE) 
     """
     k = len(curve.n_particles)
     if k < 3 or largest_degree < 1:
-        raise ValueError(f"{k} values and largest_degree = {largest_degree}: at least 3 and 1 are needed for a fit")
+        raise ValueError(
+            f"{k} values and largest_degree = {largest_degree}: at least 3 and 1 are needed for a "
+            "fit"
+        )
     fits = [_fit(curve, degree) for degree in range(1, min(largest_degree, k - 2) + 1)]
-    return min(fits, key=lambda fit: fit.chi_squared + 2 * fit.degree * (1 + (fit.degree + 1) / (k - fit.degree - 1)))
+    return min(
+        fits,
+        key=lambda fit: (
+            fit.chi_squared + 2 * fit.degree * (1 + (fit.degree + 1) / (k - fit.degree - 1))
+        ),
+    )
 
 
-def chemical_potential_by_differences(curve: FreeEnergyCurve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def chemical_potential_by_differences(
+    curve: FreeEnergyCurve,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """beta mu_ex from neighbouring values of the curve.
 
-    Between N and N' it is the mean of beta mu_ex(n) over n = N, ..., N' - 1, and so that at the middle of those n up to
-    the curvature, beta mu_ex'' (N' - N)^2 / 24.
+    Between N and N' it is the mean of beta mu_ex(n) over n = N, ..., N' - 1, and so that at the
+    middle of those n up to the curvature, beta mu_ex'' (N' - N)^2 / 24.
 
     Returns
     -------
@@ -216,8 +253,8 @@ def number_distribution(
     Parameters
     ----------
     beta_f_ex, covariance
-        beta F_ex at N = 0, ..., M and its covariance: `FreeEnergyCurve.at_every_n`, or a fit at those N. Shapes
-        (M + 1,), kT, and (M + 1, M + 1), kT^2.
+        beta F_ex at N = 0, ..., M and its covariance: `FreeEnergyCurve.at_every_n`, or a fit at
+        those N. Shapes (M + 1,), kT, and (M + 1, M + 1), kT^2.
     box_length_sigma
         Edge of the box, sigma.
     beta_mu
@@ -234,7 +271,8 @@ def number_distribution(
     p = np.exp(log_p - logsumexp(log_p))
     if p[-1] > _CUT_OFF * p.max():
         raise ValueError(
-            f"beta_mu = {beta_mu:g}: p(N) at the last N = {numbers[-1]} is {p[-1] / p.max():.2g} of the largest; "
+            f"beta_mu = {beta_mu:g}: p(N) at the last N = {numbers[-1]} is {p[-1] / p.max():.2g} "
+            "of the largest; "
             "lower beta_mu, or give beta F_ex at larger N"
         )
     slopes = p[None, :] - np.eye(len(p))  # of ln p(N) by beta F_ex
@@ -242,9 +280,14 @@ def number_distribution(
 
 
 def mean_density(
-    beta_f_ex: np.ndarray, covariance: np.ndarray, box_length_sigma: float, beta_mu: np.ndarray | Sequence[float]
+    beta_f_ex: np.ndarray,
+    covariance: np.ndarray,
+    box_length_sigma: float,
+    beta_mu: np.ndarray | Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """<rho> sigma^3 and its standard error at each beta_mu (J,), both of shape (J,); else as `number_distribution`."""
+    """<rho> sigma^3 and its standard error at each beta_mu (J,), both of shape (J,); else as
+    `number_distribution`.
+    """
     numbers = np.arange(len(beta_f_ex))
     means, slopes = [], []
     for value in np.asarray(beta_mu, dtype=np.float64):
@@ -270,8 +313,12 @@ def _powers(numbers: np.ndarray, box_length_sigma: float, degree: int) -> np.nda
 def _fit(curve: FreeEnergyCurve, degree: int) -> CurveFit:
     design = _powers(curve.n_particles, curve.box_length_sigma, degree)
     root = np.linalg.cholesky(curve.covariance)
-    white, target = (solve_triangular(root, matrix, lower=True) for matrix in (design, curve.beta_f_ex))
-    scales = np.linalg.norm(white, axis=0)  # powers of a density under 1 differ by orders of magnitude
+    white, target = (
+        solve_triangular(root, matrix, lower=True) for matrix in (design, curve.beta_f_ex)
+    )
+    scales = np.linalg.norm(
+        white, axis=0
+    )  # powers of a density under 1 differ by orders of magnitude
     u, s, vt = np.linalg.svd(white / scales, full_matrices=False)
     back = (vt.T / s) / scales[:, None]
     coefficients = back @ (u.T @ target)
@@ -283,4 +330,6 @@ def _fit(curve: FreeEnergyCurve, degree: int) -> CurveFit:
 
 def _errors(design: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Standard errors of design @ values; the largest of rounding and 0. Shape (M,)."""
-    return np.asarray(np.sqrt(np.maximum(np.einsum("mi,ij,mj->m", design, covariance, design), 0.0)))
+    return np.asarray(
+        np.sqrt(np.maximum(np.einsum("mi,ij,mj->m", design, covariance, design), 0.0))
+    )

@@ -11,7 +11,9 @@ Array = NDArray[np.float64]
 
 
 def regressed_mean(values: Array, controls: Array) -> tuple[float, float, Array]:
-    """Mean of `values` (n,) where `controls` (n, c) are zero, by linear regression; its standard error; slopes (c,)."""
+    """Mean of `values` (n,) where `controls` (n, c) are zero, by linear regression; its standard
+    error; slopes (c,).
+    """
     return regression(values, controls)[:3]
 
 

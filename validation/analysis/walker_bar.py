@@ -1,7 +1,8 @@
-"""Bennett's acceptance ratio from the works of independent walkers, and its error by drawing the walkers anew.
+"""Bennett's acceptance ratio from the works of independent walkers, and its error by drawing the
+walkers anew.
 
-The formula holds at any constant C, so the bootstrap leaves C as found: all that a walker adds to the two averages is a
-weight each. `bar_chain` has the formulas.
+The formula holds at any constant C, so the bootstrap leaves C as found: all that a walker adds to
+the two averages is a weight each. `bar_chain` has the formulas.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _N_BOOTSTRAP = 400
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """beta mu_ex of one step, and what each walker adds to the two averages at its C, up to common factors."""
+    """beta mu_ex of one step, and what each walker adds to the two averages at its C, up to common
+    factors.
+    """
 
     value: float
     insertion_weights: np.ndarray
@@ -31,7 +34,9 @@ class Step:
 def solve(insertions: np.ndarray, removals: np.ndarray) -> Step:
     """Solve Bennett's equation for one step. Shapes (walkers, works), kT."""
     if insertions.min() >= HIGHEST:
-        raise ValueError(f"all {insertions.size} insertions coincide with a particle: raise n_insertions")
+        raise ValueError(
+            f"all {insertions.size} insertions coincide with a particle: raise n_insertions"
+        )
     log_ratio = math.log(insertions.size / removals.size)
 
     def imbalance(constant: float) -> float:
@@ -73,7 +78,9 @@ def _walker_weights(x: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(steps: Sequence[Step], seed: int) -> np.ndarray:
-    """beta mu_ex of each step for ensembles of walkers drawn anew, up to a constant. Shape (draws, N - 1), kT."""
+    """beta mu_ex of each step for ensembles of walkers drawn anew, up to a constant. Shape (draws,
+    N - 1), kT.
+    """
     rng = np.random.default_rng(seed)
     n_walkers = len(steps[0].insertion_weights)
     even = np.full(n_walkers, 1 / n_walkers)
@@ -81,7 +88,9 @@ def bootstrap(steps: Sequence[Step], seed: int) -> np.ndarray:
     drawn = rng.multinomial(n_walkers, even, size=_N_BOOTSTRAP)
     for index, step in enumerate(steps):
         following = rng.multinomial(n_walkers, even, size=_N_BOOTSTRAP)
-        resampled[:, index] = np.log(following @ step.removal_weights) - np.log(drawn @ step.insertion_weights)
+        resampled[:, index] = np.log(following @ step.removal_weights) - np.log(
+            drawn @ step.insertion_weights
+        )
         drawn = following
     return resampled
 
@@ -94,6 +103,8 @@ def neighbour_correlation(resampled: np.ndarray) -> np.ndarray:
 
 
 def effective_number(weights: np.ndarray) -> float:
-    """Independent samples, yes or no, that would give the mean of the walkers' weights its relative error."""
+    """Independent samples, yes or no, that would give the mean of the walkers' weights its relative
+    error.
+    """
     variance = float(weights.var(ddof=1))
     return len(weights) * float(weights.mean()) ** 2 / variance if variance > 0 else math.inf

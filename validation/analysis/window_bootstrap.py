@@ -1,8 +1,9 @@
 """The bootstrap of window samples: what is independent of what, and the errors that follow from it.
 
-Drawn are whole chains when there are at least `MIN_CHAINS`, otherwise blocks two statistical inefficiencies long, in
-each window for itself. Windows that exchange configurations are no longer independent of each other: chain c of all of
-them is then one unit, and one draw serves every window.
+Drawn are whole chains when there are at least `MIN_CHAINS`, otherwise blocks two statistical
+inefficiencies long, in each window for itself. Windows that exchange configurations are no longer
+independent of each other: chain c of all of them is then one unit, and one draw serves every
+window.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from openmm_nti.reference_md.statistics import MIN_CHAINS, bootstrap_chains, statistical_inefficiency
+from openmm_nti.reference_md.statistics import (
+    MIN_CHAINS,
+    bootstrap_chains,
+    statistical_inefficiency,
+)
 from openmm_nti.validation.analysis import control_variates
 from openmm_nti.validation.analysis.window_data import WindowData
 
@@ -56,7 +61,9 @@ class Bootstrap:
         return np.stack([(w * values_kn).mean(axis=1) for w in self.weights])
 
     def standard_error(self, resampled: np.ndarray) -> float:
-        """Spread of the values of all draws, corrected for few units; infinite when they do not determine one."""
+        """Spread of the values of all draws, corrected for few units; infinite when they do not
+        determine one.
+        """
         if self.n_units < 2 or not np.isfinite(resampled).all():
             return math.inf
         return math.sqrt(self.n_units / (self.n_units - 1)) * float(resampled.std(ddof=1))
@@ -64,23 +71,32 @@ class Bootstrap:
     def controlled(
         self, value: float, resampled: np.ndarray, contributions: np.ndarray
     ) -> tuple[float, float, dict[str, Any] | None]:
-        """Value and standard error, less what control variates follow, and what they are without (None: the same).
+        """Value and standard error, less what control variates follow, and what they are without
+        (None: the same).
 
         Parameters
         ----------
         value, resampled
             The estimate from the data and from each draw, (B,).
         contributions
-            How `value` moves, to first order, with the weight of each sample of a window's mean, (K, n).
+            How `value` moves, to first order, with the weight of each sample of a window's mean,
+            (K, n).
         """
         functions, std_err = self.data.control_variates, self.standard_error(resampled)
         if functions is None:
             return value, std_err, None
-        followed = contributions - control_variates.subtract(contributions, functions, self.data.chain)
-        # The full bootstrap less the linear one of what is followed: what is beyond the first order stays.
+        followed = contributions - control_variates.subtract(
+            contributions, functions, self.data.chain
+        )
+        # The full bootstrap less the linear one of what is followed: what is beyond the first order
+        # stays.
         known = np.array([float(((w - 1) * followed).mean(axis=1).sum()) for w in self.weights])
         better = value - float(followed.mean(axis=1).sum())
-        return better, self.standard_error(resampled - known), control_facts(functions, value, std_err)
+        return (
+            better,
+            self.standard_error(resampled - known),
+            control_facts(functions, value, std_err),
+        )
 
 
 def control_facts(functions_kn: np.ndarray, value: float, std_err: float) -> dict[str, Any]:
@@ -96,14 +112,21 @@ def draw(data: WindowData, n_bootstraps: int, seed: int) -> Bootstrap:
     """Draw `n_bootstraps` times from `data`."""
     block_lengths, n_eff = _block_lengths(data)
     return Bootstrap(
-        data, list(_weights(data, block_lengths, n_bootstraps, seed)), n_eff, _n_units(data, block_lengths)
+        data,
+        list(_weights(data, block_lengths, n_bootstraps, seed)),
+        n_eff,
+        _n_units(data, block_lengths),
     )
 
 
 def _block_lengths(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
-    """Length of the blocks of the bootstrap, and number of independent samples, of each window. Both of shape (K,)."""
+    """Length of the blocks of the bootstrap, and number of independent samples, of each window.
+    Both of shape (K,).
+    """
     chains = [data.chain == label for label in np.unique(data.chain)]
-    g = np.array([_shared_inefficiency([dudl[members] for members in chains]) for dudl in data.dudl])
+    g = np.array(
+        [_shared_inefficiency([dudl[members] for members in chains]) for dudl in data.dudl]
+    )
     return np.ceil(2 * g).astype(int), data.n_samples / g
 
 
@@ -112,11 +135,14 @@ def _shared_inefficiency(chains: list[np.ndarray]) -> float:
     return statistical_inefficiency(np.stack([chain[:shortest] for chain in chains]))
 
 
-def _weights(data: WindowData, block_lengths: np.ndarray, n_bootstraps: int, seed: int) -> Iterator[np.ndarray]:
+def _weights(
+    data: WindowData, block_lengths: np.ndarray, n_bootstraps: int, seed: int
+) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     lengths = block_lengths if data.exchange is None else [block_lengths.max()]
     windows = [
-        bootstrap_chains(data.chain, rng=rng, n_bootstraps=n_bootstraps, block_length=int(length)) for length in lengths
+        bootstrap_chains(data.chain, rng=rng, n_bootstraps=n_bootstraps, block_length=int(length))
+        for length in lengths
     ]
     for drawn in zip(*windows, strict=True):
         weights = np.stack([np.bincount(indices, minlength=data.n_samples) for indices in drawn])

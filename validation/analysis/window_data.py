@@ -1,4 +1,6 @@
-"""`WindowData`: samples at K values of lambda, each evaluated at all K: what MBAR and TI need, and nothing else."""
+"""`WindowData`: samples at K values of lambda, each evaluated at all K: what MBAR and TI need, and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -27,27 +29,32 @@ class WindowData:
     lambdas
         The windows, ascending from 0 to 1. Shape (K,).
     u_kln
-        Reduced potential of sample n of window k at lambda l. Shape (K, n, K), kT. May be +infinity where l is not k: a
-        configuration that another window forbids.
+        Reduced potential of sample n of window k at lambda l. Shape (K, n, K), kT. May be +infinity
+        where l is not k: a configuration that another window forbids.
     dudl
         dU/dlambda of sample n of window k, at lambda k. Shape (K, n), kT.
     chain
-        Which independent chain a sample belongs to; the same layout in every window. Shape (n,), integer.
+        Which independent chain a sample belongs to; the same layout in every window. Shape (n,),
+        integer.
     acceptance
-        Mean probability with which the moves of Monte Carlo were accepted, NaN in windows without any; None where no
-        window has any. Shape (K,).
+        Mean probability with which the moves of Monte Carlo were accepted, NaN in windows without
+        any; None where no window has any. Shape (K,).
     timestep_star
-        Time step of those moves, or of MD, NaN in windows without either. Shape (K,), sigma sqrt(m / epsilon).
+        Time step of those moves, or of MD, NaN in windows without either. Shape (K,), sigma sqrt(m
+        / epsilon).
     control_variates
-        Functions whose mean in the ensemble of window k is zero, at its samples; None for none. Shape (K, n, M).
+        Functions whose mean in the ensemble of window k is zero, at its samples; None for none.
+        Shape (K, n, M).
     exchange
-        Share of accepted trades between windows k and k + 1, where chain c of one window trades configurations with
-        chain c of its neighbours; None where windows are independent of each other. Shape (K - 1,).
+        Share of accepted trades between windows k and k + 1, where chain c of one window trades
+        configurations with chain c of its neighbours; None where windows are independent of each
+        other. Shape (K - 1,).
 
     Raises
     ------
     ValueError
-        If shapes disagree, the windows do not ascend from 0 to 1, or a number is NaN or infinite where it must not be.
+        If shapes disagree, the windows do not ascend from 0 to 1, or a number is NaN or infinite
+        where it must not be.
     """
 
     lambdas: np.ndarray
@@ -83,20 +90,25 @@ class WindowData:
 
     @property
     def few_accepted(self) -> str:
-        """Where hardly any moves of Monte Carlo were accepted, and what to do; empty where nothing is wrong."""
+        """Where hardly any moves of Monte Carlo were accepted, and what to do; empty where nothing
+        is wrong.
+        """
         if self.acceptance is None or np.isnan(self.acceptance).all():
             return ""
         worst = int(np.nanargmin(self.acceptance))
         if self.acceptance[worst] >= _FEW_ACCEPTED:
             return ""
         return (
-            f"few moves accepted ({self.acceptance[worst]:.0%} at lambda {self.lambdas[worst]:.3g}): raise "
+            f"few moves accepted ({self.acceptance[worst]:.0%} at lambda "
+            f"{self.lambdas[worst]:.3g}): raise "
             "equilibration_steps, in which the steps adapt, or n_chains, by which they are judged"
         )
 
     @property
     def move_diagnostics(self) -> dict[str, list[float | None]]:
-        """Acceptance and steps of the moves of Monte Carlo, and of trades, ready for JSON; empty without any."""
+        """Acceptance and steps of the moves of Monte Carlo, and of trades, ready for JSON; empty
+        without any.
+        """
         return {
             name: [None if np.isnan(x) else float(x) for x in getattr(self, name)]
             for name in self._given((*_OF_MOVES, "exchange"))
@@ -111,7 +123,10 @@ class WindowData:
     def save(self, path: str | Path) -> None:
         """Write all arrays to `path` (.npz), atomically."""
         with atomic_path(path) as temporary:
-            np.savez(temporary, **{name: getattr(self, name) for name in (*_ARRAYS, *self._given(_OPTIONAL))})
+            np.savez(
+                temporary,
+                **{name: getattr(self, name) for name in (*_ARRAYS, *self._given(_OPTIONAL))},
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> WindowData:
@@ -131,37 +146,56 @@ class WindowData:
 
     def _check_shapes(self) -> None:
         k, n = self.lambdas.size, self.chain.size
-        expected: dict[str, tuple[int, ...]] = {"lambdas": (k,), "u_kln": (k, n, k), "dudl": (k, n), "chain": (n,)}
-        expected |= dict.fromkeys(self._given(_OF_MOVES), (k,)) | dict.fromkeys(self._given(("exchange",)), (k - 1,))
+        expected: dict[str, tuple[int, ...]] = {
+            "lambdas": (k,),
+            "u_kln": (k, n, k),
+            "dudl": (k, n),
+            "chain": (n,),
+        }
+        expected |= dict.fromkeys(self._given(_OF_MOVES), (k,)) | dict.fromkeys(
+            self._given(("exchange",)), (k - 1,)
+        )
         if self.control_variates is not None:
             expected["control_variates"] = (k, n, self.control_variates.shape[-1])
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(
-                    f"{name} has shape {getattr(self, name).shape}, expected {shape} for K = {k} lambdas and n = {n} "
+                    f"{name} has shape {getattr(self, name).shape}, expected {shape} for K = {k} "
+                    f"lambdas and n = {n} "
                     "entries of chain: give every window the same samples"
                 )
         if k < 2 or n < 2:
-            raise ValueError(f"{k} windows of {n} samples: at least 2 windows of 2 samples are needed")
+            raise ValueError(
+                f"{k} windows of {n} samples: at least 2 windows of 2 samples are needed"
+            )
 
     def _check_numbers(self) -> None:
         if self.lambdas[0] != 0 or self.lambdas[-1] != 1 or not (np.diff(self.lambdas) > 0).all():
-            raise ValueError(f"lambdas = {self.lambdas.tolist()} must ascend from exactly 0 to exactly 1")
+            raise ValueError(
+                f"lambdas = {self.lambdas.tolist()} must ascend from exactly 0 to exactly 1"
+            )
         own = np.diagonal(self.u_kln, axis1=0, axis2=2)
         finite = {"u_kln at its own lambda": own, "dudl": self.dudl}
         if self.control_variates is not None:
             finite["control_variates"] = self.control_variates
         for name, numbers in finite.items():
             if not np.isfinite(numbers).all():
-                raise ValueError(f"{name} holds NaN or infinity: the simulation of that window failed; sample it again")
+                raise ValueError(
+                    f"{name} holds NaN or infinity: the simulation of that window failed; sample "
+                    "it again"
+                )
         if np.isnan(self.u_kln).any() or np.isneginf(self.u_kln).any():
             raise ValueError(
-                "u_kln holds NaN or -infinity: evaluate it in float64 with a guard for overlapping particles"
+                "u_kln holds NaN or -infinity: evaluate it in float64 with a guard for overlapping "
+                "particles"
             )
 
 
-def read_arrays(path: str | Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read the arrays called `names` from an .npz file, and those of the `optional` ones that are there.
+def read_arrays(
+    path: str | Path, names: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Read the arrays called `names` from an .npz file, and those of the `optional` ones that are
+    there.
 
     Raises
     ------
@@ -173,6 +207,11 @@ def read_arrays(path: str | Path, names: Sequence[str], optional: Sequence[str] 
     with Path(path).open("rb") as raw:
         try:
             with np.load(raw, allow_pickle=False) as file:
-                return {name: file[name] for name in (*names, *(name for name in optional if name in file))}
+                return {
+                    name: file[name]
+                    for name in (*names, *(name for name in optional if name in file))
+                }
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, ValueError) as error:
-            raise ValueError(f"{path} is truncated or not whole ({error}): delete it and sample again") from error
+            raise ValueError(
+                f"{path} is truncated or not whole ({error}): delete it and sample again"
+            ) from error

@@ -1,13 +1,16 @@
-r"""Free energy along lambda from window samples, by MBAR, by BAR of neighbours and by thermodynamic integration.
+r"""Free energy along lambda from window samples, by MBAR, by BAR of neighbours and by thermodynamic
+integration.
 
-MBAR solves the equations of `mbar_equations`; TI integrates beta F(1) - beta F(0) = int_0^1 <dU/dlambda> dlambda over a
-cubic spline through the means of the windows, over their number rather than lambda: it is smooth in what spaces them
-evenly. Where the samples come with functions of zero mean (`control_variates`),
-what these follow is subtracted from what each sample contributes to either, to first order.
+MBAR solves the equations of `mbar_equations`; TI integrates beta F(1) - beta F(0) = int_0^1
+<dU/dlambda> dlambda over a cubic spline through the means of the windows, over their number rather
+than lambda: it is smooth in what spaces them evenly. Where the samples come with functions of zero
+mean (`control_variates`), what these follow is subtracted from what each sample contributes to
+either, to first order.
 
-All errors come from a bootstrap over units that are independent of each other (`window_bootstrap`). For MBAR each draw
-solves the equations again with the resampled multiplicities as weights, by Newton's method from the solution of the
-full data. Samples that drift are dealt with first (`settling`).
+All errors come from a bootstrap over units that are independent of each other (`window_bootstrap`).
+For MBAR each draw solves the equations again with the resampled multiplicities as weights, by
+Newton's method from the solution of the full data. Samples that drift are dealt with first
+(`settling`).
 """
 
 from __future__ import annotations
@@ -58,9 +61,9 @@ def estimate_mbar(
     Returns
     -------
     FreeEnergy
-        With the overlap matrix, the drift and a verdict in its diagnostics. The standard error is infinite where
-        neighbouring windows do not overlap, where no two samples of a window are independent, or where the samples
-        drift to their end: the data then do not determine it.
+        With the overlap matrix, the drift and a verdict in its diagnostics. The standard error is
+        infinite where neighbouring windows do not overlap, where no two samples of a window are
+        independent, or where the samples drift to their end: the data then do not determine it.
 
     Raises
     ------
@@ -70,7 +73,9 @@ def estimate_mbar(
         If the MBAR equations cannot be solved.
     """
     if n_bootstraps < 2:
-        raise ValueError(f"n_bootstraps = {n_bootstraps} must be at least 2 to give an error; 100 is usual")
+        raise ValueError(
+            f"n_bootstraps = {n_bootstraps} must be at least 2 to give an error; 100 is usual"
+        )
     settled = settle(data, method=method) if test_drift else Settled(data, 0.0, None, None)
     data = settled.data
     f_k, overlap = mbar_equations.solve(data)
@@ -79,8 +84,12 @@ def estimate_mbar(
     value, std_err, controls = float(f_k[-1] - f_k[0]), math.inf, None
     if neighbours.min() > NO_OVERLAP:
         p_kn = mbar_equations.assignments(mbar_equations.sample_potentials(data), f_k)
-        resampled = np.array([mbar_equations.newton_shift(p_kn, w.ravel())[-1] for w in drawn.weights])
-        value, std_err, controls = drawn.controlled(value, resampled, mbar_equations.contributions(p_kn))
+        resampled = np.array(
+            [mbar_equations.newton_shift(p_kn, w.ravel())[-1] for w in drawn.weights]
+        )
+        value, std_err, controls = drawn.controlled(
+            value, resampled, mbar_equations.contributions(p_kn)
+        )
     return FreeEnergy(
         value=value,
         std_err=math.hypot(std_err, settled.error),
@@ -94,16 +103,22 @@ def estimate_mbar(
             "min_neighbour_overlap": float(neighbours.min()),
             "control_variates": controls,
             "drift": settled.facts,
-            "verdict": settled.judged(_unless_good(_verdict(neighbours, data.lambdas, std_err), data)),
+            "verdict": settled.judged(
+                _unless_good(_verdict(neighbours, data.lambdas, std_err), data)
+            ),
         },
     )
 
 
-def estimate_bar(data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 100) -> FreeEnergy:
-    """Free energy difference between lambda = 1 and lambda = 0 by Bennett's acceptance ratio of neighbouring windows.
+def estimate_bar(
+    data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 100
+) -> FreeEnergy:
+    """Free energy difference between lambda = 1 and lambda = 0 by Bennett's acceptance ratio of
+    neighbouring windows.
 
-    What MBAR makes of the same samples without those of windows further away (C. H. Bennett, J. Comput. Phys. 22, 245
-    (1976)). The bootstrap keeps the solution where it enters the averages: right to first order.
+    What MBAR makes of the same samples without those of windows further away (C. H. Bennett, J.
+    Comput. Phys. 22, 245 (1976)). The bootstrap keeps the solution where it enters the averages:
+    right to first order.
 
     Parameters
     ----------
@@ -113,8 +128,8 @@ def estimate_bar(data: WindowData, state: StatePoint, *, method: str, seed: int,
     Returns
     -------
     FreeEnergy
-        With the difference and the overlap of each pair of neighbours in its diagnostics; its standard error is
-        infinite where that of `estimate_mbar` is.
+        With the difference and the overlap of each pair of neighbours in its diagnostics; its
+        standard error is infinite where that of `estimate_mbar` is.
     """
     settled = settle(data, method=method)
     data = settled.data
@@ -123,7 +138,9 @@ def estimate_bar(data: WindowData, state: StatePoint, *, method: str, seed: int,
     drawn = draw(data, n_bootstraps, seed)
     ahead = expit(differences[:, None] - forward)  # (K - 1, n), of samples of the lower lambda
     back = expit(-differences[:, None] - reverse)
-    overlap = (ahead * (1 - ahead) + back * (1 - back)).mean(axis=1)  # as the off-diagonal of MBAR's matrix for two
+    overlap = (ahead * (1 - ahead) + back * (1 - back)).mean(
+        axis=1
+    )  # as the off-diagonal of MBAR's matrix for two
     value, std_err, controls = float(differences.sum()), math.inf, None
     if overlap.min() > NO_OVERLAP:
         lower, upper = (part / part.mean(axis=1, keepdims=True) for part in (ahead, back))
@@ -154,14 +171,16 @@ def estimate_bar(data: WindowData, state: StatePoint, *, method: str, seed: int,
     )
 
 
-def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 200) -> FreeEnergy:
+def estimate_ti(
+    data: WindowData, state: StatePoint, *, method: str, seed: int, n_bootstraps: int = 200
+) -> FreeEnergy:
     """Free energy difference between lambda = 1 and lambda = 0 by thermodynamic integration.
 
-    The integral of a natural cubic spline (other ends give large weights of either sign, and so large errors) is a
-    weighted sum of the window means. Its own error is judged by what each part of it moves, beyond noise, when every
-    other window is left out: a third of that for 9 windows and more, as for a rule of second order, which is cautious
-    for the spline's fourth; all of it for 5, which show no order yet. The parts and the statistical error are added in
-    quadrature.
+    The integral of a natural cubic spline (other ends give large weights of either sign, and so
+    large errors) is a weighted sum of the window means. Its own error is judged by what each part
+    of it moves, beyond noise, when every other window is left out: a third of that for 9 windows
+    and more, as for a rule of second order, which is cautious for the spline's fourth; all of it
+    for 5, which show no order yet. The parts and the statistical error are added in quadrature.
 
     Parameters
     ----------
@@ -171,8 +190,8 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     Returns
     -------
     FreeEnergy
-        With the profile of <dU/dlambda>, both parts of the error and the drift in its diagnostics. Where the samples
-        drift, the standard error is as in `estimate_mbar`.
+        With the profile of <dU/dlambda>, both parts of the error and the drift in its diagnostics.
+        Where the samples drift, the standard error is as in `estimate_mbar`.
 
     Raises
     ------
@@ -180,7 +199,9 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
         If there are fewer than 3 windows, which say nothing about the error of the rule.
     """
     if data.n_windows < 3:
-        raise ValueError(f"thermodynamic integration over {data.n_windows} windows has no error: give 3 or more")
+        raise ValueError(
+            f"thermodynamic integration over {data.n_windows} windows has no error: give 3 or more"
+        )
     settled = settle(data, method=method)
     data = settled.data
     drawn = draw(data, n_bootstraps, seed)
@@ -196,7 +217,9 @@ def estimate_ti(data: WindowData, state: StatePoint, *, method: str, seed: int, 
     value = float(rule @ means)
     statistical = drawn.standard_error(resampled @ rule)
     beyond = np.abs(changes @ means) - 2.0 * (resampled @ changes.T).std(axis=0, ddof=1)
-    integration = float(np.linalg.norm(beyond.clip(min=0.0))) / min(3.0, max(1.0, (data.n_windows - 3) / 2))
+    integration = float(np.linalg.norm(beyond.clip(min=0.0))) / min(
+        3.0, max(1.0, (data.n_windows - 3) / 2)
+    )
     return FreeEnergy(
         value=value,
         std_err=math.hypot(statistical, integration, settled.error),
@@ -230,7 +253,9 @@ def _spline_rules(lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spline_rule(lambdas: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Weights (intervals between the `used` windows, K) in int y dlambda/dk dk, with y a spline over the number k."""
+    """Weights (intervals between the `used` windows, K) in int y dlambda/dk dk, with y a spline
+    over the number k.
+    """
     means = CubicSpline(used, np.eye(len(lambdas))[used], bc_type="natural")
     slope = PchipInterpolator(used, lambdas[used]).derivative()
     nodes, weights = np.polynomial.legendre.leggauss(3)  # exact: the integrand is of fifth order

@@ -1,20 +1,22 @@
-r"""Excess free energy by adding one particle after another: Bennett's acceptance ratio at each step of a chain.
+r"""Excess free energy by adding one particle after another: Bennett's acceptance ratio at each step
+of a chain.
 
 .. math:: \beta F_{ex}(N) = \sum_{n=1}^{N-1} \beta \mu_{ex}(n), \qquad
           \beta \mu_{ex}(n) = \beta F_{ex}(n + 1) - \beta F_{ex}(n), \qquad F_{ex}(1) = 0,
 
-all n in the same box. Each step joins the energies w of insertions at random places in frames of n particles (I) and of
-removals of each particle from frames of n + 1 (R): with f(x) = 1 / (1 + exp(x)) and any constant C,
+all n in the same box. Each step joins the energies w of insertions at random places in frames of n
+particles (I) and of removals of each particle from frames of n + 1 (R): with f(x) = 1 / (1 +
+exp(x)) and any constant C,
 
 .. math:: \beta \mu_{ex}(n) = C - \ln \frac{\langle f(w - C) \rangle_I}{\langle f(C - w) \rangle_R},
 
-and C = beta mu_ex - ln(n_I / n_R) is the best one (C. H. Bennett, J. Comput. Phys. 22, 245 (1976)). No path and no
-model is in it, only Monte Carlo of the fluid itself at every n. In a dense fluid insertions find no room: the result
-says from which n on.
+and C = beta mu_ex - ln(n_I / n_R) is the best one (C. H. Bennett, J. Comput. Phys. 22, 245 (1976)).
+No path and no model is in it, only Monte Carlo of the fluid itself at every n. In a dense fluid
+insertions find no room: the result says from which n on.
 
-Errors are by bootstrap over independent walkers with C as found, for the formula holds at any C. The frames of one n
-serve two steps, as those with a particle more and with a particle less, so whole ensembles are drawn and the chain is
-summed for each draw.
+Errors are by bootstrap over independent walkers with C as found, for the formula holds at any C.
+The frames of one n serve two steps, as those with a particle more and with a particle less, so
+whole ensembles are drawn and the chain is summed for each draw.
 """
 
 from __future__ import annotations
@@ -53,10 +55,16 @@ class BarChainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_walkers: int = Field(default=64, ge=8, description="Independent Monte-Carlo walkers at each n.")
+    n_walkers: int = Field(
+        default=64, ge=8, description="Independent Monte-Carlo walkers at each n."
+    )
     n_frames: int = Field(default=4, ge=2, description="Frames kept of each walker.")
-    n_insertions: int = Field(default=500, ge=1, description="Random trial insertions in each frame.")
-    equilibration_sweeps: int = Field(default=300, ge=1, description="Sweeps of each walker before its first frame.")
+    n_insertions: int = Field(
+        default=500, ge=1, description="Random trial insertions in each frame."
+    )
+    equilibration_sweeps: int = Field(
+        default=300, ge=1, description="Sweeps of each walker before its first frame."
+    )
     sweeps_between: int = Field(default=50, ge=1, description="Sweeps between frames.")
 
 
@@ -70,7 +78,10 @@ class _Link:
     path: Path
 
     def __str__(self) -> str:
-        return f"n = {self.state.n_particles} of the insertion chain at L = {self.state.box_length_sigma:g} sigma"
+        return (
+            f"n = {self.state.n_particles} of the insertion chain at L = "
+            f"{self.state.box_length_sigma:g} sigma"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +112,12 @@ def estimate(
     workers: int = 1,
     progress: bool = True,
 ) -> FreeEnergy:
-    """Excess free energy beta F_ex of `state` by `sample` and `estimate_chain`. Arguments as in `sample`."""
-    paths = sample(state, config, seed=seed, directory=directory, workers=workers, progress=progress)
+    """Excess free energy beta F_ex of `state` by `sample` and `estimate_chain`. Arguments as in
+    `sample`.
+    """
+    paths = sample(
+        state, config, seed=seed, directory=directory, workers=workers, progress=progress
+    )
     return estimate_chain(paths, state, seed=derive_seed(seed, "bootstrap"))
 
 
@@ -117,8 +132,9 @@ def sample(
 ) -> list[Path]:
     """Sample the works of all n from 1 to N.
 
-    Each finished n is a file in `directory`/bar_chain named by what decides it, so that a run that was interrupted goes
-    on where it stopped, and the chain to a larger N in the same box takes up a shorter one.
+    Each finished n is a file in `directory`/bar_chain named by what decides it, so that a run that
+    was interrupted goes on where it stopped, and the chain to a larger N in the same box takes up a
+    shorter one.
 
     Parameters
     ----------
@@ -142,18 +158,26 @@ def sample(
     """
     links = []
     for n in range(state.n_particles, 0, -1):  # the largest first: they take longest
-        at_n = state.model_copy(update={"n_particles": n})  # a StatePoint of one particle would be refused
+        at_n = state.model_copy(
+            update={"n_particles": n}
+        )  # a StatePoint of one particle would be refused
         name = fingerprint([at_n.model_dump(), config.model_dump(), seed])
         path = Path(directory) / "bar_chain" / f"{name}_{n:03d}.npz"
         links.append(_Link(at_n, config, derive_seed(seed, "bar_chain", n), path))
-    run_tasks(_sample_link, links, workers=workers, description="insertion chain", progress=progress)
+    run_tasks(
+        _sample_link, links, workers=workers, description="insertion chain", progress=progress
+    )
     return [link.path for link in reversed(links)]
 
 
 def read_works(path: Path) -> Works:
     """Read the works of one n; ValueError if the file is damaged."""
     arrays = read_arrays(path, ("insertions", "removals", "drift_z"))
-    return Works(arrays["insertions"].astype(float), arrays["removals"].astype(float), float(arrays["drift_z"]))
+    return Works(
+        arrays["insertions"].astype(float),
+        arrays["removals"].astype(float),
+        float(arrays["drift_z"]),
+    )
 
 
 def estimate_chain(paths: Sequence[Path], state: StatePoint, *, seed: int) -> FreeEnergy:
@@ -171,9 +195,10 @@ def estimate_chain(paths: Sequence[Path], state: StatePoint, *, seed: int) -> Fr
     Returns
     -------
     FreeEnergy
-        With beta mu_ex(n), n = 1 to N - 1, in its diagnostics: value, standard error, correlation of neighbours (steps
-        further apart share nothing), overlap and the number of independent insertions each rests on. The standard error
-        is infinite where insertions fail at some n: the data then do not determine the sum.
+        With beta mu_ex(n), n = 1 to N - 1, in its diagnostics: value, standard error, correlation
+        of neighbours (steps further apart share nothing), overlap and the number of independent
+        insertions each rests on. The standard error is infinite where insertions fail at some n:
+        the data then do not determine the sum.
     """
     steps, drifts, counts = _join(paths)
     resampled = bootstrap(steps, seed) * math.sqrt(counts["n_walkers"] / (counts["n_walkers"] - 1))
@@ -201,9 +226,15 @@ def estimate_chain(paths: Sequence[Path], state: StatePoint, *, seed: int) -> Fr
 
 
 def _join(paths: Sequence[Path]) -> tuple[list[Step], list[float], dict[str, int]]:
-    """The steps from n to n + 1, the drift at each n, and how much was sampled at each; two files at a time."""
+    """The steps from n to n + 1, the drift at each n, and how much was sampled at each; two files
+    at a time.
+    """
     works = read_works(paths[0])
-    counts = {"n_walkers": len(works.removals), "n_frames": works.removals.size, "n_insertions": works.insertions.size}
+    counts = {
+        "n_walkers": len(works.removals),
+        "n_frames": works.removals.size,
+        "n_insertions": works.insertions.size,
+    }
     steps, drifts = [], [works.drift_z]
     for path in paths[1:]:
         following = read_works(path)
@@ -224,9 +255,13 @@ def _sample_link(link: _Link) -> None:
     for _ in range(config.n_frames):
         for _ in range(config.sweeps_between):
             walkers.sweep()
-        insertions.append(insertion_energies(walkers.positions_sigma, state, config.n_insertions, rng))
+        insertions.append(
+            insertion_energies(walkers.positions_sigma, state, config.n_insertions, rng)
+        )
         removals.append(walkers.removal_energies)
-    change = 0.5 * (removals[-1] - removals[0]).sum(axis=1)  # each pair is in the energies of two particles
+    change = 0.5 * (removals[-1] - removals[0]).sum(
+        axis=1
+    )  # each pair is in the energies of two particles
     with atomic_path(link.path) as temporary:
         np.savez_compressed(
             temporary,
@@ -244,7 +279,9 @@ def _drift_z(change: np.ndarray) -> float:
 
 def _verdict(effective: np.ndarray, drifts: Sequence[float]) -> str:
     worst = int(effective.argmin())
-    carried = f"about {effective[worst]:.0f} independent insertions carry the step from n = {worst + 1}"
+    carried = (
+        f"about {effective[worst]:.0f} independent insertions carry the step from n = {worst + 1}"
+    )
     failing = np.flatnonzero(effective < _TOO_FEW_INSERTIONS)
     if len(failing):
         return (
@@ -253,7 +290,10 @@ def _verdict(effective: np.ndarray, drifts: Sequence[float]) -> str:
         )
     drift = max(drifts, key=abs)
     if abs(drift) > _DRIFT:
-        return f"poor equilibration at n = {drifts.index(drift) + 1} (drift {drift:.1f} errors); sample longer"
+        return (
+            f"poor equilibration at n = {drifts.index(drift) + 1} (drift {drift:.1f} errors); "
+            "sample longer"
+        )
     if effective[worst] < _GOOD_INSERTIONS:
         return f"few insertions: {carried}; raise n_insertions and n_frames"
     return f"good ({carried}, the fewest)"

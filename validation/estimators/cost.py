@@ -1,7 +1,7 @@
 """How long calculations take, foretold before they start.
 
-CPU seconds of one core were measured at N = 40 and 200 for each basic operation with the shipped model. They are scaled
-by how quickly this machine does one of them.
+CPU seconds of one core were measured at N = 40 and 200 for each basic operation with the shipped
+model. They are scaled by how quickly this machine does one of them.
 """
 
 from __future__ import annotations
@@ -54,13 +54,18 @@ def sweep(n: int, n_walkers: int) -> float:
 
 def reference_seconds(config: ReferenceConfig, n: int) -> float:
     """Reference data of one N; a frame decorrelates in about five intervals."""
-    return 1.5 * (recorded_steps(config) + config.n_replicas * config.equilibration_steps) * md_step(n)
+    return (
+        1.5 * (recorded_steps(config) + config.n_replicas * config.equilibration_steps) * md_step(n)
+    )
 
 
 def recorded_steps(config: ReferenceConfig) -> int:
     """MD steps of all chains of one N after their equilibration."""
     pilot = 2 * config.segment_steps * config.n_replicas
-    return min(max(pilot, 5 * config.n_frames * config.frame_interval), config.max_steps * config.n_replicas)
+    return min(
+        max(pilot, 5 * config.n_frames * config.frame_interval),
+        config.max_steps * config.n_replicas,
+    )
 
 
 def chain_seconds(config: BarChainConfig, largest_n: int) -> float:
@@ -90,7 +95,9 @@ def bound_seconds(config: BoundConfig, n: int) -> float:
 
 
 def tethered_seconds(config: BoundConfig, n: int) -> float:
-    """The tethered chains of one N; a third of them are on long tethers, where they have more steps."""
+    """The tethered chains of one N; a third of them are on long tethers, where they have more
+    steps.
+    """
     return 3 * config.n_tethered * tethered_steps(config.tethered_steps, n) * 1.8 * md_step(n)
 
 
@@ -126,7 +133,9 @@ def neural_windows(config: WindowsConfig, n: int) -> int:
 def frames_of_a_window(config: WindowsConfig, n: int) -> int:
     """Frames of all chains of a window, about so many where the pilot will decide."""
     length = (0.14 if config.control_variates else 0.28) * n
-    return config.n_chains * (config.n_frames or frames_needed(length, neural_windows(config, n), config))
+    return config.n_chains * (
+        config.n_frames or frames_needed(length, neural_windows(config, n), config)
+    )
 
 
 def widom_seconds(n_frames: int, n_insertions: int, n: int) -> float:
@@ -156,8 +165,12 @@ def estimate_seconds(method: str, config: Any, n: int, slowness: float) -> float
 
 
 def slowness(model: NoisedFluid, box_length_sigma: float) -> float:
-    """CPU time of a gradient of `model` here over that in the measurements: about 1 on a core like theirs."""
-    state = StatePoint(n_particles=_PROBE_N, box_length_sigma=box_length_sigma, **model.potential.model_dump())
+    """CPU time of a gradient of `model` here over that in the measurements: about 1 on a core like
+    theirs.
+    """
+    state = StatePoint(
+        n_particles=_PROBE_N, box_length_sigma=box_length_sigma, **model.potential.model_dump()
+    )
     box = cubic_box(box_length_sigma)
     one = torch.as_tensor(lattice_positions_nm(state, seed=1) / state.sigma_nm)
     positions = one.expand(_PROBE_BATCH, -1, -1).clone()

@@ -1,4 +1,5 @@
-r"""Excess chemical potential by coupling one particle to the fluid through soft-core windows, then MBAR.
+r"""Excess chemical potential by coupling one particle to the fluid through soft-core windows, then
+MBAR.
 
 In a System of N + 1 particles the last one sees the N others through the soft core of `softcore`,
 
@@ -8,8 +9,9 @@ from a ghost at lambda = 0 to one of N + 1 equal particles at lambda = 1. Hence 
 
     beta mu_ex(N) = beta F_ex(N + 1) - beta F_ex(N),
 
-which is what `widom` estimates, also in the dense fluid where insertion finds no room. All windows differ in the last
-particle's energy alone, so MBAR needs nothing else. The soft core is that of Beutler et al. (see `softcore`).
+which is what `widom` estimates, also in the dense fluid where insertion finds no room. All windows
+differ in the last particle's energy alone, so MBAR needs nothing else. The soft core is that of
+Beutler et al. (see `softcore`).
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ from openmm_nti.validation.sampling.softcore_fluid import soft_force, soft_pair
 class DecouplingConfig(softcore.SoftcoreConfig):
     """How the windows of one soft particle are sampled."""
 
-    n_windows: int | None = Field(default=12, ge=3, description="Windows; empty: as many as window_length asks.")
+    n_windows: int | None = Field(
+        default=12, ge=3, description="Windows; empty: as many as window_length asks."
+    )
     n_frames: int = Field(default=100, ge=2, description="Frames kept of each chain.")
     equilibration: int = Field(
         default=4000,
         ge=0,
-        description="MD steps before the first frame, from a lattice; lambda grows in the first half.",
+        description="MD steps before the first frame, from a lattice; lambda grows in the first "
+        "half.",
     )
 
 
@@ -119,24 +124,38 @@ def sample(
     Raises
     ------
     ValueError
-        If the convention is `truncated`: forces do not feel the jump at the cutoff, and this does not reweight it.
+        If the convention is `truncated`: forces do not feel the jump at the cutoff, and this does
+        not reweight it.
     """
     if state.convention != "switched":
-        raise ValueError(f"convention = {state.convention}: mu_decoupling needs switched; use bar_chain or widom")
+        raise ValueError(
+            f"convention = {state.convention}: mu_decoupling needs switched; use bar_chain or widom"
+        )
     more = state.model_copy(update={"n_particles": state.n_particles + 1})
     lambdas = softcore.window_lambdas(more, config, n_pairs=state.n_particles)
     name = fingerprint(["decoupling", more.model_dump(), config.model_dump(), seed])
     windows = [
-        _Window(more, config, lambdas, k, derive_seed(seed, "decoupling", k), directory / f"{name}_{k:03d}.npz")
+        _Window(
+            more,
+            config,
+            lambdas,
+            k,
+            derive_seed(seed, "decoupling", k),
+            directory / f"{name}_{k:03d}.npz",
+        )
         for k in range(len(lambdas))
     ]
-    sampled = run_tasks(_sample_window, windows, workers=workers, description="one soft particle", progress=progress)
+    sampled = run_tasks(
+        _sample_window, windows, workers=workers, description="one soft particle", progress=progress
+    )
     u_kln, dudl = (np.stack(arrays) for arrays in zip(*sampled, strict=True))
     return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), config.n_frames))
 
 
 def coupling_system(state: StatePoint) -> openmm.System:
-    """`state`'s particles in OpenMM, the last of which is coupled to the others by `lambda_softcore`."""
+    """`state`'s particles in OpenMM, the last of which is coupled to the others by
+    `lambda_softcore`.
+    """
     system, last = lj_system(state), state.n_particles - 1
     fluid = system.getForce(0)
     fluid.setParticleParameters(last, 0.0, state.sigma_nm, 0.0)
@@ -170,11 +189,16 @@ def last_particle_energy(
 
 
 def _sample_window(window: _Window) -> tuple[np.ndarray, np.ndarray]:
-    """Energies at all lambdas (n, K) and dU/dlambda (n,) of one window, kT; from its file when that is there."""
+    """Energies at all lambdas (n, K) and dU/dlambda (n,) of one window, kT; from its file when that
+    is there.
+    """
     if window.path.exists():
         loaded = read_arrays(window.path, ["u", "dudl"])
         return loaded["u"], loaded["dudl"]
-    chains = [_sample_chain(window, derive_seed(window.seed, chain)) for chain in range(window.config.n_chains)]
+    chains = [
+        _sample_chain(window, derive_seed(window.seed, chain))
+        for chain in range(window.config.n_chains)
+    ]
     energy, slope = last_particle_energy(np.concatenate(chains), window.state, window.lambdas)
     dudl = slope[:, window.index]
     with atomic_path(window.path) as temporary:
@@ -183,7 +207,9 @@ def _sample_window(window: _Window) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sample_chain(window: _Window, seed: int) -> np.ndarray:
-    """Frames (F, N + 1, 3), sigma, of one chain that starts from a lattice with the last particle a ghost."""
+    """Frames (F, N + 1, 3), sigma, of one chain that starts from a lattice with the last particle a
+    ghost.
+    """
     state, config = window.state, window.config
     context = softcore.make_context(coupling_system(state), state, config, seed)
     context.setPositions(lattice_positions_nm(state, seed))
@@ -195,7 +221,11 @@ def _sample_chain(window: _Window, seed: int) -> np.ndarray:
             positions = context.getState(positions=True).getPositions(asNumpy=True)
             frame[:] = positions.value_in_unit(unit.nanometer) / state.sigma_nm
     except openmm.OpenMMException as error:
-        raise RuntimeError(f"{error} Where it is NaN, lower timestep_star = {config.timestep_star:g}") from error
+        raise RuntimeError(
+            f"{error} Where it is NaN, lower timestep_star = {config.timestep_star:g}"
+        ) from error
     if not np.isfinite(frames).all():
-        raise RuntimeError(f"the simulation blew up: lower timestep_star = {config.timestep_star:g}")
+        raise RuntimeError(
+            f"the simulation blew up: lower timestep_star = {config.timestep_star:g}"
+        )
     return frames

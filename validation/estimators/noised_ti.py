@@ -1,11 +1,13 @@
-r"""Neural TI over noised data: the published estimate with reference frames in place of reverse diffusion.
+r"""Neural TI over noised data: the published estimate with reference frames in place of reverse
+diffusion.
 
 .. math:: \beta F_{ex} = \int_0^1 \langle \partial U / \partial \lambda \rangle_{q_\lambda} \, d\lambda ,
 
-q_lambda being the distribution of reference frames under the noise of lambda. There is no sampler that could fall
-behind, and no time step; but q_lambda is the ensemble of U(., lambda) only where the score is exact, so the estimate
-misses by the network's error, as `neural_ti_bound` of the same Hamiltonian does, and is no bound (B. Mate, F. Fleuret
-and T. Bereau, J. Phys. Chem. Lett. 15, 11395 (2024), train on these samples).
+q_lambda being the distribution of reference frames under the noise of lambda. There is no sampler
+that could fall behind, and no time step; but q_lambda is the ensemble of U(., lambda) only where
+the score is exact, so the estimate misses by the network's error, as `neural_ti_bound` of the same
+Hamiltonian does, and is no bound (B. Mate, F. Fleuret and T. Bereau, J. Phys. Chem. Lett. 15, 11395
+(2024), train on these samples).
 """
 
 from __future__ import annotations
@@ -32,14 +34,24 @@ class NoisedTIConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_levels: int = Field(default=64, ge=8, description="Intervals of the trapezoidal rule, equidistant in lambda.")
+    n_levels: int = Field(
+        default=64, ge=8, description="Intervals of the trapezoidal rule, equidistant in lambda."
+    )
     n_frames: int = Field(
-        default=128, ge=8, description="Frames, each noised by +z and by -z at every level; all where there are fewer."
+        default=128,
+        ge=8,
+        description="Frames, each noised by +z and by -z at every level; all where there are "
+        "fewer.",
     )
 
 
 def estimate(
-    model: LambdaHamiltonian, ensemble: Ensemble, config: NoisedTIConfig, *, seed: int, progress: bool = False
+    model: LambdaHamiltonian,
+    ensemble: Ensemble,
+    config: NoisedTIConfig,
+    *,
+    seed: int,
+    progress: bool = False,
 ) -> FreeEnergy:
     """beta F_ex from dU/dlambda of noised data; method `neural_ti_noised`.
 
@@ -59,7 +71,8 @@ def estimate(
     Returns
     -------
     FreeEnergy
-        Diagnostics: the profile (`lambdas`, `dudl_mean`, `dudl_std_err`, in kT), and both parts of the error.
+        Diagnostics: the profile (`lambdas`, `dudl_mean`, `dudl_std_err`, in kT), and both parts of
+        the error.
 
     Raises
     ------
@@ -69,14 +82,18 @@ def estimate(
     state = ensemble.state
     check_model_fits(model, state)
     if ensemble.n_frames < 8:
-        raise ValueError(f"{ensemble.n_frames} frames are too few for an error: 8 or more are needed")
+        raise ValueError(
+            f"{ensemble.n_frames} frames are too few for an error: 8 or more are needed"
+        )
     generator = torch.Generator().manual_seed(derive_seed(seed, "noised data", state.label))
     chosen = torch.randperm(ensemble.n_frames, generator=generator)[: config.n_frames]
     frames = torch.as_tensor(ensemble.positions_sigma)[chosen]
     lambdas = np.linspace(0.0, 1.0, config.n_levels + 1)
     dudl = np.empty((len(frames), len(lambdas)))
     for level, lam in track(list(enumerate(lambdas)), "noised data", shown=progress):
-        kick = noise_of(state, lam) * torch.randn(frames.shape, generator=generator, dtype=torch.float64)
+        kick = noise_of(state, lam) * torch.randn(
+            frames.shape, generator=generator, dtype=torch.float64
+        )
         pair = dudl_of_frames(model, torch.cat([frames + kick, frames - kick]), state, lam)
         dudl[:, level] = pair.reshape(2, -1).mean(axis=0)
     integrals = np.trapezoid(dudl, lambdas, axis=1)
@@ -84,7 +101,8 @@ def estimate(
     changes = integrals - np.trapezoid(dudl[:, used], lambdas[used], axis=1)
     scale = 1.0 / math.sqrt(len(frames))
     statistical = float(integrals.std(ddof=1)) * scale
-    # The rule's error falls with the square of the spacing: a third of what half the levels change, beyond its noise.
+    # The rule's error falls with the square of the spacing: a third of what half the levels change,
+    # beyond its noise.
     beyond = max(0.0, abs(float(changes.mean())) - 2.0 * float(changes.std(ddof=1)) * scale)
     discretisation = beyond / 3.0
     return FreeEnergy(

@@ -2,8 +2,9 @@
 
     beta mu_ex(N) = beta F_ex(N + 1) - beta F_ex(N) = -ln < exp(-beta dU) >,
 
-dU being the energy of one more particle at a uniformly random place in a configuration of N. In a dense fluid nearly
-every place is taken: then a few insertions carry the whole average, and the result says so.
+dU being the energy of one more particle at a uniformly random place in a configuration of N. In a
+dense fluid nearly every place is taken: then a few insertions carry the whole average, and the
+result says so.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _MIN_INSERTIONS = 100  # that the average must rest on
 def estimate(
     ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 2000, progress: bool = False
 ) -> FreeEnergy:
-    """Excess chemical potential of adding a particle to the ensemble's fluid, in its own box and convention.
+    """Excess chemical potential of adding a particle to the ensemble's fluid, in its own box and
+    convention.
 
     Parameters
     ----------
@@ -40,7 +42,8 @@ def estimate(
     Returns
     -------
     FreeEnergy
-        `beta_mu_ex`. The error is that of the frames' averages; the diagnostics tell how many insertions carry them.
+        `beta_mu_ex`. The error is that of the frames' averages; the diagnostics tell how many
+        insertions carry them.
 
     Raises
     ------
@@ -48,16 +51,21 @@ def estimate(
         If `n_insertions_per_frame` is below 1, or all insertions overlap with a particle.
     """
     if n_insertions_per_frame < 1:
-        raise ValueError(f"n_insertions_per_frame = {n_insertions_per_frame} must be at least 1; 2000 is usual")
+        raise ValueError(
+            f"n_insertions_per_frame = {n_insertions_per_frame} must be at least 1; 2000 is usual"
+        )
     state = ensemble.state
     rng = np.random.default_rng(seed)
     factors = np.exp(
-        -insertion_energies(ensemble.positions_sigma, state, n_insertions_per_frame, rng, progress=progress)
+        -insertion_energies(
+            ensemble.positions_sigma, state, n_insertions_per_frame, rng, progress=progress
+        )
     )
     total = float(factors.sum())
     if total == 0:
         raise ValueError(
-            f"all {factors.size} insertions overlap with a particle at rho* = {state.density_star:.3g}: "
+            f"all {factors.size} insertions overlap with a particle at rho* = "
+            f"{state.density_star:.3g}: "
             "raise n_insertions_per_frame, or use mbar_softcore at N and N + 1"
         )
     by_frame = factors.mean(axis=1)
@@ -83,13 +91,15 @@ def estimate(
     )
 
 
-
-
-
-
 def _verdict(n_frames: int, largest_share: float, n_eff_insertions: float) -> str:
     if largest_share > max(_MAX_FRAME_SHARE, 3 / n_frames):
-        return f"unreliable: one frame carries {largest_share:.0%} of the average; the fluid is too dense for insertion"
+        return (
+            f"unreliable: one frame carries {largest_share:.0%} of the average; the fluid is too "
+            "dense for insertion"
+        )
     if n_eff_insertions < _MIN_INSERTIONS:
-        return f"unreliable: only about {n_eff_insertions:.0f} insertions carry the average; try more of them"
+        return (
+            f"unreliable: only about {n_eff_insertions:.0f} insertions carry the average; try more "
+            "of them"
+        )
     return "good"

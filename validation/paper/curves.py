@@ -1,7 +1,9 @@
-"""From single estimates to what Figs 4 and 5 show: one smooth F(N) for each method, mu_ex(rho), p(N) and <rho>(mu).
+"""From single estimates to what Figs 4 and 5 show: one smooth F(N) for each method, mu_ex(rho),
+p(N) and <rho>(mu).
 
-The reference is what is exact and shares nothing with the model, where there is any: the insertion chain up to where
-insertions fail, and beyond it, at each N, the exact estimate with the smallest error.
+The reference is what is exact and shares nothing with the model, where there is any: the insertion
+chain up to where insertions fail, and beyond it, at each N, the exact estimate with the smallest
+error.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class MethodCurve:
 
 
 def best_exact(estimates: Mapping[str, FreeEnergy]) -> FreeEnergy | None:
-    """The exact estimate with the smallest error, of those that do not call themselves unreliable."""
+    """The exact estimate with the smallest error, of those that do not call themselves
+    unreliable.
+    """
     usable = [one for name, one in estimates.items() if name in REFERENCES and reliable(one)]
     return min(usable, key=lambda one: one.std_err, default=None)
 
@@ -64,11 +68,19 @@ def reliable(estimate: FreeEnergy) -> bool:
     return math.isfinite(estimate.std_err) and not verdict.startswith("unreliable")
 
 
-def reference_curve(estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float) -> FreeEnergyCurve | None:
-    """The insertion chain, and the best exact estimates beyond it; None where there is nothing exact."""
+def reference_curve(
+    estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float
+) -> FreeEnergyCurve | None:
+    """The insertion chain, and the best exact estimates beyond it; None where there is nothing
+    exact.
+    """
     parts = [FreeEnergyCurve.from_chain(chain, box_length_sigma)] if chain is not None else []
     last = chain.n_particles if chain is not None else 1
-    beyond = [best for n, found in estimates.items() if n > last and (best := best_exact(found)) is not None]
+    beyond = [
+        best
+        for n, found in estimates.items()
+        if n > last and (best := best_exact(found)) is not None
+    ]
     if beyond:
         parts.append(FreeEnergyCurve.from_estimates(beyond, box_length_sigma))
     if not parts:
@@ -81,8 +93,12 @@ def reference_curve(estimates: Estimates, chain: FreeEnergy | None, box_length_s
     )
 
 
-def fitted_curves(estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float) -> dict[str, MethodCurve]:
-    """Fits by the name of the method, `reference` first; methods with too few estimates are left out."""
+def fitted_curves(
+    estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float
+) -> dict[str, MethodCurve]:
+    """Fits by the name of the method, `reference` first; methods with too few estimates are left
+    out.
+    """
     curves = {REFERENCE: reference_curve(estimates, chain, box_length_sigma)}
     for method in CURVE_METHODS:
         found = [by_method[method] for by_method in estimates.values() if method in by_method]
@@ -100,7 +116,9 @@ def p_of_n(curve: MethodCurve, beta_mu_paper: float) -> tuple[np.ndarray, np.nda
     """p(N) and its error; None where the box would hold more than the curve knows."""
     box = curve.fit.box_length_sigma
     try:
-        return number_distribution(curve.beta_f_ex, curve.covariance, box, beta_mu_paper + PAPER_OFFSET)
+        return number_distribution(
+            curve.beta_f_ex, curve.covariance, box, beta_mu_paper + PAPER_OFFSET
+        )
     except ValueError:
         return None
 
@@ -109,16 +127,27 @@ def mean_number(curve: MethodCurve, beta_mu_paper: float) -> tuple[float, float]
     """<N> and its error; None as in `p_of_n`."""
     density = densities(curve, [beta_mu_paper])
     volume = curve.fit.box_length_sigma**3
-    return None if math.isnan(density[0][0]) else (float(density[0][0]) * volume, float(density[1][0]) * volume)
+    return (
+        None
+        if math.isnan(density[0][0])
+        else (float(density[0][0]) * volume, float(density[1][0]) * volume)
+    )
 
 
-def densities(curve: MethodCurve, beta_mu_paper: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """<rho> sigma^3 and its error at each chemical potential of the paper's axis; NaN as in `p_of_n`."""
+def densities(
+    curve: MethodCurve, beta_mu_paper: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """<rho> sigma^3 and its error at each chemical potential of the paper's axis; NaN as in
+    `p_of_n`.
+    """
     found = []
     for value in beta_mu_paper:
         try:
             density, error = mean_density(
-                curve.beta_f_ex, curve.covariance, curve.fit.box_length_sigma, [float(value) + PAPER_OFFSET]
+                curve.beta_f_ex,
+                curve.covariance,
+                curve.fit.box_length_sigma,
+                [float(value) + PAPER_OFFSET],
             )
             found.append((float(density[0]), float(error[0])))
         except ValueError:
@@ -128,9 +157,11 @@ def densities(curve: MethodCurve, beta_mu_paper: Sequence[float] | np.ndarray) -
 
 
 def rms_deviation(curve: MethodCurve, reference: MethodCurve) -> tuple[float, float, float] | None:
-    """RMS of the difference in beta mu_ex over 0.1 <= rho* <= 0.9, and what the errors of both would make of it, kT.
+    """RMS of the difference in beta mu_ex over 0.1 <= rho* <= 0.9, and what the errors of both
+    would make of it, kT.
 
-    Third is the last rho* of the comparison, less than 0.9 where the reference does not reach so far; None for none.
+    Third is the last rho* of the comparison, less than 0.9 where the reference does not reach so
+    far; None for none.
     """
     n, value, error = curve.chemical_potential()
     other, other_value, other_error = reference.chemical_potential()
@@ -146,11 +177,16 @@ def rms_deviation(curve: MethodCurve, reference: MethodCurve) -> tuple[float, fl
 
 
 def density_of_minimum(curve: MethodCurve, seed: int, n_draws: int = 400) -> tuple[float, float]:
-    """rho* at which beta mu_ex is smallest, and its standard error from coefficients drawn from their covariance."""
+    """rho* at which beta mu_ex is smallest, and its standard error from coefficients drawn from
+    their covariance.
+    """
     fit, box = curve.fit, curve.fit.box_length_sigma
     numbers = np.linspace(1, curve.n[-1] - 1, 1001)
     powers = np.arange(1, fit.degree + 1)
-    after, before = ((numbers + more)[:, None] * ((numbers + more - 1)[:, None] / box**3) ** powers for more in (1, 0))
+    after, before = (
+        (numbers + more)[:, None] * ((numbers + more - 1)[:, None] / box**3) ** powers
+        for more in (1, 0)
+    )
     rng = np.random.default_rng(derive_seed(seed, "minimum"))
     drawn = rng.multivariate_normal(fit.coefficients, fit.covariance, size=n_draws, method="eigh")
     places = numbers[((after - before) @ drawn.T).argmin(axis=0)] / box**3

@@ -1,11 +1,12 @@
-"""What each estimate cost, and what an error of 0.3 kT would: the claim of a single reference simulation in numbers.
+"""What each estimate cost, and what an error of 0.3 kT would: the claim of a single reference
+simulation in numbers.
 
-CPU seconds are those of the tasks, all processes of a task together. They are scaled to one standard error by
-(std_err / 0.3)^2, as for independent samples: scaled numbers, not measured ones. Evaluations are energies with forces
-of one configuration, of the model or, for `mbar_softcore`, of the plain soft-core force; they follow from the settings,
-without pilots and energies at other windows, which are in the times. The reference simulation of an N is
-shared by all methods that need one and counted apart, in steps. Training is done once for all N: with it, as if for
-this one alone.
+CPU seconds are those of the tasks, all processes of a task together. They are scaled to one
+standard error by (std_err / 0.3)^2, as for independent samples: scaled numbers, not measured ones.
+Evaluations are energies with forces of one configuration, of the model or, for `mbar_softcore`, of
+the plain soft-core force; they follow from the settings, without pilots and energies at other
+windows, which are in the times. The reference simulation of an N is shared by all methods that need
+one and counted apart, in steps. Training is done once for all N: with it, as if for this one alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ _OF_THE_SCORE = ("neural_ti_bound", "path_bar")  # they take the denoiser where 
 
 
 def expense_rows(work: Work) -> list[dict[str, Any]]:
-    """Value, error and cost of every method at the N of the soft-core curve, as far as they are on disk."""
+    """Value, error and cost of every method at the N of the soft-core curve, as far as they are on
+    disk.
+    """
     rows = []
     for n in work.preset.softcore_n:
         for kind, (section, method, needs_data) in METHOD_OF_KIND.items():
@@ -47,17 +50,23 @@ def expense_rows(work: Work) -> list[dict[str, Any]]:
             seconds = read_json(path)["cpu_seconds"]
             factor = (found[0].std_err / TARGET) ** 2
             evaluations = n_evaluations(method, getattr(work.preset, section), found[0])
-            rows.append({
-                "n_particles": n,
-                "method": method,
-                "value": found[0].value,
-                "std_err": found[0].std_err,
-                "cpu_seconds": seconds,
-                "cpu_seconds_scaled": factor * seconds if math.isfinite(factor) else None,
-                "evaluations": evaluations,
-                "evaluations_scaled": round(factor * evaluations) if math.isfinite(factor) else None,
-                "reference_steps": reference_steps(work.ensemble(n), work.preset.reference) if needs_data else 0,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "n_particles": n,
+                    "method": method,
+                    "value": found[0].value,
+                    "std_err": found[0].std_err,
+                    "cpu_seconds": seconds,
+                    "cpu_seconds_scaled": factor * seconds if math.isfinite(factor) else None,
+                    "evaluations": evaluations,
+                    "evaluations_scaled": round(factor * evaluations)
+                    if math.isfinite(factor)
+                    else None,
+                    "reference_steps": reference_steps(work.ensemble(n), work.preset.reference)
+                    if needs_data
+                    else 0,
+                }
+            )
     return rows
 
 
@@ -69,7 +78,9 @@ def foreseen_seconds(task: PaperTask, slowness: float) -> float:
         return cost.estimate_seconds(method, getattr(preset, section), n, slowness)
     others = {
         "widom": lambda: cost.widom_seconds(preset.reference.n_frames, preset.n_insertions, n),
-        "gcmc": lambda: 5e-6 * preset.gcmc.n_walkers * preset.gcmc.n_frames * preset.gcmc.steps_between / 10,
+        "gcmc": lambda: (
+            5e-6 * preset.gcmc.n_walkers * preset.gcmc.n_frames * preset.gcmc.steps_between / 10
+        ),
         "toy": lambda: 6e-3 * preset.toy.n_steps,
         "gr": lambda: 2e-7 * n * n * preset.reference.n_frames,
     }
@@ -77,7 +88,9 @@ def foreseen_seconds(task: PaperTask, slowness: float) -> float:
 
 
 def training_seconds(model: str) -> dict[str, float | None]:
-    """CPU seconds of the training that each method rests on, by its name; None where its card does not say."""
+    """CPU seconds of the training that each method rests on, by its name; None where its card does
+    not say.
+    """
     energy, score = training_core_seconds(model), training_core_seconds(denoiser_directory(model))
     return {**dict.fromkeys(_OF_THE_ENERGY, energy), **dict.fromkeys(_OF_THE_SCORE, score)}
 
@@ -87,7 +100,8 @@ def expense_lines(rows: list[dict[str, Any]], training: dict[str, float | None])
     if not rows:
         return []
     lines = [
-        "| N | method | βF_ex | CPU s | evaluations | CPU s for ± 0.3 kT | with training | evaluations | MD steps |",
+        "| N | method | βF_ex | CPU s | evaluations | CPU s for ± 0.3 kT | with training | "
+        "evaluations | MD steps |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -101,7 +115,10 @@ def expense_lines(rows: list[dict[str, Any]], training: dict[str, float | None])
             *map(_count, (row["evaluations_scaled"], row["reference_steps"] or None)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    note = f"Costs for ± {TARGET:g} kT are scaled by the square of the error. One training serves every N."
+    note = (
+        f"Costs for ± {TARGET:g} kT are scaled by the square of the error. One training serves "
+        "every N."
+    )
     return [*lines, "", note, ""]
 
 
@@ -110,7 +127,9 @@ def _count(number: float | None) -> str:
 
 
 def n_evaluations(method: str, config: Any, found: FreeEnergy) -> int:
-    """Energies with forces that the estimate `found` by `method` took, with the settings `config` of the method."""
+    """Energies with forces that the estimate `found` by `method` took, with the settings `config`
+    of the method.
+    """
     if method == "neural_ti_bound":
         return 2 * int(config.n_levels * config.n_pairs)  # each is noised by +z and by -z
     if method == "path_bar":
@@ -119,9 +138,15 @@ def n_evaluations(method: str, config: Any, found: FreeEnergy) -> int:
         return int(config.n_evaluations)
     equilibration = config.equilibration_steps if method == "mbar_neural" else config.equilibration
     left_out = (found.diagnostics["drift"] or {}).get("left_out", 0.0)
-    windows, samples = found.diagnostics["n_windows"], found.diagnostics["n_samples"] / (1.0 - left_out)
+    windows, samples = (
+        found.diagnostics["n_windows"],
+        found.diagnostics["n_samples"] / (1.0 - left_out),
+    )
     share = (windows - 1) / windows  # positions at lambda = 0 are drawn
-    return round(share * (windows * found.diagnostics["n_chains"] * equilibration + samples * config.steps_between))
+    return round(
+        share
+        * (windows * found.diagnostics["n_chains"] * equilibration + samples * config.steps_between)
+    )
 
 
 def reference_steps(ensemble: Ensemble, config: ReferenceConfig) -> int:

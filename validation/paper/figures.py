@@ -12,13 +12,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.validation.paper.curves import REFERENCE, Estimates, MethodCurve, best_exact, densities, p_of_n
+from openmm_nti.validation.paper.curves import (
+    REFERENCE,
+    Estimates,
+    MethodCurve,
+    best_exact,
+    densities,
+    p_of_n,
+)
 from openmm_nti.validation.report.page import plots
 
 _STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "openmm-nti", "font.size": 9, "axes.titlesize": 10,
-    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.4,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "openmm-nti",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.4,
+}
 _DASHES = ("-", "--", ":", "-.")
 _MU_RANGE = (-29.0, -25.8, 65)  # on the paper's axis
 
@@ -44,7 +56,9 @@ def radial_distributions(sets: Mapping[int, Mapping[str, np.ndarray]], path: Pat
     return plots.save(panels[0], path, columns)
 
 
-def number_distributions(curves: Mapping[str, MethodCurve], beta_mu_paper: Sequence[float], path: Path) -> Path:
+def number_distributions(
+    curves: Mapping[str, MethodCurve], beta_mu_paper: Sequence[float], path: Path
+) -> Path:
     """Fig 4: p(N) at each chemical potential, a panel for each."""
     panels = _panels(len(beta_mu_paper), 1, width=3.0)
     longest = max(len(curve.n) for curve in curves.values())
@@ -66,9 +80,13 @@ def number_distributions(curves: Mapping[str, MethodCurve], beta_mu_paper: Seque
 
 
 def chemical_potentials(
-    curves: Mapping[str, MethodCurve], points: Mapping[str, Sequence[tuple[float, FreeEnergy]]], path: Path
+    curves: Mapping[str, MethodCurve],
+    points: Mapping[str, Sequence[tuple[float, FreeEnergy]]],
+    path: Path,
 ) -> Path:
-    """Fig 5: beta mu_ex(rho) from the fits, with Widom and the equation of state as points, and residuals below."""
+    """Fig 5: beta mu_ex(rho) from the fits, with Widom and the equation of state as points, and
+    residuals below.
+    """
     ax, below = _panels(1, 2, width=6.0)
     columns: dict[str, np.ndarray] = {}
     reference = curves.get(REFERENCE)
@@ -79,15 +97,32 @@ def chemical_potentials(
         colour = _colour(number)
         for axes, shown in ((ax, value), (below, _minus(value, reference))):
             if shown is not None:
-                axes.plot(density[: len(shown)], shown, color=colour, linestyle=_DASHES[number % 4], label=name)
+                axes.plot(
+                    density[: len(shown)],
+                    shown,
+                    color=colour,
+                    linestyle=_DASHES[number % 4],
+                    label=name,
+                )
                 band = 2 * error[: len(shown)]
-                axes.fill_between(density[: len(shown)], shown - band, shown + band, color=colour, alpha=0.2, lw=0)
-        columns |= {f"density_{name}": _padded(density, longest), f"beta_mu_ex_{name}": _padded(value, longest)}
+                axes.fill_between(
+                    density[: len(shown)], shown - band, shown + band, color=colour, alpha=0.2, lw=0
+                )
+        columns |= {
+            f"density_{name}": _padded(density, longest),
+            f"beta_mu_ex_{name}": _padded(value, longest),
+        }
         columns |= {f"err_{name}": _padded(error, longest)}
     for marker, (name, found) in zip("sx^", points.items(), strict=False):
         shown_points = [(density, one) for density, one in found if np.isfinite(one.std_err)]
-        ax.plot([density for density, _ in shown_points], [one.value for _, one in shown_points],
-                marker, color="0.4", markersize=4, label=name)  # fmt: skip
+        ax.plot(
+            [density for density, _ in shown_points],
+            [one.value for _, one in shown_points],
+            marker,
+            color="0.4",
+            markersize=4,
+            label=name,
+        )
     ax.set(ylabel="βμ_ex", title="Excess chemical potential ± 2 errors")
     below.set(xlabel="ρσ³", ylabel="less reference")
     _legend(ax)
@@ -103,15 +138,21 @@ def mean_densities(curves: Mapping[str, MethodCurve], path: Path) -> Path:
         value, error = densities(curve, axis)
         colour = _colour(number)
         ax.plot(axis, value, color=colour, linestyle=_DASHES[number % 4], label=name)
-        ax.fill_between(axis, value - 2 * error, value + 2 * error, color=colour, alpha=0.2, linewidth=0)
+        ax.fill_between(
+            axis, value - 2 * error, value + 2 * error, color=colour, alpha=0.2, linewidth=0
+        )
         columns |= {f"density_{name}": value, f"err_{name}": error}
-    ax.set(xlabel="βμ (paper's axis)", ylabel="⟨ρ⟩σ³", title="Mean density of the open box ± 2 errors")
+    ax.set(
+        xlabel="βμ (paper's axis)", ylabel="⟨ρ⟩σ³", title="Mean density of the open box ± 2 errors"
+    )
     _legend(ax)
     return plots.save(ax, path, columns)
 
 
 def free_energies(estimates: Estimates, path: Path) -> Path:
-    """Fig 6: -beta F_ex(N) by every method, and below it the distance from the best exact estimate."""
+    """Fig 6: -beta F_ex(N) by every method, and below it the distance from the best exact
+    estimate.
+    """
     ax, below = _panels(1, 2, width=6.5)
     numbers = sorted(estimates)
     methods = sorted({name for found in estimates.values() for name in found})
@@ -125,8 +166,12 @@ def free_energies(estimates: Estimates, path: Path) -> Path:
         zero = np.array([np.nan if one is None else one.value for one in exact])
         colour, marker = f"C{number % 10}", "osD^vPX*"[number % 8]
         bars = np.where(np.isfinite(error), 2 * error, 0)
-        ax.errorbar(numbers, -value, yerr=bars, color=colour, marker=marker, ls="", markersize=4, label=name)
-        below.errorbar(numbers, value - zero, yerr=bars, color=colour, marker=marker, ls="", markersize=4)
+        ax.errorbar(
+            numbers, -value, yerr=bars, color=colour, marker=marker, ls="", markersize=4, label=name
+        )
+        below.errorbar(
+            numbers, value - zero, yerr=bars, color=colour, marker=marker, ls="", markersize=4
+        )
     ax.set(ylabel="−βF_ex", title="Free energy ± 2 errors")
     below.set(xlabel="N", ylabel="βF_ex less best exact", yscale="symlog")
     below.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
@@ -139,7 +184,10 @@ def brackets(estimates: Estimates, path: Path) -> Path:
     (ax,) = _panels(1, 1, width=5.0)
     numbers = [n for n in sorted(estimates) if "path_bracket" in estimates[n]]
     facts = [estimates[n]["path_bracket"].diagnostics for n in numbers]
-    columns = {name: np.array([one[name] for one in facts]) for name in ("lower", "upper", "lower_err", "upper_err")}
+    columns = {
+        name: np.array([one[name] for one in facts])
+        for name in ("lower", "upper", "lower_err", "upper_err")
+    }
     exact = [best_exact(estimates[n]) for n in numbers]
     reference = np.array([np.nan if one is None else one.value for one in exact])
     n_particles = np.array(numbers, dtype=float)
@@ -147,7 +195,9 @@ def brackets(estimates: Estimates, path: Path) -> Path:
     return plots.save(ax, path, {"N": n_particles, **columns, "best_exact": reference})
 
 
-def open_box(distributions: Mapping[float, np.ndarray], curve: MethodCurve | None, path: Path) -> Path:
+def open_box(
+    distributions: Mapping[float, np.ndarray], curve: MethodCurve | None, path: Path
+) -> Path:
     """Grand-canonical Monte Carlo beside p(N) from free energies."""
     (ax,) = _panels(1, 1, width=5.0)
     longest = max(map(len, distributions.values()))
@@ -157,7 +207,12 @@ def open_box(distributions: Mapping[float, np.ndarray], curve: MethodCurve | Non
         columns |= {f"gcmc_at_{value:g}": _padded(p, longest)}
         found = None if curve is None else p_of_n(curve, value)
         if curve is not None and found is not None:
-            ax.plot(curve.n[:longest], found[0][:longest], color=_colour(number), label="from free energies")
+            ax.plot(
+                curve.n[:longest],
+                found[0][:longest],
+                color=_colour(number),
+                label="from free energies",
+            )
             columns |= {f"p_at_{value:g}": _padded(found[0][:longest], longest)}
     ax.set(xlabel="N", ylabel="p(N)", title="Particles in the open box")
     _legend(ax)
@@ -167,8 +222,16 @@ def open_box(distributions: Mapping[float, np.ndarray], curve: MethodCurve | Non
 def toy_profile(arrays: Mapping[str, np.ndarray], path: Path) -> Path:
     """<dU/dlambda> of the one-dimensional example."""
     (ax,) = _panels(1, 1, width=4.5)
-    for number, (name, label) in enumerate((("slope_noised", "noised samples"), ("slope_exact", "own samples"))):
-        ax.plot(arrays["lambdas"], arrays[name], color=_colour(number), linestyle=_DASHES[number], label=label)
+    for number, (name, label) in enumerate(
+        (("slope_noised", "noised samples"), ("slope_exact", "own samples"))
+    ):
+        ax.plot(
+            arrays["lambdas"],
+            arrays[name],
+            color=_colour(number),
+            linestyle=_DASHES[number],
+            label=label,
+        )
     ax.set(xlabel="λ", ylabel="⟨dU/dλ⟩ / kT", title="Two Gaussians, ln Z = ln 3")
     _legend(ax)
     return plots.save(ax, path, dict(arrays))
@@ -177,7 +240,9 @@ def toy_profile(arrays: Mapping[str, np.ndarray], path: Path) -> Path:
 def _panels(n_columns: int, n_rows: int, *, width: float) -> list[Axes]:
     figure = Figure(figsize=(width * n_columns, 3.2 if n_rows == 1 else 5.0), layout="constrained")
     heights = [1] if n_rows == 1 else [2, 1]
-    grid = figure.subplots(n_rows, n_columns, squeeze=False, height_ratios=heights, sharex=n_rows > 1)
+    grid = figure.subplots(
+        n_rows, n_columns, squeeze=False, height_ratios=heights, sharex=n_rows > 1
+    )
     return list(grid.ravel())
 
 
@@ -200,4 +265,6 @@ def _minus(value: np.ndarray, reference: MethodCurve | None) -> np.ndarray | Non
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(np.asarray(values, dtype=float), (0, length - len(values)), constant_values=np.nan)
+    return np.pad(
+        np.asarray(values, dtype=float), (0, length - len(values)), constant_values=np.nan
+    )

@@ -1,8 +1,9 @@
-"""The pieces of the calculation: each a task that writes its own JSON, and arrays beside it, and is skipped when done.
+"""The pieces of the calculation: each a task that writes its own JSON, and arrays beside it, and is
+skipped when done.
 
-A file holds `estimates` (`FreeEnergy` as dictionaries), `facts`, the `warnings` of the calculation and its
-`cpu_seconds`. A method that cannot be used at all leaves a file with `refused`, the reason, and no estimates: it stays
-visible in the table. Delete a file to have it made again.
+A file holds `estimates` (`FreeEnergy` as dictionaries), `facts`, the `warnings` of the calculation
+and its `cpu_seconds`. A method that cannot be used at all leaves a file with `refused`, the reason,
+and no estimates: it stays visible in the table. Delete a file to have it made again.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class Work:
 
 @dataclass(frozen=True)
 class PaperTask:
-    """One piece: a kind of calculation at one N, or at one chemical potential of the grand-canonical check."""
+    """One piece: a kind of calculation at one N, or at one chemical potential of the
+    grand-canonical check.
+    """
 
     kind: str
     at: float
@@ -127,7 +130,9 @@ def run_task(task: PaperTask) -> None:
         "estimates": [estimate.to_dict() for estimate in found.estimates],
         "facts": found.facts,
         "refused": refused,
-        "warnings": sorted({str(one.message) for one in caught if not issubclass(one.category, _NOISE)}),
+        "warnings": sorted(
+            {str(one.message) for one in caught if not issubclass(one.category, _NOISE)}
+        ),
         "cpu_seconds": round(time.process_time() - started, 2),
     }
     write_json(task.path, finite(content))
@@ -156,51 +161,88 @@ def _denoiser(name: str) -> NoisedFluid:
 
 def _bound(task: PaperTask) -> Found:
     work = task.work
-    return Found([denoising_bound.estimate(work.denoiser, work.ensemble(task.n), work.preset.bound, seed=task.seed)])
+    return Found(
+        [
+            denoising_bound.estimate(
+                work.denoiser, work.ensemble(task.n), work.preset.bound, seed=task.seed
+            )
+        ]
+    )
 
 
 def _neural_ti(task: PaperTask) -> Found:
     work, folder = task.work, task.work.folder(task.n)
     estimate = reverse.estimate(
-        work.hamiltonian, work.state(task.n), work.preset.neural_ti, seed=task.seed, directory=folder, progress=False
+        work.hamiltonian,
+        work.state(task.n),
+        work.preset.neural_ti,
+        seed=task.seed,
+        directory=folder,
+        progress=False,
     )
-    return Found([estimate], {}, read_arrays(folder / "neural_ti.npz", ("lambdas", "dudl_mean", "positions_sigma")))
+    return Found(
+        [estimate],
+        {},
+        read_arrays(folder / "neural_ti.npz", ("lambdas", "dudl_mean", "positions_sigma")),
+    )
 
 
 def _path_bar(task: PaperTask) -> Found:
     work = task.work
     works = path_weights.sample(
-        work.denoiser, work.ensemble(task.n), work.preset.paths,
-        seed=task.seed, directory=work.folder(task.n), progress=False,
-    )  # fmt: skip
-    return Found([path_weights.estimate_bar(works, seed=task.seed), path_weights.estimate_bracket(works)])
+        work.denoiser,
+        work.ensemble(task.n),
+        work.preset.paths,
+        seed=task.seed,
+        directory=work.folder(task.n),
+        progress=False,
+    )
+    return Found(
+        [path_weights.estimate_bar(works, seed=task.seed), path_weights.estimate_bracket(works)]
+    )
 
 
 def _mbar_neural(task: PaperTask) -> Found:
     work = task.work
     data = windows.sample(
-        work.hamiltonian, work.ensemble(task.n), work.preset.windows,
-        seed=task.seed, directory=work.folder(task.n), progress=False,
-    )  # fmt: skip
+        work.hamiltonian,
+        work.ensemble(task.n),
+        work.preset.windows,
+        seed=task.seed,
+        directory=work.folder(task.n),
+        progress=False,
+    )
     state = work.state(task.n)
-    return Found([
-        window_estimates.estimate_mbar(data, state, method="mbar_neural", seed=task.seed),
-        window_estimates.estimate_ti(data, state, method="ti_neural_md", seed=task.seed),
-    ])  # fmt: skip
+    return Found(
+        [
+            window_estimates.estimate_mbar(data, state, method="mbar_neural", seed=task.seed),
+            window_estimates.estimate_ti(data, state, method="ti_neural_md", seed=task.seed),
+        ]
+    )
 
 
 def _softcore(task: PaperTask) -> Found:
     """MBAR over all windows, and TI over some of them as if no others had been simulated."""
     work, state = task.work, task.work.state(task.n)
     data = softcore.sample(
-        state, work.preset.softcore, seed=task.seed, directory=work.folder(task.n) / "softcore", progress=False
+        state,
+        work.preset.softcore,
+        seed=task.seed,
+        directory=work.folder(task.n) / "softcore",
+        progress=False,
     )
-    estimates = [window_estimates.estimate_mbar(data, state, method="mbar_softcore", seed=task.seed)]
+    estimates = [
+        window_estimates.estimate_mbar(data, state, method="mbar_softcore", seed=task.seed)
+    ]
     trapezoids = {}
     for count in work.preset.softcore_subsets:
         if count <= data.n_windows:
             some = subset(data, count)
-            estimates.append(window_estimates.estimate_ti(some, state, method=f"ti_softcore_{count}", seed=task.seed))
+            estimates.append(
+                window_estimates.estimate_ti(
+                    some, state, method=f"ti_softcore_{count}", seed=task.seed
+                )
+            )
             trapezoids[str(count)] = float(np.trapezoid(some.dudl.mean(axis=1), some.lambdas))
     return Found(estimates, {"trapezoid": trapezoids})
 
@@ -213,7 +255,13 @@ def subset(data: WindowData, count: int) -> WindowData:
 
 def _widom(task: PaperTask) -> Found:
     insertions = task.work.preset.n_insertions
-    return Found([widom.estimate(task.work.ensemble(task.n), seed=task.seed, n_insertions_per_frame=insertions)])
+    return Found(
+        [
+            widom.estimate(
+                task.work.ensemble(task.n), seed=task.seed, n_insertions_per_frame=insertions
+            )
+        ]
+    )
 
 
 def _eos(task: PaperTask) -> Found:
@@ -249,7 +297,9 @@ def _gr(task: PaperTask) -> Found:
         "rms_expected_of_noise": float(np.sqrt(noise.mean())),
         "energy_difference_kt": float(energies["samples"].mean() - energies["data"].mean()),
         "energy_difference_err": float(np.hypot(*errors)),
-        "energy_difference_median_kt": float(np.median(energies["samples"]) - np.median(energies["data"])),
+        "energy_difference_median_kt": float(
+            np.median(energies["samples"]) - np.median(energies["data"])
+        ),
     }
     return Found([], facts, arrays)
 
@@ -259,7 +309,12 @@ def _gcmc(task: PaperTask) -> Found:
     box = grand_canonical.sample(
         work.state(work.preset.grid[0]), task.at + PAPER_OFFSET, work.preset.gcmc, seed=task.seed
     )
-    facts = {"beta_mu": box.beta_mu, "mean_number": box.mean_number, "std_err": box.std_err, "drift": box.drift}
+    facts = {
+        "beta_mu": box.beta_mu,
+        "mean_number": box.mean_number,
+        "std_err": box.std_err,
+        "drift": box.drift,
+    }
     return Found([], facts, {"p": box.distribution})
 
 

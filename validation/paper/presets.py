@@ -1,4 +1,6 @@
-"""How much of the paper is computed and with what effort: `QUICK` within half an hour on two cores, `FULL` in hours."""
+"""How much of the paper is computed and with what effort: `QUICK` within half an hour on two cores,
+`FULL` in hours.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,32 @@ class PaperPreset(BaseModel):
 
     name: str = Field(description="What it is called in provenance.")
     box_length_sigma: float = Field(default=6.0, gt=0, description="Edge of the box, in sigma.")
-    grid: tuple[int, ...] = Field(min_length=3, description="N of bounds, neural_ti, Widom and the equation of state.")
-    figure_n: tuple[int, ...] = Field(default=_PAPER_N, description="N of g(r) (Fig 3); part of the grid.")
+    grid: tuple[int, ...] = Field(
+        min_length=3, description="N of bounds, neural_ti, Widom and the equation of state."
+    )
+    figure_n: tuple[int, ...] = Field(
+        default=_PAPER_N, description="N of g(r) (Fig 3); part of the grid."
+    )
     paths_largest_n: int = Field(description="path_bar up to this N: beyond, paths hardly overlap.")
-    windows_n: tuple[int, ...] = Field(default=(), description="N of mbar_neural; part of the grid.")
-    softcore_n: tuple[int, ...] = Field(default=_PAPER_N, description="N of the soft-core curve (Fig 6).")
-    softcore_subsets: tuple[int, ...] = Field(default=(5, 10, 20, 50, 100), description="Windows of its coarser rules.")
-    chain_n: int = Field(ge=3, description="Last N of the insertion chain, the independent reference.")
+    windows_n: tuple[int, ...] = Field(
+        default=(), description="N of mbar_neural; part of the grid."
+    )
+    softcore_n: tuple[int, ...] = Field(
+        default=_PAPER_N, description="N of the soft-core curve (Fig 6)."
+    )
+    softcore_subsets: tuple[int, ...] = Field(
+        default=(5, 10, 20, 50, 100), description="Windows of its coarser rules."
+    )
+    chain_n: int = Field(
+        ge=3, description="Last N of the insertion chain, the independent reference."
+    )
     n_insertions: int = Field(ge=1, description="Widom insertions in each frame.")
     beta_mu_paper: tuple[float, ...] = Field(
         default=(-28.5, -28.0, -27.0, -26.0), description="Of p(N) (Fig 4), on the paper's axis."
     )
     gcmc_beta_mu_paper: tuple[float, ...] = Field(
-        default=(-28.5, -28.0), description="Of the grand-canonical check, on the paper's axis; a gas."
+        default=(-28.5, -28.0),
+        description="Of the grand-canonical check, on the paper's axis; a gas.",
     )
     reference: ReferenceConfig
     bound: BoundConfig
@@ -51,7 +66,11 @@ class PaperPreset(BaseModel):
 
     def state(self, n_particles: int, potential: PairPotential) -> StatePoint:
         """The state point of N particles in the paper's box."""
-        return StatePoint(n_particles=n_particles, box_length_sigma=self.box_length_sigma, **potential.model_dump())
+        return StatePoint(
+            n_particles=n_particles,
+            box_length_sigma=self.box_length_sigma,
+            **potential.model_dump(),
+        )
 
 
 QUICK = PaperPreset(
@@ -64,7 +83,9 @@ QUICK = PaperPreset(
     bound=BoundConfig(n_pairs=96, n_tethered=0),
     neural_ti=NeuralTIConfig(n_samples=16, n_steps=200),
     paths=PathConfig(n_paths=32),
-    softcore=SoftcoreConfig(n_windows=50, n_chains=2, n_frames=10, steps_between=20, equilibration=1200),
+    softcore=SoftcoreConfig(
+        n_windows=50, n_chains=2, n_frames=10, steps_between=20, equilibration=1200
+    ),
     chain=BarChainConfig(n_walkers=32, equilibration_sweeps=200, sweeps_between=20),
 )
 
@@ -81,6 +102,8 @@ FULL = PaperPreset(
     paths=PathConfig(n_paths=64),
     windows=WindowsConfig(window_length=2.0, target_error=0.4),
     softcore=SoftcoreConfig(n_windows=100, n_chains=4, n_frames=20),
-    chain=BarChainConfig(n_walkers=32, equilibration_sweeps=200, n_frames=6, n_insertions=4000, sweeps_between=40),
+    chain=BarChainConfig(
+        n_walkers=32, equilibration_sweeps=200, n_frames=6, n_insertions=4000, sweeps_between=40
+    ),
     gcmc=GrandCanonicalConfig(n_walkers=128, n_frames=2000),
 )

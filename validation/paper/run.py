@@ -1,7 +1,8 @@
-"""The whole reproduction: what to compute for which figure, in which order, and how long it will take.
+"""The whole reproduction: what to compute for which figure, in which order, and how long it will
+take.
 
-Reference data first, then the insertion chain, then independent tasks over worker processes, then figures and table
-from what is on disk. Whatever is finished is skipped, so running again goes on.
+Reference data first, then the insertion chain, then independent tasks over worker processes, then
+figures and table from what is on disk. Whatever is finished is skipped, so running again goes on.
 """
 
 from __future__ import annotations
@@ -79,9 +80,13 @@ def run(
         states = [work.state(n) for n in todo.reference_n]
         say(f"reference data at {len(states)} N")
         generate(
-            states, work.preset.reference, seed=work.seed, directory=work.directory / "reference",
-            workers=workers, progress=progress,
-        )  # fmt: skip
+            states,
+            work.preset.reference,
+            seed=work.seed,
+            directory=work.directory / "reference",
+            workers=workers,
+            progress=progress,
+        )
     if "chain" in todo.kinds:
         insertion_chain(work, workers=workers, progress=progress)
     for after in (False, True):
@@ -95,7 +100,10 @@ def forecast(cpu_seconds: float, workers: int) -> str:
     """The time foreseen, in words."""
     minutes = cpu_seconds / workers / 60
     shown = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-    return f"about {shown} with {workers} worker(s): {cpu_seconds / 60:.0f} CPU minutes; finished pieces are kept"
+    return (
+        f"about {shown} with {workers} worker(s): {cpu_seconds / 60:.0f} CPU minutes; finished "
+        "pieces are kept"
+    )
 
 
 def claim(work: Work) -> None:
@@ -114,13 +122,16 @@ def claim(work: Work) -> None:
         "seed": work.seed,
     }
     if not path.is_file():
-        write_json(path, {**identity, "model_name": work.model, "provenance": provenance(work.seed)})
+        write_json(
+            path, {**identity, "model_name": work.model, "provenance": provenance(work.seed)}
+        )
         return
     stored = read_json(path)
     differing = [name for name, value in identity.items() if stored.get(name) != value]
     if differing:
         raise ValueError(
-            f"{work.directory} holds a reproduction with another {' and another '.join(differing)}: "
+            f"{work.directory} holds a reproduction with another "
+            f"{' and another '.join(differing)}: "
             "name another --output, or repeat the options it was started with (see its paper.json)"
         )
 
@@ -134,7 +145,11 @@ def plan(work: Work, only: Iterable[str] = ()) -> Plan:
     kinds = set().union(*(TARGETS[name] for name in names))
     tasks = [task for task in all_tasks(work, kinds) if not task.path.is_file()]
     reference_n = sorted({task.n for task in tasks if task.kind in _NEED_DATA})
-    missing = [n for n in reference_n if not (work.directory / "reference" / f"{work.state(n).label}.h5").is_file()]
+    missing = [
+        n
+        for n in reference_n
+        if not (work.directory / "reference" / f"{work.state(n).label}.h5").is_file()
+    ]
     chain_is_left = "chain" in kinds and not work.path("chain", work.preset.chain_n).is_file()
     slowness = cost.slowness(work.hamiltonian, work.preset.box_length_sigma) if tasks else 1.0
     costs = {task: foreseen_seconds(task, slowness) for task in tasks}
@@ -148,7 +163,9 @@ def plan(work: Work, only: Iterable[str] = ()) -> Plan:
 
 
 def all_tasks(work: Work, kinds: set[str]) -> list[PaperTask]:
-    """Every task of the kinds, done or not; without curves to draw, `neural_ti` only where g(r) needs its samples."""
+    """Every task of the kinds, done or not; without curves to draw, `neural_ti` only where g(r)
+    needs its samples.
+    """
     preset = work.preset
     at: dict[str, tuple[float, ...]] = {
         "bound": preset.grid,
@@ -162,17 +179,29 @@ def all_tasks(work: Work, kinds: set[str]) -> list[PaperTask]:
         "toy": (1,),
         "gr": preset.figure_n,
     }
-    return [PaperTask(kind, value, work) for kind, values in at.items() if kind in kinds for value in values]
+    return [
+        PaperTask(kind, value, work)
+        for kind, values in at.items()
+        if kind in kinds
+        for value in values
+    ]
 
 
 def insertion_chain(work: Work, *, workers: int, progress: bool) -> None:
-    """The chain up to `chain_n`, or to where insertions begin to fail, as one file of one estimate."""
+    """The chain up to `chain_n`, or to where insertions begin to fail, as one file of one
+    estimate.
+    """
     path = work.path("chain", work.preset.chain_n)
     if path.is_file():
         return
     state = work.state(work.preset.chain_n)
     files = bar_chain.sample(
-        state, work.preset.chain, seed=work.seed, directory=work.directory / "work", workers=workers, progress=progress
+        state,
+        work.preset.chain,
+        seed=work.seed,
+        directory=work.directory / "work",
+        workers=workers,
+        progress=progress,
     )
     bootstrap = derive_seed(work.seed, "chain bootstrap")
     estimate = bar_chain.estimate_chain(files, state, seed=bootstrap)

@@ -1,4 +1,6 @@
-"""Everything the reproduction says, from the files of its tasks: figures, table.json, table.csv and paper.md."""
+"""Everything the reproduction says, from the files of its tasks: figures, table.json, table.csv and
+paper.md.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +58,16 @@ def read_results(work: Work) -> Results:
                 free[estimate.n_particles][estimate.method] = estimate
             else:
                 mu[estimate.n_particles].append(estimate)
-    chain = chain if chain is not None and math.isfinite(chain.std_err) and chain.n_particles > 2 else None
+    chain = (
+        chain
+        if chain is not None and math.isfinite(chain.std_err) and chain.n_particles > 2
+        else None
+    )
     for estimate in chain_on_grid(chain, work):
         free[estimate.n_particles]["bar_chain"] = estimate
-    return Results(dict(sorted(free.items())), dict(sorted(mu.items())), refused, dict(facts), chain, spent)
+    return Results(
+        dict(sorted(free.items())), dict(sorted(mu.items())), refused, dict(facts), chain, spent
+    )
 
 
 def chain_on_grid(chain: FreeEnergy | None, work: Work) -> list[FreeEnergy]:
@@ -70,7 +78,9 @@ def chain_on_grid(chain: FreeEnergy | None, work: Work) -> list[FreeEnergy]:
     errors = np.sqrt(np.diag(curve.covariance))
     wanted = [n for n in work.preset.grid if n <= chain.n_particles]
     return [
-        FreeEnergy(float(curve.beta_f_ex[n - 2]), float(errors[n - 2]), "bar_chain", chain.convention, n)
+        FreeEnergy(
+            float(curve.beta_f_ex[n - 2]), float(errors[n - 2]), "bar_chain", chain.convention, n
+        )
         for n in wanted
     ]
 
@@ -78,7 +88,9 @@ def chain_on_grid(chain: FreeEnergy | None, work: Work) -> list[FreeEnergy]:
 def write_outputs(work: Work) -> Path:
     """Draw and tabulate what is there; returns paper.md."""
     results = read_results(work)
-    fitted = curves.fitted_curves(results.free_energies, results.chain, work.preset.box_length_sigma)
+    fitted = curves.fitted_curves(
+        results.free_energies, results.chain, work.preset.box_length_sigma
+    )
     facts = derived_facts(work, results, fitted)
     table.write_table(work.directory, rows(work, results, fitted), facts)
     drawn = draw(work, results, fitted)
@@ -93,7 +105,9 @@ def rows(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[d
     for n, estimates in results.free_energies.items():
         found += table.free_energy_rows(estimates, work.state(n).density_star)
     for n, potentials in results.chemical_potentials.items():
-        found += table.chemical_potential_rows(potentials, work.state(n).density_star, fitted.get(REFERENCE))
+        found += table.chemical_potential_rows(
+            potentials, work.state(n).density_star, fitted.get(REFERENCE)
+        )
     return found + [
         table.refused_row(kind, n, work.state(n).density_star, reason)
         for kind, n, reason in results.refused
@@ -125,7 +139,9 @@ def derived_facts(work: Work, results: Results, fitted: dict[str, MethodCurve]) 
         "provenance": read_json(work.directory / "paper.json"),
         "cpu_seconds_of_tasks": results.cpu_seconds,
         "curves": by_curve,
-        "radial_distributions": {f"{n:g}": facts for n, facts in sorted(results.facts.get("gr", {}).items())},
+        "radial_distributions": {
+            f"{n:g}": facts for n, facts in sorted(results.facts.get("gr", {}).items())
+        },
         "open_boxes": open_boxes,
         "toy": next(iter(results.facts.get("toy", {}).values()), {}),
         "costs": expense_rows(work),
@@ -151,25 +167,38 @@ def draw(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[s
             points[one.method].append((work.state(n).density_star, one))
     toy = work.path("toy", 1).with_suffix(".npz")
     jobs: dict[str, tuple[bool, Callable[[Path], Path]]] = {
-        "fig3_radial_distributions": (bool(radial), lambda path: figures.radial_distributions(radial, path)),
-        "fig4_number_distributions": (
-            bool(fitted), lambda path: figures.number_distributions(fitted, work.preset.beta_mu_paper, path),
+        "fig3_radial_distributions": (
+            bool(radial),
+            lambda path: figures.radial_distributions(radial, path),
         ),
-        "fig5_chemical_potential": (bool(fitted), lambda path: figures.chemical_potentials(fitted, points, path)),
+        "fig4_number_distributions": (
+            bool(fitted),
+            lambda path: figures.number_distributions(fitted, work.preset.beta_mu_paper, path),
+        ),
+        "fig5_chemical_potential": (
+            bool(fitted),
+            lambda path: figures.chemical_potentials(fitted, points, path),
+        ),
         "fig5_density": (bool(fitted), lambda path: figures.mean_densities(fitted, path)),
         "fig6_free_energy": (
-            bool(results.free_energies), lambda path: figures.free_energies(results.free_energies, path),
+            bool(results.free_energies),
+            lambda path: figures.free_energies(results.free_energies, path),
         ),
         "brackets": (
             any("path_bracket" in found for found in results.free_energies.values()),
             lambda path: figures.brackets(results.free_energies, path),
         ),
-        "open_box": (bool(boxes), lambda path: figures.open_box(boxes, fitted.get(REFERENCE), path)),
+        "open_box": (
+            bool(boxes),
+            lambda path: figures.open_box(boxes, fitted.get(REFERENCE), path),
+        ),
         "toy": (
             toy.is_file(),
-            lambda path: figures.toy_profile(read_arrays(toy, ("lambdas", "slope_noised", "slope_exact")), path),
+            lambda path: figures.toy_profile(
+                read_arrays(toy, ("lambdas", "slope_noised", "slope_exact")), path
+            ),
         ),
-    }  # fmt: skip
+    }
     drawn = []
     with figures.style():
         for name, (ready, function) in jobs.items():
@@ -184,8 +213,10 @@ def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
     lines = [
         "# The paper with numbers",
         "",
-        f"Model `{work.model}`, preset `{work.preset.name}`, seed {work.seed}. L = {work.preset.box_length_sigma:g} σ.",
-        "Energies in kT, ± one standard error. Every free energy: [table.csv](table.csv), [table.json](table.json).",
+        f"Model `{work.model}`, preset `{work.preset.name}`, seed {work.seed}. L = "
+        f"{work.preset.box_length_sigma:g} σ.",
+        "Energies in kT, ± one standard error. Every free energy: [table.csv](table.csv), "
+        "[table.json](table.json).",
         "",
         *_toy_lines(facts["toy"]),
         *_curve_lines(facts["curves"]),
@@ -198,9 +229,11 @@ def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
     origin = facts["provenance"]["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     lines += [
-        f"Started {origin['date_utc']} by `{origin['command']}` on {origin['machine']}, git {origin['git_hash']}.",
+        f"Started {origin['date_utc']} by `{origin['command']}` on {origin['machine']}, git "
+        f"{origin['git_hash']}.",
         f"Versions: {versions}.",
-        f"CPU minutes of the estimates, without reference data and chain: {facts['cpu_seconds_of_tasks'] / 60:.1f}.",
+        "CPU minutes of the estimates, without reference data and chain: "
+        f"{facts['cpu_seconds_of_tasks'] / 60:.1f}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -211,7 +244,8 @@ def _toy_lines(toy: dict[str, Any]) -> list[str]:
     return [
         f"Two Gaussians, ln 3 = {toy['log_z']:.4f}:",
         f"{uncertain(toy['exact'], toy['exact_err'])} from samples of the learned energy itself,",
-        f"{uncertain(toy['noised'], toy['noised_err'])} from noised samples, which are as good as the score.",
+        f"{uncertain(toy['noised'], toy['noised_err'])} from noised samples, which are as good as "
+        "the score.",
         "",
     ]
 
@@ -220,28 +254,39 @@ def _curve_lines(found: dict[str, Any]) -> list[str]:
     if not found:
         return []
     lines = [
-        "| curve | up to N | degree | χ² / dof | ρ* of smallest βμ_ex | RMS of βμ_ex from reference, from ρ* = 0.1 |",
+        "| curve | up to N | degree | χ² / dof | ρ* of smallest βμ_ex | RMS of βμ_ex from "
+        "reference, from ρ* = 0.1 |",
         "|---|---|---|---|---|---|",
     ]
     for name, one in found.items():
         deviation = one.get("rms_beta_mu_ex_from_reference")
-        shown = "" if deviation is None else "{:.3f} (errors alone: {:.3f}), to ρ* = {:.2f}".format(*deviation)
+        shown = (
+            ""
+            if deviation is None
+            else "{:.3f} (errors alone: {:.3f}), to ρ* = {:.2f}".format(*deviation)
+        )
         quality = f"{one['chi_squared']:.1f} / {one['n_degrees_of_freedom']}"
         place = uncertain(*one["density_of_smallest_beta_mu_ex"])
-        lines.append(f"| {name} | {one['largest_n']} | {one['degree']} | {quality} | {place} | {shown} |")
+        lines.append(
+            f"| {name} | {one['largest_n']} | {one['degree']} | {quality} | {place} | {shown} |"
+        )
     return [*lines, ""]
 
 
 def _radial_lines(found: dict[str, Any]) -> list[str]:
     rows_of_n = [
-        f"| {n} | {one['density_star']:.2f} | {one['rms']:.3f} | {one['rms_expected_of_noise']:.3f} | "
+        f"| {n} | {one['density_star']:.2f} | {one['rms']:.3f} | "
+        f"{one['rms_expected_of_noise']:.3f} | "
         f"{uncertain(one['energy_difference_kt'], one['energy_difference_err'])} |"
         for n, one in found.items()
         if one
     ]
     if not rows_of_n:
         return []
-    head = "| N | ρ* | RMS of g(r), 0.8–3 σ | RMS that noise alone gives | mean energy per particle, samples − data |"
+    head = (
+        "| N | ρ* | RMS of g(r), 0.8–3 σ | RMS that noise alone gives | mean energy per particle, "
+        "samples − data |"
+    )
     return [head, "|---|---|---|---|---|", *rows_of_n, ""]
 
 
@@ -251,8 +296,13 @@ def _open_box_lines(found: dict[str, Any]) -> list[str]:
     lines = []
     for value, one in found.items():
         expected = "; ".join(
-            f"{name} {uncertain(*number)}" for name, number in one.get("from_free_energies", {}).items() if number
+            f"{name} {uncertain(*number)}"
+            for name, number in one.get("from_free_energies", {}).items()
+            if number
         )
         monte_carlo = uncertain(one["mean_number"], one["std_err"])
-        lines.append(f"Open box at βμ = {value} (paper's axis): ⟨N⟩ = {monte_carlo} by Monte Carlo; {expected}.")
+        lines.append(
+            f"Open box at βμ = {value} (paper's axis): ⟨N⟩ = {monte_carlo} by Monte Carlo; "
+            f"{expected}."
+        )
     return [*lines, ""]

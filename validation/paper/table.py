@@ -1,4 +1,6 @@
-"""table.json and table.csv: numbers with errors, their distance from the best exact one, and where not to use them."""
+"""table.json and table.csv: numbers with errors, their distance from the best exact one, and where
+not to use them.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,30 @@ _REASONS = {
     "eos": "an equation of state knows no small box",
 }
 _COLUMNS = (
-    "n_particles", "density_star", "quantity", "method", "convention", "value", "std_err",
-    "reference_method", "reference_value", "reference_err", "residual", "residual_err", "applies", "level", "note",
-)  # fmt: skip
+    "n_particles",
+    "density_star",
+    "quantity",
+    "method",
+    "convention",
+    "value",
+    "std_err",
+    "reference_method",
+    "reference_value",
+    "reference_err",
+    "residual",
+    "residual_err",
+    "applies",
+    "level",
+    "note",
+)
 
 
-def free_energy_rows(estimates: Mapping[str, FreeEnergy], density_star: float) -> list[dict[str, Any]]:
-    """Rows of beta F_ex at one N. The reference is the best exact estimate; it has no residual to itself."""
+def free_energy_rows(
+    estimates: Mapping[str, FreeEnergy], density_star: float
+) -> list[dict[str, Any]]:
+    """Rows of beta F_ex at one N. The reference is the best exact estimate; it has no residual to
+    itself.
+    """
     reference = best_exact(estimates)
     rows = []
     for estimate in estimates.values():
@@ -51,7 +70,9 @@ def chemical_potential_rows(
         note = str(estimate.diagnostics.get("verdict", ""))
         if estimate.method == "widom" and density_star > WIDOM_LIMIT:
             row["applies"] = False
-            note = f"rho* = {density_star:.2f} is above {WIDOM_LIMIT}: too dense for insertion; {note}"
+            note = (
+                f"rho* = {density_star:.2f} is above {WIDOM_LIMIT}: too dense for insertion; {note}"
+            )
         rows.append({**row, "level": "good" if row["applies"] else "bad", "note": note})
     return rows
 
@@ -66,7 +87,10 @@ def refused_row(kind: str, n_particles: int, density_star: float, reason: str) -
 def write_table(directory: Path, rows: list[dict[str, Any]], facts: Mapping[str, Any]) -> None:
     """table.json with `facts` and all rows, table.csv with the rows."""
     write_json(directory / "table.json", finite({**facts, "rows": rows}))
-    lines = [",".join(_COLUMNS), *(",".join(_cell(row.get(name)) for name in _COLUMNS) for row in rows)]
+    lines = [
+        ",".join(_COLUMNS),
+        *(",".join(_cell(row.get(name)) for name in _COLUMNS) for row in rows),
+    ]
     write_text(directory / "table.csv", "\n".join(lines) + "\n")
 
 
@@ -102,7 +126,11 @@ def _judged(row: Mapping[str, Any], verdict: str) -> dict[str, Any]:
     if not row["applies"]:
         return {"level": "bad", "note": f"do not use{own}"}
     if row["residual"] is None:
-        text = "the others are held against it" if row["reference_method"] else "nothing exact stands beside it"
+        text = (
+            "the others are held against it"
+            if row["reference_method"]
+            else "nothing exact stands beside it"
+        )
         return {"level": "good", "note": text + own}
     method, residual, error = row["method"], row["residual"], row["residual_err"]
     distance = f"{uncertain(residual, error)} kT from {row['reference_method']}"
@@ -114,7 +142,10 @@ def _judged(row: Mapping[str, Any], verdict: str) -> dict[str, Any]:
         return {"level": "good", "note": f"agrees: {distance}{own}"}
     if method in REFERENCES:
         return {"level": "bad", "note": f"disagrees, though both are exact: {distance}{own}"}
-    reason = next((text for start, text in _REASONS.items() if method.startswith(start)), "outside of its error")
+    reason = next(
+        (text for start, text in _REASONS.items() if method.startswith(start)),
+        "outside of its error",
+    )
     return {"level": "warn", "note": f"{reason}: {distance}{own}"}
 
 

@@ -4,14 +4,15 @@ The ideal end is a normalised Gaussian, U_0(x) = x^2 / 2 + ln(2 pi) / 2; the int
 
 .. math:: e^{-U_1(x)} = 3 \, [w \, N(x; a, s) + (1 - w) \, N(x; b, s)],
 
-so that ln(Z_1 / Z_0) = ln 3. Noise x_lambda = sin(pi lambda / 2) x + cos(pi lambda / 2) z carries samples of the one to
-the other, and
+so that ln(Z_1 / Z_0) = ln 3. Noise x_lambda = sin(pi lambda / 2) x + cos(pi lambda / 2) z carries
+samples of the one to the other, and
 
 .. math:: U_\theta(x, \lambda) = (1 - \lambda) U_0(x) + \lambda U_1(x) + \lambda (1 - \lambda) f_\theta(x, \lambda)
 
-is exact at both ends whatever f is. Denoising score matching, E|cos(pi lambda / 2) U_theta'(x_lambda) - z|^2, trains it
-on samples alone. Nothing tells it ln 3; thermodynamic integration, ln Z = -int <dU_theta/dlambda> dlambda, finds it.
-Averages over noised samples are as good as the score; after Metropolis moves under U_theta itself they are exact.
+is exact at both ends whatever f is. Denoising score matching, E|cos(pi lambda / 2)
+U_theta'(x_lambda) - z|^2, trains it on samples alone. Nothing tells it ln 3; thermodynamic
+integration, ln Z = -int <dU_theta/dlambda> dlambda, finds it. Averages over noised samples are as
+good as the score; after Metropolis moves under U_theta itself they are exact.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class ToyConfig(BaseModel):
 
     n_steps: int = Field(default=1500, ge=1, description="Training steps.")
     batch: int = Field(default=512, ge=2, description="Noised samples in each step.")
-    n_lambdas: int = Field(default=40, ge=4, description="Nodes of the Gauss-Legendre quadrature in lambda.")
+    n_lambdas: int = Field(
+        default=40, ge=4, description="Nodes of the Gauss-Legendre quadrature in lambda."
+    )
     n_samples: int = Field(default=1000, ge=8, description="Samples at each node.")
     n_moves: int = Field(default=60, ge=1, description="Metropolis moves of each sample.")
 
@@ -49,7 +52,8 @@ class ToyResult:
     Attributes
     ----------
     noised, noised_err
-        From noised samples: Neural TI as published, with the error of the score on top of the statistical one.
+        From noised samples: Neural TI as published, with the error of the score on top of the
+        statistical one.
     exact, exact_err
         After Metropolis moves under the learned energy.
     lambdas, slope_noised, slope_exact
@@ -70,7 +74,9 @@ class ToyEnergy(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(3, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.network = nn.Sequential(
+            nn.Linear(3, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
         self.last = nn.Linear(width, 1)
 
     def forward(self, x: Tensor, lam: Tensor) -> Tensor:
@@ -101,9 +107,14 @@ def run(config: ToyConfig, *, seed: int) -> ToyResult:
         profiles.append((slopes.mean(axis=1), float(np.linalg.norm(weights * errors))))
     (slope_noised, noised_err), (slope_exact, exact_err) = profiles
     return ToyResult(
-        noised=-float(weights @ slope_noised), noised_err=noised_err, exact=-float(weights @ slope_exact),
-        exact_err=exact_err, lambdas=lambdas, slope_noised=slope_noised, slope_exact=slope_exact,
-    )  # fmt: skip
+        noised=-float(weights @ slope_noised),
+        noised_err=noised_err,
+        exact=-float(weights @ slope_exact),
+        exact_err=exact_err,
+        lambdas=lambdas,
+        slope_noised=slope_noised,
+        slope_exact=slope_exact,
+    )
 
 
 def train(config: ToyConfig, generator: torch.Generator, weights_seed: int) -> ToyEnergy:
@@ -155,8 +166,12 @@ def noised(x: Tensor, lam: Tensor, generator: torch.Generator) -> tuple[Tensor, 
 
 
 @torch.no_grad()
-def metropolis(model: ToyEnergy, x: Tensor, lam: Tensor, n_moves: int, generator: torch.Generator) -> Tensor:
-    """Samples (B,) after Metropolis moves under the learned energy, long enough to cross between Gaussians."""
+def metropolis(
+    model: ToyEnergy, x: Tensor, lam: Tensor, n_moves: int, generator: torch.Generator
+) -> Tensor:
+    """Samples (B,) after Metropolis moves under the learned energy, long enough to cross between
+    Gaussians.
+    """
     energy = model(x, lam)
     for _ in range(n_moves):
         trial = x + 1.5 * torch.randn(x.shape, generator=generator, dtype=torch.float64)

@@ -1,7 +1,9 @@
-"""Three questions to every estimate, answered in plain words: has it converged, is there overlap, is it in the bracket?
+"""Three questions to every estimate, answered in plain words: has it converged, is there overlap,
+is it in the bracket?
 
-The bracket of beta F_ex is rigorous: from below the denoising bound and the works of the noising paths, from above the
-works of the denoising paths. An estimate outside of it by more than its error is wrong, whatever its own error says.
+The bracket of beta F_ex is rigorous: from below the denoising bound and the works of the noising
+paths, from above the works of the denoising paths. An estimate outside of it by more than its error
+is wrong, whatever its own error says.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def converged(name: str, estimate: _Estimate) -> Answer:
     """
     facts = estimate["diagnostics"]
     if not has_error(estimate):
-        return Answer("bad", f"no: {_drift(facts)}" if _drifts(facts) else "no: the data give no error")
+        return Answer(
+            "bad", f"no: {_drift(facts)}" if _drifts(facts) else "no: the data give no error"
+        )
     try:
         return _CONVERGED.get(name, _by_own_verdict)(facts)
     except KeyError:  # results of another version, with other diagnostics
@@ -56,22 +60,34 @@ def overlap(name: str, estimates: Mapping[str, _Estimate]) -> Answer:
     source = "mbar_neural" if name == "ti_neural_md" else name  # the same windows
     facts = estimates.get(source, {}).get("diagnostics", {})
     if "min_neighbour_overlap" in facts:
-        return _graded(facts["min_neighbour_overlap"], "between neighbouring windows", NO_OVERLAP, GOOD_OVERLAP)
+        return _graded(
+            facts["min_neighbour_overlap"], "between neighbouring windows", NO_OVERLAP, GOOD_OVERLAP
+        )
     if name == "path_bar" and "overlap" in facts:
-        return _graded(facts["overlap"], "between the two directions", SMALLEST_OVERLAP, SMALLEST_OVERLAP)
+        return _graded(
+            facts["overlap"], "between the two directions", SMALLEST_OVERLAP, SMALLEST_OVERLAP
+        )
     if name == "bar_chain" and "overlap" in facts:
-        return Answer("good", f"{min(facts['overlap']):.2g} at the worst step; insertions count, see convergence")
+        return Answer(
+            "good",
+            f"{min(facts['overlap']):.2g} at the worst step; insertions count, see convergence",
+        )
     return NOT_ASKED
 
 
 def in_bracket(name: str, estimates: Mapping[str, _Estimate]) -> Answer:
-    """Whether the estimate of beta F_ex called `name` lies between the rigorous bounds that stand beside it."""
+    """Whether the estimate of beta F_ex called `name` lies between the rigorous bounds that stand
+    beside it.
+    """
     if not has_error(estimates[name]):
         return NOT_ASKED
     lower, upper = bracket(estimates)
     value, std_err = estimates[name]["value"], estimates[name]["std_err"]
     sides = []
-    for bound, sign, side in ((lower, -1, "below the lower bound"), (upper, 1, "above the upper bound")):
+    for bound, sign, side in (
+        (lower, -1, "below the lower bound"),
+        (upper, 1, "above the upper bound"),
+    ):
         if bound is None or (name == "neural_ti_bound" and sign < 0):
             continue
         outside, error = sign * (value - bound[0]), math.hypot(std_err, bound[1])
@@ -84,8 +100,12 @@ def in_bracket(name: str, estimates: Mapping[str, _Estimate]) -> Answer:
     return Answer("good", text)
 
 
-def bracket(estimates: Mapping[str, _Estimate]) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """The tightest lower and the upper bound of beta F_ex, each as (value, standard error) in kT, or None."""
+def bracket(
+    estimates: Mapping[str, _Estimate],
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """The tightest lower and the upper bound of beta F_ex, each as (value, standard error) in kT,
+    or None.
+    """
     lowers, upper = [], None
     if has_error(bound := estimates.get("neural_ti_bound", {"std_err": None})):
         lowers.append((bound["value"], bound["std_err"]))
@@ -103,9 +123,17 @@ def _windows(facts: _Estimate) -> Answer:
     if _drifts(facts):
         return Answer("warn", f"hardly: {_drift(facts)}; the later half was used")
     if facts["n_bootstrap_units"] < _FEW_UNITS:
-        return Answer("warn", f"hardly: {text}, in {facts['n_bootstrap_units']} independent blocks; sample longer")
-    if (integration := facts.get("integration_error", 0.0)) > facts.get("statistical_error", math.inf):
-        return Answer("warn", f"hardly: {text}, but the integral moves by {integration:.2g} kT with fewer windows")
+        return Answer(
+            "warn",
+            f"hardly: {text}, in {facts['n_bootstrap_units']} independent blocks; sample longer",
+        )
+    if (integration := facts.get("integration_error", 0.0)) > facts.get(
+        "statistical_error", math.inf
+    ):
+        return Answer(
+            "warn",
+            f"hardly: {text}, but the integral moves by {integration:.2g} kT with fewer windows",
+        )
     return Answer("good", f"yes: {text}; {_drift(facts)}")
 
 
@@ -126,17 +154,31 @@ def _drift(facts: _Estimate) -> str:
 
 def _neural_ti(facts: _Estimate) -> Answer:
     noise, steps = facts["statistical_err"], facts["discretisation_err"]
-    text = f"{facts['n_samples']} samples leave {noise:.2g} kT, {facts['n_steps']} steps {steps:.2g} kT"
-    return Answer("warn", f"hardly: {text}; take more steps") if steps > noise else Answer("good", f"yes: {text}")
+    text = (
+        f"{facts['n_samples']} samples leave {noise:.2g} kT, {facts['n_steps']} steps {steps:.2g} "
+        "kT"
+    )
+    return (
+        Answer("warn", f"hardly: {text}; take more steps")
+        if steps > noise
+        else Answer("good", f"yes: {text}")
+    )
 
 
 def _bound(facts: _Estimate) -> Answer:
-    return Answer("good", f"yes: {len(facts['noise_sigma'])} noise levels leave {facts['model_bound_err']:.2g} kT")
+    return Answer(
+        "good",
+        f"yes: {len(facts['noise_sigma'])} noise levels leave {facts['model_bound_err']:.2g} kT",
+    )
 
 
 def _path_bar(facts: _Estimate) -> Answer:
     own = _by_own_verdict(facts)
-    return Answer("good", f"yes: the paths leave {facts['bootstrap_err']:.2g} kT") if own.level == "good" else own
+    return (
+        Answer("good", f"yes: the paths leave {facts['bootstrap_err']:.2g} kT")
+        if own.level == "good"
+        else own
+    )
 
 
 def _path_bracket(facts: _Estimate) -> Answer:
@@ -152,7 +194,9 @@ def _by_own_verdict(facts: _Estimate) -> Answer:
     for word, level in (("unreliable", "bad"), ("poor", "warn"), ("few", "warn")):
         if own.startswith(word):
             return Answer(level, f"no: {own}" if level == "bad" else f"hardly: {own}")
-    return Answer("good", "yes" if own == "good" else f"yes: {own.removeprefix('good (').removesuffix(')')}")
+    return Answer(
+        "good", "yes" if own == "good" else f"yes: {own.removeprefix('good (').removesuffix(')')}"
+    )
 
 
 def _graded(value: float, where: str, none: float, good: float) -> Answer:
@@ -164,7 +208,9 @@ def _graded(value: float, where: str, none: float, good: float) -> Answer:
 
 
 _CONVERGED: Mapping[str, Callable[[_Estimate], Answer]] = {
-    **dict.fromkeys(("mbar_neural", "bar_neural", "mbar_softcore", "mu_decoupling", "ti_neural_md"), _windows),
+    **dict.fromkeys(
+        ("mbar_neural", "bar_neural", "mbar_softcore", "mu_decoupling", "ti_neural_md"), _windows
+    ),
     **dict.fromkeys(("neural_ti", "neural_ti_noised"), _neural_ti),
     "neural_ti_bound": _bound,
     "path_bar": _path_bar,

@@ -1,4 +1,6 @@
-"""The figures of a report: each as inline SVG in the colour of the page's text, with the numbers it shows as CSV."""
+"""The figures of a report: each as inline SVG in the colour of the page's text, with the numbers it
+shows as CSV.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,18 @@ from openmm_nti.validation.report.page.verdicts import has_error, uncertain
 
 _TEXT_COLOUR = "#010203"  # replaced by the colour of the page's text
 _STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "openmm-nti", "font.size": 9, "axes.titlesize": 10,
-    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.4,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _TEXT_COLOUR),
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "openmm-nti",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.4,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"),
+        _TEXT_COLOUR,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,9 @@ class ReportFigure:
     numbers: str
 
 
-def figures_at(point: Mapping[str, Any], directory: Path, label: str, notes: list[str]) -> list[ReportFigure]:
+def figures_at(
+    point: Mapping[str, Any], directory: Path, label: str, notes: list[str]
+) -> list[ReportFigure]:
     """The figures of one state point.
 
     Parameters
@@ -73,25 +85,39 @@ def figures_at(point: Mapping[str, Any], directory: Path, label: str, notes: lis
 
 
 def training_figures(path: Path) -> list[ReportFigure]:
-    """Training curve and gain of the network from metrics.jsonl; none where that file is missing or empty."""
+    """Training curve and gain of the network from metrics.jsonl; none where that file is missing or
+    empty.
+    """
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     if not lines:
         return []
     metrics = [json.loads(line) for line in lines]
     keys = ("step", "loss", "validation_loss")
     curve = _figure(
-        "training", "Loss on training batches and on held-out frames", partial(plots.training_curve, metrics),
-        keys, ([line[key] for key in keys] for line in metrics),
-    )  # fmt: skip
+        "training",
+        "Loss on training batches and on held-out frames",
+        partial(plots.training_curve, metrics),
+        keys,
+        ([line[key] for key in keys] for line in metrics),
+    )
     held_out = metrics[-1].get("held_out")
     if held_out is None:
         return [curve]
     columns = ("noise_sigma", "decile_gain_kt", "decile_gain_err")
     rows = (
-        (label, *row) for label, gains in held_out.items() for row in zip(*(gains[c] for c in columns), strict=True)
+        (label, *row)
+        for label, gains in held_out.items()
+        for row in zip(*(gains[c] for c in columns), strict=True)
     )
-    caption = "What the network adds to the lower bound, by noise level, on held-out frames (± 2 errors)"
-    return [curve, _figure("gain", caption, partial(plots.gain_by_noise, held_out), ("state_point", *columns), rows)]
+    caption = (
+        "What the network adds to the lower bound, by noise level, on held-out frames (± 2 errors)"
+    )
+    return [
+        curve,
+        _figure(
+            "gain", caption, partial(plots.gain_by_noise, held_out), ("state_point", *columns), rows
+        ),
+    ]
 
 
 _Drawing = tuple[str, str, Callable[[Axes], Axes], Sequence[str], Iterable[Sequence[Any]]]
@@ -107,12 +133,26 @@ def _drawings(point: Mapping[str, Any], directory: Path, notes: list[str]) -> It
         }
         table = [(name, *numbers) for name, numbers in values.items()]
         columns = ("method", "beta_f_ex_kt", "std_err_kt")
-        yield "estimates", "All estimates of β F_ex", partial(plots.estimates, values), columns, table
+        yield (
+            "estimates",
+            "All estimates of β F_ex",
+            partial(plots.estimates, values),
+            columns,
+            table,
+        )
     profiles = _profiles(estimates, directory)
     if profiles:
-        rows = [(name, *row) for name, profile in profiles.items() for row in zip(*profile, strict=True)]
+        rows = [
+            (name, *row) for name, profile in profiles.items() for row in zip(*profile, strict=True)
+        ]
         names = ("method", "lambda", "dudl_kt", "std_err_kt")
-        yield "dudl", "Where the free energy comes from along λ", partial(_draw_profiles, profiles), names, rows
+        yield (
+            "dudl",
+            "Where the free energy comes from along λ",
+            partial(_draw_profiles, profiles),
+            names,
+            rows,
+        )
     else:
         notes.append("No profile of dU/dλ: neither ti_neural_md nor neural_ti has been run.")
     if "bar_chain" in estimates:
@@ -142,13 +182,17 @@ def _drawings(point: Mapping[str, Any], directory: Path, notes: list[str]) -> It
         notes.append("No g(r): gr.npz is not there.")
 
 
-def _profiles(estimates: Mapping[str, Mapping[str, Any]], directory: Path) -> dict[str, tuple[Any, Any, Any]]:
+def _profiles(
+    estimates: Mapping[str, Mapping[str, Any]], directory: Path
+) -> dict[str, tuple[Any, Any, Any]]:
     """The profiles lambdas, <dU/dlambda> and its error along the learned path, by method."""
     profiles = {}
     for method in ("ti_neural_md", "neural_ti_noised"):
         if method in estimates:
             diagnostics = estimates[method]["diagnostics"]
-            profiles[method] = tuple(diagnostics[name] for name in ("lambdas", "dudl_mean", "dudl_std_err"))
+            profiles[method] = tuple(
+                diagnostics[name] for name in ("lambdas", "dudl_mean", "dudl_std_err")
+            )
     if (directory / "neural_ti.npz").is_file():
         names = ("lambdas", "dudl_mean", "dudl_err")
         arrays = read_arrays(directory / "neural_ti.npz", names)
@@ -163,7 +207,9 @@ def _draw_profiles(profiles: Mapping[str, tuple[Any, Any, Any]], ax: Axes) -> Ax
 
 
 def _chain(chain: Mapping[str, Any], state: Mapping[str, Any]) -> _Drawing:
-    values, errors = (np.array(chain[name], dtype=float) for name in ("beta_mu_ex", "beta_mu_ex_std_err"))
+    values, errors = (
+        np.array(chain[name], dtype=float) for name in ("beta_mu_ex", "beta_mu_ex_std_err")
+    )
     n = np.arange(1, len(values) + 1)
     density, failing = n / state["box_length_sigma"] ** 3, chain["first_n_where_insertion_fails"]
 
@@ -183,7 +229,13 @@ def _convergence(path: Path, method: str) -> _Drawing:
     columns = read_arrays(path, Convergence._fields)
     caption = f"{method} from the first and from the last part of its samples (band: all of them)"
     draw = partial(plots.convergence, Convergence(**columns))
-    return f"convergence_{method}", caption, draw, list(columns), zip(*columns.values(), strict=True)
+    return (
+        f"convergence_{method}",
+        caption,
+        draw,
+        list(columns),
+        zip(*columns.values(), strict=True),
+    )
 
 
 def _gap(facts: Mapping[str, Any]) -> Iterator[_Drawing]:
@@ -191,7 +243,9 @@ def _gap(facts: Mapping[str, Any]) -> Iterator[_Drawing]:
         return
     names = ("gap_noise_sigma", "gap_density_kt", "gap_density_err")
     columns = [facts[name] for name in names]
-    caption = f"Where the model's gap of {uncertain(facts['gap'], facts['gap_err'])} kT lies (± 2 errors)"
+    caption = (
+        f"Where the model's gap of {uncertain(facts['gap'], facts['gap_err'])} kT lies (± 2 errors)"
+    )
     yield "gap", caption, partial(plots.gap_by_noise, *columns), names, zip(*columns, strict=True)
 
 
@@ -210,7 +264,9 @@ def _radial_distributions(path: Path) -> _Drawing:
 
     def draw(ax: Axes) -> Axes:
         for name in names:
-            plots.radial_distribution(arrays["r_sigma"], arrays[name], label=name.removeprefix("g_"), ax=ax)
+            plots.radial_distribution(
+                arrays["r_sigma"], arrays[name], label=name.removeprefix("g_"), ax=ax
+            )
         return ax
 
     caption = "Structure of the reference data and of the model's own samples"
@@ -218,13 +274,21 @@ def _radial_distributions(path: Path) -> _Drawing:
 
 
 def _figure(
-    name: str, caption: str, draw: Callable[[Axes], Axes], header: Sequence[str], rows: Iterable[Sequence[Any]]
+    name: str,
+    caption: str,
+    draw: Callable[[Axes], Axes],
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
 ) -> ReportFigure:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([value if isinstance(value, str | int) else f"{value:.8g}" for value in row] for row in rows)
-    return ReportFigure(f"{name}.csv", caption, _svg(draw, name, caption), data_address(text.getvalue(), "text/csv"))
+    writer.writerows(
+        [value if isinstance(value, str | int) else f"{value:.8g}" for value in row] for row in rows
+    )
+    return ReportFigure(
+        f"{name}.csv", caption, _svg(draw, name, caption), data_address(text.getvalue(), "text/csv")
+    )
 
 
 def data_address(text: str, kind: str) -> str:
@@ -233,16 +297,21 @@ def data_address(text: str, kind: str) -> str:
 
 
 def _svg(draw: Callable[[Axes], Axes], name: str, label: str) -> Markup:
-    """The figure that `draw` makes as SVG for the inside of a page: transparent, in the colour of the text."""
+    """The figure that `draw` makes as SVG for the inside of a page: transparent, in the colour of
+    the text.
+    """
     text = io.StringIO()
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.4, 3.1), layout="constrained")
         draw(figure.add_subplot())
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            text, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     body = text.getvalue()
     body = body[body.index("<svg") :].replace(_TEXT_COLOUR, "currentColor")
     body = re.sub(r' (width|height)="[0-9.]+pt"', "", body, count=2)  # the page decides the size
-    # Every figure of matplotlib numbers its parts from 1: on one page they need a name of their own.
+    # Every figure of matplotlib numbers its parts from 1: on one page they need a name of their
+    # own.
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
     opening = f'<svg role="img" aria-label="{escape(label)}"'
     return Markup(opening + body.removeprefix("<svg"))  # noqa: S704  matplotlib escapes the text it writes

@@ -1,7 +1,9 @@
-"""report.html: one page that holds everything to judge a run by, and needs no other file and no network.
+"""report.html: one page that holds everything to judge a run by, and needs no other file and no
+network.
 
-It shows what results.json and the files beside it hold and computes nothing but verdicts (`verdicts`, `checks`). All
-tables can be sorted, each figure carries its numbers, and a policy in the page forbids it to load anything.
+It shows what results.json and the files beside it hold and computes nothing but verdicts
+(`verdicts`, `checks`). All tables can be sorted, each figure carries its numbers, and a policy in
+the page forbids it to load anything.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from openmm_nti.files import read_json, write_text
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.validation.report.page import checks
 from openmm_nti.validation.report.page.checks import Answer
-from openmm_nti.validation.report.page.figures import ReportFigure, data_address, figures_at, training_figures
+from openmm_nti.validation.report.page.figures import (
+    ReportFigure,
+    data_address,
+    figures_at,
+    training_figures,
+)
 from openmm_nti.validation.report.page.verdicts import (
     DESCRIPTIONS,
     REFERENCES,
@@ -80,7 +87,8 @@ def write_report(run_directory: Path) -> Path:
     Parameters
     ----------
     run_directory
-        Directory of a run. Files that are missing are left out of the page, with a note; results.json must be there.
+        Directory of a run. Files that are missing are left out of the page, with a note;
+        results.json must be there.
 
     Returns
     -------
@@ -96,14 +104,18 @@ def write_report(run_directory: Path) -> Path:
     """
     results = read_json(run_directory / "results.json")
     config, card = run_directory / "config.yaml", run_directory / "model" / "model.json"
-    page = _environment().get_template("report.html").render(
-        sections=[_section(point, run_directory) for point in results["state_points"]],
-        training=training_figures(run_directory / "model" / "metrics.jsonl"),
-        model=_flat(read_json(card)) if card.is_file() else {},
-        provenance=_flat(results.get("provenance", {})),
-        config=config.read_text(encoding="utf-8") if config.is_file() else None,
-        results=data_address(json.dumps(results, indent=2), "application/json"),
-    )  # fmt: skip
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            sections=[_section(point, run_directory) for point in results["state_points"]],
+            training=training_figures(run_directory / "model" / "metrics.jsonl"),
+            model=_flat(read_json(card)) if card.is_file() else {},
+            provenance=_flat(results.get("provenance", {})),
+            config=config.read_text(encoding="utf-8") if config.is_file() else None,
+            results=data_address(json.dumps(results, indent=2), "application/json"),
+        )
+    )
     path = run_directory / "report.html"
     write_text(path, page)
     return path
@@ -126,7 +138,9 @@ def _section(point: Mapping[str, Any], run_directory: Path) -> _Section:
     notes = [] if rows else ["There are no estimates at this state point yet."]
     figures = figures_at(point, run_directory / state.label, state.label, notes)
     best = min(
-        (name for name in REFERENCES if name in estimates), key=lambda name: _error(estimates[name]), default=None
+        (name for name in REFERENCES if name in estimates),
+        key=lambda name: _error(estimates[name]),
+        default=None,
     )
     return _Section(
         state=state,
@@ -136,33 +150,52 @@ def _section(point: Mapping[str, Any], run_directory: Path) -> _Section:
         rows=rows,
         figures=figures,
         notes=notes,
-        reference=_flat({key: value for key, value in point["diagnostics"].items() if key != "state"}),
+        reference=_flat(
+            {key: value for key, value in point["diagnostics"].items() if key != "state"}
+        ),
     )
 
 
 def _rows(quantity: str, estimates: _Estimates) -> Iterator[_Row]:
     order = list(DESCRIPTIONS)
-    for name in sorted(estimates, key=lambda method: order.index(method) if method in order else len(order)):
+    for name in sorted(
+        estimates, key=lambda method: order.index(method) if method in order else len(order)
+    ):
         estimate = estimates[name]
         verdict = judge(name, estimates)
         answers = {
             "Converged?": checks.converged(name, estimate),
             "Overlap?": checks.overlap(name, estimates),
-            "In the bracket?": checks.in_bracket(name, estimates) if quantity == "beta_f_ex" else checks.NOT_ASKED,
+            "In the bracket?": checks.in_bracket(name, estimates)
+            if quantity == "beta_f_ex"
+            else checks.NOT_ASKED,
         }
         yield _Row(
-            name, _QUANTITIES[quantity], estimate["value"], _error(estimate),
-            uncertain(estimate["value"], estimate["std_err"]), estimate["convention"], answers,
-            Answer(verdict.level, verdict.text), _flat(estimate["diagnostics"]),
-        )  # fmt: skip
+            name,
+            _QUANTITIES[quantity],
+            estimate["value"],
+            _error(estimate),
+            uncertain(estimate["value"], estimate["std_err"]),
+            estimate["convention"],
+            answers,
+            Answer(verdict.level, verdict.text),
+            _flat(estimate["diagnostics"]),
+        )
 
 
 def _headline(estimates: _Estimates, best: str | None, rows: list[_Row]) -> str:
     if best is None or reference_method(estimates) is None:
         return "No exact estimate with an error bar yet."
-    bad = [row.method for row in rows if "bad" in {row.verdict.level, *(one.level for one in row.answers.values())}]
+    bad = [
+        row.method
+        for row in rows
+        if "bad" in {row.verdict.level, *(one.level for one in row.answers.values())}
+    ]
     agreement = f"Look at {', '.join(bad)} below." if bad else "No estimate contradicts another."
-    return f"β F_ex = {uncertain(estimates[best]['value'], estimates[best]['std_err'])} kT ({best}). {agreement}"
+    return (
+        f"β F_ex = {uncertain(estimates[best]['value'], estimates[best]['std_err'])} kT ({best}). "
+        f"{agreement}"
+    )
 
 
 def _bracket(estimates: _Estimates) -> str:
@@ -170,7 +203,9 @@ def _bracket(estimates: _Estimates) -> str:
     if lower and upper:
         return f"Rigorous bounds, whatever the network has learned: {lower} and {upper} kT."
     return (
-        f"Rigorous lower bound, whatever the network has learned: {lower} kT." if lower else "No bounds were computed."
+        f"Rigorous lower bound, whatever the network has learned: {lower} kT."
+        if lower
+        else "No bounds were computed."
     )
 
 

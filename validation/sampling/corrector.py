@@ -1,14 +1,16 @@
-r"""Langevin dynamics that brings reverse-diffusion samples to equilibrium with exp(-U) at each level, without bias.
+r"""Langevin dynamics that brings reverse-diffusion samples to equilibrium with exp(-U) at each
+level, without bias.
 
-Generalised hybrid Monte Carlo (A. M. Horowitz, Phys. Lett. B 268, 247 (1991)): in each step momenta forget a part of
-themselves,
+Generalised hybrid Monte Carlo (A. M. Horowitz, Phys. Lett. B 268, 247 (1991)): in each step momenta
+forget a part of themselves,
 
 .. math:: p \leftarrow c \, p + \sqrt{1 - c^2} \, \xi, \qquad c = e^{-\gamma \epsilon},
 
-one leapfrog step of length epsilon follows, and is accepted with probability min(1, exp(-Delta H)); otherwise the atoms
-stay and turn round. So exp(-U) is kept whatever the step, where Langevin dynamics as such heats or cools what is stiff:
-in a gas a few pairs are in touch, far stiffer than the mean force says. Momenta go along from level to level, so that
-a few steps at each make one long trajectory.
+one leapfrog step of length epsilon follows, and is accepted with probability min(1, exp(-Delta H));
+otherwise the atoms stay and turn round. So exp(-U) is kept whatever the step, where Langevin
+dynamics as such heats or cools what is stiff: in a gas a few pairs are in touch, far stiffer than
+the mean force says. Momenta go along from level to level, so that a few steps at each make one long
+trajectory.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from torch import Tensor
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.validation.sampling.hmc import choose
 
-# In units of sigma and sigma sqrt(m / kT): the first step over the root mean square force's inverse, the longest step,
-# and the friction.
+# In units of sigma and sigma sqrt(m / kT): the first step over the root mean square force's
+# inverse, the longest step, and the friction.
 _FIRST_STEP = 0.15
 _LONGEST_STEP = 0.06
 _FRICTION = 1.0
@@ -73,7 +75,8 @@ class Corrector:
         self.acceptance = 1.0
 
     def relax(self, evaluated: Callable[[Tensor], Point], point: Point, n_steps: int) -> Point:
-        """Make `n_steps` steps at one level, all of one length, then suit the length of later ones to the acceptance.
+        """Make `n_steps` steps at one level, all of one length, then suit the length of later ones
+        to the acceptance.
 
         Parameters
         ----------
@@ -89,17 +92,27 @@ class Corrector:
         Point
             Where they end, unwrapped.
         """
-        step = min(self._scale / max(float(point.gradient.square().mean().sqrt()), 1e-9), _LONGEST_STEP)
+        step = min(
+            self._scale / max(float(point.gradient.square().mean().sqrt()), 1e-9), _LONGEST_STEP
+        )
         kept, chances = math.exp(-_FRICTION * step), []
         for _ in range(n_steps):
-            before = kept * self._momenta + math.sqrt(1.0 - kept * kept) * self._normal(self._momenta.shape)
+            before = kept * self._momenta + math.sqrt(1.0 - kept * kept) * self._normal(
+                self._momenta.shape
+            )
             half = before - 0.5 * step * point.gradient
             new = evaluated(point.positions + step * half)
             after = half - 0.5 * step * new.gradient
-            rise = new.energy - point.energy + 0.5 * (after.square() - before.square()).sum(dim=(1, 2))
+            rise = (
+                new.energy - point.energy + 0.5 * (after.square() - before.square()).sum(dim=(1, 2))
+            )
             chance = torch.exp(-rise.clamp(min=0.0)).nan_to_num(nan=0.0)
-            accepted = torch.rand(len(chance), generator=self._generator, dtype=torch.float64) < chance
-            point = Point(*(choose(accepted, there, here) for there, here in zip(new, point, strict=True)))
+            accepted = (
+                torch.rand(len(chance), generator=self._generator, dtype=torch.float64) < chance
+            )
+            point = Point(
+                *(choose(accepted, there, here) for there, here in zip(new, point, strict=True))
+            )
             self._momenta = choose(accepted, after, -before)
             chances.append(chance.mean())
         self.acceptance = float(torch.stack(chances).mean())

@@ -1,16 +1,18 @@
 r"""Hamiltonian replica exchange between the windows of the learned path.
 
-After every stretch of dynamics, chain c of a window may trade its configuration with chain c of a neighbour, by the
-Metropolis rule on the reduced potentials that MBAR takes anyway,
+After every stretch of dynamics, chain c of a window may trade its configuration with chain c of a
+neighbour, by the Metropolis rule on the reduced potentials that MBAR takes anyway,
 
 .. math:: p = \min(1, \exp[u_k(x_k) + u_{k+1}(x_{k+1}) - u_k(x_{k+1}) - u_{k+1}(x_k)]),
 
-the pairs (0, 1), (2, 3), ... and (1, 2), (3, 4), ... by turns (Sugita and Okamoto, Chem. Phys. Lett. 314, 141 (1999);
-Fukunishi, Watanabe and Takada, J. Chem. Phys. 116, 9058 (2002)). Velocities stay with their window: they are of one
-distribution everywhere. The ideal gas, lambda = 0, is drawn afresh each time, so every trade with it brings in a
-configuration that remembers nothing: what relaxes slowly in the dense fluid goes down to the gas and comes back new.
+the pairs (0, 1), (2, 3), ... and (1, 2), (3, 4), ... by turns (Sugita and Okamoto, Chem. Phys.
+Lett. 314, 141 (1999); Fukunishi, Watanabe and Takada, J. Chem. Phys. 116, 9058 (2002)). Velocities
+stay with their window: they are of one distribution everywhere. The ideal gas, lambda = 0, is drawn
+afresh each time, so every trade with it brings in a configuration that remembers nothing: what
+relaxes slowly in the dense fluid goes down to the gas and comes back new.
 
-Chain c of all windows is a ladder; ladders know nothing of each other and are what the bootstrap draws.
+Chain c of all windows is a ladder; ladders know nothing of each other and are what the bootstrap
+draws.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ class Dynamics(Protocol):
     """C chains in each of the windows above lambda = 0."""
 
     def advance(self, n_steps: int) -> Array:
-        """Make `n_steps` steps; how many of the moves that needed it were accepted, (windows,), NaN where none did."""
+        """Make `n_steps` steps; how many of the moves that needed it were accepted, (windows,), NaN
+        where none did.
+        """
 
     @property
     def positions(self) -> Tensor:
@@ -100,7 +104,9 @@ def sample(
 
 
 def trades(u: Array, lower: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.bool_]:
-    """Which chains trade between windows `lower` (P,) and the next ones, from u_l of window k's chains (K, C, K)."""
+    """Which chains trade between windows `lower` (P,) and the next ones, from u_l of window k's
+    chains (K, C, K).
+    """
     upper = lower + 1
     gain = u[lower, :, lower] + u[upper, :, upper] - u[upper, :, lower] - u[lower, :, upper]
     return np.asarray(np.log(random.random(gain.shape)) < gain)
@@ -111,5 +117,8 @@ def _exchanged(positions: Tensor, lower: NDArray[np.int64], accepted: Tensor) ->
     after = positions.clone()
     swap = accepted[..., None, None]
     below, above = positions[lower], positions[lower + 1]
-    after[lower], after[lower + 1] = torch.where(swap, above, below), torch.where(swap, below, above)
+    after[lower], after[lower + 1] = (
+        torch.where(swap, above, below),
+        torch.where(swap, below, above),
+    )
     return after

@@ -1,14 +1,14 @@
 r"""Grand-canonical Monte Carlo: how many particles a box holds that is open to a reservoir.
 
-Independent boxes move side by side, as in `monte_carlo`. A step tries one displacement and, at even odds, one insertion
-at a random place or one removal of a random particle, accepted with
+Independent boxes move side by side, as in `monte_carlo`. A step tries one displacement and, at even
+odds, one insertion at a random place or one removal of a random particle, accepted with
 
 .. math:: \min\Big(1, \frac{z V}{N + 1} e^{-\beta \Delta U}\Big), \qquad
           \min\Big(1, \frac{N}{z V} e^{-\beta \Delta U}\Big), \qquad z \sigma^3 = e^{\beta\mu},
 
-with mu counted as in `observables`: ln(rho sigma^3) + beta mu_ex. (D. J. Adams, Mol. Phys. 29, 307 (1975).) No free
-energy is computed on the way, so <N> checks p(N) of `observables`. In a dense fluid neither insertions nor removals
-succeed.
+with mu counted as in `observables`: ln(rho sigma^3) + beta mu_ex. (D. J. Adams, Mol. Phys. 29, 307
+(1975).) No free energy is computed on the way, so <N> checks p(N) of `observables`. In a dense
+fluid neither insertions nor removals succeed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class GrandCanonicalConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_walkers: int = Field(default=64, ge=8, description="Independent boxes; each starts empty.")
-    equilibration_steps: int = Field(default=4000, ge=0, description="Steps of each box before the first frame.")
+    equilibration_steps: int = Field(
+        default=4000, ge=0, description="Steps of each box before the first frame."
+    )
     n_frames: int = Field(default=400, ge=2, description="Times at which N is read.")
     steps_between: int = Field(default=20, ge=1, description="Steps between them.")
 
@@ -50,7 +52,8 @@ class OpenBox:
     mean_number, std_err
         <N> and its standard error, from independent boxes.
     drift
-        Mean N of the second half less that of the first, in standard errors: several say that boxes still filled.
+        Mean N of the second half less that of the first, in standard errors: several say that boxes
+        still filled.
     distribution
         Share of frames with N = 0, 1, ... particles. Shape (M + 1,).
     """
@@ -62,24 +65,40 @@ class OpenBox:
     distribution: np.ndarray
 
 
-def sample(state: StatePoint, beta_mu: float, config: GrandCanonicalConfig, *, seed: int) -> OpenBox:
-    """Sample N in the box of `state`, whose own n_particles plays no part, at the chemical potential `beta_mu`."""
-    boxes = _Boxes(state, beta_mu, config.n_walkers, derive_seed(seed, "grand canonical", f"{beta_mu:.6f}"))
+def sample(
+    state: StatePoint, beta_mu: float, config: GrandCanonicalConfig, *, seed: int
+) -> OpenBox:
+    """Sample N in the box of `state`, whose own n_particles plays no part, at the chemical
+    potential `beta_mu`.
+    """
+    boxes = _Boxes(
+        state, beta_mu, config.n_walkers, derive_seed(seed, "grand canonical", f"{beta_mu:.6f}")
+    )
     boxes.run(config.equilibration_steps)
     numbers = np.empty((config.n_frames, config.n_walkers))
     for frame in range(config.n_frames):
         boxes.run(config.steps_between)
         numbers[frame] = boxes.numbers
-    mean, error = mean_and_error(numbers.T.ravel(), np.repeat(np.arange(config.n_walkers), config.n_frames))
+    mean, error = mean_and_error(
+        numbers.T.ravel(), np.repeat(np.arange(config.n_walkers), config.n_frames)
+    )
     half = config.n_frames // 2
     change = numbers[half:].mean(axis=0) - numbers[:half].mean(axis=0)
     spread = float(change.std(ddof=1)) / math.sqrt(config.n_walkers)
     counts = np.bincount(numbers.astype(int).ravel())
-    return OpenBox(beta_mu, mean, error, float(change.mean()) / spread if spread else 0.0, counts / counts.sum())
+    return OpenBox(
+        beta_mu,
+        mean,
+        error,
+        float(change.mean()) / spread if spread else 0.0,
+        counts / counts.sum(),
+    )
 
 
 class _Boxes:
-    """Boxes of different numbers of particles in arrays of one shape: slots from `numbers` on are empty."""
+    """Boxes of different numbers of particles in arrays of one shape: slots from `numbers` on are
+    empty.
+    """
 
     def __init__(self, state: StatePoint, beta_mu: float, n_walkers: int, seed: int) -> None:
         self._state, self._rng = state, np.random.default_rng(seed)
@@ -103,7 +122,9 @@ class _Boxes:
         self._coordinates[:, taken, chosen[taken]] = after[:, taken] % self._state.box_length_sigma
 
     def _exchange(self) -> None:
-        """One insertion or one removal in each box; both need the energy of one particle with the others."""
+        """One insertion or one removal in each box; both need the energy of one particle with the
+        others.
+        """
         inserts = self._rng.random(self.numbers.shape) < 0.5
         chosen = self._random_particles()
         new = self._rng.uniform(0, self._state.box_length_sigma, (3, len(chosen)))
@@ -112,21 +133,29 @@ class _Boxes:
         with np.errstate(divide="ignore"):  # ln 0: an empty box has nothing to remove
             log_insert = self._log_zv - np.log(self.numbers + 1) - energy
             log_remove = np.log(self.numbers) - self._log_zv + energy
-        wanted = np.where(inserts, log_insert, log_remove) > -self._rng.standard_exponential(energy.shape)
+        wanted = np.where(inserts, log_insert, log_remove) > -self._rng.standard_exponential(
+            energy.shape
+        )
         added, removed = np.flatnonzero(wanted & inserts), np.flatnonzero(wanted & ~inserts)
         self._coordinates[:, added, self.numbers[added]] = places[:, added]
-        self._coordinates[:, removed, chosen[removed]] = self._coordinates[:, removed, self.numbers[removed] - 1]
+        self._coordinates[:, removed, chosen[removed]] = self._coordinates[
+            :, removed, self.numbers[removed] - 1
+        ]
         self.numbers[added] += 1
         self.numbers[removed] -= 1
         if self.numbers.max() == self._coordinates.shape[2]:
-            self._coordinates = np.concatenate([self._coordinates, np.zeros_like(self._coordinates)], axis=2)
+            self._coordinates = np.concatenate(
+                [self._coordinates, np.zeros_like(self._coordinates)], axis=2
+            )
 
     def _random_particles(self) -> np.ndarray:
         """One slot of each box; 0 where the box is empty. Shape (W,)."""
         return np.asarray((self._rng.random(self.numbers.shape) * self.numbers).astype(int))
 
     def _energies(self, places: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-        """beta U of a particle at `places` (3, W) with all but the one in slot `left_out` (W,). Shape (W,), kT."""
+        """beta U of a particle at `places` (3, W) with all but the one in slot `left_out` (W,).
+        Shape (W,), kT.
+        """
         box, used = self._state.box_length_sigma, max(1, int(self.numbers.max()))
         r2 = np.zeros((len(self.numbers), used))
         for axis in range(3):
@@ -135,5 +164,7 @@ class _Boxes:
             r2 += separation**2
         slots = np.arange(used)
         r2[(slots >= self.numbers[:, None]) | (slots == left_out[:, None])] = np.inf
-        energies = np.where(np.isfinite(r2), pair_energy(np.where(np.isfinite(r2), r2, 1.0), self._state), 0.0)
+        energies = np.where(
+            np.isfinite(r2), pair_energy(np.where(np.isfinite(r2), r2, 1.0), self._state), 0.0
+        )
         return np.asarray(energies.sum(axis=1) / self._state.temperature_star)

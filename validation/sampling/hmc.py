@@ -1,17 +1,18 @@
-r"""Hamiltonian Monte Carlo of many chains at many couplings at once: exact samples of exp(-U), without OpenMM.
+r"""Hamiltonian Monte Carlo of many chains at many couplings at once: exact samples of exp(-U),
+without OpenMM.
 
 A move gives every chain momenta p ~ N(0, 1), integrates H = U(x, lambda) + p^2 / 2 by leapfrog,
 
 .. math:: p \leftarrow p - \tfrac{\epsilon}{2} \nabla U(x), \quad x \leftarrow x + \epsilon \, p, \quad
           p \leftarrow p - \tfrac{\epsilon}{2} \nabla U(x), \qquad \text{several times,}
 
-and is accepted with probability min(1, exp(-Delta H)): then the samples are those of U whatever the step (S. Duane,
-A. D. Kennedy, B. J. Pendleton and D. Roweth, Phys. Lett. B 195, 216 (1987)). All chains are one batch of torch, each
-with its own lambda. Units are sigma, kT and sigma sqrt(m / kT).
+and is accepted with probability min(1, exp(-Delta H)): then the samples are those of U whatever the
+step (S. Duane, A. D. Kennedy, B. J. Pendleton and D. Roweth, Phys. Lett. B 195, 216 (1987)). All
+chains are one batch of torch, each with its own lambda. Units are sigma, kT and sigma sqrt(m / kT).
 
-Each move draws its step around that of its window, for a fixed path can come back to where it began (P. B. Mackenzie,
-Phys. Lett. B 226, 369 (1989)). `equilibrate` adapts the steps of the windows; later they must not change, or the
-distribution would.
+Each move draws its step around that of its window, for a fixed path can come back to where it began
+(P. B. Mackenzie, Phys. Lett. B 226, 369 (1989)). `equilibrate` adapts the steps of the windows;
+later they must not change, or the distribution would.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ Array = NDArray[np.float64]
 ATOMS_PER_BATCH = 5120  # on one processor core the time for an atom falls up to here
 Potential = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-_ACCEPTANCE = 0.8  # between 0.6 and 0.9 all are about as good (M. Betancourt et al., arXiv 1411.6669)
+_ACCEPTANCE = (
+    0.8  # between 0.6 and 0.9 all are about as good (M. Betancourt et al., arXiv 1411.6669)
+)
 _JITTER = 0.3
-_FIRST_STEP = 0.2  # in units of the root mean square force's inverse, which is the time scale of a harmonic fluid
+# in units of the root mean square force's inverse, which is the time scale of a harmonic fluid
+_FIRST_STEP = 0.2
 _SHORTEST_STEP = 1e-5
 _LONGEST_STEP = 0.1  # in box edges; free particles gain nothing from more
 _LARGEST_FACTOR = math.log(2.0)  # of one adaptation
@@ -64,7 +68,8 @@ def sample(
     equilibration_steps: int,
     seed: int,
 ) -> Samples:
-    """Equilibrate C chains in each of K windows, with the steps adapted, and keep a frame after each later move.
+    """Equilibrate C chains in each of K windows, with the steps adapted, and keep a frame after
+    each later move.
 
     Parameters
     ----------
@@ -84,7 +89,13 @@ def sample(
         Decides all moves.
     """
     chains = equilibrated(
-        potential, box, lambdas, start, n_steps=n_steps, equilibration_steps=equilibration_steps, seed=seed
+        potential,
+        box,
+        lambdas,
+        start,
+        n_steps=n_steps,
+        equilibration_steps=equilibration_steps,
+        seed=seed,
     )
     frames, acceptance = [], []
     for _ in range(n_frames):
@@ -116,7 +127,8 @@ def evaluate(potential: Potential, positions: Tensor, box: Tensor, lam: Tensor) 
     Parameters
     ----------
     potential
-        A `LambdaHamiltonian`, or any function of the same arguments that knows about periodic images itself.
+        A `LambdaHamiltonian`, or any function of the same arguments that knows about periodic
+        images itself.
     positions
         (B, N, 3), sigma; unwrapped positions are fine.
     box
@@ -190,7 +202,12 @@ class Chains:
     """
 
     def __init__(
-        self, potential: Potential, box: Tensor, lambdas: Tensor, start: Tensor, generator: torch.Generator
+        self,
+        potential: Potential,
+        box: Tensor,
+        lambdas: Tensor,
+        start: Tensor,
+        generator: torch.Generator,
     ) -> None:
         self._n_windows, self._n_chains = start.shape[:2]
         lam = lambdas.to(start.device).repeat_interleave(self._n_chains)
@@ -198,7 +215,11 @@ class Chains:
         self._generator = generator
         self._point = self._evaluated(start.flatten(0, 1))
         self._longest_step = _LONGEST_STEP * float(box.min())
-        force = self._by_window(self._point.gradient.square().mean(dim=(1, 2))).median(dim=1).values.sqrt()
+        force = (
+            self._by_window(self._point.gradient.square().mean(dim=(1, 2)))
+            .median(dim=1)
+            .values.sqrt()
+        )
         self.step = (_FIRST_STEP / force).clamp(_SHORTEST_STEP, self._longest_step)
 
     @property
@@ -207,11 +228,13 @@ class Chains:
         return self._point.positions.unflatten(0, (self._n_windows, self._n_chains))
 
     def equilibrate(self, n_moves: int, n_steps: int) -> None:
-        """Make `n_moves` moves of `n_steps`, and adapt the step of each window after each, ever less.
+        """Make `n_moves` moves of `n_steps`, and adapt the step of each window after each, ever
+        less.
 
-        In equilibrium Delta H is nearly normal, of mean d^2 / 2 and standard deviation d ~ step^2, and the mean
-        acceptance is 2 Phi(-d / 2) (R. M. Neal, Handbook of Markov Chain Monte Carlo, ch. 5 (2011)). Solved for the
-        step, that finds the wanted acceptance within a few moves; where the law fails, the limit is the same.
+        In equilibrium Delta H is nearly normal, of mean d^2 / 2 and standard deviation d ~ step^2,
+        and the mean acceptance is 2 Phi(-d / 2) (R. M. Neal, Handbook of Markov Chain Monte Carlo,
+        ch. 5 (2011)). Solved for the step, that finds the wanted acceptance within a few moves;
+        where the law fails, the limit is the same.
 
         Parameters
         ----------
@@ -252,10 +275,16 @@ class Chains:
         factor = 1.0 + _JITTER * (2.0 * self._uniform(shape[:1]) - 1.0)
         step = self.step.repeat_interleave(self._n_chains) * factor
         end, final_momenta = leapfrog(self._evaluated, start, momenta, step, n_steps)
-        rise = end.energy - start.energy + 0.5 * (final_momenta.square() - momenta.square()).sum(dim=(1, 2))
+        rise = (
+            end.energy
+            - start.energy
+            + 0.5 * (final_momenta.square() - momenta.square()).sum(dim=(1, 2))
+        )
         # A path that runs into overlapping cores ends in infinity or NaN: rejected.
         chance = torch.exp(-rise.clamp(min=0.0)).nan_to_num(nan=0.0)
-        self._point = Point(*(choose(draws < chance, new, old) for new, old in zip(end, start, strict=True)))
+        self._point = Point(
+            *(choose(draws < chance, new, old) for new, old in zip(end, start, strict=True))
+        )
         return self._by_window(chance)
 
     def _by_window(self, values: Tensor) -> Tensor:

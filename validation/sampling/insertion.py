@@ -49,7 +49,9 @@ def insertion_energies(
             energy = np.zeros(r2.shape)
             near = r2 < state.cutoff_sigma**2
             energy[near] = pair_energy(r2[near], state)
-            energies[frame, start : start + len(places)] = energy.sum(axis=1) / state.temperature_star
+            energies[frame, start : start + len(places)] = (
+                energy.sum(axis=1) / state.temperature_star
+            )
     return energies
 
 

@@ -16,12 +16,15 @@ _REACH_SIGMA = 1.7  # of a trade: the first shell of neighbours
 _LONG_SIGMA = 0.4  # tethers on which every pair is visited, at most
 
 
-def trades(positions: Array, centres: Array, spread: float, edge: float, rng: np.random.Generator) -> NDArray[np.int64]:
+def trades(
+    positions: Array, centres: Array, spread: float, edge: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Which atom sits at each of the N places after a sweep of trades between neighbours, (N,).
 
-    Every pair of places within 1.7 sigma is visited once, in random order, and its atoms change places with probability
-    min(1, exp(-change of |x - centre|^2 / 2 spread^2)): detailed balance holds, for the places stay where they are. On
-    tethers longer than 0.4 sigma most trades succeed, and a share of the pairs is enough.
+    Every pair of places within 1.7 sigma is visited once, in random order, and its atoms change
+    places with probability min(1, exp(-change of |x - centre|^2 / 2 spread^2)): detailed balance
+    holds, for the places stay where they are. On tethers longer than 0.4 sigma most trades succeed,
+    and a share of the pairs is enough.
 
     Parameters
     ----------
@@ -38,7 +41,9 @@ def trades(positions: Array, centres: Array, spread: float, edge: float, rng: np
     """
     first, second = _near(positions, min(1.0, (_LONG_SIGMA / spread) ** 4), edge, rng)
     whose = np.arange(len(positions))
-    thresholds = -2.0 * spread**2 * np.log1p(-rng.random(len(first)))  # of the change of squared lengths
+    thresholds = (
+        -2.0 * spread**2 * np.log1p(-rng.random(len(first)))
+    )  # of the change of squared lengths
 
     def accepted(these: slice | NDArray[np.int64]) -> NDArray[np.bool_]:
         a, b = first[these], second[these]

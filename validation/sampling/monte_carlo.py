@@ -1,8 +1,9 @@
 """Metropolis Monte Carlo of many small Lennard-Jones boxes at once.
 
-Independent walkers move side by side: one numpy operation does the same particle of all of them. For boxes of a few
-hundred particles at most that is quicker than a molecular-dynamics Context for each box, and it samples either
-convention directly, for no force has to exist. (N. Metropolis et al., J. Chem. Phys. 21, 1087 (1953).)
+Independent walkers move side by side: one numpy operation does the same particle of all of them.
+For boxes of a few hundred particles at most that is quicker than a molecular-dynamics Context for
+each box, and it samples either convention directly, for no force has to exist. (N. Metropolis et
+al., J. Chem. Phys. 21, 1087 (1953).)
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from openmm_nti.runtime.tasks import derive_seed
 
 _FIRST_STEP_SIGMA = 0.3
 _SMALLEST_STEP_SIGMA = 0.01
-_ACCEPTANCE = 0.3  # long moves that often fail decorrelate a fluid sooner than short ones that seldom do
+_ACCEPTANCE = (
+    0.3  # long moves that often fail decorrelate a fluid sooner than short ones that seldom do
+)
 _STEP_FACTOR = 1.1
 
 
@@ -26,8 +29,8 @@ class Walkers:
     Attributes
     ----------
     step_sigma
-        Largest displacement along each axis, sigma. `equilibrate` tunes it; between frames it must not change, or the
-        distribution would.
+        Largest displacement along each axis, sigma. `equilibrate` tunes it; between frames it must
+        not change, or the distribution would.
 
     Parameters
     ----------
@@ -42,9 +45,15 @@ class Walkers:
     def __init__(self, state: StatePoint, n_walkers: int, seed: int) -> None:
         self._state = state
         self._rng = np.random.default_rng(derive_seed(seed, "moves"))
-        starts = [lattice_positions_nm(state, derive_seed(seed, "start", walker)) for walker in range(n_walkers)]
-        # Axes first: the distances of one particle to all others are then sums of contiguous arrays.
-        self._coordinates = np.ascontiguousarray(np.stack(starts).transpose(2, 0, 1)) / state.sigma_nm
+        starts = [
+            lattice_positions_nm(state, derive_seed(seed, "start", walker))
+            for walker in range(n_walkers)
+        ]
+        # Axes first: the distances of one particle to all others are then sums of contiguous
+        # arrays.
+        self._coordinates = (
+            np.ascontiguousarray(np.stack(starts).transpose(2, 0, 1)) / state.sigma_nm
+        )
         self._pairs = np.stack([self._energies_of(k) for k in range(state.n_particles)], axis=1)
         self.step_sigma = min(_FIRST_STEP_SIGMA, 0.5 * state.box_length_sigma)
 
@@ -55,7 +64,9 @@ class Walkers:
 
     @property
     def removal_energies(self) -> np.ndarray:
-        """beta U(N) - beta U(N - 1), by which the energy falls when a particle is taken out. Shape (W, N), kT."""
+        """beta U(N) - beta U(N - 1), by which the energy falls when a particle is taken out. Shape
+        (W, N), kT.
+        """
         return np.asarray(self._pairs.sum(axis=2))
 
     def equilibrate(self, n_sweeps: int) -> None:
@@ -63,13 +74,17 @@ class Walkers:
         longest = 0.5 * self._state.box_length_sigma
         for _ in range(n_sweeps):
             factor = _STEP_FACTOR if self.sweep() > _ACCEPTANCE else 1 / _STEP_FACTOR
-            self.step_sigma = float(np.clip(self.step_sigma * factor, _SMALLEST_STEP_SIGMA, longest))
+            self.step_sigma = float(
+                np.clip(self.step_sigma * factor, _SMALLEST_STEP_SIGMA, longest)
+            )
 
     def sweep(self) -> float:
         """Try to move each particle of each walker once; the share of moves that were accepted."""
         n_walkers, n_particles = self._coordinates.shape[1:]
         moves = self._rng.uniform(-self.step_sigma, self.step_sigma, (n_particles, 3, n_walkers))
-        thresholds = self._rng.standard_exponential((n_particles, n_walkers))  # -ln of uniform numbers
+        thresholds = self._rng.standard_exponential(
+            (n_particles, n_walkers)
+        )  # -ln of uniform numbers
         n_accepted = 0
         for k in range(n_particles):
             places = self._coordinates[:, :, k] + moves[k]
@@ -86,7 +101,9 @@ class Walkers:
         return self._energies_at(self._coordinates[:, :, k], k)
 
     def _energies_at(self, places: np.ndarray, k: int) -> np.ndarray:
-        """Pair energies of particle k, were it at `places` (3, W), with all others. Shape (W, N), kT."""
+        """Pair energies of particle k, were it at `places` (3, W), with all others. Shape (W, N),
+        kT.
+        """
         box = self._state.box_length_sigma
         r2 = np.zeros(self._coordinates.shape[1:])
         for axis in range(3):

@@ -17,10 +17,16 @@ Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 2560
 
 
-def noised_frames(ensemble: Ensemble, lam: float, n_frames: int, generator: torch.Generator) -> Tensor:
-    """Frames of the ensemble under the noise of `lam`, (n_frames, N, 3), sigma; different frames while they last."""
+def noised_frames(
+    ensemble: Ensemble, lam: float, n_frames: int, generator: torch.Generator
+) -> Tensor:
+    """Frames of the ensemble under the noise of `lam`, (n_frames, N, 3), sigma; different frames
+    while they last.
+    """
     available = len(ensemble.positions_nm)
-    order = [torch.randperm(available, generator=generator) for _ in range(-(-n_frames // available))]
+    order = [
+        torch.randperm(available, generator=generator) for _ in range(-(-n_frames // available))
+    ]
     frames = torch.as_tensor(ensemble.positions_sigma)[torch.cat(order)[:n_frames]]
     noise = torch.randn(frames.shape, generator=generator, dtype=torch.float64)
     return frames + noise_of(ensemble.state, lam) * noise
@@ -32,7 +38,9 @@ def noise_of(state: StatePoint, lam: float) -> Tensor:
     return effective_variance(level).sqrt()
 
 
-def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float | Tensor) -> Array:
+def dudl_of_frames(
+    model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float | Tensor
+) -> Array:
     """dU/dlambda in kT of frames (F, N, 3) in sigma, at one lambda or at one each (F,), (F,)."""
     slopes, size = [], max(1, _ATOMS_PER_BATCH // state.n_particles)
     lambdas = torch.as_tensor(lam, dtype=torch.float64).expand(len(positions))
@@ -43,7 +51,9 @@ def dudl_of_frames(model: LambdaHamiltonian, positions: Tensor, state: StatePoin
     return torch.cat(slopes).numpy()
 
 
-def reduced_potentials(model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lambdas: Array) -> Array:
+def reduced_potentials(
+    model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lambdas: Array
+) -> Array:
     """U in kT of frames (F, N, 3) in sigma at every lambda, (F, K)."""
     box, at = cubic_box(state.box_length_sigma), torch.as_tensor(lambdas)
     parts = positions.split(max(1, model.atoms_per_chunk // state.n_particles))

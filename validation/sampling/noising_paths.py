@@ -1,13 +1,15 @@
 r"""Noising and denoising paths, step by step: where the levels lie, and what a path weighs.
 
-Noise levels 0 = v_0 < v_1 < ... < v_K. A forward path adds Gaussian increments of variance delta_k = v_{k+1} - v_k; a
-reverse path follows the model back, with the variance that matches the forward kernel best,
+Noise levels 0 = v_0 < v_1 < ... < v_K. A forward path adds Gaussian increments of variance delta_k
+= v_{k+1} - v_k; a reverse path follows the model back, with the variance that matches the forward
+kernel best,
 
 .. math:: r_k = \delta_k (1 - \delta_k I_k), \qquad I_k = E|\nabla U|^2 / 3N \text{ at level } k + 1.
 
-What is lost even with an exact score is the rest of the Hessian H, whose mean eigenvalue I_k is: tr (H - I_k)^2
-delta_k^2 / 4 in a step. Levels are spaced so that steps lose about the same. Both follow from gradients on a few frames
-that no path starts from, and neither can do harm: a level or a variance that fits badly costs overlap, not exactness.
+What is lost even with an exact score is the rest of the Hessian H, whose mean eigenvalue I_k is: tr
+(H - I_k)^2 delta_k^2 / 4 in a step. Levels are spaced so that steps lose about the same. Both
+follow from gradients on a few frames that no path starts from, and neither can do harm: a level or
+a variance that fits badly costs overlap, not exactness.
 """
 
 from __future__ import annotations
@@ -58,11 +60,14 @@ def schedule(
     frames: Array,
     generator: torch.Generator,
 ) -> tuple[Array, Array]:
-    """Levels v_0 = 0 to (L / 2)^2, (n_steps + 1,), and reverse variances r_k, (n_steps,), both in sigma^2."""
+    """Levels v_0 = 0 to (L / 2)^2, (n_steps + 1,), and reverse variances r_k, (n_steps,), both in
+    sigma^2.
+    """
     first, last = math.log(first_noise_sigma), math.log(0.5 * state.box_length_sigma)
     pilot = np.linspace(first, last, _PILOT_LEVELS)
     information, loss = _pilot(model, state, np.exp(2.0 * pilot), frames, generator)
-    # Steps of equal loss: as dense in ln s as the square root of what a step of unit length would lose.
+    # Steps of equal loss: as dense in ln s as the square root of what a step of unit length would
+    # lose.
     fine = np.linspace(first, last, 1000)
     density = np.interp(fine, pilot, np.sqrt(loss))
     density = density / density.mean() * (1.0 - _GEOMETRIC_SHARE) + _GEOMETRIC_SHARE
@@ -75,12 +80,17 @@ def schedule(
 
 
 def _pilot(
-    model: NoisedFluid, state: StatePoint, variances: Array, frames: Array, generator: torch.Generator
+    model: NoisedFluid,
+    state: StatePoint,
+    variances: Array,
+    frames: Array,
+    generator: torch.Generator,
 ) -> tuple[Array, Array]:
-    """I = E|grad U|^2 / 3N in 1 / sigma^2 and v^2 tr (H - I)^2 at each of `variances` v, (levels,) each.
+    """I = E|grad U|^2 / 3N in 1 / sigma^2 and v^2 tr (H - I)^2 at each of `variances` v, (levels,)
+    each.
 
-    H z for a random z has the square norm tr H^2 on average. It is the difference of gradients as far apart as a step
-    is long: a score may have small jumps, which are no matter there.
+    H z for a random z has the square norm tr H^2 on average. It is the difference of gradients as
+    far apart as a step is long: a score may have small jumps, which are no matter there.
     """
     box = cubic_box(state.box_length_sigma)
     clean = torch.as_tensor(frames, dtype=torch.float64)
@@ -92,7 +102,9 @@ def _pilot(
         gradient = model.gradient(noised, box, log_s)
         bent = (model.gradient(noised + reach * direction, box, log_s) - gradient) / reach
         information.append(float(gradient.square().mean()))
-        loss.append(v * v * max(float(bent.square().mean()) - information[-1] ** 2, 0.0) * clean[0].numel())
+        loss.append(
+            v * v * max(float(bent.square().mean()) - information[-1] ** 2, 0.0) * clean[0].numel()
+        )
     return np.array(information), np.array(loss)
 
 
@@ -100,7 +112,9 @@ def run_batch(task: PathBatch) -> Array:
     """omega of the paths of `task`, (n_paths,), kT; from its file if that is there."""
     if not task.path.is_file():
         seed = derive_seed(task.seed, task.direction, task.number)
-        works = _forward_works(task, seed) if task.starts is not None else _reverse_works(task, seed)
+        works = (
+            _forward_works(task, seed) if task.starts is not None else _reverse_works(task, seed)
+        )
         with atomic_path(task.path) as temporary:
             np.savez(temporary, allow_pickle=False, omega=works)
     return np.asarray(read_arrays(task.path, ("omega",))["omega"])
@@ -111,9 +125,13 @@ def _forward_works(task: PathBatch, seed: int) -> Array:
     box = cubic_box(task.state.box_length_sigma)
     positions = torch.as_tensor(task.starts, dtype=torch.float64)
     omega = task.model.lennard_jones_energy(positions, box)
-    for step, reverse_variance in zip(range(len(task.levels) - 1), task.reverse_variances, strict=True):
+    for step, reverse_variance in zip(
+        range(len(task.levels) - 1), task.reverse_variances, strict=True
+    ):
         delta = task.levels[step + 1] - task.levels[step]
-        increment = math.sqrt(delta) * torch.randn(positions.shape, generator=generator, dtype=torch.float64)
+        increment = math.sqrt(delta) * torch.randn(
+            positions.shape, generator=generator, dtype=torch.float64
+        )
         positions = positions + increment
         gradient = task.model.gradient(positions, box, _log_s(task.levels[step + 1], task.n_paths))
         omega = omega + _log_ratio(increment, gradient, delta, reverse_variance)
@@ -127,7 +145,10 @@ def _reverse_works(task: PathBatch, seed: int) -> Array:
     positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
     omega = torch.zeros(task.n_paths, dtype=torch.float64)
     for step in reversed(range(len(task.levels) - 1)):
-        delta, reverse_variance = task.levels[step + 1] - task.levels[step], task.reverse_variances[step]
+        delta, reverse_variance = (
+            task.levels[step + 1] - task.levels[step],
+            task.reverse_variances[step],
+        )
         gradient = task.model.gradient(positions, box, _log_s(task.levels[step + 1], task.n_paths))
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         increment = delta * gradient - math.sqrt(reverse_variance) * noise
@@ -136,8 +157,12 @@ def _reverse_works(task: PathBatch, seed: int) -> Array:
     return (omega + task.model.lennard_jones_energy(positions, box)).numpy()
 
 
-def _log_ratio(increment: Tensor, gradient: Tensor, delta: float, reverse_variance: float) -> Tensor:
-    """ln of the reverse kernel's density over the forward kernel's, at forward increments (B, N, 3); (B,)."""
+def _log_ratio(
+    increment: Tensor, gradient: Tensor, delta: float, reverse_variance: float
+) -> Tensor:
+    """ln of the reverse kernel's density over the forward kernel's, at forward increments (B, N,
+    3); (B,).
+    """
     forward = increment.square() / delta
     reverse = (increment - delta * gradient).square() / reverse_variance
     per_coordinate = 0.5 * (forward - reverse) + 0.5 * math.log(delta / reverse_variance)

@@ -1,4 +1,6 @@
-"""What windows of the learned path to sample, and how much: the settings, and where the lambdas go."""
+"""What windows of the learned path to sample, and how much: the settings, and where the lambdas
+go.
+"""
 
 from __future__ import annotations
 
@@ -30,50 +32,69 @@ class WindowsConfig(BaseModel):
 
     engine: Literal["openmm", "torch"] = Field(
         default="openmm",
-        description="openmm: MD in Contexts with the force; torch: Hamiltonian Monte Carlo, many windows in one batch, "
+        description="openmm: MD in Contexts with the force; torch: Hamiltonian Monte Carlo, many "
+        "windows in one batch, "
         "without OpenMM, which finds its steps itself and is exact at any.",
     )
     n_windows: int | None = Field(
-        default=None, ge=3, description="Windows, both ends included; empty: as many as `window_length` asks for."
+        default=None,
+        ge=3,
+        description="Windows, both ends included; empty: as many as `window_length` asks for.",
     )
     window_length: float = Field(
-        default=1.0, gt=0, description="Thermodynamic length between neighbouring windows, about std(Delta U) in kT."
+        default=1.0,
+        gt=0,
+        description="Thermodynamic length between neighbouring windows, about std(Delta U) in kT.",
     )
     n_chains: int = Field(default=32, ge=2, description="Independent chains in each window.")
     n_frames: int | None = Field(
-        default=None, ge=1, description="Frames kept of each chain; empty: as many as `target_error` asks for."
+        default=None,
+        ge=1,
+        description="Frames kept of each chain; empty: as many as `target_error` asks for.",
     )
     exchange: bool = Field(
         default=False,
-        description="Hamiltonian replica exchange: after every frame, chains of neighbouring windows may trade places.",
+        description="Hamiltonian replica exchange: after every frame, chains of neighbouring "
+        "windows may trade places.",
     )
     target_error: float = Field(
-        default=0.2, gt=0, description="Standard error of beta F_ex aimed at, in kT; foreseen from the pilot."
+        default=0.2,
+        gt=0,
+        description="Standard error of beta F_ex aimed at, in kT; foreseen from the pilot.",
     )
-    steps_between: int = Field(default=20, ge=1, description="Steps between frames; with `torch`, of one move.")
+    steps_between: int = Field(
+        default=20, ge=1, description="Steps between frames; with `torch`, of one move."
+    )
     equilibration_steps: int = Field(default=80, ge=0, description="Steps before the first frame.")
     timestep_star: float = Field(
         default=0.006,
         gt=0,
         lt=0.02,
-        description="Time step of `openmm` at lambda = 1, in sigma sqrt(m / epsilon); longer where forces are weaker.",
+        description="Time step of `openmm` at lambda = 1, in sigma sqrt(m / epsilon); longer where "
+        "forces are weaker.",
     )
     friction_star: float = Field(
         default=1.0, gt=0, description="Langevin friction of `openmm`, in the inverse of that time."
     )
     control_variates: bool = Field(
         default=True,
-        description="Subtract functions of zero mean, where the potential is `switched`: fewer samples do.",
+        description="Subtract functions of zero mean, where the potential is `switched`: fewer "
+        "samples do.",
     )
-    pilot_frames: int = Field(default=32, ge=4, description="Noised frames per lambda to place the windows with.")
-    force: Literal["torch", "python"] = Field(default="torch", description="TorchForce, or PythonForce where it lacks.")
+    pilot_frames: int = Field(
+        default=32, ge=4, description="Noised frames per lambda to place the windows with."
+    )
+    force: Literal["torch", "python"] = Field(
+        default="torch", description="TorchForce, or PythonForce where it lacks."
+    )
     platform: str | None = Field(default=None, description="OpenMM platform; empty: the fastest.")
 
     @model_validator(mode="after")
     def _ladders_are_enough_for_errors(self) -> Self:
         if self.exchange and self.n_chains < MIN_CHAINS:
             raise ValueError(
-                f"exchange with n_chains = {self.n_chains}: chains of exchanging windows are the bootstrap's units, "
+                f"exchange with n_chains = {self.n_chains}: chains of exchanging windows are the "
+                "bootstrap's units, "
                 f"give {MIN_CHAINS} or more"
             )
         return self
@@ -84,10 +105,12 @@ class WindowsConfig(BaseModel):
 
 
 def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
-    """Frames of each chain for `target_error`, foreseen from the length of the path as `place_windows` returns it.
+    """Frames of each chain for `target_error`, foreseen from the length of the path as
+    `place_windows` returns it.
 
-    K - 1 gaps of std(Delta U) = length / (K - 1) and n decorrelated samples a window give the variance
-    length^2 / ((K - 1) n); of neighbouring frames about two in five count. The error reported is the measured one.
+    K - 1 gaps of std(Delta U) = length / (K - 1) and n decorrelated samples a window give the
+    variance length^2 / ((K - 1) n); of neighbouring frames about two in five count. The error
+    reported is the measured one.
     """
     samples = 2.5 * length**2 / ((n_windows - 1) * config.target_error**2)
     return min(_MAX_FRAMES, max(4, math.ceil(samples / config.n_chains)))
@@ -96,11 +119,13 @@ def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
 def place_windows(
     model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsConfig, *, seed: int
 ) -> tuple[Array, float]:
-    """Lambdas (K,) from 0 to 1, spaced by what noised frames show; and the length of the path, to judge the effort by.
+    """Lambdas (K,) from 0 to 1, spaced by what noised frames show; and the length of the path, to
+    judge the effort by.
 
-    The thermodynamic length is the integral of std(dU/dlambda), of what control variates leave of it. Windows are
-    equidistant in one of element sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|) dlambda: the first term keeps
-    neighbours overlapping for MBAR, the second keeps the mean resolved for TI where it varies and hardly fluctuates.
+    The thermodynamic length is the integral of std(dU/dlambda), of what control variates leave of
+    it. Windows are equidistant in one of element sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|)
+    dlambda: the first term keeps neighbours overlapping for MBAR, the second keeps the mean
+    resolved for TI where it varies and hardly fluctuates.
     """
     pilot = np.linspace(0.0, 1.0, _PILOT_LAMBDAS)
     slopes, functions, box = [], [], cubic_box(ensemble.state.box_length_sigma)
@@ -113,12 +138,17 @@ def place_windows(
             at = torch.full((len(positions),), value, dtype=torch.float64)
             functions.append(control_variates.functions(model, positions, box, at, seed=seed))
     dudl = np.array(slopes)
-    left = control_variates.share_left(dudl, np.array(functions)) if functions else np.ones(_PILOT_LAMBDAS)
+    left = (
+        control_variates.share_left(dudl, np.array(functions))
+        if functions
+        else np.ones(_PILOT_LAMBDAS)
+    )
     variance = dudl.var(axis=1, ddof=1)
     speed = np.sqrt(variance + np.abs(np.gradient(dudl.mean(axis=1), pilot)))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(pilot))])
     count = config.n_windows or max(4, 1 + math.ceil(length[-1] / config.window_length))
-    # A trickle of length everywhere keeps flat stretches of the path from being left without a window.
+    # A trickle of length everywhere keeps flat stretches of the path from being left without a
+    # window.
     length = length / length[-1] + 0.15 * pilot
     lambdas = np.interp(np.linspace(0.0, length[-1], count), length, pilot)
     lambdas[0], lambdas[-1] = 0.0, 1.0

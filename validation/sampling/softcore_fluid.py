@@ -1,10 +1,12 @@
 r"""The soft-core fluid: its pair energy, potential and OpenMM System.
 
-All pairs at once are scaled from nothing to Lennard-Jones (Beutler et al., Chem. Phys. Lett. 222, 529 (1994)):
+All pairs at once are scaled from nothing to Lennard-Jones (Beutler et al., Chem. Phys. Lett. 222,
+529 (1994)):
 
     u_lambda(r) = 4 eps lambda y (y - 1) S(r),    y = 1 / (alpha (1 - lambda) + (r / sigma)^6),
 
-with the cutoff and switching function S of the state point, so u_0 = 0 and u_1 is its pair potential.
+with the cutoff and switching function S of the state point, so u_0 = 0 and u_1 is its pair
+potential.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ ALPHA = 0.5  # minimises the thermodynamic length of the pair approximation at T
 PARAMETER = "lambda_softcore"
 
 
-def soft_pair(r2: np.ndarray, state: StatePoint, lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def soft_pair(
+    r2: np.ndarray, state: StatePoint, lambdas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Soft-core pair energy and its lambda derivative at each lambda.
 
     Parameters
@@ -32,14 +36,17 @@ def soft_pair(r2: np.ndarray, state: StatePoint, lambdas: np.ndarray) -> tuple[n
     Returns
     -------
     energy, slope
-        u_lambda and du_lambda/dlambda, shape (K, *S), kT; energy is +infinity for r = 0 at lambda = 1.
+        u_lambda and du_lambda/dlambda, shape (K, *S), kT; energy is +infinity for r = 0 at lambda =
+        1.
     """
     coupling = lambdas.reshape(-1, *[1] * r2.ndim)
     prefactor = 4 / state.temperature_star * cutoff_function(r2, state)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         y = 1 / (ALPHA * (1 - coupling) + r2**3)
         energy = np.where(prefactor != 0, prefactor * coupling * y * (y - 1), 0.0)
-        slope = np.where(prefactor != 0, prefactor * y * ((y - 1) + coupling * ALPHA * y * (2 * y - 1)), 0.0)
+        slope = np.where(
+            prefactor != 0, prefactor * y * ((y - 1) + coupling * ALPHA * y * (2 * y - 1)), 0.0
+        )
     return energy, slope
 
 
@@ -70,7 +77,9 @@ def soft_potential(
 
 
 def soft_system(state: StatePoint) -> openmm.System:
-    """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its derivative."""
+    """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its
+    derivative.
+    """
     system = openmm.System()
     for _ in range(state.n_particles):
         system.addParticle(state.mass_dalton)
@@ -82,7 +91,8 @@ def soft_system(state: StatePoint) -> openmm.System:
 def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
     """u_lambda between all pairs of the fluid; interaction groups added to it leave some out."""
     force = openmm.CustomNonbondedForce(
-        f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + (r/{state.sigma_nm!r})^6)"
+        f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + "
+        f"(r/{state.sigma_nm!r})^6)"
     )
     force.addGlobalParameter(PARAMETER, 0.0)
     force.addEnergyParameterDerivative(PARAMETER)

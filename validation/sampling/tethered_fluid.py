@@ -1,9 +1,10 @@
-"""Molecular dynamics of the Lennard-Jones fluid with every atom on a spring, and trades of the springs' ends.
+"""Molecular dynamics of the Lennard-Jones fluid with every atom on a spring, and trades of the
+springs' ends.
 
-A dense fluid under noise of a quarter of the atoms' distance does not forget which atom is whose: two that were to
-change places would have to squeeze past each other. They are identical, though, so exchanging two neighbours costs the
-energy of the tethers alone, and trades by Metropolis' rule do it at once (compare swap Monte Carlo: Grigera, Parisi,
-Phys. Rev. E 63, 045102 (2001)).
+A dense fluid under noise of a quarter of the atoms' distance does not forget which atom is whose:
+two that were to change places would have to squeeze past each other. They are identical, though, so
+exchanging two neighbours costs the energy of the tethers alone, and trades by Metropolis' rule do
+it at once (compare swap Monte Carlo: Grigera, Parisi, Phys. Rev. E 63, 045102 (2001)).
 """
 
 from __future__ import annotations
@@ -26,14 +27,20 @@ Array = NDArray[np.float64]
 _TIMESTEP_STAR, _FRICTION_STAR = 0.008, 1.0
 _N_BLOCKS = 6  # of a chain; the first two of a chain from the model's answer are left out
 _STEPS_BETWEEN_POSITIONS, _STEPS_BETWEEN_TRADES = 10, 40
-_FEW = 40  # atoms up to which the Reference platform is the quickest: others spend more time on threads or launches
-_CONTACT_SIGMA, _MOST_PUSHES = 0.8, 500  # atoms are pushed apart to this distance before the minimiser takes over
+# atoms up to which the Reference platform is the quickest: others spend more time on threads or
+# launches
+_FEW = 40
+_CONTACT_SIGMA, _MOST_PUSHES = (
+    0.8,
+    500,
+)  # atoms are pushed apart to this distance before the minimiser takes over
 _FORCE_TOLERANCE = 50.0  # kJ/mol/nm where a start has no overlaps left; thermal forces are as large
 _VELOCITY = unit.nanometer / unit.picosecond
 
 
 class TetheredFluid:
-    """Langevin dynamics of the Lennard-Jones fluid with every atom on a spring, and trades of the springs' ends.
+    """Langevin dynamics of the Lennard-Jones fluid with every atom on a spring, and trades of the
+    springs' ends.
 
     Parameters
     ----------
@@ -45,7 +52,9 @@ class TetheredFluid:
 
     def __init__(self, state: StatePoint, seed: int) -> None:
         self._state, self._rng = state, np.random.default_rng(seed)
-        self._force = openmm.CustomExternalForce("0.5 * spring * ((x - x0)^2 + (y - y0)^2 + (z - z0)^2)")
+        self._force = openmm.CustomExternalForce(
+            "0.5 * spring * ((x - x0)^2 + (y - y0)^2 + (z - z0)^2)"
+        )
         self._force.addGlobalParameter("spring", 0.0)
         for name in ("x0", "y0", "z0"):
             self._force.addPerParticleParameter(name)
@@ -60,19 +69,26 @@ class TetheredFluid:
         )
         self._integrator.setRandomNumberSeed(derive_seed(seed, "thermostat"))
         fastest = fastest_platform("Reference" if state.n_particles <= _FEW else None)
-        self._context = openmm.Context(system, self._integrator, fastest, platform_properties(fastest))
+        self._context = openmm.Context(
+            system, self._integrator, fastest, platform_properties(fastest)
+        )
         self._centres, self._spread = np.zeros((state.n_particles, 3)), math.inf
 
     def tether(self, centres: Array, spread: float) -> None:
-        """Tether the atoms to `centres` (N, 3) with energy |x - centre|^2 / 2 spread^2 in kT; sigma."""
+        """Tether the atoms to `centres` (N, 3) with energy |x - centre|^2 / 2 spread^2 in kT;
+        sigma.
+        """
         self._centres, self._spread = centres, spread
         for particle, centre in enumerate(centres * self._state.sigma_nm):
             self._force.setParticleParameters(particle, particle, centre)
         self._force.updateParametersInContext(self._context)
-        self._context.setParameter("spring", self._state.kt_kj_mol / (spread * self._state.sigma_nm) ** 2)
+        self._context.setParameter(
+            "spring", self._state.kt_kj_mol / (spread * self._state.sigma_nm) ** 2
+        )
 
     def displacements(self, start: Array, n_steps: int, *, settle: bool) -> Array:
-        """Mean displacements from the centres in each of six consecutive parts of a chain, (6, N, 3), sigma.
+        """Mean displacements from the centres in each of six consecutive parts of a chain, (6, N,
+        3), sigma.
 
         Parameters
         ----------
@@ -95,7 +111,10 @@ class TetheredFluid:
 
     def _round(self) -> Array:
         """Some steps, then trades: the mean displacement, (N, 3), sigma."""
-        total, n_reads = np.zeros_like(self._centres), _STEPS_BETWEEN_TRADES // _STEPS_BETWEEN_POSITIONS
+        total, n_reads = (
+            np.zeros_like(self._centres),
+            _STEPS_BETWEEN_TRADES // _STEPS_BETWEEN_POSITIONS,
+        )
         for _ in range(n_reads):
             self._integrator.step(_STEPS_BETWEEN_POSITIONS)
             positions = self._positions()
@@ -105,7 +124,10 @@ class TetheredFluid:
 
     def _positions(self) -> Array:
         now = self._context.getState(positions=True)
-        return np.asarray(now.getPositions(asNumpy=True).value_in_unit(unit.nanometer)) / self._state.sigma_nm
+        return (
+            np.asarray(now.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+            / self._state.sigma_nm
+        )
 
     def _place(self, positions: Array) -> None:
         self._context.setPositions(positions * self._state.sigma_nm)
@@ -116,7 +138,11 @@ class TetheredFluid:
         whose = trades(positions, self._centres, self._spread, edge, self._rng)
         if (whose == np.arange(len(whose))).all():
             return
-        velocities = self._context.getState(velocities=True).getVelocities(asNumpy=True).value_in_unit(_VELOCITY)
+        velocities = (
+            self._context.getState(velocities=True)
+            .getVelocities(asNumpy=True)
+            .value_in_unit(_VELOCITY)
+        )
         away, moved = np.empty_like(positions), np.empty_like(positions)
         away[whose], moved[whose] = positions - self._centres[whose], velocities
         self._place(self._centres + nearest_image(away, edge))
@@ -124,11 +150,14 @@ class TetheredFluid:
 
 
 def apart(positions: Array, edge: float) -> Array:
-    """`positions` (N, 3) in sigma with overlapping atoms pushed apart, as far as they need for finite forces.
+    """`positions` (N, 3) in sigma with overlapping atoms pushed apart, as far as they need for
+    finite forces.
 
     A minimiser gives up where two atoms are almost in one place.
     """
-    positions = positions + 1e-3 * np.sin(np.arange(positions.size).reshape(positions.shape))  # no two in one place
+    positions = positions + 1e-3 * np.sin(
+        np.arange(positions.size).reshape(positions.shape)
+    )  # no two in one place
     first, second = np.triu_indices(len(positions), 1)
     for _ in range(_MOST_PUSHES):
         vectors = nearest_image(positions[first] - positions[second], edge)
@@ -141,9 +170,3 @@ def apart(positions: Array, edge: float) -> Array:
         np.add.at(positions, first[close], pushes)
         np.add.at(positions, second[close], -pushes)
     return positions
-
-
-
-
-
-

@@ -1,10 +1,11 @@
 r"""Equilibrium simulation of windows along the learned path: exact for any network.
 
-Windows are spaced by thermodynamic length, in essence the integral of std(dU/dlambda), measured on noised reference
-frames before any MD. In every window several chains start from different noised frames, which a good model has near
-equilibrium already. They run side by side as replicas in one OpenMM Context under the TorchForce, or windows and chains
-together as one batch of Hamiltonian Monte Carlo (`lambda_hmc`), if asked for with replica exchange between windows
-(`lambda_exchange`). All samples are then evaluated at all windows: MBAR, BAR and TI (`mbar_ti`) follow from the same
+Windows are spaced by thermodynamic length, in essence the integral of std(dU/dlambda), measured on
+noised reference frames before any MD. In every window several chains start from different noised
+frames, which a good model has near equilibrium already. They run side by side as replicas in one
+OpenMM Context under the TorchForce, or windows and chains together as one batch of Hamiltonian
+Monte Carlo (`lambda_hmc`), if asked for with replica exchange between windows (`lambda_exchange`).
+All samples are then evaluated at all windows: MBAR, BAR and TI (`mbar_ti`) follow from the same
 data. At lambda = 0 positions are uniform: no simulation is needed.
 """
 
@@ -31,19 +32,29 @@ from openmm_nti.runtime.tasks import derive_seed, run_tasks
 from openmm_nti.validation.analysis import control_variates
 from openmm_nti.validation.analysis.window_data import WindowData, read_arrays
 from openmm_nti.validation.sampling import exchange, hmc, langevin
-from openmm_nti.validation.sampling.noised_frames import dudl_of_frames, noised_frames, reduced_potentials
+from openmm_nti.validation.sampling.noised_frames import (
+    dudl_of_frames,
+    noised_frames,
+    reduced_potentials,
+)
 from openmm_nti.validation.sampling.placement import WindowsConfig, frames_needed, place_windows
 
 __all__ = ["WindowsConfig", "frames_needed", "place_windows", "sample"]
 
 Array = NDArray[np.float64]
-_LADDERS = 4  # chains of all windows in one task, where they exchange: a file each, a step of the progress bar each
-_EDITION = 2  # of stored windows: raise it when the same settings make other arrays, so that old files are not taken up
+# chains of all windows in one task, where they exchange: a file each, a step of the progress bar
+# each
+_LADDERS = 4
+# of stored windows: raise it when the same settings make other arrays, so that old files are not
+# taken up
+_EDITION = 2
 
 
 @dataclass(frozen=True)
 class _Task:
-    """Everything that decides the samples of some chains of neighbouring windows, and the file that keeps them."""
+    """Everything that decides the samples of some chains of neighbouring windows, and the file that
+    keeps them.
+    """
 
     windows: range
     chains: range
@@ -76,7 +87,8 @@ def sample(
     workers: int = 1,
     progress: bool = True,
 ) -> WindowData:
-    """Sample all windows along the path of `model`; finished windows in `directory` are not run again.
+    """Sample all windows along the path of `model`; finished windows in `directory` are not run
+    again.
 
     Parameters
     ----------
@@ -89,7 +101,8 @@ def sample(
     seed
         Of starts and thermostats; the same seed gives the same samples on the same platform.
     directory
-        Keeps one file a window, or a batch of them, or of ladders where windows exchange, in `neural_windows/`.
+        Keeps one file a window, or a batch of them, or of ladders where windows exchange, in
+        `neural_windows/`.
     workers
         Processes to share the windows out to.
     progress
@@ -98,7 +111,8 @@ def sample(
     Returns
     -------
     WindowData
-        K windows of n_chains * n_frames samples; a warning where hardly any moves of Monte Carlo were accepted.
+        K windows of n_chains * n_frames samples; a warning where hardly any moves of Monte Carlo
+        were accepted.
 
     Raises
     ------
@@ -120,14 +134,28 @@ def sample(
     folder = Path(directory) / "neural_windows"
     name = fingerprint(facts)
     tasks = [
-        _Task(windows, chains, lambdas, n_frames, model, ensemble, config, seed, folder / f"{name}_{part}.npz")
+        _Task(
+            windows,
+            chains,
+            lambdas,
+            n_frames,
+            model,
+            ensemble,
+            config,
+            seed,
+            folder / f"{name}_{part}.npz",
+        )
         for windows, chains, part in _shared_out(len(lambdas), ensemble.state, config)
     ]
-    results = run_tasks(_run_task, tasks, workers=workers, description="lambda windows", progress=progress)
+    results = run_tasks(
+        _run_task, tasks, workers=workers, description="lambda windows", progress=progress
+    )
     arrays = _ladders_together(results) if config.exchange else _windows_together(results)
     if config.engine == "openmm":
         del arrays["acceptance"]
-    data = WindowData(lambdas=lambdas, chain=np.repeat(np.arange(config.n_chains), n_frames), **arrays)
+    data = WindowData(
+        lambdas=lambdas, chain=np.repeat(np.arange(config.n_chains), n_frames), **arrays
+    )
     if data.few_accepted:
         warnings.warn(data.few_accepted, stacklevel=2)
     return data
@@ -151,11 +179,13 @@ def _ladders_together(results: list[dict[str, Array]]) -> dict[str, Array]:
     return arrays
 
 
-def _shared_out(n_windows: int, state: StatePoint, config: WindowsConfig) -> list[tuple[range, range, str]]:
+def _shared_out(
+    n_windows: int, state: StatePoint, config: WindowsConfig
+) -> list[tuple[range, range, str]]:
     """Windows and chains of each task, and the end of its file's name.
 
-    With OpenMM a window each; with torch the ideal gas, and then as many as one batch holds; some ladders where windows
-    exchange.
+    With OpenMM a window each; with torch the ideal gas, and then as many as one batch holds; some
+    ladders where windows exchange.
     """
     windows, chains = range(n_windows), range(config.n_chains)
     if config.exchange:
@@ -168,7 +198,9 @@ def _shared_out(n_windows: int, state: StatePoint, config: WindowsConfig) -> lis
 
 
 def _run_task(task: _Task) -> dict[str, Array]:
-    """The arrays of `WindowData` for the k windows and the chains of the task, from file or by running."""
+    """The arrays of `WindowData` for the k windows and the chains of the task, from file or by
+    running.
+    """
     names = ["u_kln", "dudl", "acceptance", "timestep_star"]
     names += ["control_variates"] if task.config.controls(task.model) else []
     names += ["tried", "traded"] if task.config.exchange else []
@@ -182,17 +214,26 @@ def _run_task(task: _Task) -> dict[str, Array]:
         if "control_variates" in names:
             seed = derive_seed(task.seed, "probes", *task.place)
             box = cubic_box(state.box_length_sigma)
-            found["control_variates"] = control_variates.functions(task.model, positions, box, each, seed=seed)
+            found["control_variates"] = control_variates.functions(
+                task.model, positions, box, each, seed=seed
+            )
         for name in ("u_kln", "dudl", "control_variates"):
             if name in found:
                 found[name] = found[name].reshape(len(own), -1, *found[name].shape[1:])
         with atomic_path(task.path) as temporary:
-            np.savez(temporary, positions_sigma=positions.numpy().astype(np.float32), allow_pickle=False, **found)
+            np.savez(
+                temporary,
+                positions_sigma=positions.numpy().astype(np.float32),
+                allow_pickle=False,
+                **found,
+            )
     return read_arrays(task.path, names)
 
 
 def _sampled(task: _Task) -> tuple[Tensor, dict[str, Array]]:
-    """Frames (k * chains * n_frames, N, 3), sigma, and acceptance and time steps (k,), NaN where no moves are made."""
+    """Frames (k * chains * n_frames, N, 3), sigma, and acceptance and time steps (k,), NaN where no
+    moves are made.
+    """
     if task.config.exchange:
         return _exchanging(task)
     if task.windows[0] == 0:
@@ -204,7 +245,10 @@ def _ideal_gas(task: _Task) -> tuple[Tensor, dict[str, Array]]:
     """As `_sampled`, of lambda = 0: no simulation is needed."""
     generator = torch.Generator().manual_seed(derive_seed(task.seed, "ideal gas"))
     shape = (task.config.n_chains * task.n_frames, task.ensemble.state.n_particles, 3)
-    positions = torch.rand(shape, generator=generator, dtype=torch.float64) * task.ensemble.state.box_length_sigma
+    positions = (
+        torch.rand(shape, generator=generator, dtype=torch.float64)
+        * task.ensemble.state.box_length_sigma
+    )
     return positions, {"acceptance": np.full(1, np.nan), "timestep_star": np.full(1, np.nan)}
 
 
@@ -212,7 +256,9 @@ def _start(task: _Task, window: int) -> Tensor:
     """Where the task's chains of a window begin, (chains, N, 3), sigma."""
     generator = torch.Generator().manual_seed(derive_seed(task.seed, "start", window))
     lam = float(task.lambdas[window])
-    return noised_frames(task.ensemble, lam, task.config.n_chains, generator)[task.chains[0] : task.chains[-1] + 1]
+    return noised_frames(task.ensemble, lam, task.config.n_chains, generator)[
+        task.chains[0] : task.chains[-1] + 1
+    ]
 
 
 def _moves(task: _Task, windows: range) -> dict[str, Any]:
@@ -232,7 +278,10 @@ def _monte_carlo(task: _Task) -> tuple[Tensor, dict[str, Array]]:
     """As `_sampled`, by Hamiltonian Monte Carlo of all windows of the task at once."""
     found = hmc.sample(**_moves(task, task.windows), n_frames=task.n_frames)
     timestep_star = _in_md_units(found.step, task.ensemble.state)
-    return found.positions.flatten(0, 2), {"acceptance": found.acceptance.numpy(), "timestep_star": timestep_star}
+    return found.positions.flatten(0, 2), {
+        "acceptance": found.acceptance.numpy(),
+        "timestep_star": timestep_star,
+    }
 
 
 def _in_md_units(step: Tensor, state: StatePoint) -> Array:
@@ -249,7 +298,9 @@ def _langevin(task: _Task, windows: range) -> langevin.Chains:
         task.lambdas[windows],
         torch.stack([_start(task, window) for window in windows]),
         torch.as_tensor(task.ensemble.positions_sigma[: config.n_chains]),
-        langevin.Settings(config.timestep_star, config.friction_star, config.force, config.platform),
+        langevin.Settings(
+            config.timestep_star, config.friction_star, config.force, config.platform
+        ),
         seed=derive_seed(task.seed, "moves", *task.place),
     )
 
@@ -267,7 +318,9 @@ def _molecular_dynamics(task: _Task) -> tuple[Tensor, dict[str, Array]]:
 
 
 def _exchanging(task: _Task) -> tuple[Tensor, dict[str, Array]]:
-    """As `_sampled`, with the trades of each pair of neighbours and the potentials that decided them."""
+    """As `_sampled`, with the trades of each pair of neighbours and the potentials that decided
+    them.
+    """
     state, config, above = task.ensemble.state, task.config, task.windows[1:]
     dynamics: exchange.Dynamics
     if config.engine == "torch":

@@ -26,7 +26,10 @@ def estimate(
     method: Annotated[
         str,
         typer.Option(
-            "--method", "-m", autocompletion=lambda: list(METHOD_NAMES), help=f"One of {', '.join(METHOD_NAMES)}."
+            "--method",
+            "-m",
+            autocompletion=lambda: list(METHOD_NAMES),
+            help=f"One of {', '.join(METHOD_NAMES)}.",
         ),
     ],
     model: Annotated[str | None, typer.Option(help=MODEL_HELP, autocompletion=model_names)] = None,
@@ -34,18 +37,25 @@ def estimate(
     box_length_sigma: BoxLength = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Ensemble file (.h5), such as DIR/reference/*.h5; made by MD if not given.", exists=True),
+        typer.Option(
+            help="Ensemble file (.h5), such as DIR/reference/*.h5; made by MD if not given.",
+            exists=True,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Keep reference data and simulations here, and go on from them the next time."
+            "--output",
+            "-o",
+            help="Keep reference data and simulations here, and go on from them the next time.",
         ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Effort, such as n_levels=64; keys as in estimates.* of `init`."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Effort, such as n_levels=64; keys as in estimates.* of `init`.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
@@ -53,24 +63,31 @@ def estimate(
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
-    json: Annotated[bool, typer.Option("--json", help="Print the estimate with its diagnostics as JSON.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the estimate with its diagnostics as JSON.")
+    ] = False,
 ) -> None:
     """Make one estimate with a trained model, outside of a run.
 
-    The state point is that of --data, or else the model's with N particles; reference data are simulated where the
-    method needs them. widom, mbar_softcore, mu_decoupling and bar_chain need no model when there are --data. Examples:
+    The state point is that of --data, or else the model's with N particles; reference data are
+    simulated where the method needs them. widom, mbar_softcore, mu_decoupling and bar_chain need no
+    model when there are --data. Examples:
 
         openmm-nti estimate --model lj-fluid-t1.25 --n 100 --method neural_ti_bound
 
-        openmm-nti estimate --model fluid --data fluid/reference/N40_L6_T1.25_switched.h5 --method path_bar --json
+        openmm-nti estimate --model fluid --data fluid/reference/N40_L6_T1.25_switched.h5 --method
+        path_bar --json
 
-        openmm-nti estimate --model lj-fluid-t1.25 --n 200 --method mu_decoupling --output decoupling
+        openmm-nti estimate --model lj-fluid-t1.25 --n 200 --method mu_decoupling --output
+        decoupling
     """
     from openmm_nti.cli.single_estimate import Request, single_estimate
     from openmm_nti.files import finite
     from openmm_nti.runtime.executors import executor as tasks_on
 
-    request = Request(method, model, n_particles, box_length_sigma, data, settings or [], seed, workers)
+    request = Request(
+        method, model, n_particles, box_length_sigma, data, settings or [], seed, workers
+    )
     with tasks_on(executor, scheduler):
         result = single_estimate(request, output, console().print)
     if json:
@@ -80,21 +97,29 @@ def estimate(
 
 
 def paper(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the reproduction; made if missing.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer N and less effort: minutes instead of hours.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Directory of the reproduction; made if missing.")
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer N and less effort: minutes instead of hours.")
+    ] = False,
     only: Annotated[
-        str | None, typer.Option(help="Comma-separated: fig3, fig4, fig5, fig6, toy, gcmc. By default all.")
+        str | None,
+        typer.Option(help="Comma-separated: fig3, fig4, fig5, fig6, toy, gcmc. By default all."),
     ] = None,
-    model: Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=model_names)] = "lj-fluid-t1.25",
+    model: Annotated[
+        str, typer.Option(help=MODEL_HELP, autocompletion=model_names)
+    ] = "lj-fluid-t1.25",
     seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes for independent pieces.")] = 2,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Compute the figures of the paper from a trained model, with errors and every baseline beside them.
+    """Compute the figures of the paper from a trained model, with errors and every baseline beside
+    them.
 
-    Writes table.csv, table.json, figures with their numbers, and paper.md. Says first how long it will take; run again
-    after an interruption, it goes on. Examples:
+    Writes table.csv, table.json, figures with their numbers, and paper.md. Says first how long it
+    will take; run again after an interruption, it goes on. Examples:
 
         openmm-nti paper --output paper --quick
 

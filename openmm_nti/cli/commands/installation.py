@@ -12,11 +12,12 @@ from openmm_nti.cli.exit_codes import ExitCode
 
 
 def compile_kernels() -> None:
-    """Build the compiled operations for this processor, once: half a minute, and a CPU is several times faster.
+    """Build the compiled operations for this processor, once: half a minute, and a CPU is several
+    times faster.
 
-    Needs a C++ compiler: c++, or the one that CXX names. They go to the directory of OPENMM_NTI_KERNELS, or to
-    openmm_nti in the user's cache, and are found there from then on; OPENMM_NTI_KERNELS=off leaves them out.
-    An example:
+    Needs a C++ compiler: c++, or the one that CXX names. They go to the directory of
+    OPENMM_NTI_KERNELS, or to openmm_nti in the user's cache, and are found there from then on;
+    OPENMM_NTI_KERNELS=off leaves them out. An example:
 
         openmm-nti compile
     """
@@ -28,7 +29,8 @@ def compile_kernels() -> None:
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check the installation: versions, plugins, and the energy and dU/dlambda of a TorchForce on three particles.
+    """Check the installation: versions, plugins, and the energy and dU/dlambda of a TorchForce on
+    three particles.
 
     Ends with status 3 where something is broken. An example:
 

@@ -31,18 +31,23 @@ def models(
 
 def sample(
     model: Model,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Ensemble file to write (.h5, read by mdtraj).")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Ensemble file to write (.h5, read by mdtraj).")
+    ],
     n_particles: Number = None,
     box_length_sigma: BoxLength = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Effort; keys as in estimates.neural_ti of `init`."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Effort; keys as in estimates.neural_ti of `init`."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Draw configurations of the fluid from the model alone, by reverse diffusion from the ideal gas.
+    """Draw configurations of the fluid from the model alone, by reverse diffusion from the ideal
+    gas.
 
     An example:
 
@@ -52,9 +57,17 @@ def sample(
     from openmm_nti.cli.run_config import section_config
 
     state = state_of_model(model, n_particles, box_length_sigma)
-    n_frames = write_samples(model, state, output, section_config("neural_ti", settings or []), seed=seed)
+    n_frames = write_samples(
+        model, state, output, section_config("neural_ti", settings or []), seed=seed
+    )
     if json:
-        print_json({"file": str(output), "configurations": n_frames, "state": state.model_dump(mode="json")})
+        print_json(
+            {
+                "file": str(output),
+                "configurations": n_frames,
+                "state": state.model_dump(mode="json"),
+            }
+        )
     else:
         typer.echo(f"Wrote {n_frames} configurations of {state} to {output}")
 
@@ -66,9 +79,11 @@ def export(
     box_length_sigma: BoxLength = None,
     json: Json = False,
 ) -> None:
-    """Write the model for OpenMM: hamiltonian.pt (TorchScript, for TorchForce) and system.xml (a whole System).
+    """Write the model for OpenMM: hamiltonian.pt (TorchScript, for TorchForce) and system.xml (a
+    whole System).
 
-    Either file is enough: the System contains the model. Its global parameter is lambda_nti. An example:
+    Either file is enough: the System contains the model. Its global parameter is lambda_nti. An
+    example:
 
         openmm-nti export lj-fluid-t1.25 --n 100 --output exported
     """

@@ -10,9 +10,21 @@ import typer
 from rich.console import Console
 
 METHOD_NAMES = (
-    "neural_ti_bound", "neural_ti_tethered", "neural_ti", "neural_ti_noised", "path_bar", "path_bracket",
-    "mbar_neural", "bar_neural", "ti_neural_md", "widom", "mbar_softcore", "mu_decoupling", "bar_chain", "eos",
-)  # fmt: skip
+    "neural_ti_bound",
+    "neural_ti_tethered",
+    "neural_ti",
+    "neural_ti_noised",
+    "path_bar",
+    "path_bracket",
+    "mbar_neural",
+    "bar_neural",
+    "ti_neural_md",
+    "widom",
+    "mbar_softcore",
+    "mu_decoupling",
+    "bar_chain",
+    "eos",
+)
 MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or of a run."
 
 
@@ -32,31 +44,55 @@ def model_names() -> list[str]:
     return list(shipped_models())
 
 
-ConfigFile = Annotated[Path, typer.Argument(help="YAML configuration.", exists=True, dir_okay=False, metavar="CONFIG")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the run; made if missing.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(help="YAML configuration.", exists=True, dir_okay=False, metavar="CONFIG")
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Directory of the run; made if missing.")
+]
 Seed = Annotated[int | None, typer.Option(help="Replaces `seed` of the configuration.", min=0)]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replaces one value, such as system.n_particles=60; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replaces one value, such as system.n_particles=60; repeatable.",
+    ),
 ]
 ExecutorOption = Annotated[
     str,
-    typer.Option("--executor", help="Where simulations run: local, processes (as many as `workers`) or dask."),
+    typer.Option(
+        "--executor", help="Where simulations run: local, processes (as many as `workers`) or dask."
+    ),
 ]
-Scheduler = Annotated[str | None, typer.Option(help="Address of the dask scheduler, such as tcp://node1:8786.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of the dask scheduler, such as tcp://node1:8786.")
+]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Only the result: no progress, no forecast.")
+    bool,
+    typer.Option(
+        "--quiet", "-q", callback=_be_quiet, help="Only the result: no progress, no forecast."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Model = Annotated[str, typer.Argument(help=MODEL_HELP, metavar="MODEL", autocompletion=model_names)]
 Number = Annotated[
     int | None,
-    typer.Option("--n-particles", "--n", "-n", min=2, help="Number of particles N; by default that of the training."),
+    typer.Option(
+        "--n-particles",
+        "--n",
+        "-n",
+        min=2,
+        help="Number of particles N; by default that of the training.",
+    ),
 ]
 BoxLength = Annotated[
     float | None,
     typer.Option(
-        "--box-length-sigma", "-l", min=0.0, help="Edge of the box in sigma; by default that of the training."
+        "--box-length-sigma",
+        "-l",
+        min=0.0,
+        help="Edge of the box in sigma; by default that of the training.",
     ),
 ]
 

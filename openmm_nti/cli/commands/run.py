@@ -24,7 +24,9 @@ from openmm_nti.cli.commands.options import (
 
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("nti.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file if it exists.")
+    ] = False,
 ) -> None:
     """Write a complete configuration in which every key is explained.
 
@@ -46,7 +48,9 @@ def run(
     output: Output,
     seed: Seed = None,
     settings: Settings = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --output holds.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that --output holds.")
+    ] = False,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
@@ -54,8 +58,8 @@ def run(
 ) -> None:
     """Do everything: reference data, training, all estimates, results.json and report.html.
 
-    Says first how long it will take and what it will write. A run that was stopped, at any moment, goes on with
-    --resume and ends in the same numbers. Examples:
+    Says first how long it will take and what it will write. A run that was stopped, at any moment,
+    goes on with --resume and ends in the same numbers. Examples:
 
         openmm-nti run fluid.yaml --output fluid
 
@@ -83,9 +87,14 @@ def generate(
     seed: Seed = None,
     settings: Settings = None,
     trajectory: Annotated[
-        Path | None, typer.Option(help="Use your own trajectory of the fluid (.dcd, .xtc, .h5, ...) instead of MD.")
+        Path | None,
+        typer.Option(
+            help="Use your own trajectory of the fluid (.dcd, .xtc, .h5, ...) instead of MD."
+        ),
     ] = None,
-    topology: Annotated[Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")] = None,
+    topology: Annotated[
+        Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")
+    ] = None,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
@@ -124,7 +133,8 @@ def train(
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Train the Hamiltonian of a run only (and make its reference data first, where they are missing).
+    """Train the Hamiltonian of a run only (and make its reference data first, where they are
+    missing).
 
     Given again, it goes on from the last checkpoint. Examples:
 
@@ -138,13 +148,20 @@ def train(
     pipeline.foresee("reference data", "training")
     pipeline.train(pipeline.reference())
     if json:
-        print_json({"model": str(pipeline.directory.model), "card": read_card(str(pipeline.directory.model))})
+        print_json(
+            {
+                "model": str(pipeline.directory.model),
+                "card": read_card(str(pipeline.directory.model)),
+            }
+        )
     else:
         typer.echo(f"Model: {pipeline.directory.model}")
 
 
 def report(
-    directory: Annotated[Path, typer.Argument(help="Directory of a run.", exists=True, metavar="DIR")],
+    directory: Annotated[
+        Path, typer.Argument(help="Directory of a run.", exists=True, metavar="DIR")
+    ],
     json: Json = False,
 ) -> None:
     """Write results.json and report.html again from the estimates in DIR, and show the table.
@@ -167,7 +184,9 @@ def report(
         print_table(run_directory, pipeline.config, Console())
 
 
-def _pipeline(config: Path, output: Path, seed: int | None, settings: list[str] | None, *, resume: bool) -> Any:
+def _pipeline(
+    config: Path, output: Path, seed: int | None, settings: list[str] | None, *, resume: bool
+) -> Any:
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import open_run

@@ -8,7 +8,9 @@ from openmm_nti.kernels import CompiledModule, applies_to
 
 
 class AtomicMLP(CompiledModule):
-    """Two hidden layers on an atom's descriptors, with the noise level added to the first and scaling the second."""
+    """Two hidden layers on an atom's descriptors, with the noise level added to the first and
+    scaling the second.
+    """
 
     def __init__(self, n_inputs: int, width: int, n_outputs: int) -> None:
         super().__init__()
@@ -21,9 +23,12 @@ class AtomicMLP(CompiledModule):
         nn.init.ones_(self.noise_scale.bias)
 
     def forward(self, described: Tensor, noise: Tensor) -> Tensor:
-        """Outputs (B, N, n_outputs) from descriptors (B, N, n_inputs) and noise features (B, n_noise)."""
+        """Outputs (B, N, n_outputs) from descriptors (B, N, n_inputs) and noise features (B,
+        n_noise).
+        """
         n_batch = described.shape[0]
-        # What depends on the noise goes to biases and weights, which are far smaller than arrays over atoms.
+        # What depends on the noise goes to biases and weights, which are far smaller than arrays
+        # over atoms.
         shift = (self.first.bias + self.noise_shift(noise)).unsqueeze(1)
         first = torch.baddbmm(shift, described, self.first.weight.t().expand(n_batch, -1, -1))
         second = self.second(self._silu(first))

@@ -1,4 +1,6 @@
-"""What all networks have in common: how they are configured, their range, and how they are told the noise."""
+"""What all networks have in common: how they are configured, their range, and how they are told the
+noise.
+"""
 
 from typing import Literal, Self
 
@@ -15,25 +17,42 @@ class NetworkConfig(BaseModel):
 
     kind: Literal["density", "painn", "denoiser"] = Field(
         default="density",
-        description="`density`: invariants at refined positions (the default, and the more accurate by far); "
-        "`painn`: equivariant message passing with n_refinements layers of n_channels features, for comparison; "
+        description="`density`: invariants at refined positions (the default, and the more "
+        "accurate by far); "
+        "`painn`: equivariant message passing with n_refinements layers of n_channels features, "
+        "for comparison; "
         "`denoiser`: a score without an energy, for neural_ti_bound alone.",
     )
-    cutoff_sigma: float = Field(default=2.0, gt=1.2, description="Range of the network's neighbourhoods, in sigma.")
-    n_radial: int = Field(default=8, ge=4, le=64, description="Radial basis functions.")
-    n_channels: int = Field(default=8, ge=2, le=128, description="Radial mixtures of the l = 1 and l = 2 moments.")
-    width: int = Field(default=64, ge=8, le=1024, description="Hidden width of the atomic energy.")
-    n_refinements: int = Field(default=1, ge=0, le=8, description="How often descriptors are taken at moved atoms.")
-    n_moves: int = Field(default=2, ge=1, le=8, description="Moves of the atoms in each refinement.")
-    n_relaxations: int = Field(
-        default=0, ge=0, le=16, description="Steps of relaxation by two-body forces that a `denoiser` is shown."
+    cutoff_sigma: float = Field(
+        default=2.0, gt=1.2, description="Range of the network's neighbourhoods, in sigma."
     )
-    dtype: str = Field(default="float32", pattern="^float(32|64)$", description="Precision of the network.")
+    n_radial: int = Field(default=8, ge=4, le=64, description="Radial basis functions.")
+    n_channels: int = Field(
+        default=8, ge=2, le=128, description="Radial mixtures of the l = 1 and l = 2 moments."
+    )
+    width: int = Field(default=64, ge=8, le=1024, description="Hidden width of the atomic energy.")
+    n_refinements: int = Field(
+        default=1, ge=0, le=8, description="How often descriptors are taken at moved atoms."
+    )
+    n_moves: int = Field(
+        default=2, ge=1, le=8, description="Moves of the atoms in each refinement."
+    )
+    n_relaxations: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Steps of relaxation by two-body forces that a `denoiser` is shown.",
+    )
+    dtype: str = Field(
+        default="float32", pattern="^float(32|64)$", description="Precision of the network."
+    )
 
     @model_validator(mode="after")
     def _relaxations_are_for_denoisers(self) -> Self:
         if self.n_relaxations and self.kind != "denoiser":
-            raise ValueError(f"n_relaxations = {self.n_relaxations} needs kind: denoiser, not {self.kind}")
+            raise ValueError(
+                f"n_relaxations = {self.n_relaxations} needs kind: denoiser, not {self.kind}"
+            )
         return self
 
 
@@ -54,4 +73,6 @@ class LearnedPart(nn.Module):
         self.noise = NoiseFeatures()
 
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
-        """Set scales on a batch of typical configurations, arguments as for `forward`; here there are none to set."""
+        """Set scales on a batch of typical configurations, arguments as for `forward`; here there
+        are none to set.
+        """

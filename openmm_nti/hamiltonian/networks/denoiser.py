@@ -25,14 +25,20 @@ class DenoiserNetwork(LearnedPart):
         n_refinements = config.n_refinements
         n_vectors = 2 * config.n_channels + relaxation.n_vectors(config.n_relaxations)
         n_scalars = relaxation.n_scalars(config.n_relaxations)
-        descriptors = [Descriptors(config.n_radial, config.n_channels) for _ in range(n_refinements + 1)]
+        descriptors = [
+            Descriptors(config.n_radial, config.n_channels) for _ in range(n_refinements + 1)
+        ]
         self.descriptors = nn.ModuleList(descriptors)
         n_found = descriptors[0].n_outputs
         self.refinements = nn.ModuleList(
-            Descent(config, n_scalars + n_found * (number + 1), n_vectors) for number in range(n_refinements)
+            Descent(config, n_scalars + n_found * (number + 1), n_vectors)
+            for number in range(n_refinements)
         )
-        # One more input than descriptors: how far the refinements moved the atom, in units of the noise.
-        self.coefficients = AtomicMLP(n_scalars + n_found * (n_refinements + 1) + 1, config.width, n_vectors)
+        # One more input than descriptors: how far the refinements moved the atom, in units of the
+        # noise.
+        self.coefficients = AtomicMLP(
+            n_scalars + n_found * (n_refinements + 1) + 1, config.width, n_vectors
+        )
         self.shares = nn.Linear(N_NOISE_FEATURES, max(1, n_refinements))
         for layer in (self.coefficients.last, self.shares):
             nn.init.zeros_(layer.weight)
@@ -59,10 +65,15 @@ class DenoiserNetwork(LearnedPart):
         moments = self.sums.moments(vectors, moved, index, mask, polynomials)
         described, pulls = self._described(0, moments, noise)
         if known:
-            described, pulls = torch.cat([known[1], described], dim=-1), torch.cat([pulls, known[0]], dim=-1)
+            described, pulls = (
+                torch.cat([known[1], described], dim=-1),
+                torch.cat([pulls, known[0]], dim=-1),
+            )
         for number, descent in enumerate(self.refinements):
             before = moved
-            moved = descent((vectors, index, mask), polynomials, moved, described, pulls, noise, step)
+            moved = descent(
+                (vectors, index, mask), polynomials, moved, described, pulls, noise, step
+            )
             total = total - shares[:, number : number + 1] * (moved - before) / step.clamp(min=1e-9)
             moments = self.sums.moments(vectors, moved, index, mask, polynomials)
             found, pulls = self._described(number + 1, moments, noise)
@@ -83,14 +94,18 @@ class DenoiserNetwork(LearnedPart):
 
     @torch.no_grad()
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
-        """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
+        """Set the descriptors' scales on a batch of typical configurations; arguments as for
+        `forward`.
+        """
         here = torch.zeros_like(vectors[..., 0])
         moments = self.sums.moments(vectors, here, index, mask, exponents(self.basis))
         normalise_descriptors(self, moments, self.noise(log_s))
 
 
 class Descent(nn.Module):
-    """Moves the atoms towards the structure under the noise, in steps with inertia and a spring back."""
+    """Moves the atoms towards the structure under the noise, in steps with inertia and a spring
+    back.
+    """
 
     def __init__(self, config: NetworkConfig, n_described: int, n_vectors: int) -> None:
         super().__init__()
@@ -117,8 +132,8 @@ class Descent(nn.Module):
     ) -> Tensor:
         """Displacements from the atoms' positions, (3, B, N); arguments as for `Refinement`.
 
-        In addition `edges` are vectors, index and mask as for `EdgeSums.pushes`, `pulls` (3, B, N, n_vectors) the
-        atoms' vector moments, and `step` (B, 1) is c(s).
+        In addition `edges` are vectors, index and mask as for `EdgeSums.pushes`, `pulls` (3, B, N,
+        n_vectors) the atoms' vector moments, and `step` (B, 1) is c(s).
         """
         vectors, index, mask = edges
         gates, shares = self.gates(described, noise).split([2 * N_GATES, pulls.shape[-1]], -1)
@@ -128,7 +143,9 @@ class Descent(nn.Module):
         for move in range(self.n_moves):
             if move:
                 velocity = inertia[:, move : move + 1] * velocity
-            push = self.sums.pushes(vectors, moved, index, mask, polynomials, radial[:, move], gates)
+            push = self.sums.pushes(
+                vectors, moved, index, mask, polynomials, radial[:, move], gates
+            )
             velocity = velocity + push - stiffness[:, move : move + 1] * moved
             moved = moved + velocity
         return moved

@@ -3,16 +3,17 @@ r"""The learned part of the path: a sum of atomic energies over denoised neighbo
 .. math:: U_{net}(x, s) = g(s) \sum_i \left[ E(D_i, s) - E(0, s) \right], \qquad
           g(s) = \frac{s_{eff}^2}{s_{eff}^2 + s_1^2}
 
-so that it vanishes without noise and without neighbours. D_i are the invariants of `descriptors` at the atom's own
-position and at refined positions y: a refinement lets every atom follow learned forces along its edges, several moves
-in a row,
+so that it vanishes without noise and without neighbours. D_i are the invariants of `descriptors` at
+the atom's own position and at refined positions y: a refinement lets every atom follow learned
+forces along its edges, several moves in a row,
 
 .. math:: v_i \leftarrow \beta(s) \, v_i - c(s) \sum_j \sum_q (a_{iq} + b_{jq}) \sum_k w_{qk}(s) B_k(r_{ij})
           \, \hat r_{ij}, \qquad y_i \leftarrow y_i + v_i,
 
-with gates a and b from what the two atoms see. It amounts to descending towards the structure under the noise: for
-harmonic forces the exact U is such a minimum, U(x) = min_y [ U_0(y) + |x - y|^2 / 2 s_eff^2 ] + const, whose two parts,
-pairs at y and springs, E has as linear terms. It is message passing with a physical meaning, and it stays conservative.
+with gates a and b from what the two atoms see. It amounts to descending towards the structure under
+the noise: for harmonic forces the exact U is such a minimum, U(x) = min_y [ U_0(y) + |x - y|^2 / 2
+s_eff^2 ] + const, whose two parts, pairs at y and springs, E has as linear terms. It is message
+passing with a physical meaning, and it stays conservative.
 """
 
 import torch
@@ -21,7 +22,11 @@ from torch import Tensor, nn
 from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES
 from openmm_nti.hamiltonian.networks.atomic_mlp import AtomicMLP
 from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
-from openmm_nti.hamiltonian.networks.descriptors import Descriptors, Surroundings, normalise_descriptors
+from openmm_nti.hamiltonian.networks.descriptors import (
+    Descriptors,
+    Surroundings,
+    normalise_descriptors,
+)
 from openmm_nti.hamiltonian.networks.edges import EdgeSums, exponents, initial_basis
 
 ONSET_SQUARED = 0.01  # s_1^2, sigma^2
@@ -43,12 +48,15 @@ class DensityNetwork(LearnedPart):
         self.refinements = nn.ModuleList(
             Refinement(config, n_found * (number + 1)) for number in range(config.n_refinements)
         )
-        # One more input than descriptors: how far the refinements moved the atom, in units of the noise.
+        # One more input than descriptors: how far the refinements moved the atom, in units of the
+        # noise.
         self.energy = AtomicMLP(n_found * (config.n_refinements + 1) + 1, config.width, 1)
         self.pairs_and_springs = nn.Linear(N_NOISE_FEATURES, config.n_radial + 1, bias=False)
         nn.init.zeros_(self.pairs_and_springs.weight)
 
-    def forward(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
+    def forward(
+        self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor
+    ) -> Tensor:
         """Energies (B,), kT.
 
         Parameters
@@ -68,7 +76,9 @@ class DensityNetwork(LearnedPart):
     def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
         """What does not depend on the noise; arguments as for `forward`."""
         mask = mask * self.sums.fading(vectors)
-        moments = self.sums.moments(vectors, torch.zeros_like(vectors[..., 0]), index, mask, exponents(self.basis))
+        moments = self.sums.moments(
+            vectors, torch.zeros_like(vectors[..., 0]), index, mask, exponents(self.basis)
+        )
         return Surroundings(vectors, index, mask, moments)
 
     @torch.jit.export
@@ -80,7 +90,9 @@ class DensityNetwork(LearnedPart):
         described, _ = self.descriptors(around.moments, noise)
         densities = self.descriptors.total_densities(around.moments)
         for refinement in self.refinements:
-            moved, densities, found = refinement(around, polynomials, moved, described, noise, variance)
+            moved, densities, found = refinement(
+                around, polynomials, moved, described, noise, variance
+            )
             described = torch.cat([described, found], dim=-1)
         springs = (moved.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         described = torch.cat([described, torch.log1p(springs)], dim=-1)
@@ -90,12 +102,18 @@ class DensityNetwork(LearnedPart):
         atomic = atomic[:, :-1] - atomic[:, -1:]
         linear = torch.cat([densities, springs.sum(1)], dim=-1)
         onset = variance / (variance + self.onset_squared)
-        return (atomic.sum((1, 2)) + (linear * self.pairs_and_springs(noise)).sum(-1)) * onset.squeeze(-1)
+        return (
+            atomic.sum((1, 2)) + (linear * self.pairs_and_springs(noise)).sum(-1)
+        ) * onset.squeeze(-1)
 
     @torch.no_grad()
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
-        """Set the descriptors' scales on a batch of typical configurations; arguments as for `forward`."""
-        normalise_descriptors(self, self.surroundings(vectors, index, mask).moments, self.noise(log_s))
+        """Set the descriptors' scales on a batch of typical configurations; arguments as for
+        `forward`.
+        """
+        normalise_descriptors(
+            self, self.surroundings(vectors, index, mask).moments, self.noise(log_s)
+        )
 
 
 class Refinement(nn.Module):
@@ -143,21 +161,21 @@ class Refinement(nn.Module):
         """
         vectors, index, mask, _ = around
         gates = self.gates(described, noise)
-        radial = (self.radial(noise) * -step_length(variance)).reshape(-1, self.n_gates, self.n_radial)
+        radial = (self.radial(noise) * -step_length(variance)).reshape(
+            -1, self.n_gates, self.n_radial
+        )
         inertia = self.inertia(noise)
         velocity = torch.zeros_like(moved)
         for move in range(self.n_moves):
             push = self.sums.pushes(vectors, moved, index, mask, polynomials, radial, gates)
-            velocity = push if move == 0 else torch.addcmul(push, inertia[:, move : move + 1], velocity)
+            velocity = (
+                push if move == 0 else torch.addcmul(push, inertia[:, move : move + 1], velocity)
+            )
             moved = moved + velocity
         moments = self.sums.moments(vectors, moved, index, mask, polynomials)
         return moved, self.descriptors.total_densities(moments), self.descriptors(moments, noise)[0]
 
 
-
-
 def step_length(variance: Tensor) -> Tensor:
     """c(s) of a move, sigma^2, in the shape of `variance`, which is s_eff^2."""
     return 8.0 * variance / (1.0 + 60.0 * variance)
-
-

@@ -1,12 +1,15 @@
-r"""What an atom sees of its neighbours: radial sums and rotation-invariant products of density moments.
+r"""What an atom sees of its neighbours: radial sums and rotation-invariant products of density
+moments.
 
-For radial Gaussians B_k(r) under a smooth cutoff, directions u and real harmonics Y_2 (l = 2, five components),
+For radial Gaussians B_k(r) under a smooth cutoff, directions u and real harmonics Y_2 (l = 2, five
+components),
 
 .. math:: \rho_k = \sum_j B_k, \quad v_c = \sum_k w^1_{ck} \sum_j B_k u_{ij}, \quad
           q_c = \sum_k w^2_{ck} \sum_j B_k Y_2(u_{ij}),
 
-and the descriptors are rho_k, |v_c|^2, |q_c|^2 and v_c . q_c . v_c, with mixtures w that depend on the noise. Radial
-sums alone cannot represent the leading many-body term of the noised fluid, |sum_j f_ij|^2; the vector moments can.
+and the descriptors are rho_k, |v_c|^2, |q_c|^2 and v_c . q_c . v_c, with mixtures w that depend on
+the noise. Radial sums alone cannot represent the leading many-body term of the noised fluid, |sum_j
+f_ij|^2; the vector moments can.
 """
 
 import math
@@ -20,7 +23,9 @@ from openmm_nti.kernels import CompiledModule, applies_to
 
 
 class Surroundings(NamedTuple):
-    """The edges at the atoms' own positions: what a network needs of a configuration, at whatever noise."""
+    """The edges at the atoms' own positions: what a network needs of a configuration, at whatever
+    noise.
+    """
 
     vectors: Tensor  # (3, B, N, M), sigma
     index: Tensor  # type: ignore[assignment]  # (B, N, M), into the (B * N) atoms; not tuple.index
@@ -51,7 +56,8 @@ class Descriptors(CompiledModule):
         self.register_buffer("multiplicities", multiplicities, persistent=False)
 
     def forward(self, moments: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptors, asinh of the scaled invariants, (B, N, n_outputs); and v_c and q_c . v_c, (3, B, N, 2 C).
+        """Descriptors, asinh of the scaled invariants, (B, N, n_outputs); and v_c and q_c . v_c,
+        (3, B, N, 2 C).
 
         Parameters
         ----------
@@ -78,20 +84,26 @@ class Descriptors(CompiledModule):
 
     def vector_scales(self) -> Tensor:
         """Factors that bring the vectors from `forward` to order one, (2 C,)."""
-        sizes = self.scales[self.n_radial : self.n_radial + 2 * self.n_channels].sqrt()  # of vectors, then of tensors
+        sizes = self.scales[
+            self.n_radial : self.n_radial + 2 * self.n_channels
+        ].sqrt()  # of vectors, then of tensors
         of_vector, of_tensor = sizes.split(self.n_channels)
         return torch.cat([of_vector, of_vector * of_tensor])
 
     @torch.no_grad()
     def normalise(self, moments: Tensor, noise: Tensor) -> None:
-        """Set the scales to one over the root mean square on a batch; arguments as for `forward`."""
+        """Set the scales to one over the root mean square on a batch; arguments as for
+        `forward`.
+        """
         self.scales.fill_(1.0)
         described, _ = self(moments, noise)
         self.scales.copy_(1.0 / described.sinh().square().mean((0, 1)).sqrt().clamp(min=1e-4))
 
 
 def normalise_descriptors(network: nn.Module, moments: Tensor, noise: Tensor) -> None:
-    """Scale all descriptors of `network` on a batch: its moments (10, B, K, N) and noise features (B, n_noise)."""
+    """Scale all descriptors of `network` on a batch: its moments (10, B, K, N) and noise features
+    (B, n_noise).
+    """
     for module in network.modules():
         if isinstance(module, Descriptors):
             module.normalise(moments, noise)
@@ -100,7 +112,11 @@ def normalise_descriptors(network: nn.Module, moments: Tensor, noise: Tensor) ->
 def repeated(around: Surroundings, n_copies: int) -> Surroundings:
     """The same configurations `n_copies` times in a batch, one copy after the other."""
     n_batch, n_atoms = around.index.shape[0], around.index.shape[1]
-    copy = torch.arange(n_copies, device=around.index.device).repeat_interleave(n_batch).reshape(-1, 1, 1)
+    copy = (
+        torch.arange(n_copies, device=around.index.device)
+        .repeat_interleave(n_batch)
+        .reshape(-1, 1, 1)
+    )
     return Surroundings(
         around.vectors.repeat(1, n_copies, 1, 1),
         around.index.repeat(n_copies, 1, 1) + copy * (n_batch * n_atoms),
@@ -110,7 +126,11 @@ def repeated(around: Surroundings, n_copies: int) -> Surroundings:
 
 
 def tensor_times_vector(tensor: Tensor, vector: Tensor) -> Tensor:
-    """q v for q = 3/2 of the symmetric traceless xx, yy, zz, xy, yz, zx in (6, B, C, N), and v (3, B, C, N)."""
+    """q v for q = 3/2 of the symmetric traceless xx, yy, zz, xy, yz, zx in (6, B, C, N), and v (3,
+    B, C, N).
+    """
     diagonal, across = tensor[:3], tensor[3:]
-    product = diagonal * vector + across * vector.roll(-1, 0) + across.roll(1, 0) * vector.roll(1, 0)
+    product = (
+        diagonal * vector + across * vector.roll(-1, 0) + across.roll(1, 0) * vector.roll(1, 0)
+    )
     return 1.5 * product

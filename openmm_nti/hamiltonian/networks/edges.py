@@ -1,15 +1,17 @@
-r"""Sums over the edges between an atom and its neighbours, where the atoms are or where they have moved to.
+r"""Sums over the edges between an atom and its neighbours, where the atoms are or where they have
+moved to.
 
-With d_ij = x_ij + y_j - y_i for displacements y, radial Gaussians B_k, directions u and a smooth envelope e,
+With d_ij = x_ij + y_j - y_i for displacements y, radial Gaussians B_k, directions u and a smooth
+envelope e,
 
 .. math:: P_i = \sum_j e(r_{ij}) \, u_{ij} \sum_q (a_{iq} + b_{jq}) \sum_k w_{qk} B_k(r_{ij}), \qquad
           M_i = \sum_j e(r_{ij}) \, (1, u_{ij}, u_{ij} u_{ij}) \, B_k(r_{ij}) .
 
-Nearly all of a network's time goes into these two. On a CPU they run as compiled operations where those were built
-(`openmm_nti.kernels`); the PyTorch below is the same for everything else.
+Nearly all of a network's time goes into these two. On a CPU they run as compiled operations where
+those were built (`openmm_nti.kernels`); the PyTorch below is the same for everything else.
 
-Arrays over edges have their components first and atoms and neighbours last, (C, B, N, M): an operation runs along rows
-of all edges, and products with weights are single large ones.
+Arrays over edges have their components first and atoms and neighbours last, (C, B, N, M): an
+operation runs along rows of all edges, and products with weights are single large ones.
 """
 
 import math
@@ -22,10 +24,12 @@ from torch import Tensor
 from openmm_nti.hamiltonian.geometry import take
 from openmm_nti.kernels import CompiledModule, applies_to
 
-# Directions and distances are softened below this, for atoms do pass through each other near the ideal gas.
+# Directions and distances are softened below this, for atoms do pass through each other near the
+# ideal gas.
 _SOFTENING = 0.1  # sigma
 _FADING_SHARE = 0.1  # of the cutoff
-# Gaussians (K, B, N, M), vectors (3, B, N, M), inverse lengths (B, N, M) and envelope (B, N, M) of the edges.
+# Gaussians (K, B, N, M), vectors (3, B, N, M), inverse lengths (B, N, M) and envelope (B, N, M) of
+# the edges.
 Edges = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -82,20 +86,32 @@ class EdgeSums(CompiledModule):
         )
         own, sent = gates.permute(2, 0, 1).chunk(2)
         both = own.unsqueeze(-1) + at_neighbours(sent, index)
-        forces = torch.bmm(radial, gaussians.flatten(2).transpose(0, 1)).transpose(0, 1).reshape(both.shape)
+        forces = (
+            torch.bmm(radial, gaussians.flatten(2).transpose(0, 1))
+            .transpose(0, 1)
+            .reshape(both.shape)
+        )
         return ((forces * both).sum(0) * (envelope * inverse) * vectors).sum(-1)
 
-    def moments(self, vectors: Tensor, moved: Tensor, index: Tensor, mask: Tensor, polynomials: Tensor) -> Tensor:
-        """M_i for 1; x, y, z; xx, yy, zz; xy, yz, zx of the directions, (10, B, K, N); arguments as for `pushes`."""
+    def moments(
+        self, vectors: Tensor, moved: Tensor, index: Tensor, mask: Tensor, polynomials: Tensor
+    ) -> Tensor:
+        """M_i for 1; x, y, z; xx, yy, zz; xy, yz, zx of the directions, (10, B, K, N); arguments as
+        for `pushes`.
+        """
         if self.compiled and applies_to(vectors):
-            return torch.ops.openmm_nti.moments(vectors, moved, index, mask, polynomials, self.cutoff, self.softening)
+            return torch.ops.openmm_nti.moments(
+                vectors, moved, index, mask, polynomials, self.cutoff, self.softening
+            )
         gaussians, vectors, inverse, envelope = edges_at(
             shifted(vectors, moved, index), mask, polynomials, self.cutoff, self.softening
         )
         n_radial, n_batch, n_atoms, n_neighbours = gaussians.shape
         direction = vectors * inverse
         first = direction * envelope
-        monomials = torch.cat([envelope.unsqueeze(0), first, first * direction, first * direction.roll(-1, 0)])
+        monomials = torch.cat(
+            [envelope.unsqueeze(0), first, first * direction, first * direction.roll(-1, 0)]
+        )
         moments = torch.bmm(
             monomials.reshape(10, -1, n_neighbours).transpose(0, 1),
             gaussians.reshape(n_radial, -1, n_neighbours).permute(1, 2, 0),
@@ -103,10 +119,12 @@ class EdgeSums(CompiledModule):
         return moments.reshape(n_batch, n_atoms, 10, n_radial).permute(2, 0, 3, 1)
 
     def fading(self, vectors: Tensor) -> Tensor:
-        """1 for edges shorter than nine tenths of the cutoff, 0 at it, with two continuous derivatives, (B, N, M).
+        """1 for edges shorter than nine tenths of the cutoff, 0 at it, with two continuous
+        derivatives, (B, N, M).
 
-        Neighbours are chosen where the atoms are, and moves may bring a far one close: its envelope there is no longer
-        small, and without this factor at the original distance the energy would jump as the edge comes and goes.
+        Neighbours are chosen where the atoms are, and moves may bring a far one close: its envelope
+        there is no longer small, and without this factor at the original distance the energy would
+        jump as the edge comes and goes.
 
         Parameters
         ----------
@@ -120,8 +138,11 @@ class EdgeSums(CompiledModule):
         return t * t * t * (10.0 + t * (6.0 * t - 15.0))
 
 
-def edges_at(vectors: Tensor, mask: Tensor, polynomials: Tensor, cutoff: float, softening: float = _SOFTENING) -> Edges:
-    """Gaussians, inverse softened lengths and envelope of the edges, beside the `vectors` themselves.
+def edges_at(
+    vectors: Tensor, mask: Tensor, polynomials: Tensor, cutoff: float, softening: float = _SOFTENING
+) -> Edges:
+    """Gaussians, inverse softened lengths and envelope of the edges, beside the `vectors`
+    themselves.
 
     Parameters
     ----------
@@ -136,7 +157,12 @@ def edges_at(vectors: Tensor, mask: Tensor, polynomials: Tensor, cutoff: float, 
     powers = torch.stack([from_contact * from_contact, from_contact, torch.ones_like(from_contact)])
     gaussians = torch.mm(polynomials, powers.reshape(3, -1)).exp()
     envelope = torch.rsub(r_squared, 1.0, alpha=1.0 / (cutoff * cutoff)).relu().pow(3) * mask
-    return gaussians.reshape(-1, mask.shape[0], mask.shape[1], mask.shape[2]), vectors, inverse, envelope
+    return (
+        gaussians.reshape(-1, mask.shape[0], mask.shape[1], mask.shape[2]),
+        vectors,
+        inverse,
+        envelope,
+    )
 
 
 def shifted(vectors: Tensor, moved: Tensor, index: Tensor) -> Tensor:
@@ -152,14 +178,19 @@ def at_neighbours(values: Tensor, index: Tensor) -> Tensor:
 
 
 def initial_basis(cutoff: float, n_radial: int) -> Tensor:
-    """Centres and log sharpness of the Gaussians before any training, (2, n_radial, 1); lengths in sigma."""
+    """Centres and log sharpness of the Gaussians before any training, (2, n_radial, 1); lengths in
+    sigma.
+    """
     centres = torch.from_numpy(crowded_centres(cutoff, n_radial))
     gaps = torch.gradient(centres)[0]
-    return torch.stack([centres, -math.log(2.0) - 2.0 * torch.log(1.1 * gaps)]).float().unsqueeze(-1)
+    return (
+        torch.stack([centres, -math.log(2.0) - 2.0 * torch.log(1.1 * gaps)]).float().unsqueeze(-1)
+    )
 
 
 def exponents(basis: Tensor) -> Tensor:
-    """-a (r - c)^2 as polynomials in r - 1, from their basis c and ln a (2, K, 1): powers 2, 1 and 0, (K, 3).
+    """-a (r - c)^2 as polynomials in r - 1, from their basis c and ln a (2, K, 1): powers 2, 1 and
+    0, (K, 3).
 
     About contact, where the Gaussians are sharp, the powers are small and float32 loses nothing.
     """
@@ -168,7 +199,9 @@ def exponents(basis: Tensor) -> Tensor:
 
 
 def crowded_centres(cutoff: float, n_radial: int) -> NDArray[np.float64]:
-    """`n_radial` distances in sigma, three times as dense about contact as elsewhere, (n_radial,)."""
+    """`n_radial` distances in sigma, three times as dense about contact as elsewhere,
+    (n_radial,).
+    """
     r = np.linspace(0.35, cutoff, 2000)
     crowd = np.cumsum(1.0 + 2.0 * np.exp(-0.5 * ((r - 0.95) / 0.2) ** 2))
     places = (np.arange(n_radial) + 0.5) / n_radial

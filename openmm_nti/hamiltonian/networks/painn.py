@@ -1,13 +1,14 @@
 r"""An equivariant message-passing network in the place of `network.DensityNetwork`, for comparison.
 
-Every atom carries scalars s and vectors v (C features each), as in PaiNN (Schuett, Unke, Gastegger, ICML 2021), the
-kind of network that Mate, Fleuret and Bereau (arXiv 2406.02313) used. A layer passes messages along the edges,
+Every atom carries scalars s and vectors v (C features each), as in PaiNN (Schuett, Unke, Gastegger,
+ICML 2021), the kind of network that Mate, Fleuret and Bereau (arXiv 2406.02313) used. A layer
+passes messages along the edges,
 
 .. math:: s_i \leftarrow s_i + \sum_j \phi^s_j W^s(r_{ij}), \qquad
           v_i \leftarrow v_i + \sum_j \big( \phi^v_j W^v(r_{ij}) v_j + \phi^u_j W^u(r_{ij}) \hat r_{ij} \big),
 
-with phi a function of s_j and W of the radial basis, and then mixes s and v within each atom. The energy is
-g(s) sum_i [E(s_i) - E(s_i of an atom alone)], with the noise level in every s.
+with phi a function of s_j and W of the radial basis, and then mixes s and v within each atom. The
+energy is g(s) sum_i [E(s_i) - E(s_i of an atom alone)], with the noise level in every s.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from openmm_nti.hamiltonian.networks.edges import Edges, edges_at, exponents, in
 class PainnNetwork(LearnedPart):
     """U_net for a batch of configurations; arguments as for `DensityNetwork`.
 
-    `n_refinements` of the configuration is the number of layers, `n_channels` the number of features.
+    `n_refinements` of the configuration is the number of layers, `n_channels` the number of
+    features.
     """
 
     def __init__(self, config: NetworkConfig, onset_squared: float) -> None:
@@ -33,12 +35,19 @@ class PainnNetwork(LearnedPart):
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         self.embedding = nn.Linear(N_NOISE_FEATURES, config.n_channels)
         self.layers = nn.ModuleList(
-            PainnLayer(config.n_radial, config.n_channels) for _ in range(max(1, config.n_refinements))
+            PainnLayer(config.n_radial, config.n_channels)
+            for _ in range(max(1, config.n_refinements))
         )
-        self.energy = nn.Sequential(nn.Linear(config.n_channels, config.width), nn.SiLU(), nn.Linear(config.width, 1))
+        self.energy = nn.Sequential(
+            nn.Linear(config.n_channels, config.width), nn.SiLU(), nn.Linear(config.width, 1)
+        )
 
-    def forward(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor) -> Tensor:
-        """Energies (B,), kT, from edges (3, B, N, M), index and mask (B, N, M), ln s and s_eff^2 (B,)."""
+    def forward(
+        self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor
+    ) -> Tensor:
+        """Energies (B,), kT, from edges (3, B, N, M), index and mask (B, N, M), ln s and s_eff^2
+        (B,).
+        """
         return self.at_noise(self.surroundings(vectors, index, mask), log_s, variance)
 
     @torch.jit.export
@@ -50,14 +59,21 @@ class PainnNetwork(LearnedPart):
     @torch.jit.export
     def at_noise(self, around: Surroundings, log_s: Tensor, variance: Tensor) -> Tensor:
         """Energies (B,), kT, of `surroundings` at ln s and s_eff^2, (B,)."""
-        index, edges = around.index, edges_at(around.vectors, around.mask, exponents(self.basis), self.cutoff)
+        index, edges = (
+            around.index,
+            edges_at(around.vectors, around.mask, exponents(self.basis), self.cutoff),
+        )
         n_batch, n_atoms = index.shape[0], index.shape[1]
         level = self.embedding(self.noise(log_s)).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
-        vectors = torch.zeros(n_batch, n_atoms, 3, scalars.shape[-1], dtype=level.dtype, device=level.device)
+        vectors = torch.zeros(
+            n_batch, n_atoms, 3, scalars.shape[-1], dtype=level.dtype, device=level.device
+        )
         alone, alone_vectors = level, torch.zeros_like(vectors[:, :1])
         for layer in self.layers:
-            scalars, vectors, alone, alone_vectors = layer(scalars, vectors, alone, alone_vectors, edges, index)
+            scalars, vectors, alone, alone_vectors = layer(
+                scalars, vectors, alone, alone_vectors, edges, index
+            )
         atomic = self.energy(scalars) - self.energy(alone)
         variance = variance.reshape(-1, 1, 1)
         return (atomic * variance / (variance + self.onset_squared)).sum((1, 2))
@@ -79,22 +95,36 @@ class PainnLayer(nn.Module):
         )
 
     def forward(
-        self, scalars: Tensor, vectors: Tensor, alone: Tensor, alone_vectors: Tensor, edges: Edges, index: Tensor
+        self,
+        scalars: Tensor,
+        vectors: Tensor,
+        alone: Tensor,
+        alone_vectors: Tensor,
+        edges: Edges,
+        index: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scalars (B, N, C) and vectors (B, N, 3, C), and the same of an atom without neighbours (B, 1, ...)."""
+        """Scalars (B, N, C) and vectors (B, N, 3, C), and the same of an atom without neighbours
+        (B, 1, ...).
+        """
         gaussians, edge_vectors, inverse, envelope = edges
         n_batch, n_atoms, n_neighbours = index.shape
         filters = self.filters((gaussians * envelope).permute(1, 2, 3, 0))  # (B, N, M, 3 C)
         sent = self.message(scalars).reshape(n_batch * n_atoms, -1)[index] * filters
         to_scalars, to_vectors, along_edge = sent.split(self.n_features, dim=-1)
-        neighbours = vectors.reshape(n_batch * n_atoms, 3, self.n_features)[index]  # (B, N, M, 3, C)
+        neighbours = vectors.reshape(n_batch * n_atoms, 3, self.n_features)[
+            index
+        ]  # (B, N, M, 3, C)
         flat = n_batch * n_atoms
         edge_sum = torch.bmm(
             (edge_vectors * inverse).reshape(3, flat, n_neighbours).transpose(0, 1),
             along_edge.reshape(flat, n_neighbours, self.n_features),
         )
         scalars = scalars + to_scalars.sum(2)
-        vectors = vectors + edge_sum.reshape(vectors.shape) + (neighbours * to_vectors.unsqueeze(3)).sum(2)
+        vectors = (
+            vectors
+            + edge_sum.reshape(vectors.shape)
+            + (neighbours * to_vectors.unsqueeze(3)).sum(2)
+        )
         scalars, vectors = self._mix(scalars, vectors)
         alone, alone_vectors = self._mix(alone, alone_vectors)
         return scalars, vectors, alone, alone_vectors
@@ -104,4 +134,6 @@ class PainnLayer(nn.Module):
         norm = (right.square().sum(2) + 1e-6).sqrt()
         gates = self.update(torch.cat([scalars, norm], dim=-1))
         on_vectors, on_product, on_scalars = gates.split(self.n_features, dim=-1)
-        return scalars + on_product * (left * right).sum(2) + on_scalars, vectors + on_vectors.unsqueeze(2) * left
+        return scalars + on_product * (left * right).sum(
+            2
+        ) + on_scalars, vectors + on_vectors.unsqueeze(2) * left

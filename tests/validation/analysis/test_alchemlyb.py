@@ -23,7 +23,9 @@ def data():
     stiffness = 1 + 7 * LAMBDAS
     x = np.random.default_rng(1).standard_normal((6, 200, 5)) / np.sqrt(stiffness)[:, None, None]
     half_x2 = 0.5 * (x**2).sum(axis=-1)
-    return WindowData(LAMBDAS, half_x2[:, :, None] * stiffness, 7 * half_x2, np.repeat(np.arange(8), 25))
+    return WindowData(
+        LAMBDAS, half_x2[:, :, None] * stiffness, 7 * half_x2, np.repeat(np.arange(8), 25)
+    )
 
 
 def test_frames_carry_lambdas_times_and_temperature(data):

@@ -23,7 +23,9 @@ BOX = cubic_box(6.0)
 
 
 def oscillators(rng, *, n=640, n_windows=9, stiffness=8.0):
-    """U = k x^2 / 2 in 10 dimensions; d/dx . x - x . dU/dx = 10 - k x^2 follows dU/dk to the last digit."""
+    """U = k x^2 / 2 in 10 dimensions; d/dx . x - x . dU/dx = 10 - k x^2 follows dU/dk to the last
+    digit.
+    """
     lambdas, dimensions = np.linspace(0, 1, n_windows), 10
     k = 1 + (stiffness - 1) * lambdas
     half_x2 = 0.5 * (rng.standard_normal((n_windows, n, dimensions)) ** 2).sum(-1) / k[:, None]
@@ -31,15 +33,21 @@ def oscillators(rng, *, n=640, n_windows=9, stiffness=8.0):
     stein = np.stack([dimensions - 2 * k[:, None] * half_x2, noise], axis=-1)
     chain = np.repeat(np.arange(8), n // 8)
     u_kln, dudl = half_x2[:, :, None] * k, (stiffness - 1) * half_x2
-    return WindowData(lambdas, u_kln, dudl, chain, control_variates=stein), 0.5 * dimensions * math.log(stiffness)
+    return WindowData(
+        lambdas, u_kln, dudl, chain, control_variates=stein
+    ), 0.5 * dimensions * math.log(stiffness)
 
 
 @pytest.mark.parametrize("kind", ["density", "painn"])
 def test_curvature_is_that_of_the_energy(kind):
-    """Both gradients, the two-body field and probe . H . probe of the network, by autograd of the energies."""
+    """Both gradients, the two-body field and probe . H . probe of the network, by autograd of the
+    energies.
+    """
     state = StatePoint(n_particles=4, box_length_sigma=6.0, temperature_star=1.25)
     model = make_random_model(state, kind=kind)
-    x = torch.tensor([[[0.1, 0, 0], [1.3, 0.2, 0], [5.7, 1.1, 0.3], [0.9, 1.2, 5.6]]], dtype=torch.float64)
+    x = torch.tensor(
+        [[[0.1, 0, 0], [1.3, 0.2, 0], [5.7, 1.1, 0.3], [0.9, 1.2, 5.6]]], dtype=torch.float64
+    )
     log_s = log_noise(torch.tensor([0.5], dtype=torch.float64), BOX)
     generator = torch.Generator().manual_seed(1)
     probes = torch.randn((3, *x.shape), generator=generator, dtype=torch.float64)
@@ -47,7 +55,9 @@ def test_curvature_is_that_of_the_energy(kind):
     parts = {}
     for name, energy in (("two_body", model.pair_energy), ("learned", model.network_energy)):
         at = x.clone().requires_grad_(True)
-        gradient = torch.autograd.functional.jacobian(lambda y, e=energy: e(y, BOX, log_s).sum(), at)
+        gradient = torch.autograd.functional.jacobian(
+            lambda y, e=energy: e(y, BOX, log_s).sum(), at
+        )
         h = 1e-5
         hessian = torch.zeros(12, 12, dtype=torch.float64)
         for i in range(12):
@@ -56,7 +66,9 @@ def test_curvature_is_that_of_the_energy(kind):
             ends = []
             for sign in (1, -1):
                 moved = (x + sign * step.reshape(x.shape)).requires_grad_(True)
-                ends.append(torch.autograd.grad(energy(moved, BOX, log_s).sum(), moved)[0].reshape(-1))
+                ends.append(
+                    torch.autograd.grad(energy(moved, BOX, log_s).sum(), moved)[0].reshape(-1)
+                )
             hessian[i] = (ends[0] - ends[1]) / (2 * h)
         parts[name] = (gradient, hessian)
     torch.testing.assert_close(found.two_body_gradient, parts["two_body"][0], rtol=1e-9, atol=1e-9)
@@ -64,7 +76,9 @@ def test_curvature_is_that_of_the_energy(kind):
     field, divergence = model.pair_field(x, BOX, log_s)
     torch.testing.assert_close(found.two_body_field, field, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.two_body_divergence, divergence, rtol=1e-12, atol=1e-12)
-    assert float(divergence) == pytest.approx(float(parts["two_body"][1].trace()), rel=1e-3)  # but for the end's force
+    assert float(divergence) == pytest.approx(
+        float(parts["two_body"][1].trace()), rel=1e-3
+    )  # but for the end's force
     flat = probes.reshape(3, 12)
     along = torch.einsum("pi,ij,pj->p", flat, parts["learned"][1], flat).mean()
     assert float(found.learned_along_probes) == pytest.approx(float(along), rel=1e-5, abs=1e-7)
@@ -72,21 +86,32 @@ def test_curvature_is_that_of_the_energy(kind):
 
 @pytest.mark.parametrize("lam", [0.0, 1.0])
 def test_means_vanish_at_both_ends(lam):
-    """6,000 exact pairs of the fluid, and as many of the ideal gas, under a random network that is silent there."""
+    """6,000 exact pairs of the fluid, and as many of the ideal gas, under a random network that is
+    silent there.
+    """
     model = make_random_model(PAIR)
     positions = torch.as_tensor(exact_ensemble(PAIR, 6_000).positions_sigma)
     if lam == 0.0:
-        positions = torch.rand(positions.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64) * 6.0
+        positions = (
+            torch.rand(
+                positions.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+            )
+            * 6.0
+        )
     values = control_variates.functions(model, positions, BOX, torch.full((6_000,), lam), seed=1)
     assert values.shape == (6_000, control_variates.N_FUNCTIONS)
     felt = values.std(axis=0) > 0
-    assert felt[2:].sum() >= control_variates.N_BUMPS - 3  # no pair at lambda = 1 is within 0.7 sigma
+    assert (
+        felt[2:].sum() >= control_variates.N_BUMPS - 3
+    )  # no pair at lambda = 1 is within 0.7 sigma
     z = values.mean(axis=0)[felt] / values.std(axis=0)[felt] * math.sqrt(6_000)
     assert np.abs(z).max() < 4
 
 
 def test_an_oscillator_has_nothing_left_to_sample():
-    """The function is dU/dlambda up to a factor: the error of TI is that of its rule, and MBAR's is of second order."""
+    """The function is dU/dlambda up to a factor: the error of TI is that of its rule, and MBAR's is
+    of second order.
+    """
     data, exact = oscillators(np.random.default_rng(1))
     plain = replace(data, control_variates=None)
     for estimate in (estimate_mbar, estimate_ti):
@@ -102,7 +127,9 @@ def test_an_oscillator_has_nothing_left_to_sample():
 
 
 def test_errors_with_control_variates_are_right():
-    """40 estimates with functions that follow dU/dlambda in part: z scores of width 1 and no bias."""
+    """40 estimates with functions that follow dU/dlambda in part: z scores of width 1 and no
+    bias.
+    """
     scores = {estimate_mbar: [], estimate_ti: []}
     for seed in range(40):
         data, exact = oscillators(np.random.default_rng(seed), n=320, stiffness=4.0)
@@ -121,13 +148,19 @@ def test_functions_that_few_samples_feel_decide_nothing():
     contributions, chain = rng.standard_normal((1, 160)), np.arange(160) % 8
     functions = np.zeros((1, 160, 2))
     functions[0, 5, 0] = 1e9
-    np.testing.assert_array_equal(control_variates.subtract(contributions, functions, chain), contributions)
+    np.testing.assert_array_equal(
+        control_variates.subtract(contributions, functions, chain), contributions
+    )
 
 
 def test_two_particles_along_the_learned_path(tmp_path):
-    """Windows of the two-body path: right with control variates, and with a smaller error than without."""
+    """Windows of the two-body path: right with control variates, and with a smaller error than
+    without.
+    """
     model, data = LambdaHamiltonian(PAIR.pair_potential), exact_ensemble(PAIR, 4_000)
-    config = windows.WindowsConfig(n_windows=8, n_chains=64, n_frames=6, equilibration_steps=40, steps_between=20)
+    config = windows.WindowsConfig(
+        n_windows=8, n_chains=64, n_frames=6, equilibration_steps=40, steps_between=20
+    )
     found = windows.sample(model, data, config, seed=5, directory=tmp_path, progress=False)
     exact = pair_free_energy(PAIR)
     for estimate in (estimate_mbar, estimate_ti):
@@ -140,5 +173,7 @@ def test_a_truncated_potential_has_no_control_variates(tmp_path):
     state = PAIR.model_copy(update={"convention": "truncated"})
     config = windows.WindowsConfig(n_windows=3, n_chains=8, n_frames=4, equilibration_steps=5)
     model = LambdaHamiltonian(state.pair_potential)
-    found = windows.sample(model, exact_ensemble(state, 500), config, seed=5, directory=tmp_path, progress=False)
+    found = windows.sample(
+        model, exact_ensemble(state, 500), config, seed=5, directory=tmp_path, progress=False
+    )
     assert found.control_variates is None

@@ -17,20 +17,29 @@ def test_both_series_end_in_the_estimate_from_all_samples():
     value = estimate_mbar(data, STATE, method="mbar", seed=1).value
     np.testing.assert_allclose(found.fractions, [0.2, 0.4, 0.6, 0.8, 1.0])
     assert found.forward[-1] == found.backward[-1] == pytest.approx(value)
-    for values, errors in ((found.forward, found.forward_err), (found.backward, found.backward_err)):
+    for values, errors in (
+        (found.forward, found.forward_err),
+        (found.backward, found.backward_err),
+    ):
         assert (np.abs(values - exact) < 4 * errors).all()
         assert errors[0] > 1.5 * errors[-1]
 
 
 def test_a_drift_parts_the_series():
-    """The early samples of every chain are of a stiffer oscillator: the series from the start begins too high."""
+    """The early samples of every chain are of a stiffer oscillator: the series from the start
+    begins too high.
+    """
     data, _ = harmonic_windows(np.random.default_rng(2), n=800)
     early = np.arange(800) % 100 < 30
     u_kln, dudl = data.u_kln.copy(), data.dudl.copy()
     u_kln[:, early] *= 2.0
     dudl[:, early] *= 2.0
-    found = convergence(type(data)(data.lambdas, u_kln, dudl, data.chain), STATE, method="mbar", seed=1)
-    assert found.forward[0] - found.backward[0] > 3 * np.hypot(found.forward_err[0], found.backward_err[0])
+    found = convergence(
+        type(data)(data.lambdas, u_kln, dudl, data.chain), STATE, method="mbar", seed=1
+    )
+    assert found.forward[0] - found.backward[0] > 3 * np.hypot(
+        found.forward_err[0], found.backward_err[0]
+    )
 
 
 def test_one_frame_shows_nothing():

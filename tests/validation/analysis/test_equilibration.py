@@ -17,7 +17,9 @@ EXACT = 0.5 * DIMENSIONS * math.log(STIFFNESS)
 
 
 def oscillators(seed, *, n=60, n_chains=8, n_windows=9, memory=0.5, excess=None):
-    """U = k(lambda) x^2 / 2 with k from 1 to `STIFFNESS`; `excess` times the right amplitude at each time, (K, n)."""
+    """U = k(lambda) x^2 / 2 with k from 1 to `STIFFNESS`; `excess` times the right amplitude at
+    each time, (K, n).
+    """
     rng = np.random.default_rng(seed)
     lambdas = np.linspace(0, 1, n_windows)
     k = 1 + (STIFFNESS - 1) * lambdas
@@ -46,7 +48,9 @@ def test_windows_at_rest_are_used_whole():
 
 
 def test_alarms_on_windows_at_rest_are_as_rare_as_they_should_be():
-    alarms = sum(settle(oscillators(seed), method="mbar_softcore").verdict is not None for seed in range(500))
+    alarms = sum(
+        settle(oscillators(seed), method="mbar_softcore").verdict is not None for seed in range(500)
+    )
     assert alarms <= 500 * CHANCE + 3 * math.sqrt(500 * CHANCE)
 
 
@@ -57,30 +61,40 @@ def test_a_short_transient_is_left_out_and_said(estimate, caplog):
         result = estimate(data, STATE, method="mbar_softcore", seed=1)
     facts = result.diagnostics["drift"]
     assert abs(result.value - EXACT) < 3 * result.std_err < 3
-    assert np.trapezoid(data.dudl.mean(axis=1), data.lambdas) > EXACT + 1.5  # what it would have been
+    assert (
+        np.trapezoid(data.dudl.mean(axis=1), data.lambdas) > EXACT + 1.5
+    )  # what it would have been
     assert (facts["left_out"], facts["worst_lambda"] in data.lambdas) == (0.5, True)
     assert facts["z"] < -5
     assert facts["change"] < -5 * facts["change_std_err"]
     assert abs(facts["rest"]["change"]) < 2
     assert result.diagnostics["n_samples"] == data.dudl.size // 2
-    assert result.diagnostics["verdict"].startswith("poor equilibration (only the later half is used")
+    assert result.diagnostics["verdict"].startswith(
+        "poor equilibration (only the later half is used"
+    )
     assert "mbar_softcore: poor" in caplog.text
     assert "raise estimates.softcore.equilibration" in caplog.text
 
 
 @pytest.mark.parametrize("estimate", [estimate_mbar, estimate_ti])
 def test_a_drift_to_the_end_has_no_error_bar(estimate):
-    result = estimate(oscillators(3, excess=relaxation(60, amplitude=1.0)), STATE, method="mbar_neural", seed=1)
+    result = estimate(
+        oscillators(3, excess=relaxation(60, amplitude=1.0)), STATE, method="mbar_neural", seed=1
+    )
     assert result.std_err == math.inf
     assert result.diagnostics["drift"]["rest"]["chance"] < CHANCE
-    assert result.diagnostics["verdict"].startswith("unreliable, not in equilibrium (the later half does not show")
+    assert result.diagnostics["verdict"].startswith(
+        "unreliable, not in equilibrium (the later half does not show"
+    )
     assert "raise estimates.windows.equilibration_steps" in result.diagnostics["verdict"]
 
 
 @pytest.mark.parametrize("amplitude", [0.1, 0.3, 1.0])
 @pytest.mark.parametrize("time", [3, 10, 30, 90])
 def test_a_drift_that_was_seen_is_covered_by_the_error(time, amplitude):
-    """Relaxation in a twentieth of the production to longer than all of it: three errors, or none, cover the truth."""
+    """Relaxation in a twentieth of the production to longer than all of it: three errors, or none,
+    cover the truth.
+    """
     seen = misses = 0
     for seed in range(20):
         data = oscillators(200 + seed, excess=relaxation(time, amplitude=amplitude))
@@ -103,7 +117,9 @@ def test_one_bad_window_among_many_is_named():
 
 
 def test_chains_of_few_samples():
-    """One sample a chain shows no drift; of two that differ, one says nothing about the end of the drift."""
+    """One sample a chain shows no drift; of two that differ, one says nothing about the end of the
+    drift.
+    """
     single = oscillators(5, n=1, n_chains=60)
     assert settle(single, method="ti").facts is None
     pairs = settle(oscillators(6, n=2, n_chains=60, excess=np.array([1.0, 0.0])), method="ti")
@@ -113,5 +129,7 @@ def test_chains_of_few_samples():
 
 def test_the_graver_verdict_comes_first():
     settled = settle(oscillators(2, excess=relaxation(5, amplitude=0.7)), method="mbar")
-    assert settled.judged("unreliable: the windows do not overlap").startswith("unreliable: the windows")
+    assert settled.judged("unreliable: the windows do not overlap").startswith(
+        "unreliable: the windows"
+    )
     assert settled.judged("poor overlap").startswith("poor equilibration")

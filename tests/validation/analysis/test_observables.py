@@ -1,4 +1,6 @@
-"""mu(rho), p(N) and <rho>(mu) of models whose answers are known: the ideal gas, a virial gas, a made-up fluid."""
+"""mu(rho), p(N) and <rho>(mu) of models whose answers are known: the ideal gas, a virial gas, a
+made-up fluid.
+"""
 
 import math
 
@@ -45,7 +47,9 @@ def test_the_ideal_gas_is_a_poisson_distribution():
     p, error = observables.number_distribution(np.zeros(80), np.zeros((80, 80)), BOX, beta_mu)
     np.testing.assert_allclose(p, poisson.pmf(np.arange(80), 20), rtol=1e-9)
     assert (error == 0).all()
-    density, _ = observables.mean_density(np.zeros(80), np.zeros((80, 80)), BOX, [beta_mu, beta_mu - 1])
+    density, _ = observables.mean_density(
+        np.zeros(80), np.zeros((80, 80)), BOX, [beta_mu, beta_mu - 1]
+    )
     np.testing.assert_allclose(density, [20 / VOLUME, 20 / VOLUME / math.e], rtol=1e-9)
 
 
@@ -60,7 +64,12 @@ def test_a_virial_gas_is_one_power_and_obeys_detailed_balance():
     assert (error > 0).all()
     beta_mu = -3.5
     p, _ = observables.number_distribution(*fit.beta_f_ex(np.arange(100)), BOX, beta_mu)
-    insertion = math.exp(beta_mu) * VOLUME / np.arange(1, 100) * np.exp(-2 * VIRIAL * np.arange(99) / VOLUME)
+    insertion = (
+        math.exp(beta_mu)
+        * VOLUME
+        / np.arange(1, 100)
+        * np.exp(-2 * VIRIAL * np.arange(99) / VOLUME)
+    )
     np.testing.assert_allclose(p[1:] / p[:-1], insertion, rtol=1e-6)
 
 
@@ -73,7 +82,9 @@ def test_differences_are_exact_for_neighbours_and_for_pairs():
     np.testing.assert_allclose(value, fluid(n + 1) - fluid(n))
     np.testing.assert_allclose(error, np.hypot(errors[1:], errors[:-1]))
     wide = np.array([10, 20, 50])
-    n, value, _ = observables.chemical_potential_by_differences(FreeEnergyCurve(wide, virial_gas(wide), np.eye(3), BOX))
+    n, value, _ = observables.chemical_potential_by_differences(
+        FreeEnergyCurve(wide, virial_gas(wide), np.eye(3), BOX)
+    )
     np.testing.assert_allclose(value, 2 * VIRIAL * n / VOLUME)
 
 
@@ -108,14 +119,18 @@ def test_errors_of_p_and_density_are_those_of_perturbed_curves():
     numbers = np.arange(2, 60)
     rng = np.random.default_rng(4)
     steps = 0.02 * np.ones(58)
-    curve = FreeEnergyCurve.from_chain(chain(steps, np.full(57, -0.3), np.diff(fluid(np.arange(1, 60)))), BOX)
+    curve = FreeEnergyCurve.from_chain(
+        chain(steps, np.full(57, -0.3), np.diff(fluid(np.arange(1, 60)))), BOX
+    )
     np.testing.assert_allclose(curve.beta_f_ex, fluid(numbers), atol=1e-12)
     beta_f, covariance = curve.at_every_n()
     beta_mu = -3.4
     p, error = observables.number_distribution(beta_f, covariance, BOX, beta_mu)
     density, density_error = observables.mean_density(beta_f, covariance, BOX, [beta_mu])
     moved = rng.multivariate_normal(beta_f, covariance, size=2000)
-    distributions = np.array([observables.number_distribution(f, covariance, BOX, beta_mu)[0] for f in moved])
+    distributions = np.array(
+        [observables.number_distribution(f, covariance, BOX, beta_mu)[0] for f in moved]
+    )
     likely = p > 0.1 * p.max()
     np.testing.assert_allclose(distributions.std(axis=0)[likely], error[likely], rtol=0.15)
     densities = distributions @ np.arange(60) / VOLUME
@@ -166,7 +181,9 @@ def test_what_is_no_curve_is_refused(change, message):
 
 def test_a_distribution_that_is_cut_off_is_refused():
     with pytest.raises(ValueError, match="lower beta_mu"):
-        observables.number_distribution(np.zeros(30), np.zeros((30, 30)), BOX, math.log(25 / VOLUME))
+        observables.number_distribution(
+            np.zeros(30), np.zeros((30, 30)), BOX, math.log(25 / VOLUME)
+        )
 
 
 def test_the_axis_of_the_paper():

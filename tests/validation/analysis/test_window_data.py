@@ -28,12 +28,18 @@ def test_a_file_gives_back_every_number(arrays, tmp_path):
 
 
 def test_what_is_known_of_the_moves_is_kept_too(arrays, tmp_path):
-    moves = {"acceptance": np.array([np.nan, 0.8, 0.29]), "timestep_star": np.array([np.nan, 0.1, 0.02])}
+    moves = {
+        "acceptance": np.array([np.nan, 0.8, 0.29]),
+        "timestep_star": np.array([np.nan, 0.1, 0.02]),
+    }
     WindowData(**arrays, **moves).save(tmp_path / "w.npz")
     loaded = WindowData.load(tmp_path / "w.npz")
     for name, array in moves.items():
         np.testing.assert_array_equal(getattr(loaded, name), array)
-    assert loaded.move_diagnostics == {"acceptance": [None, 0.8, 0.29], "timestep_star": [None, 0.1, 0.02]}
+    assert loaded.move_diagnostics == {
+        "acceptance": [None, 0.8, 0.29],
+        "timestep_star": [None, 0.1, 0.02],
+    }
     assert "29% at lambda 1" in loaded.few_accepted
     assert WindowData(**arrays).move_diagnostics == {}
     for acceptance in (None, np.full(3, np.nan), np.array([np.nan, 0.8, 0.31])):

@@ -23,7 +23,11 @@ def test_mbar_and_ti_find_the_free_energy_of_an_oscillator():
     for result in (mbar, ti):
         assert abs(result.value - exact) < 3 * result.std_err
         assert 0.005 < result.std_err < 0.2
-        assert (result.convention, result.n_particles, result.quantity) == ("switched", 2, "beta_f_ex")
+        assert (result.convention, result.n_particles, result.quantity) == (
+            "switched",
+            2,
+            "beta_f_ex",
+        )
     assert mbar.method == "mbar"
     assert mbar.diagnostics["verdict"].startswith("good")
     np.testing.assert_allclose(np.sum(mbar.diagnostics["overlap_matrix"], axis=1), 1, atol=1e-6)
@@ -38,10 +42,14 @@ def test_mbar_finds_the_ratio_of_gaussian_widths():
 
 def test_a_good_verdict_gives_way_to_moves_that_hardly_succeed():
     data, _ = harmonic_windows(np.random.default_rng(1), n=160, stiffness=2.0)
-    data = replace(data, acceptance=np.array([np.nan, *[0.8] * 7, 0.1]), timestep_star=np.full(9, 0.01))
+    data = replace(
+        data, acceptance=np.array([np.nan, *[0.8] * 7, 0.1]), timestep_star=np.full(9, 0.01)
+    )
     for estimate in (estimate_mbar, estimate_ti):
         facts = estimate(data, STATE, method="mbar_neural", seed=1).diagnostics
-        assert facts["verdict"].startswith("few moves accepted (10% at lambda 1): raise equilibration_steps")
+        assert facts["verdict"].startswith(
+            "few moves accepted (10% at lambda 1): raise equilibration_steps"
+        )
         assert facts["acceptance"] == [None, *[0.8] * 7, 0.1]
     entry = {"value": 1.0, "std_err": 0.1, "diagnostics": facts}
     assert judge("ti_neural_md", {"ti_neural_md": entry}).level == "warn"
@@ -55,7 +63,9 @@ def test_bar_of_neighbours_is_mbar_of_two_windows():
     bar, mbar = (make(two, STATE, method="any", seed=1) for make in (estimate_bar, estimate_mbar))
     assert bar.value == pytest.approx(mbar.value, abs=1e-5)
     assert bar.std_err == pytest.approx(mbar.std_err, rel=0.02)
-    assert bar.diagnostics["neighbour_overlap"][0] == pytest.approx(mbar.diagnostics["min_neighbour_overlap"], abs=1e-5)
+    assert bar.diagnostics["neighbour_overlap"][0] == pytest.approx(
+        mbar.diagnostics["min_neighbour_overlap"], abs=1e-5
+    )
     data, exact = harmonic_windows(np.random.default_rng(1))
     bar = estimate_bar(data, STATE, method="bar_neural", seed=1)
     assert abs(bar.value - exact) < 3 * bar.std_err < 0.6
@@ -73,22 +83,33 @@ def test_bar_without_overlap_has_no_error():
 
 @pytest.mark.parametrize("n_chains", [2, 8])
 def test_standard_errors_cover_the_truth(n_chains):
-    """Over 40 experiments on correlated samples, (value - exact) / std_err has the spread of a standard normal."""
+    """Over 40 experiments on correlated samples, (value - exact) / std_err has the spread of a
+    standard normal.
+    """
     z = {"mbar": [], "bar": [], "ti": []}
     for seed in range(40):
         data, exact = harmonic_windows(
-            np.random.default_rng(seed), n=160, n_windows=5, n_chains=n_chains, memory=0.7, stiffness=3.0
+            np.random.default_rng(seed),
+            n=160,
+            n_windows=5,
+            n_chains=n_chains,
+            memory=0.7,
+            stiffness=3.0,
         )
         for name, estimate in (("mbar", estimate_mbar), ("bar", estimate_bar), ("ti", estimate_ti)):
             result = estimate(data, STATE, method=name, seed=seed, n_bootstraps=40)
             z[name].append((result.value - exact) / result.std_err)
     for scores in z.values():
-        assert 0.7 < np.std(scores) < 1.4  # the spread of 40 scores is known to 11 %, each error to some 15 %
+        assert (
+            0.7 < np.std(scores) < 1.4
+        )  # the spread of 40 scores is known to 11 %, each error to some 15 %
         assert abs(np.mean(scores)) < 3 / math.sqrt(40)
 
 
 def test_ignoring_correlation_would_fail_the_coverage_test():
-    """The same data labelled as 160 chains of one sample: the error comes out too small by sqrt(g) = 1.7 or so."""
+    """The same data labelled as 160 chains of one sample: the error comes out too small by sqrt(g)
+    = 1.7 or so.
+    """
     data, _ = harmonic_windows(np.random.default_rng(0), n=160, n_chains=2, memory=0.7)
     naive = WindowData(data.lambdas, data.u_kln, data.dudl, np.arange(160))
     honest = estimate_mbar(data, STATE, method="mbar", seed=0).std_err
@@ -96,18 +117,24 @@ def test_ignoring_correlation_would_fail_the_coverage_test():
 
 
 def test_bootstrap_solver_agrees_with_pymbar():
-    """Newton's method with weights 0, 1, 2, ... against pymbar given the samples that many times."""
+    """Newton's method with weights 0, 1, 2, ... against pymbar given the samples that many
+    times.
+    """
     from pymbar import MBAR
 
     rng = np.random.default_rng(3)
     data, _ = gaussian_windows(rng, spacing=1.0)
     u_kn = data.u_kln.reshape(-1, data.n_windows).T
     f_k, _ = mbar_equations.solve(data)
-    drawn = np.stack([rng.integers(data.n_samples, size=data.n_samples) for _ in range(data.n_windows)])
+    drawn = np.stack(
+        [rng.integers(data.n_samples, size=data.n_samples) for _ in range(data.n_windows)]
+    )
     weights = np.stack([np.bincount(row, minlength=data.n_samples) for row in drawn]).ravel()
     shift = mbar_equations.newton_shift(mbar_equations.assignments(u_kn, f_k), weights)
     columns = (drawn + data.n_samples * np.arange(data.n_windows)[:, None]).ravel()
-    reference = MBAR(u_kn[:, columns], np.full(data.n_windows, data.n_samples), solver_protocol="robust").f_k
+    reference = MBAR(
+        u_kn[:, columns], np.full(data.n_windows, data.n_samples), solver_protocol="robust"
+    ).f_k
     np.testing.assert_allclose(f_k + shift, reference, atol=1e-5)
     assert np.abs(shift).max() > 0.01
 
@@ -121,16 +148,22 @@ def test_windows_that_do_not_overlap_give_no_error_bar():
 
 def test_poor_overlap_is_named():
     data, _ = gaussian_windows(np.random.default_rng(4), spacing=5.0, n_windows=4)
-    assert "poor overlap" in estimate_mbar(data, STATE, method="mbar", seed=0).diagnostics["verdict"]
+    assert (
+        "poor overlap" in estimate_mbar(data, STATE, method="mbar", seed=0).diagnostics["verdict"]
+    )
 
 
 def test_forbidden_configurations_are_infinite_and_harmless():
-    """Uniform samples on [0, 1] seen from the left part [0, b] of it: F = -ln b, where u is 0 or infinity."""
+    """Uniform samples on [0, 1] seen from the left part [0, b] of it: F = -ln b, where u is 0 or
+    infinity.
+    """
     rng = np.random.default_rng(5)
     widths = np.array([1.0, 0.7, 0.5])
     x = rng.uniform(size=(3, 800)) * widths[:, None]
     u_kln = np.where(x[:, :, None] < widths, 0.0, np.inf)
-    data = WindowData(np.array([0, 0.5, 1]), u_kln, np.zeros((3, 800)), np.repeat(np.arange(8), 100))
+    data = WindowData(
+        np.array([0, 0.5, 1]), u_kln, np.zeros((3, 800)), np.repeat(np.arange(8), 100)
+    )
     for estimate in (estimate_mbar, estimate_bar):
         result = estimate(data, STATE, method="mbar", seed=0)
         assert abs(result.value - math.log(2)) < 3 * result.std_err < 0.2
@@ -147,7 +180,9 @@ def test_constant_series_are_no_obstacle():
 
 
 def test_a_frozen_chain_has_no_error_bar():
-    """One chain whose samples are all one correlation time apart or less says nothing about its error."""
+    """One chain whose samples are all one correlation time apart or less says nothing about its
+    error.
+    """
     data, _ = harmonic_windows(np.random.default_rng(6), n=60, n_chains=1, memory=0.999)
     for estimate in (estimate_mbar, estimate_bar, estimate_ti):
         result = estimate(data, STATE, method="frozen", seed=0)
@@ -168,14 +203,18 @@ def test_ti_reports_the_error_of_its_rule_when_windows_are_few():
 
 @pytest.mark.parametrize(("bend", "width"), [(0.0, 0.15), (0.5, 0.25)])
 def test_the_error_of_the_rule_covers_what_falls_between_windows(bend, width):
-    """Wherever a bump as narrow as the windows' distance lies; errors of opposite sign in two places do not cancel."""
+    """Wherever a bump as narrow as the windows' distance lies; errors of opposite sign in two
+    places do not cancel.
+    """
     even = np.linspace(0, 1, 9)
     lambdas = (1 - bend) * even + bend * even**2
     fine = np.linspace(0, 1, 20001)
     noise = 1e-6 * np.random.default_rng(1).standard_normal((9, 64))
     for centre in np.linspace(0, 1, 41):
         bump = 10 * np.exp(-(((lambdas - centre) / width) ** 2))
-        data = WindowData(lambdas, np.zeros((9, 64, 9)), bump[:, None] + noise, np.repeat(np.arange(8), 8))
+        data = WindowData(
+            lambdas, np.zeros((9, 64, 9)), bump[:, None] + noise, np.repeat(np.arange(8), 8)
+        )
         result = estimate_ti(data, STATE, method="ti", seed=0, n_bootstraps=20)
         exact = np.trapezoid(10 * np.exp(-(((fine - centre) / width) ** 2)), fine)
         assert abs(result.value - exact) < 2 * result.std_err
@@ -183,7 +222,9 @@ def test_the_error_of_the_rule_covers_what_falls_between_windows(bend, width):
 
 def test_results_repeat_with_the_seed():
     data, _ = harmonic_windows(np.random.default_rng(8))
-    first, second, other = (estimate_mbar(data, STATE, method="mbar", seed=seed) for seed in (1, 1, 2))
+    first, second, other = (
+        estimate_mbar(data, STATE, method="mbar", seed=seed) for seed in (1, 1, 2)
+    )
     assert first == second
     assert first.value == other.value
     assert first.std_err != other.std_err

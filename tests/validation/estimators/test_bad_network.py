@@ -1,6 +1,8 @@
-"""A network of random weights, three crowded particles: exact estimators stay right, the others are wrong and say less.
+"""A network of random weights, three crowded particles: exact estimators stay right, the others are
+wrong and say less.
 
-`test_path_weights` and `test_learned_path` hold the same for two particles, one estimator at a time.
+`test_path_weights` and `test_learned_path` hold the same for two particles, one estimator at a
+time.
 """
 
 import math
@@ -16,7 +18,9 @@ from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators import denoising_bound, neural_ti, path_weights
 from openmm_nti.validation.sampling import windows
 
-TRIO = StatePoint(n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2)
+TRIO = StatePoint(
+    n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2
+)
 WINDOWS = windows.WindowsConfig(
     n_windows=7, n_chains=32, n_frames=4, equilibration_steps=300, steps_between=15
 )  # far from equilibrium at the start
@@ -64,5 +68,7 @@ def test_published_integral_is_wrong_by_many_errors(bad, exact, tmp_path):
 
 
 def test_bound_lies_far_below(bad, data, exact):
-    result = denoising_bound.estimate(bad, data, denoising_bound.BoundConfig(n_levels=16, n_pairs=500, n_tethered=0), seed=1)
+    result = denoising_bound.estimate(
+        bad, data, denoising_bound.BoundConfig(n_levels=16, n_pairs=500, n_tethered=0), seed=1
+    )
     assert result.value < exact - 10 * result.std_err

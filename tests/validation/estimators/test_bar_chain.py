@@ -1,4 +1,6 @@
-"""The insertion chain: Monte Carlo and free energies of few particles against exact answers, and its honesty."""
+"""The insertion chain: Monte Carlo and free energies of few particles against exact answers, and
+its honesty.
+"""
 
 import math
 
@@ -15,11 +17,15 @@ from openmm_nti.validation.sampling.monte_carlo import Walkers
 
 CONVENTIONS = ("switched", "truncated")
 QUICK = BarChainConfig(n_frames=8, n_insertions=1000, equilibration_sweeps=30, sweeps_between=10)
-SMALL = BarChainConfig(n_walkers=16, n_frames=2, n_insertions=50, equilibration_sweeps=10, sweeps_between=5)
+SMALL = BarChainConfig(
+    n_walkers=16, n_frames=2, n_insertions=50, equilibration_sweeps=10, sweeps_between=5
+)
 
 
 def fluid(n_particles, convention="switched"):
-    return StatePoint(n_particles=n_particles, box_length_sigma=6, temperature_star=1.25, convention=convention)
+    return StatePoint(
+        n_particles=n_particles, box_length_sigma=6, temperature_star=1.25, convention=convention
+    )
 
 
 def sticky(n_particles, convention):
@@ -39,8 +45,12 @@ def chain(state, config, directory, seed=1):
 
 
 def direct_average(state, n_samples, seed=0):
-    """beta F_ex as -ln <exp(-U)> over the ideal gas, and its error: exact, and without any simulation."""
-    positions = np.random.default_rng(seed).uniform(0, state.box_length_sigma, (n_samples, state.n_particles, 3))
+    """beta F_ex as -ln <exp(-U)> over the ideal gas, and its error: exact, and without any
+    simulation.
+    """
+    positions = np.random.default_rng(seed).uniform(
+        0, state.box_length_sigma, (n_samples, state.n_particles, 3)
+    )
     weights = np.exp(-reduced_potential_numpy(positions, state))
     return -math.log(weights.mean()), weights.std() / weights.mean() / math.sqrt(n_samples)
 
@@ -96,7 +106,9 @@ def test_few_particles_have_the_published_free_energies(n_particles, exact, tmp_
     assert result.diagnostics["verdict"].startswith("good")
 
 
-@pytest.mark.parametrize("state", [fluid(8), sticky(3, "switched"), sticky(3, "truncated")], ids=str)
+@pytest.mark.parametrize(
+    "state", [fluid(8), sticky(3, "switched"), sticky(3, "truncated")], ids=str
+)
 def test_it_agrees_with_the_direct_average_over_the_ideal_gas(state, tmp_path):
     result = chain(state, QUICK, tmp_path, seed=4)
     exact, error = direct_average(state, 400_000)
@@ -118,7 +130,9 @@ def test_one_step_is_that_of_pymbar_and_finds_the_exact_answer():
     assert step.value == pytest.approx(theirs, abs=1e-6)
     assert abs(step.value - delta) < 0.15
     x = np.linspace(delta - 12, delta + 12, 4001)
-    forward, backward = (np.exp(-((x - delta + sign * 2) ** 2) / 8) / math.sqrt(8 * math.pi) for sign in (-1, 1))
+    forward, backward = (
+        np.exp(-((x - delta + sign * 2) ** 2) / 8) / math.sqrt(8 * math.pi) for sign in (-1, 1)
+    )
     overlap = np.trapezoid(2 * forward * backward / (forward + backward), x)
     assert step.overlap == pytest.approx(overlap, abs=0.05)
 
@@ -134,10 +148,15 @@ def test_errors_are_those_of_repeated_calculations(tmp_path):
 
 
 def test_neighbouring_steps_share_an_ensemble():
-    """One ensemble whose removal weights are its insertion weights: what it adds to two steps cancels in their sum."""
+    """One ensemble whose removal weights are its insertion weights: what it adds to two steps
+    cancels in their sum.
+    """
     rng = np.random.default_rng(1)
     shared, constant = np.exp(rng.normal(0, 0.3, 40)), np.ones(40)
-    steps = [walker_bar.Step(0.0, constant, shared, 1.0), walker_bar.Step(0.0, shared, constant, 1.0)]
+    steps = [
+        walker_bar.Step(0.0, constant, shared, 1.0),
+        walker_bar.Step(0.0, shared, constant, 1.0),
+    ]
     resampled = walker_bar.bootstrap(steps, seed=1)
     np.testing.assert_allclose(resampled.sum(axis=1), 0, atol=1e-12)
     assert walker_bar.neighbour_correlation(resampled)[0] == pytest.approx(-1)
@@ -146,7 +165,11 @@ def test_neighbouring_steps_share_an_ensemble():
 
 def test_where_insertions_fail_is_said_and_no_error_is_claimed(tmp_path):
     state = StatePoint(
-        n_particles=20, box_length_sigma=3, temperature_star=1.25, cutoff_sigma=1.5, convention="truncated"
+        n_particles=20,
+        box_length_sigma=3,
+        temperature_star=1.25,
+        cutoff_sigma=1.5,
+        convention="truncated",
     )
     config = SMALL.model_copy(update={"n_insertions": 3, "n_walkers": 24})
     result = chain(state, config, tmp_path)
@@ -156,7 +179,9 @@ def test_where_insertions_fail_is_said_and_no_error_is_claimed(tmp_path):
     assert 2 < first < 20
     assert carried[first - 1] < 20
     assert min(carried[: first - 1]) >= 20
-    assert result.diagnostics["verdict"].startswith(f"unreliable: insertions find no room, first at n = {first} ")
+    assert result.diagnostics["verdict"].startswith(
+        f"unreliable: insertions find no room, first at n = {first} "
+    )
 
 
 def test_verdicts_go_from_good_to_unreliable():
@@ -164,7 +189,9 @@ def test_verdicts_go_from_good_to_unreliable():
         return bar_chain._verdict(np.array([500.0, carried]), [0.0, drift, 0.0])
 
     assert verdict(300).startswith("good (about 300")
-    assert verdict(60).startswith("few insertions: about 60 independent insertions carry the step from n = 2")
+    assert verdict(60).startswith(
+        "few insertions: about 60 independent insertions carry the step from n = 2"
+    )
     assert verdict(300, -5.0).startswith("poor equilibration at n = 2 (drift -5.0 errors)")
     assert verdict(3, -5.0).startswith("unreliable")
     with pytest.raises(ValueError, match="coincide.*raise n_insertions"):
@@ -191,7 +218,12 @@ def test_an_interrupted_chain_ends_in_the_same_numbers_and_a_longer_one_goes_on(
 @pytest.mark.parametrize(("convention", "truth"), [("switched", -21.10), ("truncated", -21.65)])
 def test_forty_particles_with_the_default_settings(convention, truth, tmp_path):
     result = bar_chain.estimate(
-        fluid(40, convention), BarChainConfig(), seed=1, directory=tmp_path, workers=2, progress=False
+        fluid(40, convention),
+        BarChainConfig(),
+        seed=1,
+        directory=tmp_path,
+        workers=2,
+        progress=False,
     )
     assert abs(result.value - truth) < 3 * math.hypot(result.std_err, 0.01)
     assert result.std_err <= 0.1

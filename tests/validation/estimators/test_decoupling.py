@@ -1,4 +1,6 @@
-"""One soft particle in the fluid: energies against OpenMM, and exact chemical potentials of a few particles."""
+"""One soft particle in the fluid: energies against OpenMM, and exact chemical potentials of a few
+particles.
+"""
 
 import math
 
@@ -14,9 +16,16 @@ from openmm_nti.validation.estimators import decoupling, widom
 from openmm_nti.validation.estimators.decoupling import DecouplingConfig
 from openmm_nti.validation.sampling.softcore_fluid import PARAMETER
 
-PAIR = StatePoint(n_particles=2, box_length_sigma=3, temperature_star=0.8, cutoff_sigma=1.5, switch_sigma=1.2)
+PAIR = StatePoint(
+    n_particles=2, box_length_sigma=3, temperature_star=0.8, cutoff_sigma=1.5, switch_sigma=1.2
+)
 QUICK = DecouplingConfig(
-    n_windows=5, n_frames=40, steps_between=15, equilibration=200, timestep_star=0.01, platform="CPU"
+    n_windows=5,
+    n_frames=40,
+    steps_between=15,
+    equilibration=200,
+    timestep_star=0.01,
+    platform="CPU",
 )
 
 
@@ -31,7 +40,11 @@ def test_the_last_particle_is_soft_and_the_others_are_not(coupling):
     )
     context.setPositions(positions)
     context.setParameter(PARAMETER, coupling)
-    in_openmm = context.getState(energy=True).getPotentialEnergy().value_in_unit(openmm.unit.kilojoule_per_mole)
+    in_openmm = (
+        context.getState(energy=True)
+        .getPotentialEnergy()
+        .value_in_unit(openmm.unit.kilojoule_per_mole)
+    )
     frames = positions[None] / state.sigma_nm
     fewer = state.model_copy(update={"n_particles": 19})
     others = reduced_potential_numpy(frames[:, :-1], fewer)[0]
@@ -43,17 +56,24 @@ def test_the_last_particle_is_soft_and_the_others_are_not(coupling):
 
 
 def test_third_particle_has_its_exact_chemical_potential(tmp_path):
-    """Against -ln of mean Boltzmann factors of uniform positions, and against insertion, in the same convention."""
+    """Against -ln of mean Boltzmann factors of uniform positions, and against insertion, in the
+    same convention.
+    """
     result = decoupling.estimate(PAIR, QUICK, seed=2, directory=tmp_path, progress=False)
     trio = PAIR.model_copy(update={"n_particles": 3})
     positions = np.random.default_rng(0).uniform(0, 3, size=(400_000, 3, 3))
     pairs, trios = (
-        np.exp(-reduced_potential_numpy(positions[:, : state.n_particles], state)) for state in (PAIR, trio)
+        np.exp(-reduced_potential_numpy(positions[:, : state.n_particles], state))
+        for state in (PAIR, trio)
     )
     exact = math.log(pairs.mean()) - math.log(trios.mean())
     assert abs(result.value - exact) < 3 * result.std_err
     assert result.std_err < 0.1
-    assert (result.method, result.quantity, result.n_particles) == ("mu_decoupling", "beta_mu_ex", 2)
+    assert (result.method, result.quantity, result.n_particles) == (
+        "mu_decoupling",
+        "beta_mu_ex",
+        2,
+    )
     inserted = widom.estimate(exact_ensemble(PAIR, 2000), seed=1, n_insertions_per_frame=200)
     assert abs(result.value - inserted.value) < 3 * math.hypot(result.std_err, inserted.std_err)
 

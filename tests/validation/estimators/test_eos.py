@@ -1,4 +1,6 @@
-"""The equation of state against simulated free energies, its tail against the exact integral, and its honesty."""
+"""The equation of state against simulated free energies, its tail against the exact integral, and
+its honesty.
+"""
 
 import math
 
@@ -14,12 +16,16 @@ from openmm_nti.validation.estimators import eos
 
 def fluid(n_particles, convention="truncated", temperature=1.25):
     return StatePoint(
-        n_particles=n_particles, box_length_sigma=6.0, temperature_star=temperature, convention=convention
+        n_particles=n_particles,
+        box_length_sigma=6.0,
+        temperature_star=temperature,
+        convention=convention,
     )
 
 
 @pytest.mark.parametrize(
-    ("n_particles", "convention", "simulated"), [(120, "truncated", -155.48), (120, "switched", -150.49)]
+    ("n_particles", "convention", "simulated"),
+    [(120, "truncated", -155.48), (120, "switched", -150.49)],
 )
 def test_it_agrees_with_simulation_outside_of_the_dome(n_particles, convention, simulated):
     found = eos.estimate(fluid(n_particles, convention))
@@ -48,8 +54,12 @@ def test_the_two_phase_region_is_flagged():
 def test_the_chemical_potential_is_one_more_particle_in_the_same_box():
     found = eos.chemical_potential(fluid(120))
     assert found.quantity == "beta_mu_ex"
-    assert found.value == pytest.approx(eos.estimate(fluid(121)).value - eos.estimate(fluid(120)).value, abs=1e-9)
-    assert found.value == pytest.approx(-1.965, abs=0.05)  # simulated; the small box is not in the equation
+    assert found.value == pytest.approx(
+        eos.estimate(fluid(121)).value - eos.estimate(fluid(120)).value, abs=1e-9
+    )
+    assert found.value == pytest.approx(
+        -1.965, abs=0.05
+    )  # simulated; the small box is not in the equation
     assert 0 < found.std_err < 0.05
 
 

@@ -18,11 +18,17 @@ def pairs():
 
 
 def test_two_particles_exactly(pairs):
-    model = LambdaHamiltonian(PAIR.pair_potential)  # the score of two particles is the two-body path's
+    model = LambdaHamiltonian(
+        PAIR.pair_potential
+    )  # the score of two particles is the two-body path's
     found = noised_ti.estimate(model, pairs, NoisedTIConfig(n_frames=2000), seed=1)
     assert abs(found.value - pair_free_energy(PAIR)) < 3 * found.std_err
     assert found.std_err < 0.05
-    assert (found.method, found.convention, found.n_particles) == ("neural_ti_noised", "switched", 2)
+    assert (found.method, found.convention, found.n_particles) == (
+        "neural_ti_noised",
+        "switched",
+        2,
+    )
     facts = found.diagnostics
     assert np.trapezoid(facts["dudl_mean"], facts["lambdas"]) == pytest.approx(found.value)
     assert len(facts["dudl_std_err"]) == 65

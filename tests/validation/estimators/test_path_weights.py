@@ -61,7 +61,10 @@ def gaussian_works(difference, dissipation, n=4000):
 
 def test_gaussian_works_give_their_difference_and_both_bounds():
     works = gaussian_works(-20.0, 1.5)
-    for estimate in (path_weights.estimate_bar(works, seed=2), path_weights.estimate_bracket(works)):
+    for estimate in (
+        path_weights.estimate_bar(works, seed=2),
+        path_weights.estimate_bracket(works),
+    ):
         assert estimate.value == pytest.approx(-20.0, abs=3 * estimate.std_err)
         assert estimate.std_err < 0.15
     assert estimate.diagnostics["lower"] == pytest.approx(-21.5, abs=0.1)

@@ -1,4 +1,6 @@
-"""The soft-core path against OpenMM's own energies, its ends, and exact free energies of two particles."""
+"""The soft-core path against OpenMM's own energies, its ends, and exact free energies of two
+particles.
+"""
 
 import math
 
@@ -11,20 +13,34 @@ from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.validation.estimators import softcore
 from openmm_nti.validation.estimators.softcore import SoftcoreConfig
-from openmm_nti.validation.sampling.softcore_fluid import PARAMETER, soft_pair, soft_potential, soft_system
+from openmm_nti.validation.sampling.softcore_fluid import (
+    PARAMETER,
+    soft_pair,
+    soft_potential,
+    soft_system,
+)
 
 CONVENTIONS = ("switched", "truncated")
 QUICK = SoftcoreConfig(
-    n_windows=5, n_frames=40, steps_between=15, equilibration=200, timestep_star=0.01, platform="CPU"
+    n_windows=5,
+    n_frames=40,
+    steps_between=15,
+    equilibration=200,
+    timestep_star=0.01,
+    platform="CPU",
 )
 
 
 def fluid(convention, n_particles=20):
-    return StatePoint(n_particles=n_particles, box_length_sigma=6, temperature_star=1.25, convention=convention)
+    return StatePoint(
+        n_particles=n_particles, box_length_sigma=6, temperature_star=1.25, convention=convention
+    )
 
 
 def sticky_pair(convention):
-    """Two particles in a small, cold box: a large effect, and a jump of 0.4 kT at the cutoff when truncated."""
+    """Two particles in a small, cold box: a large effect, and a jump of 0.4 kT at the cutoff when
+    truncated.
+    """
     return StatePoint(
         n_particles=2,
         box_length_sigma=3,
@@ -36,7 +52,9 @@ def sticky_pair(convention):
 
 
 def exact_pair(state):
-    """Beta F_ex of two particles, -ln[1 + (1/V) int (exp(-u) - 1) 4 pi r^2 dr], u being zero beyond the cutoff."""
+    """Beta F_ex of two particles, -ln[1 + (1/V) int (exp(-u) - 1) 4 pi r^2 dr], u being zero beyond
+    the cutoff.
+    """
     r = np.linspace(0, state.cutoff_sigma, 20_001)[1:-1]
     u = soft_pair(r**2, state, np.array([1.0]))[0][0]
     return -math.log1p(np.trapezoid(np.expm1(-u) * 4 * np.pi * r**2, r) / state.box_length_sigma**3)
@@ -46,15 +64,22 @@ def exact_pair(state):
 @pytest.mark.parametrize("coupling", [0.0, 0.04, 0.6, 1.0])
 def test_numpy_and_openmm_agree_on_energy_and_derivative(convention, coupling):
     state = fluid(convention)
-    start = np.random.default_rng(0).uniform(0, 1, (20, 3)) * state.box_length_nm * 3  # unwrapped positions
+    start = (
+        np.random.default_rng(0).uniform(0, 1, (20, 3)) * state.box_length_nm * 3
+    )  # unwrapped positions
     context = openmm.Context(
-        soft_system(state), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+        soft_system(state),
+        openmm.VerletIntegrator(0.001),
+        openmm.Platform.getPlatformByName("Reference"),
     )
     context.setPositions(start)
     context.setParameter(PARAMETER, coupling)
     snapshot = context.getState(energy=True, parameterDerivatives=True)
     energy, slope = soft_potential(start[None] / state.sigma_nm, state, np.array([coupling]))
-    in_kt = snapshot.getPotentialEnergy().value_in_unit(openmm.unit.kilojoule_per_mole) / state.kt_kj_mol
+    in_kt = (
+        snapshot.getPotentialEnergy().value_in_unit(openmm.unit.kilojoule_per_mole)
+        / state.kt_kj_mol
+    )
     assert energy[0, 0] == pytest.approx(in_kt, rel=1e-9, abs=1e-12)
     dudl = snapshot.getEnergyParameterDerivatives()[PARAMETER] / state.kt_kj_mol
     assert slope[0, 0] == pytest.approx(dudl, rel=1e-9)
@@ -75,7 +100,9 @@ def test_derivative_is_that_of_the_energy():
     coupling = np.array([0.1, 0.5, 0.9])
     state, step = fluid("switched"), 1e-5
     rise = soft_pair(r2, state, coupling + step)[0] - soft_pair(r2, state, coupling - step)[0]
-    np.testing.assert_allclose(soft_pair(r2, state, coupling)[1], rise / (2 * step), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        soft_pair(r2, state, coupling)[1], rise / (2 * step), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_coinciding_particles_are_soft_until_the_last_window():
@@ -103,7 +130,11 @@ def test_two_particles_have_their_exact_free_energy(convention, tmp_path):
     exact = exact_pair(state)
     assert abs(result.value - exact) < 3 * result.std_err
     assert result.std_err < 0.2 * abs(exact)
-    assert (result.method, result.convention, result.n_particles) == ("mbar_softcore", convention, 2)
+    assert (result.method, result.convention, result.n_particles) == (
+        "mbar_softcore",
+        convention,
+        2,
+    )
 
 
 def test_quadrature_of_this_file_gives_the_published_value():
@@ -141,11 +172,20 @@ def test_a_simulation_that_blows_up_says_what_to_change(tmp_path):
 
 @pytest.mark.parametrize("equilibration", [0, 600])
 def test_a_fluid_far_from_equilibrium_is_noticed(equilibration, tmp_path):
-    """40 particles at random places, their cores hardened at once: the windows drift, unless they are equilibrated."""
+    """40 particles at random places, their cores hardened at once: the windows drift, unless they
+    are equilibrated.
+    """
     config = QUICK.model_copy(
-        update={"n_windows": 6, "n_frames": 20, "equilibration": equilibration, "timestep_star": 0.006}
+        update={
+            "n_windows": 6,
+            "n_frames": 20,
+            "equilibration": equilibration,
+            "timestep_star": 0.006,
+        }
     )
-    result = softcore.estimate(fluid("switched", 40), config, seed=1, directory=tmp_path, progress=False)
+    result = softcore.estimate(
+        fluid("switched", 40), config, seed=1, directory=tmp_path, progress=False
+    )
     assert abs(result.value + 21.10) < 3 * result.std_err
     drift = result.diagnostics["drift"]
     if equilibration:
@@ -161,7 +201,12 @@ def test_a_fluid_far_from_equilibrium_is_noticed(equilibration, tmp_path):
 @pytest.mark.parametrize(("convention", "truth"), [("switched", -21.10), ("truncated", -21.65)])
 def test_forty_particles_with_the_default_settings(convention, truth, tmp_path):
     result = softcore.estimate(
-        fluid(convention, 40), SoftcoreConfig(platform="CPU"), seed=1, directory=tmp_path, workers=2, progress=False
+        fluid(convention, 40),
+        SoftcoreConfig(platform="CPU"),
+        seed=1,
+        directory=tmp_path,
+        workers=2,
+        progress=False,
     )
     assert abs(result.value - truth) < 3 * result.std_err
     assert result.std_err <= 0.2
@@ -173,5 +218,7 @@ def test_a_dense_fluid_comes_apart_however_short_the_ramp():
     context.setPositions(np.random.default_rng(0).uniform(0, state.box_length_nm, (200, 3)))
     softcore.raise_coupling(context, 1.0, 80)
     context.getIntegrator().step(200)
-    energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    energy = (
+        context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    )
     assert -5.0 < energy / state.kt_kj_mol / 200 < -3.5

@@ -39,7 +39,9 @@ def pairs():
 @pytest.fixture(scope="module")
 def measured(pairs, tmp_path_factory):
     directory = tmp_path_factory.mktemp("tethered")
-    return tethered.measure(Pushed(PAIR.pair_potential), pairs, 32, 540, seed=1, directory=directory)
+    return tethered.measure(
+        Pushed(PAIR.pair_potential), pairs, 32, 540, seed=1, directory=directory
+    )
 
 
 @pytest.mark.parametrize("name", ["lower", "middle", "upper"])
@@ -57,7 +59,9 @@ def test_where_the_gap_lies(measured):
     noise, density, errors = measured.profile(measured.middle)
     assert len(noise) == 8
     assert (np.diff(noise) > 0).all()
-    assert np.abs((density - 2 * PUSH**2 * noise**2) / errors).max() < 5  # of four frames each, not all at one noise
+    assert (
+        np.abs((density - 2 * PUSH**2 * noise**2) / errors).max() < 5
+    )  # of four frames each, not all at one noise
     assert density[-1] > 10 * density[0]
 
 
@@ -84,18 +88,26 @@ def test_the_exact_score_has_no_gap(pairs, tmp_path):
 
 
 def test_two_tethered_particles_are_where_quadrature_says():
-    """The relative position has density exp(-u(r) - |r - R|^2 / 4 s^2), the centre of mass none that matters."""
+    """The relative position has density exp(-u(r) - |r - R|^2 / 4 s^2), the centre of mass none
+    that matters.
+    """
     spread, apart = 0.3, 0.9
     fluid = TetheredFluid(PAIR, seed=4)
     centres = np.array([[5.8, 3.0, 3.0], [5.8 + apart, 3.0, 3.0]])  # one of them over the boundary
     fluid.tether(centres, spread)
     starts = np.array([[-0.2, 0, 0], [0.2, 0, 0]])
-    chains = np.array([fluid.displacements(starts, 2400, settle=False)[1:].mean(axis=0) for _ in range(24)])
+    chains = np.array(
+        [fluid.displacements(starts, 2400, settle=False)[1:].mean(axis=0) for _ in range(24)]
+    )
     found = chains[:, 1] - chains[:, 0]
     # Cylindrical coordinates about the line of the centres.
-    along, across = np.meshgrid(np.linspace(-1.5, 3.5, 1001), np.linspace(1e-3, 2.5, 501), indexing="ij")
+    along, across = np.meshgrid(
+        np.linspace(-1.5, 3.5, 1001), np.linspace(1e-3, 2.5, 501), indexing="ij"
+    )
     squared = along**2 + across**2
-    weight = across * np.exp(-pair_energy(squared, PAIR) - ((along - apart) ** 2 + across**2) / (4 * spread**2))
+    weight = across * np.exp(
+        -pair_energy(squared, PAIR) - ((along - apart) ** 2 + across**2) / (4 * spread**2)
+    )
     exact = (weight * along).sum() / weight.sum() - apart
     error = found.std(axis=0, ddof=1) / math.sqrt(len(found))
     assert exact > 0.1  # they repel
@@ -106,7 +118,9 @@ def test_two_tethered_particles_are_where_quadrature_says():
 def test_trades_sample_who_is_where_exactly():
     rng = np.random.default_rng(5)
     edge, spread = 6.0, 0.5
-    positions = np.array([[0.1, 3, 3], [5.2, 3, 3], [0.6, 3.9, 3], [0.2, 3.3, 3.9]])  # neighbours over the boundary
+    positions = np.array(
+        [[0.1, 3, 3], [5.2, 3, 3], [0.6, 3.9, 3], [0.2, 3.3, 3.9]]
+    )  # neighbours over the boundary
     centres = positions + rng.normal(scale=0.5, size=positions.shape)
     orders = [np.array(order) for order in itertools.permutations(range(4))]
     away = [(positions - centres[order] + 3.0) % edge - 3.0 for order in orders]
@@ -125,13 +139,17 @@ def test_trades_do_not_see_images():
     positions = rng.uniform(0, 6, size=(120, 3))
     centres = positions + rng.normal(scale=0.4, size=positions.shape)
     moved = positions + 6.0 * rng.integers(-2, 3, size=positions.shape)
-    one, other = (trades(p, centres, 0.4, 6.0, np.random.default_rng(7)) for p in (positions, moved))
+    one, other = (
+        trades(p, centres, 0.4, 6.0, np.random.default_rng(7)) for p in (positions, moved)
+    )
     assert (one == other).all()
     assert (one != np.arange(120)).any()
 
 
 def test_chains_of_a_dense_fluid_trade_and_keep_to_their_tethers():
-    state = StatePoint(n_particles=40, density_star=0.9, temperature_star=1.25, cutoff_sigma=1.7, switch_sigma=1.5)
+    state = StatePoint(
+        n_particles=40, density_star=0.9, temperature_star=1.25, cutoff_sigma=1.7, switch_sigma=1.5
+    )
     centres = lattice_positions_nm(state, 1) / state.sigma_nm
     centres = centres + np.random.default_rng(1).normal(scale=0.4, size=centres.shape)
     fluid = TetheredFluid(state, seed=1)
@@ -144,14 +162,21 @@ def test_chains_of_a_dense_fluid_trade_and_keep_to_their_tethers():
 
 def test_overlaps_of_a_bad_start_are_pushed_apart():
     rng = np.random.default_rng(9)
-    positions = rng.uniform(0, 6, size=(200, 3))  # the densest fluid of the paper, from the ideal gas
+    positions = rng.uniform(
+        0, 6, size=(200, 3)
+    )  # the densest fluid of the paper, from the ideal gas
     positions[1] = positions[0] + 6.0  # in one place, but for the box
     moved = apart(positions, 6.0)
     vectors = moved[:, None] - moved[None]
     vectors -= 6.0 * np.round(vectors / 6.0)
     lengths = np.linalg.norm(vectors, axis=-1) + 9.0 * np.eye(200)
     assert lengths.min() > 0.75
-    good = lattice_positions_nm(StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25), 1) / 0.3405
+    good = (
+        lattice_positions_nm(
+            StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25), 1
+        )
+        / 0.3405
+    )
     assert np.abs(apart(good, 6.0) - good).max() < 2e-3  # where there is room, nothing happens
 
 
@@ -185,7 +210,14 @@ def test_a_truncated_file_of_chains_is_named(pairs, tmp_path):
 
 
 def test_few_particles_have_longer_chains():
-    assert [tethered.steps(1000, n) for n in (2, 40, 64, 100, 160, 200)] == [2500, 2500, 2500, 1600, 1000, 1000]
+    assert [tethered.steps(1000, n) for n in (2, 40, 64, 100, 160, 200)] == [
+        2500,
+        2500,
+        2500,
+        1600,
+        1000,
+        1000,
+    ]
 
 
 def test_the_error_of_an_integral_is_that_of_repeats():
@@ -218,14 +250,20 @@ def test_the_bound_and_the_estimate_of_a_model_with_a_gap(pairs, tmp_path):
     outside = PUSH**2 * float(effective_variance(torch.tensor(math.log(3.0)))) - within
     assert abs(found.value - (pair_free_energy(PAIR) - outside)) < 3.5 * found.std_err
     assert facts["model_bound"] < bound.value - 0.5 * within
-    alone = denoising_bound.estimate(model, pairs, config.model_copy(update={"n_tethered": 0}), seed=1, directory=tmp_path)
+    alone = denoising_bound.estimate(
+        model, pairs, config.model_copy(update={"n_tethered": 0}), seed=1, directory=tmp_path
+    )
     assert alone.value == facts["model_bound"]
     assert len(list((tmp_path / "bound").iterdir())) == 1
 
 
 def test_chains_that_remember_are_called_poor():
     gap = Gap(
-        np.linspace(0.1, 0.5, 32), np.zeros(32), np.ones(32), 2 * np.ones(32) + 0.1 * np.sin(np.arange(32)), np.ones(32)
+        np.linspace(0.1, 0.5, 32),
+        np.zeros(32),
+        np.ones(32),
+        2 * np.ones(32) + 0.1 * np.sin(np.arange(32)),
+        np.ones(32),
     )
     alone = denoising_bound.FreeEnergy(-10.0, 0.1, "neural_ti_bound", "switched", 40)
     facts = denoising_bound._of_chains(alone, gap, BoundConfig())

@@ -14,17 +14,24 @@ from openmm_nti.validation.estimators import widom
 
 
 def state_point(n_particles, convention="truncated", box=6.0):
-    return StatePoint(n_particles=n_particles, box_length_sigma=box, temperature_star=1.25, convention=convention)
+    return StatePoint(
+        n_particles=n_particles, box_length_sigma=box, temperature_star=1.25, convention=convention
+    )
 
 
 def ensemble_of(state, positions_sigma):
     return Ensemble(
-        state, positions_sigma * state.sigma_nm, reduced_potential_numpy(positions_sigma, state), provenance={}
+        state,
+        positions_sigma * state.sigma_nm,
+        reduced_potential_numpy(positions_sigma, state),
+        provenance={},
     )
 
 
 def exact_pairs(state, n_frames, seed):
-    """Exact samples of two particles by rejection: uniform positions accepted with exp(-u - 0.8), u >= -0.8."""
+    """Exact samples of two particles by rejection: uniform positions accepted with exp(-u - 0.8), u
+    >= -0.8.
+    """
     rng = np.random.default_rng(seed)
     trial = rng.uniform(0, state.box_length_sigma, (4 * n_frames, 2, 3))
     accepted = trial[rng.random(len(trial)) < np.exp(-reduced_potential_numpy(trial, state) - 0.8)]
@@ -34,20 +41,29 @@ def exact_pairs(state, n_frames, seed):
 def test_insertion_into_two_particles_gives_the_exact_third():
     """beta F_ex(3) - beta F_ex(2) = -0.0906552(22) + 0.0302785, `truncated`, L = 6, T* = 1.25."""
     state = state_point(2)
-    result = widom.estimate(ensemble_of(state, exact_pairs(state, 1500, seed=1)), seed=2, n_insertions_per_frame=400)
+    result = widom.estimate(
+        ensemble_of(state, exact_pairs(state, 1500, seed=1)), seed=2, n_insertions_per_frame=400
+    )
     exact = -0.0906552 + 0.0302785
     assert abs(result.value - exact) < 3 * result.std_err
     assert result.std_err < 0.05 * abs(exact)
-    assert (result.quantity, result.method, result.convention) == ("beta_mu_ex", "widom", "truncated")
+    assert (result.quantity, result.method, result.convention) == (
+        "beta_mu_ex",
+        "widom",
+        "truncated",
+    )
     assert result.diagnostics["verdict"] == "good"
 
 
 def test_conventions_differ_by_the_part_that_switching_removes():
-    """In one and the same frames, the switched fluid attracts the test particle less, by beta rho (I_t - I_s)."""
+    """In one and the same frames, the switched fluid attracts the test particle less, by beta rho
+    (I_t - I_s).
+    """
     state, other = state_point(2), state_point(2, "switched")
     frames = exact_pairs(state, 300, seed=1)
     truncated, switched = (
-        widom.estimate(ensemble_of(s, frames), seed=3, n_insertions_per_frame=1000) for s in (state, other)
+        widom.estimate(ensemble_of(s, frames), seed=3, n_insertions_per_frame=1000)
+        for s in (state, other)
     )
     r = np.linspace(2.5, 3, 2001)
     x = 2 * (r - 2.5)
@@ -99,8 +115,12 @@ def test_two_particles_show_their_boltzmann_factor():
     _, g = gr.radial_distribution(exact_pairs(state, 20_000, seed=5), 6.0, n_bins=10)
     fine = (np.arange(30_000) + 0.5) / 10_000
     u = 4 * (fine**-12 - fine**-6) / 1.25
-    shells = (np.exp(-u) * fine**2).reshape(10, -1).sum(axis=1) / (fine**2).reshape(10, -1).sum(axis=1)
-    exact = 0.5 * shells * math.exp(-0.0302785)  # g = (1 - 1/N) exp(-u) V^2 / Z with Z / V^2 = exp(0.0302785)
+    shells = (np.exp(-u) * fine**2).reshape(10, -1).sum(axis=1) / (fine**2).reshape(10, -1).sum(
+        axis=1
+    )
+    exact = (
+        0.5 * shells * math.exp(-0.0302785)
+    )  # g = (1 - 1/N) exp(-u) V^2 / Z with Z / V^2 = exp(0.0302785)
     np.testing.assert_allclose(g, exact, atol=0.06)
 
 

@@ -1,4 +1,6 @@
-"""`openmm-nti paper` at tiny sizes: every file, resuming, flags; the toy; curves of a gas that is known."""
+"""`openmm-nti paper` at tiny sizes: every file, resuming, flags; the toy; curves of a gas that is
+known.
+"""
 
 import csv
 import json
@@ -63,7 +65,13 @@ TINY = PaperPreset(
         "equilibration": 40,
         "platform": "Reference",
     },
-    chain={"n_walkers": 16, "n_frames": 4, "n_insertions": 100, "equilibration_sweeps": 20, "sweeps_between": 4},
+    chain={
+        "n_walkers": 16,
+        "n_frames": 4,
+        "n_insertions": 100,
+        "equilibration_sweeps": 20,
+        "sweeps_between": 4,
+    },
     gcmc={"n_walkers": 32, "equilibration_steps": 100, "n_frames": 60, "steps_between": 10},
     toy={"n_steps": 150, "n_samples": 200, "n_lambdas": 12, "n_moves": 60},
 )
@@ -73,7 +81,9 @@ TINY = PaperPreset(
 def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("paper")
     state = StatePoint(n_particles=4, box_length_sigma=6.0, temperature_star=1.25)
-    model = save_model(LambdaHamiltonian(state.pair_potential), folder / "model", trained_on=[state])
+    model = save_model(
+        LambdaHamiltonian(state.pair_potential), folder / "model", trained_on=[state]
+    )
     return Work(TINY, str(model), 1, folder / "run")
 
 
@@ -94,7 +104,15 @@ def facts(finished):
 
 def test_every_task_wrote_its_file_and_nothing_is_left_to_do(finished):
     tasks = all_tasks(finished, set().union(*TARGETS.values()))
-    assert {task.kind for task in tasks} >= {"bound", "neural_ti", "path_bar", "mbar_neural", "softcore", "gr", "toy"}
+    assert {task.kind for task in tasks} >= {
+        "bound",
+        "neural_ti",
+        "path_bar",
+        "mbar_neural",
+        "softcore",
+        "gr",
+        "toy",
+    }
     assert all(task.path.is_file() for task in tasks)
     assert plan(finished).tasks == []
     assert plan(finished).seconds == 0
@@ -102,11 +120,22 @@ def test_every_task_wrote_its_file_and_nothing_is_left_to_do(finished):
 
 def test_the_table_holds_each_method_with_error_residual_and_flag(facts, finished):
     rows = facts["rows"]
-    methods = {row["method"] for row in rows if row["n_particles"] == 6 and row["quantity"] == "beta_f_ex"}
-    assert methods >= {"neural_ti_bound", "neural_ti", "bar_chain", "mbar_softcore", "ti_softcore_3", "ti_softcore_5"}
+    methods = {
+        row["method"] for row in rows if row["n_particles"] == 6 and row["quantity"] == "beta_f_ex"
+    }
+    assert methods >= {
+        "neural_ti_bound",
+        "neural_ti",
+        "bar_chain",
+        "mbar_softcore",
+        "ti_softcore_3",
+        "ti_softcore_5",
+    }
     exact = {row["n_particles"]: row for row in rows if row["method"] == "bar_chain"}
     assert sorted(exact) == [2, 3, 4, 6]
-    assert abs(exact[2]["value"] - (-0.0296)) < max(4 * exact[2]["std_err"], 0.01)  # quadrature, switched
+    assert abs(exact[2]["value"] - (-0.0296)) < max(
+        4 * exact[2]["std_err"], 0.01
+    )  # quadrature, switched
     for row in rows:
         assert row["convention"] in {"switched", "full", None}
         assert row["level"] in {"good", "warn", "bad"}
@@ -118,7 +147,11 @@ def test_the_table_holds_each_method_with_error_residual_and_flag(facts, finishe
 def test_figures_have_their_numbers_and_the_summary_names_them(finished):
     page = (finished.directory / "paper.md").read_text()
     names = {path.stem for path in (finished.directory / "figures").glob("*.svg")}
-    assert names >= {"fig3_radial_distributions", "fig4_number_distributions", "fig5_chemical_potential"}
+    assert names >= {
+        "fig3_radial_distributions",
+        "fig4_number_distributions",
+        "fig5_chemical_potential",
+    }
     assert names >= {"fig5_density", "fig6_free_energy", "open_box", "toy"}
     for name in names:
         assert f"figures/{name}.svg" in page
@@ -132,21 +165,40 @@ def test_costs_are_scaled_to_one_error(facts, finished):
     assert {method for _, method in rows} >= {"neural_ti_bound", "neural_ti", "mbar_softcore"}
     for (_, method), row in rows.items():
         if row["std_err"] is not None:
-            assert row["cpu_seconds_scaled"] == pytest.approx(row["cpu_seconds"] * (row["std_err"] / 0.3) ** 2)
+            assert row["cpu_seconds_scaled"] == pytest.approx(
+                row["cpu_seconds"] * (row["std_err"] / 0.3) ** 2
+            )
         assert row["evaluations"] > 0
-        assert (row["reference_steps"] > 0) == (method in {"neural_ti_bound", "path_bar", "mbar_neural"})
+        assert (row["reference_steps"] > 0) == (
+            method in {"neural_ti_bound", "path_bar", "mbar_neural"}
+        )
     assert "CPU s for ± 0.3 kT" in (finished.directory / "paper.md").read_text()
 
 
 def test_the_cost_of_training_is_that_of_what_a_method_rests_on(work, tmp_path):
-    """The denoiser's for bounds and path weights, the energy's for the others, none for soft cores."""
+    """The denoiser's for bounds and path weights, the energy's for the others, none for soft
+    cores.
+    """
     model = work.hamiltonian
     save_model(model, tmp_path, training={"seconds": 50.0, "processes": 2})
     assert set(training_seconds(str(tmp_path)).values()) == {100.0}
-    save_model(model, tmp_path / DENOISER_FOLDER, training={"seconds": 50.0, "core_seconds": 3000.0})
+    save_model(
+        model, tmp_path / DENOISER_FOLDER, training={"seconds": 50.0, "core_seconds": 3000.0}
+    )
     cost = training_seconds(str(tmp_path))
-    assert (cost["mbar_neural"], cost["path_bar"], cost.get("mbar_softcore")) == (100.0, 3000.0, None)
-    row = {"n_particles": 2, "value": 0.0, "std_err": 0.3, "cpu_seconds": 7.0, "evaluations": 5, "reference_steps": 0}
+    assert (cost["mbar_neural"], cost["path_bar"], cost.get("mbar_softcore")) == (
+        100.0,
+        3000.0,
+        None,
+    )
+    row = {
+        "n_particles": 2,
+        "value": 0.0,
+        "std_err": 0.3,
+        "cpu_seconds": 7.0,
+        "evaluations": 5,
+        "reference_steps": 0,
+    }
     row |= {"cpu_seconds_scaled": 7.0, "evaluations_scaled": 5}
     lines = expense_lines([row | {"method": name} for name in ("path_bar", "mbar_softcore")], cost)
     assert [line.split(" | ")[6] for line in lines[2:4]] == ["3,007", "7"]
@@ -186,7 +238,9 @@ def test_unknown_targets_are_refused(work):
 def test_fig3_alone_needs_the_samples_of_its_own_n_only(tmp_path, work):
     fresh = Work(TINY, work.model, 1, tmp_path)
     todo = plan(fresh, ["fig3"])
-    assert {(task.kind, task.n) for task in todo.tasks} == {(k, n) for k in ("gr", "neural_ti") for n in (4, 6)}
+    assert {(task.kind, task.n) for task in todo.tasks} == {
+        (k, n) for k in ("gr", "neural_ti") for n in (4, 6)
+    }
     assert todo.reference_n == [4, 6]
 
 
@@ -211,8 +265,12 @@ def test_widom_is_flagged_in_a_dense_fluid_and_bounds_where_they_are_violated():
     assert (row["applies"], row["level"]) == (False, "bad")
     exact = FreeEnergy(-10.0, 0.1, "mbar_softcore", "switched", 40, diagnostics={"verdict": "good"})
     bound = FreeEnergy(-9.0, 0.1, "neural_ti_bound", "switched", 40)
-    paths = FreeEnergy(-3.0, 0.1, "path_bar", "switched", 40, diagnostics={"verdict": "unreliable: overlap"})
-    inside = FreeEnergy(-10.1, 0.1, "eos", "switched", 40, diagnostics={"verdict": "unreliable: inside the dome"})
+    paths = FreeEnergy(
+        -3.0, 0.1, "path_bar", "switched", 40, diagnostics={"verdict": "unreliable: overlap"}
+    )
+    inside = FreeEnergy(
+        -10.1, 0.1, "eos", "switched", 40, diagnostics={"verdict": "unreliable: inside the dome"}
+    )
     estimates = {one.method: one for one in (exact, bound, paths, inside)}
     rows = {row["method"]: row for row in table.free_energy_rows(estimates, 0.19)}
     assert rows["mbar_softcore"]["level"] == "good"
@@ -238,7 +296,10 @@ def test_a_subset_of_windows_keeps_both_ends():
 def test_curves_of_a_virial_gas_find_its_chemical_potential():
     volume, virial = 216.0, 1.0
     estimates = {
-        n: {m: FreeEnergy(virial * n * (n - 1) / volume, 0.01, m, "switched", n) for m in ("mbar_neural", "neural_ti")}
+        n: {
+            m: FreeEnergy(virial * n * (n - 1) / volume, 0.01, m, "switched", n)
+            for m in ("mbar_neural", "neural_ti")
+        }
         for n in (2, 50, 100, 150, 200)
     }
     fitted = curves.fitted_curves(estimates, None, 6.0)
@@ -248,17 +309,25 @@ def test_curves_of_a_virial_gas_find_its_chemical_potential():
     deviation, noise, last = curves.rms_deviation(fitted["neural_ti"], fitted["reference"])
     assert deviation < 1e-6 < noise
     assert last == pytest.approx(0.9, abs=0.01)
-    assert curves.p_of_n(fitted["reference"], -20.0) is None  # a reservoir that fills more than 200 places
+    assert (
+        curves.p_of_n(fitted["reference"], -20.0) is None
+    )  # a reservoir that fills more than 200 places
     number, _ = curves.mean_number(fitted["reference"], -28.5)
     assert 6 < number < 6.6  # 216 exp(-28.5 + 25.013 - 2 number / 216)
 
 
 def test_the_reference_takes_up_where_the_chain_ends():
-    facts = {"beta_mu_ex": [-1.0, -1.0], "beta_mu_ex_std_err": [0.1, 0.1], "neighbour_correlation": [0.0]}
+    facts = {
+        "beta_mu_ex": [-1.0, -1.0],
+        "beta_mu_ex_std_err": [0.1, 0.1],
+        "neighbour_correlation": [0.0],
+    }
     chain = FreeEnergy(-2.0, 0.15, "bar_chain", "switched", 3, diagnostics=facts)
     worse = FreeEnergy(-9.0, 0.5, "mbar_softcore", "switched", 10)
     better = FreeEnergy(-9.2, 0.2, "mbar_neural", "switched", 10)
-    found = curves.reference_curve({10: {"mbar_softcore": worse, "mbar_neural": better}, 2: {}}, chain, 6.0)
+    found = curves.reference_curve(
+        {10: {"mbar_softcore": worse, "mbar_neural": better}, 2: {}}, chain, 6.0
+    )
     assert found.n_particles.tolist() == [2, 3, 10]
     assert found.beta_f_ex.tolist() == [-1.0, -2.0, -9.2]
 
@@ -267,7 +336,11 @@ def test_presets_are_consistent_and_quick_is_foreseen_within_half_an_hour_on_two
     for preset in (QUICK, FULL):
         assert set(preset.figure_n) | set(preset.windows_n) <= set(preset.grid)
         assert all(low < high for low, high in pairwise(preset.grid))
-    pieces = [PaperTask(kind, n, Work(QUICK, "lj-fluid-t1.25", 1, None)) for kind in ("bound",) for n in QUICK.grid]
+    pieces = [
+        PaperTask(kind, n, Work(QUICK, "lj-fluid-t1.25", 1, None))
+        for kind in ("bound",)
+        for n in QUICK.grid
+    ]
     assert sum(foreseen_seconds(piece, 1.0) for piece in pieces) < 1000
     assert "minutes" in forecast(600, 2)
     assert "hours" in forecast(60_000, 2)
@@ -276,7 +349,18 @@ def test_presets_are_consistent_and_quick_is_foreseen_within_half_an_hour_on_two
 def test_the_command_runs_a_target_and_says_where_the_numbers_are(tmp_path, monkeypatch, work):
     monkeypatch.setattr(presets, "QUICK", TINY)
     output = tmp_path / "toy"
-    arguments = ["paper", "--output", str(output), "--quick", "--only", "toy", "--model", work.model, "--workers", "1"]
+    arguments = [
+        "paper",
+        "--output",
+        str(output),
+        "--quick",
+        "--only",
+        "toy",
+        "--model",
+        work.model,
+        "--workers",
+        "1",
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "paper.md" in result.output

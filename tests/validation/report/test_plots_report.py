@@ -20,10 +20,19 @@ from openmm_nti.validation.report.page.page import write_report
 from openmm_nti.validation.report.page.verdicts import judge, uncertain
 
 WINDOWS = {"n_eff": 80.0, "n_samples": 100, "n_bootstrap_units": 16}
-REST = {"change": -0.2, "change_std_err": 0.3, "z": -0.7, "worst_lambda": 0.5, "worst_z": 0.0, "left_out": 0.0}
+REST = {
+    "change": -0.2,
+    "change_std_err": 0.3,
+    "z": -0.7,
+    "worst_lambda": 0.5,
+    "worst_z": 0.0,
+    "left_out": 0.0,
+}
 DRIFT = REST | {"change": -9.0, "change_std_err": 1.5, "z": -5.6, "worst_z": -2.1, "left_out": 0.5}
 STEPS = {"n_samples": 32, "n_steps": 50, "statistical_err": 0.2}
-SERIES = Convergence(*np.array([[0.5, 1.0], [-21.2, -21.1], [0.3, 0.2], [-21.0, -21.1], [0.3, 0.2]]))
+SERIES = Convergence(
+    *np.array([[0.5, 1.0], [-21.2, -21.1], [0.3, 0.2], [-21.0, -21.1], [0.3, 0.2]])
+)
 BOUNDS = {"lower": -22.5, "lower_err": 0.1, "upper": -21.0, "upper_err": 0.05}
 
 
@@ -101,7 +110,11 @@ def test_report_stands_alone_with_all_its_figures(report):
 
 def test_every_figure_carries_the_numbers_it_shows(report, run_directory):
     page = _Page(report)
-    results, *tables = [b64decode(link.partition("base64,")[2]).decode() for link in page.links if link[:5] == "data:"]
+    results, *tables = [
+        b64decode(link.partition("base64,")[2]).decode()
+        for link in page.links
+        if link[:5] == "data:"
+    ]
     assert json.loads(results) == json.loads((run_directory / "results.json").read_text())
     assert len(tables) == page.tags.count("svg")
     assert "mbar_neural,-21.25,0.1\n" in tables[0]
@@ -114,7 +127,10 @@ def test_several_state_points_begin_with_an_overview(run_directory):
     (point,) = results["state_points"]
     other = json.loads(json.dumps(point))
     other["diagnostics"]["state"]["n_particles"] = 80
-    for one, methods in ((other, ["neural_ti"]), (point, ["neural_ti_bound", "mbar_neural", "neural_ti"])):
+    for one, methods in (
+        (other, ["neural_ti"]),
+        (point, ["neural_ti_bound", "mbar_neural", "neural_ti"]),
+    ):
         one["beta_f_ex"] = {name: one["beta_f_ex"][name] for name in methods}
     for name in ("gr.npz", "neural_ti.npz"):
         (run_directory / STATE.label / name).unlink()
@@ -159,7 +175,13 @@ def test_missing_files_are_named_and_left_out(run_directory):
     write_json(run_directory / "results.json", results)
     page = _Page(write_report(run_directory).read_text())
     assert "svg" not in page.tags
-    for note in ("No training curve", "No g(r)", "No profile", "No overlap matrix of mbar_neural", "No configuration"):
+    for note in (
+        "No training curve",
+        "No g(r)",
+        "No profile",
+        "No overlap matrix of mbar_neural",
+        "No configuration",
+    ):
         assert note in page.text
 
 
@@ -178,7 +200,12 @@ def test_report_needs_results(tmp_path):
         ("neural_ti_bound", {}, "good", "The bound holds: 0.90 ± 0.18"),
         ("neural_ti_bound", {"value": -20.0}, "bad", "one is wrong"),
         ("mbar_neural", {"std_err": math.inf}, "bad", "do not determine an error"),
-        ("mbar_neural", {"diagnostics": {"verdict": "poor overlap (0.01)"}}, "warn", "poor overlap"),
+        (
+            "mbar_neural",
+            {"diagnostics": {"verdict": "poor overlap (0.01)"}},
+            "warn",
+            "poor overlap",
+        ),
         ("mbar_neural", {"diagnostics": {"verdict": "unreliable: no"}}, "bad", "unreliable"),
     ],
 )
@@ -192,9 +219,14 @@ def test_verdicts_say_what_a_specialist_would(method, change, level, text):
 
 @pytest.mark.parametrize(
     ("value", "std_err", "text"),
-    [(-21.1, 0.15, "−21.10 ± 0.15"), (155.48, 12.3, "155 ± 12"), (-0.03, 0.00123, "−0.0300 ± 0.0012"),
-     (1.0, math.inf, "1.00 ± unknown"), (1.0, None, "1.00 ± unknown")],
-)  # fmt: skip
+    [
+        (-21.1, 0.15, "−21.10 ± 0.15"),
+        (155.48, 12.3, "155 ± 12"),
+        (-0.03, 0.00123, "−0.0300 ± 0.0012"),
+        (1.0, math.inf, "1.00 ± unknown"),
+        (1.0, None, "1.00 ± unknown"),
+    ],
+)
 def test_numbers_carry_two_digits_of_their_error(value, std_err, text):
     assert uncertain(value, std_err) == text
 
@@ -207,11 +239,41 @@ def test_numbers_carry_two_digits_of_their_error(value, std_err, text):
         ("converged", "mbar_neural", WINDOWS | {"n_bootstrap_units": 4}, "warn", "sample longer"),
         ("converged", "mbar_neural", WINDOWS, "good", "drift was not tested"),
         ("converged", "mbar_neural", WINDOWS | {"drift": None}, "good", "drift was not tested"),
-        ("converged", "mbar_softcore", WINDOWS | {"drift": REST}, "good", "drift of −0.20 ± 0.30 kT is nothing"),
-        ("converged", "mbar_softcore", WINDOWS | {"drift": DRIFT}, "warn", "drift by −9.0 ± 1.5 kT"),
-        ("converged", "ti_neural_md", {"drift": DRIFT, "std_err": math.inf}, "bad", "no: the windows drift by −9.0"),
-        ("converged", "ti_neural_md", {"drift": REST, "std_err": math.inf}, "bad", "the data give no error"),
-        ("converged", "mbar_neural", {}, "good", "yes: 0.3"),  # of another version: its own verdict speaks
+        (
+            "converged",
+            "mbar_softcore",
+            WINDOWS | {"drift": REST},
+            "good",
+            "drift of −0.20 ± 0.30 kT is nothing",
+        ),
+        (
+            "converged",
+            "mbar_softcore",
+            WINDOWS | {"drift": DRIFT},
+            "warn",
+            "drift by −9.0 ± 1.5 kT",
+        ),
+        (
+            "converged",
+            "ti_neural_md",
+            {"drift": DRIFT, "std_err": math.inf},
+            "bad",
+            "no: the windows drift by −9.0",
+        ),
+        (
+            "converged",
+            "ti_neural_md",
+            {"drift": REST, "std_err": math.inf},
+            "bad",
+            "the data give no error",
+        ),
+        (
+            "converged",
+            "mbar_neural",
+            {},
+            "good",
+            "yes: 0.3",
+        ),  # of another version: its own verdict speaks
         (
             "converged",
             "ti_neural_md",
@@ -222,28 +284,63 @@ def test_numbers_carry_two_digits_of_their_error(value, std_err, text):
         ("converged", "neural_ti", STEPS | {"discretisation_err": 0.1}, "good", "50 steps 0.1 kT"),
         ("converged", "neural_ti", STEPS | {"discretisation_err": 0.3}, "warn", "more steps"),
         ("converged", "widom", {"verdict": "unreliable: one frame"}, "bad", "no: unreliable"),
-        ("converged", "path_bracket", {"statistical_err": 0.1, "systematic_err": 0.5}, "warn", "limited by the model"),
-        ("overlap", "mbar_neural", {"min_neighbour_overlap": 0.2}, "good", "0.2 between neighbouring windows"),
+        (
+            "converged",
+            "path_bracket",
+            {"statistical_err": 0.1, "systematic_err": 0.5},
+            "warn",
+            "limited by the model",
+        ),
+        (
+            "overlap",
+            "mbar_neural",
+            {"min_neighbour_overlap": 0.2},
+            "good",
+            "0.2 between neighbouring windows",
+        ),
         ("overlap", "mbar_neural", {"min_neighbour_overlap": 0.02}, "warn", "0.03 is comfortable"),
         ("overlap", "mbar_neural", {"min_neighbour_overlap": 1e-5}, "bad", "no: 1e-05"),
         ("overlap", "path_bar", {"overlap": 0.01}, "bad", "0.05 is the least"),
         ("overlap", "neural_ti", {}, "none", "does not apply"),
         ("in_bracket", "mbar_neural", BOUNDS, "good", "between both bounds"),
-        ("in_bracket", "mbar_neural", BOUNDS | {"value": -20.0}, "bad", "1.00 ± 0.11 kT above the upper bound"),
-        ("in_bracket", "mbar_neural", BOUNDS | {"value": -20.8}, "good", "yes"),  # within three errors of the bound
+        (
+            "in_bracket",
+            "mbar_neural",
+            BOUNDS | {"value": -20.0},
+            "bad",
+            "1.00 ± 0.11 kT above the upper bound",
+        ),
+        (
+            "in_bracket",
+            "mbar_neural",
+            BOUNDS | {"value": -20.8},
+            "good",
+            "yes",
+        ),  # within three errors of the bound
         ("in_bracket", "mbar_neural", BOUNDS | {"std_err": math.inf}, "none", "does not apply"),
-        ("in_bracket", "neural_ti_bound", {}, "none", "does not apply"),  # a bound does not bound itself
+        (
+            "in_bracket",
+            "neural_ti_bound",
+            {},
+            "none",
+            "does not apply",
+        ),  # a bound does not bound itself
     ],
 )
 def test_questions_are_answered_from_the_diagnostics(question, method, facts, level, text):
     entries = estimates()
-    entries["widom"], entries["path_bracket"] = entry(-1.0, 0.1, "widom"), entry(-21.5, 0.1, "path_bracket")
+    entries["widom"], entries["path_bracket"] = (
+        entry(-1.0, 0.1, "widom"),
+        entry(-21.5, 0.1, "path_bracket"),
+    )
     entries["path_bar"] = entry(-21.2, 0.1, "path_bar")
     bounds = {name: value for name, value in facts.items() if name in BOUNDS}
     entries["path_bracket"]["diagnostics"] |= bounds
     own = {name: value for name, value in facts.items() if name in {"value", "std_err"}}
     entries[method] |= own
-    entries[method]["diagnostics"] |= {name: facts[name] for name in facts if name not in bounds | own}
+    entries[method]["diagnostics"] |= {
+        name: facts[name] for name in facts if name not in bounds | own
+    }
     ask = getattr(checks, question)
     answer = ask(method, entries[method] if question == "converged" else entries)
     assert answer.level == level
@@ -280,9 +377,16 @@ def test_a_figure_is_saved_with_the_numbers_it_shows(tmp_path):
 
 
 def test_brackets_are_distances_from_the_reference():
-    n, lower, upper, errors = np.array([20.0, 40.0]), np.array([-6.0, -22.0]), np.array([-5.0, -20.0]), np.full(2, 0.1)
+    n, lower, upper, errors = (
+        np.array([20.0, 40.0]),
+        np.array([-6.0, -22.0]),
+        np.array([-5.0, -20.0]),
+        np.full(2, 0.1),
+    )
     reference = np.array([-5.2, np.nan])
-    ax = plots.bracket(n, lower, upper, errors, errors, reference=reference, ax=Figure().add_subplot())
+    ax = plots.bracket(
+        n, lower, upper, errors, errors, reference=reference, ax=Figure().add_subplot()
+    )
     shown = [container.lines[0].get_ydata() for container in ax.containers]
     np.testing.assert_allclose(shown, [[-0.8, -1.0], [0.2, 1.0]])
     assert ax.get_ylabel() == "bound − the reference / kT"
@@ -291,7 +395,10 @@ def test_brackets_are_distances_from_the_reference():
 def test_a_series_without_an_error_is_drawn_without_bars():
     unknown = SERIES._replace(forward_err=np.full(2, np.inf), backward_err=np.full(2, np.inf))
     ax = plots.convergence(unknown, ax=Figure().add_subplot())
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["from the start", "from the end"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "from the start",
+        "from the end",
+    ]
     assert not ax.patches  # no band
     assert plots.convergence(SERIES, ax=Figure().add_subplot()).patches
 
@@ -299,27 +406,57 @@ def test_a_series_without_an_error_is_drawn_without_bars():
 def test_convergence_and_works_are_in_the_report(run_directory):
     folder = run_directory / STATE.label
     np.savez(folder / "neural_convergence.npz", **SERIES._asdict())
-    np.savez(folder / "path_works.npz", forward=np.linspace(-23, -20, 30), reverse=np.linspace(-22, -19, 30))
+    np.savez(
+        folder / "path_works.npz",
+        forward=np.linspace(-23, -20, 30),
+        reverse=np.linspace(-22, -19, 30),
+    )
     results = json.loads((run_directory / "results.json").read_text())
-    results["state_points"][0]["beta_f_ex"]["path_bar"] = entry(-21.1, 0.1, "path_bar", verdict="good")
+    results["state_points"][0]["beta_f_ex"]["path_bar"] = entry(
+        -21.1, 0.1, "path_bar", verdict="good"
+    )
     write_json(run_directory / "results.json", results)
     text = write_report(run_directory).read_text()
     assert "mbar_neural from the first and from the last part of its samples" in text
     assert "Works of noising and denoising paths" in text
-    tables = [b64decode(link.partition("base64,")[2]).decode() for link in _Page(text).links if link[:5] == "data:"]
-    assert any(one.startswith("fractions,forward,forward_err,backward,backward_err\n0.5,-21") for one in tables)
-    assert any(one.startswith("direction,omega_kt\nforward,-23\n") and "reverse,-19\n" in one for one in tables)
+    tables = [
+        b64decode(link.partition("base64,")[2]).decode()
+        for link in _Page(text).links
+        if link[:5] == "data:"
+    ]
+    assert any(
+        one.startswith("fractions,forward,forward_err,backward,backward_err\n0.5,-21")
+        for one in tables
+    )
+    assert any(
+        one.startswith("direction,omega_kt\nforward,-23\n") and "reverse,-19\n" in one
+        for one in tables
+    )
 
 
 def test_where_the_gap_lies_is_in_the_report(run_directory):
-    facts = {"gap": 0.5, "gap_err": 0.1, "gap_noise_sigma": [0.1, 0.4], "gap_density_kt": [0.25, 1.0]}
+    facts = {
+        "gap": 0.5,
+        "gap_err": 0.1,
+        "gap_noise_sigma": [0.1, 0.4],
+        "gap_density_kt": [0.25, 1.0],
+    }
     results = json.loads((run_directory / "results.json").read_text())
     point = results["state_points"][0]["beta_f_ex"]
-    point["neural_ti_tethered"] = entry(-21.1, 0.1, "neural_ti_tethered", gap_density_err=[0.125, 0.5], **facts)
+    point["neural_ti_tethered"] = entry(
+        -21.1, 0.1, "neural_ti_tethered", gap_density_err=[0.125, 0.5], **facts
+    )
     write_json(run_directory / "results.json", results)
     text = write_report(run_directory).read_text()
-    assert "Where the model's gap of 0.50 ± 0.10 kT lies" in text or "model&#39;s gap of 0.50 ± 0.10 kT" in text
-    tables = [b64decode(link.partition("base64,")[2]).decode() for link in _Page(text).links if link[:5] == "data:"]
+    assert (
+        "Where the model's gap of 0.50 ± 0.10 kT lies" in text
+        or "model&#39;s gap of 0.50 ± 0.10 kT" in text
+    )
+    tables = [
+        b64decode(link.partition("base64,")[2]).decode()
+        for link in _Page(text).links
+        if link[:5] == "data:"
+    ]
     wanted = "gap_noise_sigma,gap_density_kt,gap_density_err\n0.1,0.25,0.125\n0.4,1,0.5\n"
     assert wanted in tables
 

@@ -1,4 +1,6 @@
-"""report.html in a real browser: nothing logged, nothing loaded, nothing wider than the window, tables that sort."""
+"""report.html in a real browser: nothing logged, nothing loaded, nothing wider than the window,
+tables that sort.
+"""
 
 import html
 import json
@@ -11,7 +13,10 @@ from report_run import make_run
 
 from openmm_nti.validation.report.page.page import write_report
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
 WIDTHS = (1280, 400)
 # Looks at the page in frames of both widths, sorts by the value, and leaves what it found as text.
 PROBE = """
@@ -46,12 +51,22 @@ def seen(tmp_path_factory):
         pytest.skip("no Chromium or Chrome on this machine")
     folder = tmp_path_factory.mktemp("browser")
     page = html.escape(write_report(make_run(folder / "run")).read_text(encoding="utf-8"))
-    frames = "".join(f'<iframe id="{w}" width="{w}" height="900" srcdoc="{page}"></iframe>' for w in WIDTHS)
-    (folder / "probe.html").write_text(f'<!doctype html><meta charset="utf-8">{frames}<script>{PROBE}</script>')
+    frames = "".join(
+        f'<iframe id="{w}" width="{w}" height="900" srcdoc="{page}"></iframe>' for w in WIDTHS
+    )
+    (folder / "probe.html").write_text(
+        f'<!doctype html><meta charset="utf-8">{frames}<script>{PROBE}</script>'
+    )
     options = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr",
-        f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", "--dump-dom",
-    ]  # fmt: skip
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--enable-logging=stderr",
+        f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=10000",
+        "--dump-dom",
+    ]
     command = [BROWSER, *options, (folder / "probe.html").as_uri()]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
@@ -71,7 +86,9 @@ def test_nothing_is_logged_or_loaded(seen):
 
 def test_the_page_fits_the_screen(seen):
     found, _ = seen
-    assert {width: page["too_wide"] for width, page in found.items()} == {str(width): 0 for width in WIDTHS}
+    assert {width: page["too_wide"] for width, page in found.items()} == {
+        str(width): 0 for width in WIDTHS
+    }
     assert all(page["figures"] for page in found.values())
     assert [found[str(width)]["list_shown"] for width in WIDTHS] == [False, True]
 

@@ -1,4 +1,6 @@
-"""Replica exchange between windows: exact, by the Metropolis rule, with errors that know what exchanges."""
+"""Replica exchange between windows: exact, by the Metropolis rule, with errors that know what
+exchanges.
+"""
 
 import math
 
@@ -43,7 +45,9 @@ def test_exchanging_windows_are_exact_for_any_network(engine, pairs, tmp_path):
 
 
 def test_trades_follow_the_metropolis_rule():
-    """Windows with u_0 = x and u_1 = 2 x, at fixed x of both: exp(x_1 - x_0), or 1 where that is more."""
+    """Windows with u_0 = x and u_1 = 2 x, at fixed x of both: exp(x_1 - x_0), or 1 where that is
+    more.
+    """
     n = 40_000
     for low, high in ((1.0, 0.2), (0.3, 0.9)):
         u = np.empty((2, n, 2))
@@ -63,13 +67,18 @@ def test_trades_keep_every_window_in_equilibrium():
         accepted = exchange.trades(0.5 * x[:, :, None] ** 2 * stiffness, lower, rng)
         for values in (x, where):
             below, above = values[lower], values[lower + 1]
-            values[lower], values[lower + 1] = np.where(accepted, above, below), np.where(accepted, below, above)
+            values[lower], values[lower + 1] = (
+                np.where(accepted, above, below),
+                np.where(accepted, below, above),
+            )
     assert (where[0] == 3).mean() > 0.02  # some have come all the way
     np.testing.assert_allclose((x**2).mean(axis=1) * stiffness, 1.0, atol=4 * math.sqrt(2 / 20_000))
 
 
 def test_a_draw_of_the_bootstrap_takes_whole_ladders():
-    """Chain c is off by the same in all windows: independent draws miss that the offsets add up, by sqrt(K)."""
+    """Chain c is off by the same in all windows: independent draws miss that the offsets add up, by
+    sqrt(K).
+    """
     rng = np.random.default_rng(3)
     offset = np.repeat(rng.standard_normal(32), 10)
     lambdas = np.linspace(0, 1, 9)

@@ -1,4 +1,6 @@
-"""The open box: the ideal gas, and a thin fluid whose p(N) follows from the second virial coefficient."""
+"""The open box: the ideal gas, and a thin fluid whose p(N) follows from the second virial
+coefficient.
+"""
 
 import math
 
@@ -13,7 +15,9 @@ FLUID = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 
 
 def test_an_ideal_gas_holds_z_v_particles_and_fluctuates_like_poisson():
-    hot = FLUID.model_copy(update={"temperature_star": 1e12})  # nothing is felt but an overlap below 0.1 sigma
+    hot = FLUID.model_copy(
+        update={"temperature_star": 1e12}
+    )  # nothing is felt but an overlap below 0.1 sigma
     found = sample(hot, math.log(10 / 216), CONFIG, seed=2)
     assert abs(found.mean_number - 10) < 3 * found.std_err < 1
     numbers = np.arange(len(found.distribution))
@@ -24,14 +28,20 @@ def test_an_ideal_gas_holds_z_v_particles_and_fluctuates_like_poisson():
 
 def test_boxes_grow_when_they_are_full():
     hot = FLUID.model_copy(update={"temperature_star": 1e12})
-    found = sample(hot, math.log(60 / 216), CONFIG.model_copy(update={"equilibration_steps": 500}), seed=1)
+    found = sample(
+        hot, math.log(60 / 216), CONFIG.model_copy(update={"equilibration_steps": 500}), seed=1
+    )
     assert abs(found.mean_number - 60) < 4 * found.std_err
 
 
 def test_energies_leave_out_empty_slots_and_the_particle_itself():
     boxes = _Boxes(FLUID, 0.0, 2, seed=1)
     boxes.numbers[:] = 2, 1
-    boxes._coordinates[:, 0, 1] = 1.2, 0.0, 5.5  # across the boundary from the first, which is at the origin
+    boxes._coordinates[:, 0, 1] = (
+        1.2,
+        0.0,
+        5.5,
+    )  # across the boundary from the first, which is at the origin
     at_first = boxes._coordinates[:, :, 0]
     r2 = 1.2**2 + 0.5**2
     pair = 4 * (r2**-6 - r2**-3) / 1.25

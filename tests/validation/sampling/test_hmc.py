@@ -20,7 +20,9 @@ def springs(positions, box, lam):
 
 
 def within_box(value):
-    """A potential of 0 in the cube of edge 2 around zero, and `value` beyond, that no force announces."""
+    """A potential of 0 in the cube of edge 2 around zero, and `value` beyond, that no force
+    announces.
+    """
 
     def potential(positions, box, lam):
         beyond = (positions.detach().abs() > 1).flatten(1).any(dim=1)
@@ -31,17 +33,30 @@ def within_box(value):
 
 def spring_samples(n_frames):
     """100 chains of 4 particles on springs of each stiffness, from equilibrium."""
-    drawn = torch.randn(3, 100, 4, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    drawn = torch.randn(
+        3, 100, 4, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64
+    )
     start = drawn / STIFFNESSES.sqrt()[:, None, None, None]
     return hmc.sample(
-        springs, BOX, STIFFNESSES, start, n_frames=n_frames, n_steps=6, equilibration_steps=90, seed=2
+        springs,
+        BOX,
+        STIFFNESSES,
+        start,
+        n_frames=n_frames,
+        n_steps=6,
+        equilibration_steps=90,
+        seed=2,
     )
 
 
 def test_springs_of_any_stiffness_have_their_mean_energy_and_its_fluctuations():
-    """The step is so long that without the Metropolis test <U> would be too large by far more than the error."""
+    """The step is so long that without the Metropolis test <U> would be too large by far more than
+    the error.
+    """
     found = spring_samples(n_frames=60)
-    energy = 0.5 * STIFFNESSES[:, None, None] * found.positions.square().sum(dim=(3, 4))  # (K, C, frames)
+    energy = (
+        0.5 * STIFFNESSES[:, None, None] * found.positions.square().sum(dim=(3, 4))
+    )  # (K, C, frames)
     for values, exact in ((energy, 6.0), ((energy - 6.0).square(), 6.0)):
         means = values.mean(dim=2)
         error = means.std(dim=1) / math.sqrt(means.shape[1])
@@ -61,7 +76,9 @@ def test_each_window_finds_the_step_of_its_stiffness():
 
 @pytest.mark.parametrize("beyond", [math.inf, math.nan])
 def test_moves_into_infinity_or_nan_are_rejected(beyond):
-    """Without forces and with the moves over the wall rejected, positions are uniform between the walls."""
+    """Without forces and with the moves over the wall rejected, positions are uniform between the
+    walls.
+    """
     chains = hmc.Chains(
         within_box(beyond),
         BOX,
@@ -81,7 +98,9 @@ def test_the_path_leads_back_with_the_momenta_turned_round(small_state, fluid_po
     model = make_random_model(small_state)
     lam = torch.linspace(0.3, 1.0, len(fluid_positions), dtype=torch.float64)
     start = hmc.evaluate(model, torch.as_tensor(fluid_positions), BOX, lam)
-    momenta = torch.randn(start.positions.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    momenta = torch.randn(
+        start.positions.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
     step = torch.linspace(0.002, 0.01, len(lam), dtype=torch.float64)
 
     def there(point, momenta):
@@ -98,7 +117,9 @@ def test_the_path_leads_back_with_the_momenta_turned_round(small_state, fluid_po
 def test_the_energy_drifts_with_the_square_of_the_step(random_model, fluid_positions):
     lam = torch.full((len(fluid_positions),), 0.8, dtype=torch.float64)
     start = hmc.evaluate(random_model, torch.as_tensor(fluid_positions), BOX, lam)
-    momenta = torch.randn(start.positions.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    momenta = torch.randn(
+        start.positions.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
 
     def change(n_steps):
         step = torch.full((len(lam),), 0.02 / n_steps, dtype=torch.float64)
@@ -112,7 +133,10 @@ def test_the_energy_drifts_with_the_square_of_the_step(random_model, fluid_posit
 
 
 def test_large_batches_are_evaluated_in_parts(random_model, fluid_positions, monkeypatch):
-    positions, lam = torch.as_tensor(fluid_positions), torch.linspace(0.2, 1.0, 8, dtype=torch.float64)
+    positions, lam = (
+        torch.as_tensor(fluid_positions),
+        torch.linspace(0.2, 1.0, 8, dtype=torch.float64),
+    )
     whole = hmc.evaluate(random_model, positions, BOX, lam)
     monkeypatch.setattr(hmc, "ATOMS_PER_BATCH", 3 * positions.shape[1])
     for one, other in zip(hmc.evaluate(random_model, positions, BOX, lam), whole, strict=True):

@@ -302,7 +302,7 @@ def windows(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
 
 
 def line_through(sizes: list[float], values: list[float]) -> tuple[float, float]:
-    """a and b of a + b N, by least squares of the relative errors."""
+    """A and b of a + b N, by least squares of the relative errors."""
     weights = 1.0 / np.array(values)
     design = np.column_stack([np.ones(len(sizes)), sizes]) * weights[:, None]
     a, b = np.linalg.lstsq(design, np.ones(len(sizes)), rcond=None)[0]

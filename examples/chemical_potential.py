@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import openmm_nti
+from openmm_nti.validation import plots
 from openmm_nti.validation.analysis.observables import FreeEnergyCurve, fit_curve
 from openmm_nti.validation.estimators import bar_chain, eos
-from openmm_nti.validation.report.page import plots
 
 n_particles = int(sys.argv[1]) if len(sys.argv) > 1 else 40
 output = Path(sys.argv[2] if len(sys.argv) > 2 else "chemical-potential")

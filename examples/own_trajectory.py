@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 import openmm_nti
 from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import from_trajectory
+from openmm_nti.validation import plots
 from openmm_nti.validation.estimators import denoising_bound, path_weights
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
 from openmm_nti.validation.estimators.path_weights import PathConfig
-from openmm_nti.validation.report.page import plots
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)

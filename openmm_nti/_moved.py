@@ -89,7 +89,6 @@ _NEW_PLACES = {
     "validation.widom": ("validation.estimators.widom", "validation.sampling.insertion"),
     "validation.eos": ("validation.estimators.eos",),
     "validation.report_figures": ("validation.report.figures",),
-    "validation.plots": ("validation.report.plots",),
     "validation.checks": ("validation.report.checks",),
     "validation.verdicts": ("validation.report.verdicts",),
 }

@@ -1,12 +1,86 @@
-"""`FreeEnergy`: one number as it should be published."""
+"""`FreeEnergy`: one number as it should be published, with a verdict and its diagnostics."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
 
 Quantity = Literal["beta_f_ex", "beta_mu_ex"]
+Level = Literal["none", "good", "warn", "bad"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judgement on a number.
+
+    Attributes
+    ----------
+    level
+        `good`; `warn`: usable, with the caution that `text` gives; `bad`: not to be used; `none`:
+        the question does not apply, or nobody judged.
+    text
+        Why, in a sentence.
+
+    Raises
+    ------
+    ValueError
+        If `level` is none of these.
+    """
+
+    level: Level
+    text: str
+
+    def __post_init__(self) -> None:
+        if self.level not in get_args(Level):
+            raise ValueError(f"level = {self.level!r}: choose one of {', '.join(get_args(Level))}")
+
+    @classmethod
+    def good_if(cls, condition: bool, good: str, otherwise: Verdict) -> Verdict:
+        """Return `good` only where `condition` is met; write it so that NaN does not meet it."""
+        return cls("good", good) if bool(condition) else otherwise
+
+
+NOT_JUDGED = Verdict("none", "not judged")
+
+
+class Diagnostics(BaseModel):
+    """Facts that let a reader judge an estimate; each estimator has a subclass with its own fields.
+
+    Fields can be read as attributes and, as in results.json, by name: `found["n_samples"]`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the field called `name`; KeyError where there is none."""
+        if name not in self.keys():
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def keys(self) -> list[str]:
+        """Return the names of all fields."""
+        return [*type(self).model_fields, *(self.model_extra or {})]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the field called `name`, or `default` where there is none."""
+        return self[name] if name in self.keys() else default
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Yield names and values of all fields."""
+        return ((name, self[name]) for name in self.keys())
+
+
+class OtherDiagnostics(Diagnostics):
+    """Diagnostics without a class of their own: any fields."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 @dataclass(frozen=True)
@@ -18,20 +92,24 @@ class FreeEnergy:
     value
         The estimate, in kT.
     std_err
-        Its standard error from decorrelated data, in kT. NaN is refused; infinity says honestly
-        "unknown".
+        Its standard error from decorrelated data, in kT. Infinity says honestly "unknown".
     method
-        The estimator's name: `mbar_neural`, `ti_neural_md`, `neural_ti`, `neural_ti_bound`,
-        `mbar_softcore`, ...
+        Name of the estimator, such as `mbar_neural`.
     convention
         The Hamiltonian at lambda = 1: `switched`, `truncated` or `full`.
     n_particles
         N of the system.
     quantity
         `beta_f_ex` for -ln(Z_N / V^N), `beta_mu_ex` for its difference from N to N + 1.
+    verdict
+        What the estimator itself thinks of the number.
     diagnostics
-        JSON-ready facts that let a reader judge the estimate (overlap, sample counts, warnings,
-        costs).
+        Facts to judge the number by. A mapping given here becomes `OtherDiagnostics`.
+
+    Raises
+    ------
+    ValueError
+        If the value is not finite, or the standard error is negative or NaN.
     """
 
     value: float
@@ -40,7 +118,8 @@ class FreeEnergy:
     convention: str
     n_particles: int
     quantity: Quantity = "beta_f_ex"
-    diagnostics: dict[str, Any] = field(default_factory=dict)
+    verdict: Verdict = NOT_JUDGED
+    diagnostics: Diagnostics = field(default_factory=OtherDiagnostics)
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -52,18 +131,48 @@ class FreeEnergy:
             raise ValueError(
                 f"{self.method}: the standard error is {self.std_err}; it must be a number >= 0"
             )
+        if isinstance(self.diagnostics, Mapping):
+            object.__setattr__(self, "diagnostics", OtherDiagnostics(**self.diagnostics))
+
+    @property
+    def has_error(self) -> bool:
+        """Whether the standard error is a finite number."""
+        return math.isfinite(self.std_err)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as a plain dictionary, ready for JSON."""
-        return asdict(self)
+        """Return all fields as a plain dictionary; readers of schema 1 find the verdict's text in
+        the diagnostics.
+        """
+        return {
+            "value": self.value,
+            "std_err": self.std_err,
+            "method": self.method,
+            "convention": self.convention,
+            "n_particles": self.n_particles,
+            "quantity": self.quantity,
+            "verdict": {"level": self.verdict.level, "text": self.verdict.text},
+            "diagnostics": {**self.diagnostics.model_dump(), **self._verdict_of_schema_1()},
+        }
+
+    def _verdict_of_schema_1(self) -> dict[str, str]:
+        return {} if self.verdict == NOT_JUDGED else {"verdict": self.verdict.text}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> FreeEnergy:
-        """The inverse of `to_dict`."""
-        return cls(**data)
+    def from_dict(cls, data: Mapping[str, Any]) -> FreeEnergy:
+        """Return the estimate that `to_dict` wrote; null stands for an infinite standard error."""
+        data = dict(data)
+        facts = dict(data.get("diagnostics", {}))
+        text = facts.pop("verdict", None)
+        if "verdict" in data:
+            data["verdict"] = Verdict(**data["verdict"])
+        elif text is not None:  # a file of 0.1.0, whose verdict was a sentence and nothing else
+            data["verdict"] = Verdict("none", text)
+        if data["std_err"] is None:
+            data["std_err"] = math.inf
+        return cls(**{**data, "diagnostics": OtherDiagnostics(**facts)})
 
     def __str__(self) -> str:
         return (
-            f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT ({self.method}, "
-            f"{self.convention})"
+            f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT "
+            f"({self.method}, {self.convention})"
         )

@@ -29,7 +29,7 @@ def turn(step: int, ensembles: Sequence[CleanData]) -> int:
 
 
 def noise_range(data: CleanData, config: TrainingConfig) -> tuple[float, float]:
-    """ln s of the smallest and the largest noise."""
+    """Ln s of the smallest and the largest noise."""
     return math.log(config.noise_min_sigma), float(log_noise_max(data.box))
 
 

@@ -104,7 +104,7 @@ def frames_at_a_time(positions: Tensor) -> int:
 
 
 def lennard_jones_gradient(model: NoisedFluid, positions: Tensor, box: Tensor) -> Tensor:
-    """beta grad U_LJ, (B, N, 3), 1 / sigma."""
+    """Beta grad U_LJ, (B, N, 3), 1 / sigma."""
     positions = positions.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(model.lennard_jones_energy(positions, box).sum(), positions)
     return gradient

@@ -27,7 +27,7 @@ from openmm_nti.training.parallel import rank_and_size
 from openmm_nti.validation.analysis import gr
 from openmm_nti.validation.analysis.convergence import convergence
 from openmm_nti.validation.analysis.window_data import WindowData
-from openmm_nti.validation.report.page.page import write_report
+from openmm_nti.validation.report.page import write_report
 
 
 class Pipeline:

@@ -88,7 +88,7 @@ def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
             "std_err": estimate.std_err,
             "method": estimate.method,
             "convention": estimate.convention,
-            "diagnostics": estimate.diagnostics,
+            "diagnostics": estimate.to_dict()["diagnostics"],
         }
     return point
 

@@ -95,7 +95,7 @@ class NoisedFluid(nn.Module):
         return self._pair_curvature(positions, log_s, pairs)[1:]
 
     def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
-        """beta U_LJ, (B,), kT."""
+        """Beta U_LJ, (B,), kT."""
         pairs = self.search.pairs(positions, box, self.cutoff)
         return self._sum(positions, pairs, self.lennard_jones(pairs.vectors.square().sum(0)))
 

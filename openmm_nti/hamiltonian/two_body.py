@@ -266,7 +266,7 @@ def _log_radial_gaussian(r: Array, inner: Array, width: float) -> Array:
 
 
 def _capped_potential(r: Array, potential: PairPotential) -> Array:
-    """beta u(r) in kT, continued linearly where it exceeds the core energy."""
+    """Beta u(r) in kT, continued linearly where it exceeds the core energy."""
     prefactor = 4.0 / potential.temperature_star
     # u = prefactor * (y^2 - y) with y = r^-6 reaches the core energy at:
     y = 0.5 + math.sqrt(0.25 + _CORE_KT / prefactor)

@@ -20,14 +20,14 @@ LOG_NOISE_MIN = math.log(NOISE_MIN_SIGMA)
 
 
 def log_noise_max(box: Tensor) -> Tensor:
-    """ln s_max, with s_max half the edge of a cube of the box's volume; 0-dim, from box (3,) in
+    """Ln s_max, with s_max half the edge of a cube of the box's volume; 0-dim, from box (3,) in
     sigma.
     """
     return torch.log(box).mean() - math.log(2.0)
 
 
 def log_noise(lam: Tensor, box: Tensor, log_min: float = LOG_NOISE_MIN) -> Tensor:
-    """ln s at coupling `lam` (B,), s in sigma; (B,)."""
+    """Ln s at coupling `lam` (B,), s in sigma; (B,)."""
     return log_min + (1.0 - lam) * (log_noise_max(box) - log_min)
 
 

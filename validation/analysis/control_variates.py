@@ -174,7 +174,7 @@ def _standardised(values: Array) -> Array:
 
 
 def _radial(pairs: Pairs, gradient: Tensor, cutoff: float) -> Tensor:
-    """div v - v . grad U of the radial fields, (B, N_BUMPS).
+    """Div v - v . grad U of the radial fields, (B, N_BUMPS).
 
     v moves both atoms of a pair by f_b(r) away from each other: its divergence is the sum of 2 (f'
     + 2 f / r). The bumps cos^2 are smooth, overlap by half, and the last ends at the cutoff.

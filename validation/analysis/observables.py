@@ -135,7 +135,7 @@ class FreeEnergyCurve:
         return cls(np.arange(2, len(values) + 2), values.cumsum(), covariance, box_length_sigma)
 
     def at_every_n(self) -> tuple[np.ndarray, np.ndarray]:
-        """beta F_ex (M + 1,) and covariance (M + 1, M + 1) at N = 0, ..., M.
+        """Beta F_ex (M + 1,) and covariance (M + 1, M + 1) at N = 0, ..., M.
 
         Raises
         ------
@@ -183,14 +183,14 @@ class CurveFit:
         return len(self.coefficients)
 
     def beta_f_ex(self, n_particles: np.ndarray | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """beta F_ex (M,) and its covariance (M, M) at any N (M,), whole or not."""
+        """Beta F_ex (M,) and its covariance (M, M) at any N (M,), whole or not."""
         design = _powers(np.asarray(n_particles), self.box_length_sigma, self.degree)
         return design @ self.coefficients, design @ self.covariance @ design.T
 
     def chemical_potential(
         self, n_particles: np.ndarray | Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) and its standard error at any N. All of
+        """Beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) and its standard error at any N. All of
         shape (M,), kT.
         """
         numbers = np.asarray(n_particles, dtype=np.float64)
@@ -230,7 +230,7 @@ def fit_curve(curve: FreeEnergyCurve, *, largest_degree: int = _LARGEST_DEGREE) 
 def chemical_potential_by_differences(
     curve: FreeEnergyCurve,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """beta mu_ex from neighbouring values of the curve.
+    """Beta mu_ex from neighbouring values of the curve.
 
     Between N and N' it is the mean of beta mu_ex(n) over n = N, ..., N' - 1, and so that at the
     middle of those n up to the curvature, beta mu_ex'' (N' - N)^2 / 24.
@@ -299,7 +299,7 @@ def mean_density(
 
 
 def to_paper_axis(beta_mu: np.ndarray) -> np.ndarray:
-    """beta mu as the paper counts it, from ln(rho sigma^3) + beta mu_ex; any shape."""
+    """Beta mu as the paper counts it, from ln(rho sigma^3) + beta mu_ex; any shape."""
     return np.asarray(beta_mu) - PAPER_OFFSET
 
 

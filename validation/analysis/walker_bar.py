@@ -62,12 +62,12 @@ def _root(rising: Callable[[float], float]) -> float:
 
 
 def _log_fermi(x: np.ndarray) -> np.ndarray:
-    """ln f(x) = -ln(1 + exp(x)), which stays finite where no insertion fits."""
+    """Ln f(x) = -ln(1 + exp(x)), which stays finite where no insertion fits."""
     return -np.logaddexp(0.0, x)
 
 
 def _log_mean(x: np.ndarray) -> float:
-    """ln <f(x)> over all works."""
+    """Ln <f(x)> over all works."""
     return float(logsumexp(_log_fermi(x))) - math.log(x.size)
 
 
@@ -78,7 +78,7 @@ def _walker_weights(x: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(steps: Sequence[Step], seed: int) -> np.ndarray:
-    """beta mu_ex of each step for ensembles of walkers drawn anew, up to a constant. Shape (draws,
+    """Beta mu_ex of each step for ensembles of walkers drawn anew, up to a constant. Shape (draws,
     N - 1), kT.
     """
     rng = np.random.default_rng(seed)

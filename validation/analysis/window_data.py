@@ -4,8 +4,6 @@ nothing else.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from openmm_nti.files import atomic_path
+from openmm_nti.runtime.stored import read_arrays
 
 _ARRAYS = ("lambdas", "u_kln", "dudl", "chain")
 _OF_MOVES = ("acceptance", "timestep_star")
@@ -189,29 +188,3 @@ class WindowData:
                 "u_kln holds NaN or -infinity: evaluate it in float64 with a guard for overlapping "
                 "particles"
             )
-
-
-def read_arrays(
-    path: str | Path, names: Sequence[str], optional: Sequence[str] = ()
-) -> dict[str, np.ndarray]:
-    """Read the arrays called `names` from an .npz file, and those of the `optional` ones that are
-    there.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is truncated or lacks an array.
-    """
-    with Path(path).open("rb") as raw:
-        try:
-            with np.load(raw, allow_pickle=False) as file:
-                return {
-                    name: file[name]
-                    for name in (*names, *(name for name in optional if name in file))
-                }
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, ValueError) as error:
-            raise ValueError(
-                f"{path} is truncated or not whole ({error}): delete it and sample again"
-            ) from error

@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed, run_tasks
 from openmm_nti.validation.analysis.walker_bar import (
     HIGHEST,
@@ -41,7 +42,6 @@ from openmm_nti.validation.analysis.walker_bar import (
     neighbour_correlation,
     solve,
 )
-from openmm_nti.validation.analysis.window_data import read_arrays
 from openmm_nti.validation.sampling.insertion import insertion_energies
 from openmm_nti.validation.sampling.monte_carlo import Walkers
 

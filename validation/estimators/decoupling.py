@@ -30,8 +30,9 @@ from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed, run_tasks
-from openmm_nti.validation.analysis.window_data import WindowData, read_arrays
+from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators import softcore
 from openmm_nti.validation.sampling.softcore_fluid import soft_force, soft_pair

@@ -158,7 +158,7 @@ def estimate_tethered(
     workers: int = 1,
     progress: bool = False,
 ) -> FreeEnergy:
-    """beta F_ex from the model's bound and its gap as measured by tethered chains.
+    """Beta F_ex from the model's bound and its gap as measured by tethered chains.
 
     Exact for a model whose errors are at noise within `tethered.NOISE_SIGMA`; others are not seen.
 

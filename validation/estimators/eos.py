@@ -28,7 +28,7 @@ _MEAN_FIELD_SHARE = 0.02  # of the tail: about how far g(r) is from 1 beyond 2.5
 
 
 def estimate(state: StatePoint) -> FreeEnergy:
-    """beta F_ex by the equation of state; method `eos`.
+    """Beta F_ex by the equation of state; method `eos`.
 
     The standard error is systematic: the difference to the equation of Thol et al., and 2 % of the
     tail.
@@ -44,7 +44,7 @@ def estimate(state: StatePoint) -> FreeEnergy:
 
 
 def chemical_potential(state: StatePoint) -> FreeEnergy:
-    """beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) in the same box by the equation of state; as
+    """Beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) in the same box by the equation of state; as
     `estimate`.
     """
     equation, other = _equations()
@@ -56,7 +56,7 @@ def chemical_potential(state: StatePoint) -> FreeEnergy:
 def _parts(
     equation: Any, other: Any, state: StatePoint, n_particles: int
 ) -> tuple[float, float, float]:
-    """beta F_ex of n particles in the box of `state`: of both equations, and the tail that is in
+    """Beta F_ex of n particles in the box of `state`: of both equations, and the tail that is in
     them, kT.
     """
     density = n_particles / state.box_length_sigma**3

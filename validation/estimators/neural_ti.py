@@ -39,9 +39,9 @@ from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
 from openmm_nti.references.noise import effective_variance, log_noise
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed, run_tasks, track
 from openmm_nti.validation.analysis.regression import regressed_mean
-from openmm_nti.validation.analysis.window_data import read_arrays
 from openmm_nti.validation.sampling.corrector import Corrector, evaluate
 
 Array = NDArray[np.float64]
@@ -100,7 +100,7 @@ def estimate(
     workers: int = 1,
     progress: bool = True,
 ) -> FreeEnergy:
-    """beta F_ex by reverse diffusion and TI; method `neural_ti`.
+    """Beta F_ex by reverse diffusion and TI; method `neural_ti`.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _levels(
     *,
     progress: bool,
 ) -> Array:
-    """lambda of the noise levels, ascending from 0 to 1, (n_steps + 1,)."""
+    """Lambda of the noise levels, ascending from 0 to 1, (n_steps + 1,)."""
     if not config.corrector_steps:
         return np.linspace(0.0, 1.0, config.n_steps + 1)
     coarse = np.linspace(0.0, 1.0, _PILOT_LEVELS + 1)

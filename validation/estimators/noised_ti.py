@@ -53,7 +53,7 @@ def estimate(
     seed: int,
     progress: bool = False,
 ) -> FreeEnergy:
-    """beta F_ex from dU/dlambda of noised data; method `neural_ti_noised`.
+    """Beta F_ex from dU/dlambda of noised data; method `neural_ti_noised`.
 
     Parameters
     ----------

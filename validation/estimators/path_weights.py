@@ -36,8 +36,8 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed, run_tasks
-from openmm_nti.validation.analysis.window_data import read_arrays
 from openmm_nti.validation.sampling.noising_paths import PathBatch, run_batch, schedule
 
 Array = NDArray[np.float64]
@@ -166,7 +166,7 @@ def sample(
 
 
 def estimate_bar(works: Works, *, seed: int) -> FreeEnergy:
-    """beta F_ex by Bennett's acceptance ratio between both directions; method `path_bar`, exact for
+    """Beta F_ex by Bennett's acceptance ratio between both directions; method `path_bar`, exact for
     any model.
 
     The standard error is a bootstrap over paths. Where the works of the two directions hardly

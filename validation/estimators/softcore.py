@@ -24,8 +24,9 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.statistics import evenly_spaced
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed, run_tasks
-from openmm_nti.validation.analysis.window_data import WindowData, read_arrays
+from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.sampling.softcore_fluid import (
     PARAMETER,

@@ -43,9 +43,9 @@ from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.model_files import weights_fingerprint
 from openmm_nti.references.noise import effective_variance
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed, run_tasks
 from openmm_nti.training.targets import stratified_log_noise
-from openmm_nti.validation.analysis.window_data import read_arrays
 from openmm_nti.validation.sampling.tethered_fluid import TetheredFluid
 
 Array = NDArray[np.float64]
@@ -212,7 +212,7 @@ def measure(
 
 
 def _levels(n_frames: int, generator: torch.Generator) -> tuple[Array, Array]:
-    """ln s of each of at least four frames, and one over its density, (n,) each."""
+    """Ln s of each of at least four frames, and one over its density, (n,) each."""
     edges = np.log([NOISE_SIGMA[0], *_PARTED_SIGMA, NOISE_SIGMA[1]])
     sizes = np.diff(np.rint(n_frames * np.cumsum([0.0, *_SHARES]))).astype(int)
     bands = zip(sizes, pairwise(edges), strict=True)

@@ -25,7 +25,7 @@ from openmm_nti.validation.analysis.observables import (
     mean_density,
     number_distribution,
 )
-from openmm_nti.validation.report.page.verdicts import REFERENCES
+from openmm_nti.validation.report.verdicts import REFERENCES
 
 Estimates = Mapping[int, Mapping[str, FreeEnergy]]  # of beta F_ex, by N and method
 REFERENCE = "reference"

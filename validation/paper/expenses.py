@@ -21,7 +21,7 @@ from openmm_nti.model_files import denoiser_directory, training_core_seconds
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.validation.estimators import cost
 from openmm_nti.validation.paper.jobs import PaperTask, Work, read_estimates
-from openmm_nti.validation.report.page.verdicts import uncertain
+from openmm_nti.validation.report.verdicts import uncertain
 
 TARGET = 0.3  # kT
 # Of each kind of task: its settings in the preset, its method, and whether it needs reference data.

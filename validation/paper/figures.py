@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.validation import plots
 from openmm_nti.validation.paper.curves import (
     REFERENCE,
     Estimates,
@@ -20,7 +21,6 @@ from openmm_nti.validation.paper.curves import (
     densities,
     p_of_n,
 )
-from openmm_nti.validation.report.page import plots
 
 _STYLE = {
     "svg.fonttype": "none",

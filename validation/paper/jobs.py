@@ -25,10 +25,11 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
 from openmm_nti.model_files import load_denoiser, load_model
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed
 from openmm_nti.validation.analysis import gr, window_estimates
 from openmm_nti.validation.analysis.observables import PAPER_OFFSET
-from openmm_nti.validation.analysis.window_data import WindowData, read_arrays
+from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.estimators import denoising_bound, eos, path_weights, softcore, widom
 from openmm_nti.validation.estimators import neural_ti as reverse
 from openmm_nti.validation.paper import toy

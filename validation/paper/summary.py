@@ -15,13 +15,13 @@ import numpy as np
 
 from openmm_nti.files import read_json, write_text
 from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.validation.analysis.observables import FreeEnergyCurve
-from openmm_nti.validation.analysis.window_data import read_arrays
 from openmm_nti.validation.paper import curves, figures, table
 from openmm_nti.validation.paper.curves import REFERENCE, MethodCurve
 from openmm_nti.validation.paper.expenses import expense_lines, expense_rows, training_seconds
 from openmm_nti.validation.paper.jobs import Work, read_estimates
-from openmm_nti.validation.report.page.verdicts import uncertain
+from openmm_nti.validation.report.verdicts import uncertain
 
 
 @dataclass

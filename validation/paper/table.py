@@ -12,7 +12,7 @@ from typing import Any
 from openmm_nti.files import finite, write_json, write_text
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.validation.paper.curves import MethodCurve, best_exact, reliable
-from openmm_nti.validation.report.page.verdicts import REFERENCES, uncertain
+from openmm_nti.validation.report.verdicts import REFERENCES, uncertain
 
 WIDOM_LIMIT = 0.8  # rho*: beyond, insertion says nothing whatever its own diagnostics think
 BOUNDS = ("neural_ti_bound",)

@@ -15,7 +15,7 @@ from typing import Any
 
 from openmm_nti.validation.analysis.window_estimates import GOOD_OVERLAP, NO_OVERLAP
 from openmm_nti.validation.estimators.path_weights import SMALLEST_OVERLAP
-from openmm_nti.validation.report.page.verdicts import has_error, uncertain
+from openmm_nti.validation.report.verdicts import has_error, uncertain
 
 _Estimate = Mapping[str, Any]
 _OUTSIDE = 3.0  # combined standard errors

@@ -21,10 +21,10 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from openmm_nti.runtime.stored import read_arrays
+from openmm_nti.validation import plots
 from openmm_nti.validation.analysis.convergence import Convergence
-from openmm_nti.validation.analysis.window_data import read_arrays
-from openmm_nti.validation.report.page import plots
-from openmm_nti.validation.report.page.verdicts import has_error, uncertain
+from openmm_nti.validation.report.verdicts import has_error, uncertain
 
 _TEXT_COLOUR = "#010203"  # replaced by the colour of the page's text
 _STYLE = {

@@ -19,15 +19,15 @@ import jinja2
 
 from openmm_nti.files import read_json, write_text
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.validation.report.page import checks
-from openmm_nti.validation.report.page.checks import Answer
-from openmm_nti.validation.report.page.figures import (
+from openmm_nti.validation.report import checks
+from openmm_nti.validation.report.checks import Answer
+from openmm_nti.validation.report.figures import (
     ReportFigure,
     data_address,
     figures_at,
     training_figures,
 )
-from openmm_nti.validation.report.page.verdicts import (
+from openmm_nti.validation.report.verdicts import (
     DESCRIPTIONS,
     REFERENCES,
     has_error,

@@ -153,7 +153,7 @@ class _Boxes:
         return np.asarray((self._rng.random(self.numbers.shape) * self.numbers).astype(int))
 
     def _energies(self, places: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-        """beta U of a particle at `places` (3, W) with all but the one in slot `left_out` (W,).
+        """Beta U of a particle at `places` (3, W) with all but the one in slot `left_out` (W,).
         Shape (W,), kT.
         """
         box, used = self._state.box_length_sigma, max(1, int(self.numbers.max()))

@@ -19,7 +19,7 @@ def insertion_energies(
     *,
     progress: bool = False,
 ) -> np.ndarray:
-    """beta dU of one more particle at uniformly random places in each frame.
+    """Beta dU of one more particle at uniformly random places in each frame.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class Walkers:
 
     @property
     def removal_energies(self) -> np.ndarray:
-        """beta U(N) - beta U(N - 1), by which the energy falls when a particle is taken out. Shape
+        """Beta U(N) - beta U(N - 1), by which the energy falls when a particle is taken out. Shape
         (W, N), kT.
         """
         return np.asarray(self._pairs.sum(axis=2))

@@ -28,8 +28,8 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.references.noise import NOISE_MIN_SIGMA
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed
-from openmm_nti.validation.analysis.window_data import read_arrays
 
 Array = NDArray[np.float64]
 _PILOT_LEVELS = 24
@@ -109,7 +109,7 @@ def _pilot(
 
 
 def run_batch(task: PathBatch) -> Array:
-    """omega of the paths of `task`, (n_paths,), kT; from its file if that is there."""
+    """Omega of the paths of `task`, (n_paths,), kT; from its file if that is there."""
     if not task.path.is_file():
         seed = derive_seed(task.seed, task.direction, task.number)
         works = (
@@ -160,7 +160,7 @@ def _reverse_works(task: PathBatch, seed: int) -> Array:
 def _log_ratio(
     increment: Tensor, gradient: Tensor, delta: float, reverse_variance: float
 ) -> Tensor:
-    """ln of the reverse kernel's density over the forward kernel's, at forward increments (B, N,
+    """Ln of the reverse kernel's density over the forward kernel's, at forward increments (B, N,
     3); (B,).
     """
     forward = increment.square() / delta
@@ -170,6 +170,6 @@ def _log_ratio(
 
 
 def _log_s(variance: float, n_configurations: int) -> Tensor:
-    """ln s with s_eff^2 = `variance`, (n_configurations,)."""
+    """Ln s with s_eff^2 = `variance`, (n_configurations,)."""
     log_s = 0.5 * math.log(variance + NOISE_MIN_SIGMA**2)
     return torch.full((n_configurations,), log_s, dtype=torch.float64)

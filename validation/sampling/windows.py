@@ -28,9 +28,10 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.model_files import check_model_fits, weights_fingerprint
+from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.runtime.tasks import derive_seed, run_tasks
 from openmm_nti.validation.analysis import control_variates
-from openmm_nti.validation.analysis.window_data import WindowData, read_arrays
+from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.sampling import exchange, hmc, langevin
 from openmm_nti.validation.sampling.noised_frames import (
     dudl_of_frames,

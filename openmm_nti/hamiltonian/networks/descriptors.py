@@ -126,7 +126,7 @@ def repeated(around: Surroundings, n_copies: int) -> Surroundings:
 
 
 def tensor_times_vector(tensor: Tensor, vector: Tensor) -> Tensor:
-    """q v for q = 3/2 of the symmetric traceless xx, yy, zz, xy, yz, zx in (6, B, C, N), and v (3,
+    """Q v for q = 3/2 of the symmetric traceless xx, yy, zz, xy, yz, zx in (6, B, C, N), and v (3,
     B, C, N).
     """
     diagonal, across = tensor[:3], tensor[3:]

@@ -52,7 +52,7 @@ def test_a_truncated_file_is_refused_with_the_next_step(arrays, tmp_path):
     path = tmp_path / "w.npz"
     WindowData(**arrays).save(path)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="truncated.*sample again"):
+    with pytest.raises(ValueError, match="truncated.*run again"):
         WindowData.load(path)
     with pytest.raises(FileNotFoundError):
         WindowData.load(tmp_path / "absent.npz")

@@ -11,7 +11,7 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.validation.analysis import mbar_equations, window_estimates
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_bar, estimate_mbar, estimate_ti
-from openmm_nti.validation.report.page.verdicts import judge
+from openmm_nti.validation.report.verdicts import judge
 
 STATE = StatePoint(n_particles=2, box_length_sigma=6, temperature_star=1.25)
 

@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from report_run import HELD_OUT, OVERLAP, PROFILE, STATE, entry, estimates, make_run
 
 from openmm_nti.files import write_json
+from openmm_nti.validation import plots
 from openmm_nti.validation.analysis.convergence import Convergence
-from openmm_nti.validation.report.page import checks, plots
-from openmm_nti.validation.report.page.figures import figures_at
-from openmm_nti.validation.report.page.page import write_report
-from openmm_nti.validation.report.page.verdicts import judge, uncertain
+from openmm_nti.validation.report import checks
+from openmm_nti.validation.report.figures import figures_at
+from openmm_nti.validation.report.page import write_report
+from openmm_nti.validation.report.verdicts import judge, uncertain
 
 WINDOWS = {"n_eff": 80.0, "n_samples": 100, "n_bootstrap_units": 16}
 REST = {

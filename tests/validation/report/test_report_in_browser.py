@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from report_run import make_run
 
-from openmm_nti.validation.report.page.page import write_report
+from openmm_nti.validation.report.page import write_report
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),

@@ -1,0 +1,140 @@
+"""Arrays on disk that are taken up again only if everything that decided them is the same.
+
+The name of a file ends in a fingerprint of all inputs. Another model, other data, another setting
+or another seed have another name, so an old file can never stand in for a new result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from pydantic import BaseModel
+
+from openmm_nti.files import atomic_path
+
+Arrays = Mapping[str, Any]
+_LENGTH = 16  # hexadecimal digits of a fingerprint
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """Anything that can say in a short string which one it is: models and ensembles can."""
+
+    def fingerprint(self) -> str:
+        """Return the same string for equal contents, and another one for others."""
+        ...
+
+
+def fingerprint(inputs: Any) -> str:
+    """Return a short, stable hash of `inputs`: equal inputs, equal string.
+
+    Parameters
+    ----------
+    inputs
+        Numbers, strings, None, lists, tuples and mappings of these; numpy arrays; pydantic models;
+        dataclasses; and objects with a method `fingerprint`.
+
+    Raises
+    ------
+    TypeError
+        For anything else: what cannot be told apart must not decide whether a file is used again.
+    """
+    text = json.dumps(_plain(inputs), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
+
+
+def _plain(data: Any) -> Any:
+    """`data` as what JSON knows."""
+    if data is None or isinstance(data, str | bool | int | float):
+        return data
+    if isinstance(data, Fingerprinted):
+        return data.fingerprint()
+    if isinstance(data, BaseModel):
+        return [type(data).__name__, _plain(data.model_dump(mode="json"))]
+    if isinstance(data, np.ndarray | np.generic):
+        array = np.ascontiguousarray(data)
+        digest = hashlib.sha256(array.tobytes()).hexdigest()
+        return ["array", str(array.dtype), list(array.shape), digest]
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, Sequence | set | frozenset):
+        return [_plain(item) for item in (data if isinstance(data, Sequence) else sorted(data))]
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        names = [one.name for one in dataclasses.fields(data)]
+        return [type(data).__name__, {name: _plain(getattr(data, name)) for name in names}]
+    raise TypeError(f"{type(data).__name__} has no fingerprint: give it a method `fingerprint`")
+
+
+def write_arrays(path: str | Path, arrays: Arrays) -> None:
+    """Write `arrays` to `path` (.npz) atomically; objects that would need pickling are refused."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+
+
+def read_arrays(
+    path: str | Path, names: Sequence[str] | None = None, optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Return arrays from `path` (.npz): those called `names` and what there is of `optional`.
+
+    Without `names`, all of them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or lacks one of `names`; the message names the file.
+    """
+    with Path(path).open("rb") as raw:
+        try:
+            with np.load(raw, allow_pickle=False) as file:
+                wanted = file.files if names is None else names
+                present = [name for name in optional if name in file]
+                return {name: file[name] for name in (*wanted, *present)}
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, ValueError) as error:
+            raise ValueError(
+                f"{path} is truncated or not whole ({error}): delete it and run again"
+            ) from error
+
+
+@dataclass(frozen=True)
+class StoredTask:
+    """One independent piece of work, and the file that keeps its arrays.
+
+    Attributes
+    ----------
+    function
+        A module-level function (or a `functools.partial` of one) from `item` to named arrays.
+    item
+        Its argument; anything that pickles.
+    label
+        What messages call the task.
+    path
+        The file; None keeps nothing.
+    """
+
+    function: Callable[[Any], Arrays] = field(repr=False)
+    item: Any = field(repr=False)
+    label: str
+    path: Path | None = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.label
+
+
+def run_stored(task: StoredTask) -> dict[str, np.ndarray]:
+    """Return the arrays of `task`: from its file if that is there, otherwise computed and kept."""
+    if task.path is None:
+        return {name: np.asarray(value) for name, value in task.function(task.item).items()}
+    if not task.path.is_file():
+        write_arrays(task.path, task.function(task.item))
+    return read_arrays(task.path)

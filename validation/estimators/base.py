@@ -1,0 +1,190 @@
+"""`Estimator`: everything the package needs to know about one way to a free energy.
+
+A new estimator is one file in this folder: a subclass of `Estimator` with its settings, and a line
+`ESTIMATORS = (MyEstimator(),)`. `registry` finds it there, and the command line, runs, the report,
+the paper and the benchmarks find it in the registry.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel
+
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.free_energy import (
+    Diagnostics,
+    FreeEnergy,
+    OtherDiagnostics,
+    Quantity,
+    Verdict,
+)
+from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
+from openmm_nti.runtime.context import Execution
+from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.plots.figure import Figure
+
+Kind = Literal["exact", "model", "bound", "insertion"]
+Need = Literal["model", "energy", "data"]
+NOT_ASKED = Verdict("none", "does not apply")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an estimate is made of.
+
+    Attributes
+    ----------
+    state
+        The state point.
+    data
+        Its reference data; None for the estimators that need none.
+    trained
+        The model, which may be a denoiser for estimators that need no energy; None for the
+        classical estimators.
+    execution
+        Seed, processes, folder and progress.
+    """
+
+    state: StatePoint
+    data: Ensemble | None
+    trained: NoisedFluid | None
+    execution: Execution
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The reference data; ValueError where there are none."""
+        if self.data is None:
+            raise ValueError("this estimate needs reference data: add --data FILE")
+        return self.data
+
+    @property
+    def score(self) -> NoisedFluid:
+        """The model, with an energy or without; ValueError where there is none."""
+        if self.trained is None:
+            raise ValueError(
+                "this estimate needs a model: add --model, a name (see `openmm-nti models`) or a "
+                "directory"
+            )
+        return self.trained
+
+    @property
+    def model(self) -> LambdaHamiltonian:
+        """The model; ValueError where there is none, or one without an energy."""
+        if isinstance(self.score, LambdaHamiltonian):
+            return self.score
+        raise ValueError(
+            "this estimate needs energies, and the model is a denoiser, which has none: train a "
+            "network of kind `density`"
+        )
+
+
+class Estimator(ABC):
+    """One way to a free energy.
+
+    Class attributes
+    ----------------
+    name
+        Of the method, as in results.json and after `--method`.
+    section
+        Key of its settings below `estimates:`; estimators that share their samples share it.
+    Config
+        The settings, a pydantic model with a description on every field.
+    Diagnostics
+        The facts that stand beside its results.
+    kind
+        `exact` for any model and enough samples; `model`: as good as the model; `bound`: a rigorous
+        bound; `insertion`: an approximation without a model.
+    needs
+        `model`: a score; `energy`: a model with an energy; `data`: reference frames.
+    summary
+        What it is, in half a sentence, for reports and help.
+    caveat
+        What a distance from an exact estimate usually means.
+    in_runs
+        Whether a run makes it unless its section is null; otherwise `section: {}` asks for it.
+    order
+        Place in a run: the quickest first.
+    preference
+        Of exact estimators: the one with the smallest number is what others are compared with.
+    """
+
+    name: ClassVar[str]
+    section: ClassVar[str]
+    Config: ClassVar[type[BaseModel]]
+    Diagnostics: ClassVar[type[Diagnostics]] = OtherDiagnostics
+    kind: ClassVar[Kind]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    quantity: ClassVar[Quantity] = "beta_f_ex"
+    summary: ClassVar[str]
+    caveat: ClassVar[str] = "the network's error. Train longer."
+    in_runs: ClassVar[bool] = False
+    order: ClassVar[int] = 100
+    preference: ClassVar[int] = 100
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether there must be a model, with an energy or without."""
+        return bool(self.needs & {"model", "energy"})
+
+    def applies(self, config: Any, state: StatePoint) -> bool:
+        """Return whether the estimator can serve `state` with these settings; a run skips it
+        otherwise.
+        """
+        del config, state
+        return True
+
+    @abstractmethod
+    def estimate(self, job: Job, config: Any) -> FreeEnergy:
+        """Return the free energy, with a finite standard error or an honest infinity.
+
+        Raises
+        ------
+        ValueError
+            If `job` lacks what the estimator needs, or the settings do not fit the state point.
+        """
+
+    def seconds(self, config: Any, n: int, pace: Pace) -> float:
+        """Return about how many CPU seconds an estimate at N = `n` takes on a machine of `pace`."""
+        del config, n, pace
+        return 0.0
+
+    def evaluations(self, config: Any, found: FreeEnergy) -> int | None:
+        """Return how many energies with forces the estimate took; None where that means nothing."""
+        del config, found
+        return None
+
+    def converged(self, found: FreeEnergy) -> Verdict:
+        """Return whether more sampling with the same settings would leave the estimate as it is."""
+        return found.verdict
+
+    def overlap(self, found: FreeEnergy, others: Mapping[str, FreeEnergy]) -> Verdict:
+        """Return whether the ensembles that the estimate joins have configurations in common.
+
+        `others` are all estimates at the state point, by method.
+        """
+        del found, others
+        return NOT_ASKED
+
+    def bounds(self, found: FreeEnergy) -> Bounds:
+        """Return the rigorous bounds of beta F_ex that the estimate implies, if any."""
+        del found
+        return Bounds()
+
+    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+        """Yield what there is to draw, from the result and from files in the state's folder."""
+        del found, directory
+        yield from ()
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Rigorous bounds of beta F_ex, each as (value, standard error) in kT; None where unknown."""
+
+    lower: tuple[float, float] | None = None
+    upper: tuple[float, float] | None = None

@@ -1,0 +1,97 @@
+"""`Pace`: how quick this machine is, measured in a moment, to forecast how long work takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import openmm
+import torch
+
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hamiltonian import NoisedFluid
+from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.references.noise import log_noise
+
+_SIZES = (20, 80)  # particles: two points for a straight line in N
+_BATCH_ATOMS = 1280
+_MD_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Pace:
+    """CPU seconds of the operations that estimates are made of, as straight lines in N.
+
+    Attributes
+    ----------
+    gradient_seconds
+        Of a gradient of the model at one configuration: (constant, per particle).
+    md_seconds
+        Of one step of MD of the interacting fluid: (constant, per particle).
+    """
+
+    gradient_seconds: tuple[float, float] = (0.0, 0.0)
+    md_seconds: tuple[float, float] = (0.0, 0.0)
+
+    def gradient(self, n: int) -> float:
+        """Return the time of a gradient of the model at one configuration of `n` particles."""
+        return max(0.0, self.gradient_seconds[0] + self.gradient_seconds[1] * n)
+
+    def md_step(self, n: int) -> float:
+        """Return the time of one step of MD of `n` particles."""
+        return max(0.0, self.md_seconds[0] + self.md_seconds[1] * n)
+
+
+def measure(state: StatePoint, model: NoisedFluid | None) -> Pace:
+    """Return the pace of this machine with `model`, in a second or two.
+
+    Parameters
+    ----------
+    state
+        Supplies the fluid; N and the box are replaced by small ones of the same density.
+    model
+        What estimates will evaluate; None where they evaluate none.
+    """
+    gradients = [_gradient_seconds(model, _resized(state, n)) for n in _SIZES] if model else [0, 0]
+    return Pace(_line(gradients), _line([_md_seconds(_resized(state, n)) for n in _SIZES]))
+
+
+def _resized(state: StatePoint, n: int) -> StatePoint:
+    shortest = 2.0 * state.cutoff_sigma
+    edge = max(shortest, (n / state.density_star) ** (1 / 3))
+    return state.model_copy(update={"n_particles": n, "box_length_sigma": edge})
+
+
+def _line(seconds: list[float]) -> tuple[float, float]:
+    slope = max(0.0, (seconds[1] - seconds[0]) / (_SIZES[1] - _SIZES[0]))
+    return max(0.0, seconds[0] - slope * _SIZES[0]), slope
+
+
+def _gradient_seconds(model: NoisedFluid, state: StatePoint) -> float:
+    box = cubic_box(state.box_length_sigma)
+    batch = max(1, _BATCH_ATOMS // state.n_particles)
+    one = torch.as_tensor(lattice_positions_nm(state, seed=1) / state.sigma_nm)
+    positions = one.expand(batch, -1, -1).clone()
+    levels = log_noise(torch.full((batch,), 0.8, dtype=torch.float64), box)
+    return _quickest(lambda: model.gradient(positions, box, levels)) / batch
+
+
+def _md_seconds(state: StatePoint) -> float:
+    platform = openmm.Platform.getPlatformByName("CPU")
+    integrator = openmm.VerletIntegrator(0.001)
+    context = openmm.Context(lj_system(state), integrator, platform, {"Threads": "1"})
+    context.setPositions(np.asarray(lattice_positions_nm(state, seed=1)))
+    return _quickest(lambda: integrator.step(_MD_STEPS)) / _MD_STEPS
+
+
+def _quickest(function: Callable[[], object]) -> float:
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        function()
+        times.append(time.process_time() - started)
+    return min(times)

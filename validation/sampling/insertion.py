@@ -6,20 +6,14 @@ import numpy as np
 
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.runtime.tasks import track
 
 _PAIRS_AT_ONCE = 500_000  # bounds memory
 
 
 def insertion_energies(
-    positions_sigma: np.ndarray,
-    state: StatePoint,
-    n_insertions: int,
-    rng: np.random.Generator,
-    *,
-    progress: bool = False,
+    positions_sigma: np.ndarray, state: StatePoint, n_insertions: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Beta dU of one more particle at uniformly random places in each frame.
+    """Return beta dU of one more particle at uniformly random places in each frame.
 
     Parameters
     ----------
@@ -31,8 +25,6 @@ def insertion_energies(
         Places tried in each frame.
     rng
         Source of the places.
-    progress
-        Show a progress bar with the time left.
 
     Returns
     -------
@@ -42,7 +34,7 @@ def insertion_energies(
     box = state.box_length_sigma
     energies = np.empty((len(positions_sigma), n_insertions))
     chunk = max(1, _PAIRS_AT_ONCE // positions_sigma.shape[1])
-    for frame in track(range(len(positions_sigma)), "insertions", shown=progress):
+    for frame in range(len(positions_sigma)):
         for start in range(0, n_insertions, chunk):
             places = rng.uniform(0, box, (min(chunk, n_insertions - start), 3))
             r2 = _squared_distances(places, positions_sigma[frame], box)
@@ -56,7 +48,7 @@ def insertion_energies(
 
 
 def _squared_distances(places: np.ndarray, positions: np.ndarray, box: float) -> np.ndarray:
-    """Minimum-image r^2 from each of M places to each of N particles. Shape (M, N), sigma^2."""
+    """Return r^2 of the nearest image from M places to N particles. Shape (M, N), sigma^2."""
     r2 = np.zeros((len(places), len(positions)))
     for axis in range(3):
         separation = places[:, axis, None] - positions[:, axis]

@@ -24,7 +24,7 @@ PARAMETER = "lambda_softcore"
 def soft_pair(
     r2: np.ndarray, state: StatePoint, lambdas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Soft-core pair energy and its lambda derivative at each lambda.
+    """Return the soft-core pair energy and its lambda derivative at each lambda.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def soft_pair(
 def soft_potential(
     positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced soft-core potential of each frame and its lambda derivative, in float64.
+    """Return the reduced soft-core potential of each frame and its lambda derivative, in float64.
 
     Parameters
     ----------
@@ -77,8 +77,9 @@ def soft_potential(
 
 
 def soft_system(state: StatePoint) -> openmm.System:
-    """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its
-    derivative.
+    """Return the soft-core fluid as an OpenMM System with the global parameter `lambda_softcore`.
+
+    Its energy derivative is there too.
     """
     system = openmm.System()
     for _ in range(state.n_particles):
@@ -89,7 +90,7 @@ def soft_system(state: StatePoint) -> openmm.System:
 
 
 def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
-    """u_lambda between all pairs of the fluid; interaction groups added to it leave some out."""
+    """Return u_lambda between all pairs; interaction groups added to it leave some out."""
     force = openmm.CustomNonbondedForce(
         f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + "
         f"(r/{state.sigma_nm!r})^6)"
@@ -106,7 +107,7 @@ def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
 
 
 def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Squared minimum-image distances of one frame (N, 3). Shape (N (N - 1) / 2,), sigma^2."""
+    """Return squared nearest-image distances of a frame (N, 3), (N (N - 1) / 2,), sigma^2."""
     first, second = np.triu_indices(state.n_particles, k=1)
     separation = positions_sigma[first] - positions_sigma[second]
     separation = nearest_image(separation, state.box_length_sigma)

@@ -65,7 +65,7 @@ _NEW_PLACES = {
     "validation.lambda_hmc": ("validation.sampling.hmc",),
     "validation.lambda_exchange": ("validation.sampling.exchange",),
     "validation.path_values": ("validation.sampling.noised_frames",),
-    "validation.corrector": ("validation.sampling.corrector",),
+    "validation.corrector": ("validation.sampling.reverse_diffusion",),
     "validation.noising_paths": ("validation.sampling.noising_paths",),
     "validation.monte_carlo": ("validation.sampling.monte_carlo",),
     "validation.grand_canonical": ("validation.sampling.grand_canonical",),

@@ -47,6 +47,18 @@ class Verdict:
 NOT_JUDGED = Verdict("none", "not judged")
 
 
+def uncertain(value: float, std_err: float | None) -> str:
+    """Return value and standard error with two digits of the error: -21.10 ± 0.15."""
+    if std_err is None or not math.isfinite(std_err):
+        return f"{_minus(f'{value:.2f}')} ± unknown"
+    digits = 3 if std_err == 0 else min(6, max(0, 1 - math.floor(math.log10(std_err))))
+    return f"{_minus(f'{value:.{digits}f}')} ± {std_err:.{digits}f}"
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "\u2212")
+
+
 class Diagnostics(BaseModel):
     """Facts that let a reader judge an estimate; each estimator has a subclass with its own fields.
 

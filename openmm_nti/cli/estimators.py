@@ -153,7 +153,13 @@ def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
 
 def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:
     return neural_ti.estimate(
-        job.model, job.state, config, seed=job.seed, directory=job.directory, workers=job.workers
+        job.model,
+        job.state,
+        config,
+        seed=job.seed,
+        directory=job.directory,
+        workers=job.workers,
+        progress=True,
     )
 
 
@@ -172,7 +178,13 @@ def _path_bracket(job: Job, config: PathConfig) -> FreeEnergy:
 def _works(job: Job, config: PathConfig) -> Works:
     """The works of both directions; the second caller finds them on disk."""
     works = path_weights.sample(
-        job.score, job.ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers
+        job.score,
+        job.ensemble,
+        config,
+        seed=job.seed,
+        directory=job.directory,
+        workers=job.workers,
+        progress=True,
     )
     works.save(job.directory / "path_works.npz")
     return works

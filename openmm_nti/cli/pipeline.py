@@ -21,6 +21,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
+from openmm_nti.hamiltonian.networks.registry import network_class
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.training import train
 from openmm_nti.training.parallel import rank_and_size
@@ -40,9 +41,10 @@ class Pipeline:
         """Everything, up to results.json and report.html; ValueError for a network that gives no
         energies.
         """
-        if self.config.network.kind == "denoiser":
+        kind = self.config.network.kind
+        if not network_class(kind).gives_energy:
             raise ValueError(
-                "network.kind: denoiser has no energies to estimate with: `train` it alone, or use "
+                f"network.kind: {kind} has no energies to estimate with: `train` it alone, or use "
                 "`density`"
             )
         self.foresee()

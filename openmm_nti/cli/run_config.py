@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializeAsAny,
     ValidationError,
     field_serializer,
     model_validator,
@@ -139,7 +140,7 @@ class RunConfig(BaseModel):
         default_factory=ReferenceConfig,
         description="MD of the interacting fluid, the training data.",
     )
-    network: NetworkConfig = Field(
+    network: SerializeAsAny[NetworkConfig] = Field(
         default_factory=NetworkConfig, description="The learned part of the Hamiltonian."
     )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="Score matching.")

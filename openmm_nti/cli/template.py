@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from openmm_nti.cli.run_config import RunConfig
+from openmm_nti.hamiltonian.networks.registry import network_classes
 
 _HEADER = """\
 A calculation for `openmm-nti run THIS_FILE --output DIR`. Every value below but `system` is the default and may be
@@ -32,6 +33,8 @@ def commented_yaml() -> str:
         if name == "system":
             lines += ["system:", *_comment(_ALTERNATIVES, 1), *_system()]
         else:
+            if name == "network":
+                lines += _kinds_of_networks()
             lines += _entry(name, field.get_default(call_default_factory=True), 0)
         lines.append("")
     return "\n".join(lines)
@@ -47,6 +50,11 @@ def _system() -> Iterator[str]:
                 f"the template has no example for system.{name}: add one to _EXAMPLE_STATE"
             )
         yield from _entry(name, value, 1)
+
+
+def _kinds_of_networks() -> list[str]:
+    kinds = (f"`{kind}`: {network.summary}" for kind, network in network_classes().items())
+    return _comment(f"Kinds: {'; '.join(kinds)}.", 0)
 
 
 def _entry(name: str, value: Any, depth: int) -> Iterator[str]:

@@ -4,6 +4,8 @@ not to use them.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -87,11 +89,10 @@ def refused_row(kind: str, n_particles: int, density_star: float, reason: str) -
 def write_table(directory: Path, rows: list[dict[str, Any]], facts: Mapping[str, Any]) -> None:
     """table.json with `facts` and all rows, table.csv with the rows."""
     write_json(directory / "table.json", finite({**facts, "rows": rows}))
-    lines = [
-        ",".join(_COLUMNS),
-        *(",".join(_cell(row.get(name)) for name in _COLUMNS) for row in rows),
-    ]
-    write_text(directory / "table.csv", "\n".join(lines) + "\n")
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerows([_COLUMNS, *([_cell(row.get(name)) for name in _COLUMNS] for row in rows)])
+    write_text(directory / "table.csv", lines.getvalue())
 
 
 def _row(estimate: FreeEnergy, density_star: float) -> dict[str, Any]:
@@ -154,5 +155,4 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else ""
-    text = str(value).replace('"', "'")
-    return f'"{text}"' if "," in text else text
+    return str(value)

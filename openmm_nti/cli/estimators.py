@@ -10,33 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openmm_nti.cli.run_config import EosConfig, WidomConfig
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
-from openmm_nti.validation.analysis import window_estimates
-from openmm_nti.validation.analysis.window_data import WindowData
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import (
     bar_chain,
     decoupling,
     denoising_bound,
     eos,
     neural_ti,
+    neural_windows,
     noised_ti,
     path_weights,
     softcore,
     widom,
 )
-from openmm_nti.validation.estimators.bar_chain import BarChainConfig
-from openmm_nti.validation.estimators.decoupling import DecouplingConfig
+from openmm_nti.validation.estimators.base import Estimator
+from openmm_nti.validation.estimators.base import Job as EstimatorJob
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
 from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
 from openmm_nti.validation.estimators.noised_ti import NoisedTIConfig
 from openmm_nti.validation.estimators.path_weights import PathConfig, Works
-from openmm_nti.validation.estimators.softcore import SoftcoreConfig
-from openmm_nti.validation.sampling import windows
-from openmm_nti.validation.sampling.placement import WindowsConfig
 
 
 @dataclass(frozen=True)
@@ -142,15 +138,6 @@ def _neural_ti_tethered(job: Job, config: BoundConfig) -> FreeEnergy:
     )
 
 
-def _widom(job: Job, config: WidomConfig) -> FreeEnergy:
-    return widom.estimate(
-        job.ensemble,
-        seed=job.seed,
-        n_insertions_per_frame=config.n_insertions_per_frame,
-        progress=True,
-    )
-
-
 def _neural_ti(job: Job, config: NeuralTIConfig) -> FreeEnergy:
     return neural_ti.estimate(
         job.model,
@@ -190,73 +177,14 @@ def _works(job: Job, config: PathConfig) -> Works:
     return works
 
 
-def _mbar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
-    data = _neural_windows(job, config)
-    return window_estimates.estimate_mbar(data, job.state, method="mbar_neural", seed=job.seed)
+def _by(one: Estimator) -> Callable[[Job, Any], FreeEnergy]:
+    """Return the estimator as a function of this module's jobs."""
 
+    def compute(job: Job, config: Any) -> FreeEnergy:
+        execution = Execution(job.seed, job.workers, job.directory, progress=True)
+        return one.estimate(EstimatorJob(job.state, job.data, job.trained, execution), config)
 
-def _bar_neural(job: Job, config: WindowsConfig) -> FreeEnergy:
-    data = _neural_windows(job, config)
-    return window_estimates.estimate_bar(data, job.state, method="bar_neural", seed=job.seed)
-
-
-def _ti_neural_md(job: Job, config: WindowsConfig) -> FreeEnergy:
-    data = _neural_windows(job, config)
-    return window_estimates.estimate_ti(data, job.state, method="ti_neural_md", seed=job.seed)
-
-
-def _mbar_softcore(job: Job, config: SoftcoreConfig) -> FreeEnergy:
-    state = job.state
-    data = _stored(
-        job.directory / "softcore_windows.npz",
-        lambda: softcore.sample(
-            state, config, seed=job.seed, directory=job.directory, workers=job.workers
-        ),
-    )
-    return window_estimates.estimate_mbar(data, state, method="mbar_softcore", seed=job.seed)
-
-
-def _mu_decoupling(job: Job, config: DecouplingConfig) -> FreeEnergy:
-    state = job.state
-    data = _stored(
-        job.directory / "decoupling_windows.npz",
-        lambda: decoupling.sample(
-            state, config, seed=job.seed, directory=job.directory, workers=job.workers
-        ),
-    )
-    return decoupling.from_windows(data, state, seed=job.seed)
-
-
-def _bar_chain(job: Job, config: BarChainConfig) -> FreeEnergy:
-    shared = (
-        job.directory.parent
-    )  # the chain to a larger N in the same box goes on from a shorter one
-    return bar_chain.estimate(
-        job.state, config, seed=job.seed, directory=shared, workers=job.workers
-    )
-
-
-def _eos(job: Job, _config: EosConfig) -> FreeEnergy:
-    return eos.estimate(job.state)
-
-
-def _neural_windows(job: Job, config: WindowsConfig) -> WindowData:
-    model, ensemble = job.model, job.ensemble
-    return _stored(
-        job.directory / "neural_windows.npz",
-        lambda: windows.sample(
-            model, ensemble, config, seed=job.seed, directory=job.directory, workers=job.workers
-        ),
-    )
-
-
-def _stored(path: Path, sample: Callable[[], WindowData]) -> WindowData:
-    """Window data from `path`, or else sampled (window by window, in a folder beside it) and saved
-    there.
-    """
-    if not path.is_file():
-        sample().save(path)
-    return WindowData.load(path)
+    return compute
 
 
 # In the order of a run: from the quickest to the slowest.
@@ -268,16 +196,22 @@ METHODS = {
         needs_energy=False,
         applies=lambda config, state: config.measures_gap(state),
     ),
-    "widom": Method("widom", _widom, needs_model=False),
+    "widom": Method("widom", _by(widom.Widom()), needs_model=False),
     "neural_ti": Method("neural_ti", _neural_ti, needs_data=False),
     "neural_ti_noised": Method("neural_ti_noised", _neural_ti_noised),
     "path_bar": Method("paths", _path_bar, needs_energy=False),
     "path_bracket": Method("paths", _path_bracket, needs_energy=False),
-    "mbar_neural": Method("windows", _mbar_neural),
-    "bar_neural": Method("windows", _bar_neural),
-    "ti_neural_md": Method("windows", _ti_neural_md),
-    "mbar_softcore": Method("softcore", _mbar_softcore, needs_model=False, needs_data=False),
-    "mu_decoupling": Method("decoupling", _mu_decoupling, needs_model=False, needs_data=False),
-    "bar_chain": Method("bar_chain", _bar_chain, needs_model=False, needs_data=False),
-    "eos": Method("eos", _eos, needs_model=False, needs_data=False),
+    "mbar_neural": Method("windows", _by(neural_windows.MbarNeural())),
+    "bar_neural": Method("windows", _by(neural_windows.BarNeural())),
+    "ti_neural_md": Method("windows", _by(neural_windows.TiNeuralMd())),
+    "mbar_softcore": Method(
+        "softcore", _by(softcore.MbarSoftcore()), needs_model=False, needs_data=False
+    ),
+    "mu_decoupling": Method(
+        "decoupling", _by(decoupling.MuDecoupling()), needs_model=False, needs_data=False
+    ),
+    "bar_chain": Method(
+        "bar_chain", _by(bar_chain.BarChain()), needs_model=False, needs_data=False
+    ),
+    "eos": Method("eos", _by(eos.Eos()), needs_model=False, needs_data=False),
 }

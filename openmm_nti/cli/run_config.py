@@ -29,27 +29,13 @@ from openmm_nti.training import TrainingConfig
 from openmm_nti.validation.estimators.bar_chain import BarChainConfig
 from openmm_nti.validation.estimators.decoupling import DecouplingConfig
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.eos import EosConfig
 from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
 from openmm_nti.validation.estimators.noised_ti import NoisedTIConfig
 from openmm_nti.validation.estimators.path_weights import PathConfig
 from openmm_nti.validation.estimators.softcore import SoftcoreConfig
+from openmm_nti.validation.estimators.widom import WidomConfig
 from openmm_nti.validation.sampling.placement import WindowsConfig
-
-
-class WidomConfig(BaseModel):
-    """Effort spent on Widom insertion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_insertions_per_frame: int = Field(
-        default=2000, ge=1, description="Random trial insertions in each frame."
-    )
-
-
-class EosConfig(BaseModel):
-    """The equation of state has nothing to choose."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EstimatesConfig(BaseModel):

@@ -195,7 +195,7 @@ def insertion_chain(work: Work, *, workers: int, progress: bool) -> None:
     if path.is_file():
         return
     state = work.state(work.preset.chain_n)
-    files = bar_chain.sample(
+    works = bar_chain.sample(
         state,
         work.preset.chain,
         seed=work.seed,
@@ -204,9 +204,9 @@ def insertion_chain(work: Work, *, workers: int, progress: bool) -> None:
         progress=progress,
     )
     bootstrap = derive_seed(work.seed, "chain bootstrap")
-    estimate = bar_chain.estimate_chain(files, state, seed=bootstrap)
+    estimate = bar_chain.estimate_chain(works, state, seed=bootstrap)
     failing = estimate.diagnostics["first_n_where_insertion_fails"]
     if failing is not None and failing >= 2:
-        estimate = bar_chain.estimate_chain(files[:failing], work.state(failing), seed=bootstrap)
+        estimate = bar_chain.estimate_chain(works[:failing], work.state(failing), seed=bootstrap)
     facts = {"first_n_where_insertion_fails": failing}
     write_json(path, finite({"kind": "chain", "estimates": [estimate.to_dict()], "facts": facts}))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from openmm_nti.cli.commands.estimate import estimate, paper
+from openmm_nti.cli.commands.estimate import estimate, methods, paper
 from openmm_nti.cli.commands.installation import compile_kernels, doctor
 from openmm_nti.cli.commands.models import export, models, sample
 from openmm_nti.cli.commands.run import generate, init, report, run, train
@@ -40,8 +40,26 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    """Print the versions that a report of a problem should name, and end."""
+    if wanted:
+        from openmm_nti.cli.doctor import version_line
+
+        typer.echo(version_line())
+        raise typer.Exit
+
+
 @app.callback()
 def main(
+    version: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the versions of openmm-nti, openmm, torch and the plugin.",
+        ),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
 ) -> None:
     """`debug` is read by `FriendlyGroup`; the help text is the application's."""
@@ -56,6 +74,7 @@ for _command in (
     report,
     estimate,
     paper,
+    methods,
     models,
     sample,
     export,

@@ -89,8 +89,8 @@ _NEW_PLACES = {
     "validation.widom": ("validation.estimators.widom", "validation.sampling.insertion"),
     "validation.eos": ("validation.estimators.eos",),
     "validation.report_figures": ("validation.report.figures",),
-    "validation.checks": ("validation.report.checks",),
-    "validation.verdicts": ("validation.report.verdicts",),
+    "validation.checks": ("validation.report.judge",),
+    "validation.verdicts": ("validation.report.judge", "free_energy"),
 }
 
 

@@ -57,7 +57,8 @@ class Forecast:
     def seconds(self) -> float:
         """Wall time on cores that have nothing else to do."""
         return sum(
-            value / (1 if name == TRAINING else self.n_processes) for name, value in self.stages.items()
+            value / (1 if name == TRAINING else self.n_processes)
+            for name, value in self.stages.items()
         )
 
     def __str__(self) -> str:

@@ -17,10 +17,10 @@ from openmm_nti.validation.paper.curves import (
     REFERENCE,
     Estimates,
     MethodCurve,
-    best_exact,
     densities,
     p_of_n,
 )
+from openmm_nti.validation.report.judge import best_exact
 
 _STYLE = {
     "svg.fonttype": "none",
@@ -31,7 +31,8 @@ _STYLE = {
     "axes.spines.right": False,
     "lines.linewidth": 1.4,
 }
-_DASHES = ("-", "--", ":", "-.")
+_COLOURS = (*plots.COLOURS, "0.3", "C4", "C5")
+_DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 _MU_RANGE = (-29.0, -25.8, 65)  # on the paper's axis
 
 
@@ -69,7 +70,13 @@ def number_distributions(
             if found is None:
                 continue
             colour = _colour(number)
-            ax.plot(curve.n, found[0], color=colour, linestyle=_DASHES[number % 4], label=name)
+            ax.plot(
+                curve.n,
+                found[0],
+                color=colour,
+                linestyle=_DASHES[number % len(_DASHES)],
+                label=name,
+            )
             low, high = np.maximum(found[0] - 2 * found[1], 0), found[0] + 2 * found[1]
             ax.fill_between(curve.n, low, high, color=colour, alpha=0.2, linewidth=0)
             columns |= {f"p_{name}_at_{value:g}": _padded(found[0], longest)}
@@ -101,7 +108,7 @@ def chemical_potentials(
                     density[: len(shown)],
                     shown,
                     color=colour,
-                    linestyle=_DASHES[number % 4],
+                    linestyle=_DASHES[number % len(_DASHES)],
                     label=name,
                 )
                 band = 2 * error[: len(shown)]
@@ -137,7 +144,7 @@ def mean_densities(curves: Mapping[str, MethodCurve], path: Path) -> Path:
     for number, (name, curve) in enumerate(curves.items()):
         value, error = densities(curve, axis)
         colour = _colour(number)
-        ax.plot(axis, value, color=colour, linestyle=_DASHES[number % 4], label=name)
+        ax.plot(axis, value, color=colour, linestyle=_DASHES[number % len(_DASHES)], label=name)
         ax.fill_between(
             axis, value - 2 * error, value + 2 * error, color=colour, alpha=0.2, linewidth=0
         )
@@ -247,7 +254,7 @@ def _panels(n_columns: int, n_rows: int, *, width: float) -> list[Axes]:
 
 
 def _colour(number: int) -> str:
-    return [*plots.COLOURS, "0.3"][number % 4]
+    return _COLOURS[number % len(_COLOURS)]
 
 
 def _legend(ax: Axes) -> None:

@@ -190,7 +190,9 @@ def _compare_bound(difference: float, error: float, method: str) -> Verdict:
     return Verdict("bad", text)
 
 
-def _answer(found: FreeEnergy, question: Callable[[Estimator], Answer], otherwise: Answer) -> Answer:
+def _answer(
+    found: FreeEnergy, question: Callable[[Estimator], Answer], otherwise: Answer
+) -> Answer:
     """Return what the estimator of `found` says; `otherwise` where this version does not know it.
 
     A results.json of an older or newer version may name other methods or hold other diagnostics.

@@ -88,9 +88,7 @@ def estimate(
     from openmm_nti.runtime.executors import executor as tasks_on
 
     execution = Execution(seed, workers, output, progress=True)
-    request = Request(
-        method, model, n_particles, box_length_sigma, data, settings or [], execution
-    )
+    request = Request(method, model, n_particles, box_length_sigma, data, settings or [], execution)
     with tasks_on(executor, scheduler):
         result = single_estimate(request, console().print)
     if json:
@@ -149,13 +147,15 @@ def paper(
         openmm-nti paper --output paper --quick --only toy
     """
     from openmm_nti.files import read_json
+    from openmm_nti.runtime.context import Execution
     from openmm_nti.validation.paper import presets
-    from openmm_nti.validation.paper.jobs import Work
     from openmm_nti.validation.paper.run import run as reproduce
+    from openmm_nti.validation.paper.work import Work
 
-    work = Work(presets.QUICK if quick else presets.FULL, model, seed, output)
+    execution = Execution(seed, workers, output, progress=True)
+    work = Work(presets.QUICK if quick else presets.FULL, model, execution)
     names = [name.strip() for name in only.split(",")] if only else []
-    page = reproduce(work, names, workers=workers, say=console().print)
+    page = reproduce(work, names, console().print)
     if json:
         print_json(read_json(output / "table.json"))
     else:

@@ -28,14 +28,16 @@ from openmm_nti.model_files import CARD_FILE, load_denoiser, model_directory
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis import gr
 from openmm_nti.validation.estimators.base import Job
-from openmm_nti.validation.estimators.registry import estimator, section_config
+from openmm_nti.validation.estimators.registry import all_estimators, estimator, section_config
 
 LIMITS = (
     "For this pair potential and temperature alone. Between the trained densities accuracy is as "
     "in the rows of `accuracy`; outside of them, use exact estimators (mbar_neural, path_bar) only."
 )
 REFERENCE = Path(__file__).parent / "reference_values.json"
-METHODS = ("neural_ti_bound", "neural_ti_tethered", "neural_ti")
+METHODS = [
+    name for name, known in all_estimators().items() if known.section in {"bound", "neural_ti"}
+]
 
 
 def blocks(

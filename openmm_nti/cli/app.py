@@ -14,7 +14,8 @@ from openmm_nti.cli.commands.run import generate, init, report, run, train
 from openmm_nti.cli.exit_codes import ExitCode, FriendlyGroup
 
 _HELP = f"""
-Excess free energies of fluids by Neural Thermodynamic Integration, with the learned Hamiltonian running in OpenMM.
+Excess free energies of fluids by Neural Thermodynamic Integration, with the learned Hamiltonian
+running in OpenMM.
 
 A first calculation:
 
@@ -22,9 +23,9 @@ A first calculation:
 
     openmm-nti run fluid.yaml --output fluid
 
-lambda = 1 is the Lennard-Jones fluid, lambda = 0 the ideal gas. `run` makes reference data, trains, estimates and
-reports; `generate`, `train` and `report` are its stages. All energies are in kT. Results go to the standard output,
-progress and messages to the standard error.
+lambda = 1 is the Lennard-Jones fluid, lambda = 0 the ideal gas. `run` makes reference data, trains,
+estimates and reports; `generate`, `train` and `report` are its stages. All energies are in kT.
+Results go to the standard output, progress and messages to the standard error.
 
 Exit status: {"; ".join(f"{code.value} {code.meaning}" for code in ExitCode)}.
 

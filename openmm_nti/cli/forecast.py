@@ -55,7 +55,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Wall time on cores that have nothing else to do."""
+        """The wall time on cores that have nothing else to do."""
         return sum(
             value / (1 if name == TRAINING else self.n_processes)
             for name, value in self.stages.items()
@@ -67,8 +67,8 @@ class Forecast:
         )
         size = f"{max(self.megabytes, 1):.0f} MB"
         return (
-            f"forecast: about {_duration(self.seconds)} with {self.n_processes} worker(s) and {size} "
-            f"on disk ({parts})"
+            f"forecast: about {_duration(self.seconds)} with {self.n_processes} worker(s) "
+            f"and {size} on disk ({parts})"
         )
 
 
@@ -200,7 +200,7 @@ def _reference_bytes(config: ReferenceConfig, state: StatePoint) -> float:
 
 
 def _estimate_bytes(state: StatePoint) -> float:
-    """Return the size of what estimates of one section keep: positions, and energies beside them."""
+    """Return the size of what the estimates of one section keep, roughly."""
     return 24 * state.n_particles * _FRAMES_OF_AN_ESTIMATE
 
 

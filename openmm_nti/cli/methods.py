@@ -30,9 +30,9 @@ def list_methods() -> dict[str, dict[str, Any]]:
 def print_methods(console: Console) -> None:
     """Show the methods as a table, in the order of a run."""
     table = Table(title="Methods")
-    for heading in ("method", "quantity", "kind", "needs", "in runs"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("summary")
+    table.add_column("method", no_wrap=True)
+    for heading in ("quantity", "kind", "needs", "in runs", "summary"):
+        table.add_column(heading)
     for name, known in list_methods().items():
         needs = ", ".join(_NEEDS[need] for need in known["needs"]) or "nothing"
         in_runs = "yes" if known["in_runs"] else f"{known['section']}: {{}}"

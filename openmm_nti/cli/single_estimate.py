@@ -14,10 +14,11 @@ from openmm_nti.cli.run_config import section_config
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.runtime.context import Execution
-from openmm_nti.validation.estimators.base import Job
+from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.registry import estimator
 
 _A_MOMENT = 2.0  # seconds
@@ -56,9 +57,7 @@ def single_estimate(
     """
     chosen = estimator(request.method)
     config = section_config(chosen.section, request.settings)
-    takes_a_denoiser = chosen.needs_model and "energy" not in chosen.needs
-    load = load_denoiser if takes_a_denoiser else load_model
-    trained = load(request.model) if request.model is not None else None
+    trained = _model(chosen, request)
     stored = Ensemble.load(request.data) if request.data is not None else None
     state = _state(request, stored)
     if trained is not None:
@@ -79,6 +78,14 @@ def single_estimate(
         if simulate:
             job = replace(job, data=_reference(state, execution.folder("reference")))
         return chosen.estimate(job, config)
+
+
+def _model(chosen: Estimator, request: Request) -> NoisedFluid | None:
+    """Return the model asked for; its denoiser where the method needs no energy."""
+    if request.model is None:
+        return None
+    takes_a_denoiser = chosen.needs_model and "energy" not in chosen.needs
+    return load_denoiser(request.model) if takes_a_denoiser else load_model(request.model)
 
 
 def _state(request: Request, stored: Ensemble | None) -> StatePoint:

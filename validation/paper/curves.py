@@ -83,7 +83,7 @@ def reference_curve(
 def fitted_curves(
     estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float
 ) -> dict[str, MethodCurve]:
-    """Return fits by the name of the method, `reference` first, where there are enough estimates."""
+    """Return fits by the name of the method, `reference` first, from enough estimates."""
     curves = {REFERENCE: reference_curve(estimates, chain, box_length_sigma)}
     for method in curve_methods():
         found = [by_method[method] for by_method in estimates.values() if method in by_method]

@@ -41,11 +41,10 @@ def expense_rows(work: Work, kinds: Iterable[str]) -> list[dict[str, Any]]:
     They are those of `kinds` that are on disk and count evaluations.
     """
     rows = []
+    leading = {kind: known for kind in kinds if (known := leading_estimator(kind)) is not None}
     for n in work.preset.softcore_n:
-        for kind in kinds:
-            known, path = leading_estimator(kind), work.path(kind, n)
-            if known is None:
-                continue
+        for kind, known in sorted(leading.items(), key=lambda item: item[1].order):
+            path = work.path(kind, n)
             found = [one for one in read_estimates(path) if one.method == known.name]
             if not found:
                 continue
@@ -108,8 +107,10 @@ def expense_lines(rows: list[dict[str, Any]], training: dict[str, float | None])
     if not rows:
         return []
     lines = [
-        "| N | method | βF_ex | CPU s | evaluations | CPU s for ± 0.3 kT | with training | "
-        "evaluations | MD steps |",
+        (
+            "| N | method | βF_ex | CPU s | evaluations | CPU s for ± 0.3 kT | with training | "
+            "evaluations | MD steps |"
+        ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

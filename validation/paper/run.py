@@ -70,16 +70,8 @@ def run(
     execution = work.execution
     say(forecast(todo.seconds, execution.workers))
     if todo.reference_n:
-        states = [work.state(n) for n in todo.reference_n]
-        say(f"reference data at {len(states)} N")
-        generate(
-            states,
-            work.preset.reference,
-            seed=execution.seed,
-            directory=work.directory / "reference",
-            workers=execution.workers,
-            progress=execution.progress,
-        )
+        say(f"reference data at {len(todo.reference_n)} N")
+        reference_data(work, todo.reference_n)
     if "chain" in todo.kinds:
         insertion_chain(work)
     for after in (False, True):
@@ -87,6 +79,19 @@ def run(
         if tasks:
             execution.run(run_task, tasks, "estimates")
     return write_outputs(work)
+
+
+def reference_data(work: Work, numbers: Iterable[int]) -> None:
+    """Simulate the interacting fluid at these N, or take the data that are there."""
+    execution = work.execution
+    generate(
+        [work.state(n) for n in numbers],
+        work.preset.reference,
+        seed=execution.seed,
+        directory=work.directory / "reference",
+        workers=execution.workers,
+        progress=execution.progress,
+    )
 
 
 def forecast(cpu_seconds: float, n_processes: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ from openmm_nti.validation.paper.expenses import expense_rows, training_seconds
 from openmm_nti.validation.paper.words import markdown
 from openmm_nti.validation.paper.work import Work, read_estimates
 
+_ORDER = (  # of the figures in paper.md
+    "fig3_radial_distributions",
+    "fig4_number_distributions",
+    "fig5_chemical_potential",
+    "fig5_density",
+    "fig6_free_energy",
+    "brackets",
+    "open_box",
+    "toy",
+)
+
 
 @dataclass
 class Results:
@@ -35,7 +47,7 @@ class Results:
 
 
 def read_results(work: Work) -> Results:
-    """Read all files of tasks."""
+    """Return what the files of all tasks hold."""
     free: dict[int, dict[str, FreeEnergy]] = defaultdict(dict)
     mu: dict[int, list[FreeEnergy]] = defaultdict(list)
     refused: list[tuple[str, int, str]] = []
@@ -69,7 +81,7 @@ def read_results(work: Work) -> Results:
 
 
 def chain_on_grid(chain: FreeEnergy | None, work: Work) -> list[FreeEnergy]:
-    """The insertion chain's beta F_ex at each N of the grid it reaches."""
+    """Return beta F_ex of the insertion chain at each N of the grid that it reaches."""
     if chain is None:
         return []
     curve = FreeEnergyCurve.from_chain(chain, work.preset.box_length_sigma)
@@ -84,7 +96,7 @@ def chain_on_grid(chain: FreeEnergy | None, work: Work) -> list[FreeEnergy]:
 
 
 def write_outputs(work: Work) -> Path:
-    """Draw and tabulate what is there; returns paper.md."""
+    """Draw and tabulate what is there, and return paper.md."""
     results = read_results(work)
     fitted = curves.fitted_curves(
         results.free_energies, results.chain, work.preset.box_length_sigma
@@ -98,7 +110,7 @@ def write_outputs(work: Work) -> Path:
 
 
 def rows(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[dict[str, Any]]:
-    """All rows of the table."""
+    """Return all rows of the table."""
     found = []
     for n, estimates in results.free_energies.items():
         found += table.free_energy_rows(estimates, work.state(n).density_star)
@@ -114,7 +126,7 @@ def rows(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[d
 
 
 def derived_facts(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> dict[str, Any]:
-    """Numbers that are of no single N, for table.json."""
+    """Return the numbers that are of no single N, for table.json."""
     reference = fitted.get(REFERENCE)
     by_curve = {}
     for name, curve in fitted.items():
@@ -148,59 +160,60 @@ def derived_facts(work: Work, results: Results, fitted: dict[str, MethodCurve]) 
 
 
 def draw(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[str]:
-    """All figures that there are numbers for; their file names."""
+    """Draw every figure that there are numbers for, and return the files' names."""
     folder = work.directory / "figures"
+    drawn = []
+    with figures.style():
+        for name, function in (
+            *_figures_of_curves(work, results, fitted),
+            *_figures_of_comparisons(work, results, fitted),
+        ):
+            function(folder / f"{name}.svg")
+            drawn.append(name)
+    return sorted(drawn, key=_ORDER.index)
+
+
+def _figures_of_curves(
+    work: Work, results: Results, fitted: dict[str, MethodCurve]
+) -> Iterator[tuple[str, Callable[[Path], Path]]]:
+    """Yield names and drawing functions of what free energies show."""
+    if fitted:
+        points: dict[str, list[tuple[float, FreeEnergy]]] = defaultdict(list)
+        for n, found in results.chemical_potentials.items():
+            for estimate in found:
+                points[estimate.method].append((work.state(n).density_star, estimate))
+        potentials = work.preset.beta_mu_paper
+        yield (
+            "fig4_number_distributions",
+            partial(figures.number_distributions, fitted, potentials),
+        )
+        yield "fig5_chemical_potential", partial(figures.chemical_potentials, fitted, points)
+        yield "fig5_density", partial(figures.mean_densities, fitted)
+    if results.free_energies:
+        yield "fig6_free_energy", partial(figures.free_energies, results.free_energies)
+    if any("path_bracket" in found for found in results.free_energies.values()):
+        yield "brackets", partial(figures.brackets, results.free_energies)
+
+
+def _figures_of_comparisons(
+    work: Work, results: Results, fitted: dict[str, MethodCurve]
+) -> Iterator[tuple[str, Callable[[Path], Path]]]:
+    """Yield names and drawing functions of structures, open boxes and the toy."""
+    names = ("r", "g_data", "err_data", "g_samples", "err_samples")
     radial = {
-        int(n): read_arrays(path, ("r", "g_data", "err_data", "g_samples", "err_samples"))
+        int(n): read_arrays(path, names)
         for n in sorted(results.facts.get("gr", {}))
         if (path := work.path("gr", f"{n:g}").with_suffix(".npz")).is_file()
     }
+    if radial:
+        yield "fig3_radial_distributions", partial(figures.radial_distributions, radial)
     boxes = {
         value: read_arrays(work.path("gcmc", f"{value:g}").with_suffix(".npz"), ("p",))["p"]
         for value in results.facts.get("gcmc", {})
     }
-    points: dict[str, list[tuple[float, FreeEnergy]]] = defaultdict(list)
-    for n, found in results.chemical_potentials.items():
-        for one in found:
-            points[one.method].append((work.state(n).density_star, one))
+    if boxes:
+        yield "open_box", partial(figures.open_box, boxes, fitted.get(REFERENCE))
     toy = work.path("toy", 1).with_suffix(".npz")
-    jobs: dict[str, tuple[bool, Callable[[Path], Path]]] = {
-        "fig3_radial_distributions": (
-            bool(radial),
-            lambda path: figures.radial_distributions(radial, path),
-        ),
-        "fig4_number_distributions": (
-            bool(fitted),
-            lambda path: figures.number_distributions(fitted, work.preset.beta_mu_paper, path),
-        ),
-        "fig5_chemical_potential": (
-            bool(fitted),
-            lambda path: figures.chemical_potentials(fitted, points, path),
-        ),
-        "fig5_density": (bool(fitted), lambda path: figures.mean_densities(fitted, path)),
-        "fig6_free_energy": (
-            bool(results.free_energies),
-            lambda path: figures.free_energies(results.free_energies, path),
-        ),
-        "brackets": (
-            any("path_bracket" in found for found in results.free_energies.values()),
-            lambda path: figures.brackets(results.free_energies, path),
-        ),
-        "open_box": (
-            bool(boxes),
-            lambda path: figures.open_box(boxes, fitted.get(REFERENCE), path),
-        ),
-        "toy": (
-            toy.is_file(),
-            lambda path: figures.toy_profile(
-                read_arrays(toy, ("lambdas", "slope_noised", "slope_exact")), path
-            ),
-        ),
-    }
-    drawn = []
-    with figures.style():
-        for name, (ready, function) in jobs.items():
-            if ready:
-                function(folder / f"{name}.svg")
-                drawn.append(name)
-    return drawn
+    if toy.is_file():
+        arrays = read_arrays(toy, ("lambdas", "slope_noised", "slope_exact"))
+        yield "toy", partial(figures.toy_profile, arrays)

@@ -14,10 +14,14 @@ def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
     lines = [
         "# The paper with numbers",
         "",
-        f"Model `{work.model}`, preset `{work.preset.name}`, seed {work.execution.seed}. L = "
-        f"{work.preset.box_length_sigma:g} σ.",
-        "Energies in kT, ± one standard error. Every free energy: [table.csv](table.csv), "
-        "[table.json](table.json).",
+        (
+            f"Model `{work.model}`, preset `{work.preset.name}`, seed {work.execution.seed}. L = "
+            f"{work.preset.box_length_sigma:g} σ."
+        ),
+        (
+            "Energies in kT, ± one standard error. Every free energy: [table.csv](table.csv), "
+            "[table.json](table.json)."
+        ),
         "",
         *_toy_lines(facts["toy"]),
         *_curve_lines(facts["curves"]),
@@ -30,11 +34,15 @@ def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
     origin = facts["provenance"]["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     lines += [
-        f"Started {origin['date_utc']} by `{origin['command']}` on {origin['machine']}, git "
-        f"{origin['git_hash']}.",
+        (
+            f"Started {origin['date_utc']} by `{origin['command']}` on {origin['machine']}, git "
+            f"{origin['git_hash']}."
+        ),
         f"Versions: {versions}.",
-        "CPU minutes of the estimates, without reference data and chain: "
-        f"{facts['cpu_seconds_of_tasks'] / 60:.1f}.",
+        (
+            "CPU minutes of the estimates, without reference data and chain: "
+            f"{facts['cpu_seconds_of_tasks'] / 60:.1f}."
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -45,8 +53,10 @@ def _toy_lines(toy: dict[str, Any]) -> list[str]:
     return [
         f"Two Gaussians, ln 3 = {toy['log_z']:.4f}:",
         f"{uncertain(toy['exact'], toy['exact_err'])} from samples of the learned energy itself,",
-        f"{uncertain(toy['noised'], toy['noised_err'])} from noised samples, which are as good as "
-        "the score.",
+        (
+            f"{uncertain(toy['noised'], toy['noised_err'])} from noised samples, which are as good as "
+            "the score."
+        ),
         "",
     ]
 
@@ -55,8 +65,10 @@ def _curve_lines(found: dict[str, Any]) -> list[str]:
     if not found:
         return []
     lines = [
-        "| curve | up to N | degree | χ² / dof | ρ* of smallest βμ_ex | RMS of βμ_ex from "
-        "reference, from ρ* = 0.1 |",
+        (
+            "| curve | up to N | degree | χ² / dof | ρ* of smallest βμ_ex | RMS of βμ_ex from "
+            "reference, from ρ* = 0.1 |"
+        ),
         "|---|---|---|---|---|---|",
     ]
     for name, one in found.items():

@@ -71,7 +71,7 @@ def figures_at(
 
 
 def training_figures(path: Path) -> list[ReportFigure]:
-    """Return the training curve and the network's gain from metrics.jsonl; none without that file."""
+    """Return the training curve and the gain of the network; none without metrics.jsonl."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     if not lines:
         return []

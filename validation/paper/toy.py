@@ -7,7 +7,10 @@ The ideal end is a normalised Gaussian, U_0(x) = x^2 / 2 + ln(2 pi) / 2; the int
 so that ln(Z_1 / Z_0) = ln 3. Noise x_lambda = sin(pi lambda / 2) x + cos(pi lambda / 2) z carries
 samples of the one to the other, and
 
-.. math:: U_\theta(x, \lambda) = (1 - \lambda) U_0(x) + \lambda U_1(x) + \lambda (1 - \lambda) f_\theta(x, \lambda)
+.. math::
+
+   U_\theta(x, \lambda) = (1 - \lambda) U_0(x) + \lambda U_1(x)
+   + \lambda (1 - \lambda) f_\theta(x, \lambda)
 
 is exact at both ends whatever f is. Denoising score matching, E|cos(pi lambda / 2)
 U_theta'(x_lambda) - z|^2, trains it on samples alone. Nothing tells it ln 3; thermodynamic

@@ -10,7 +10,7 @@ from openmm_nti.validation.paper.work import Work
 
 
 def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
-    """paper.md: what the figures and the table say, in words a reader can check."""
+    """Return paper.md."""
     lines = [
         "# The paper with numbers",
         "",
@@ -54,8 +54,8 @@ def _toy_lines(toy: dict[str, Any]) -> list[str]:
         f"Two Gaussians, ln 3 = {toy['log_z']:.4f}:",
         f"{uncertain(toy['exact'], toy['exact_err'])} from samples of the learned energy itself,",
         (
-            f"{uncertain(toy['noised'], toy['noised_err'])} from noised samples, which are as good as "
-            "the score."
+            f"{uncertain(toy['noised'], toy['noised_err'])} from noised samples, "
+            "which are as good as the score."
         ),
         "",
     ]

@@ -134,8 +134,7 @@ class FreeEnergy:
             raise ValueError(
                 f"{self.method}: the standard error is {self.std_err}; it must be a number >= 0"
             )
-        if isinstance(self.diagnostics, Mapping):
-            object.__setattr__(self, "diagnostics", OtherDiagnostics(**self.diagnostics))
+        object.__setattr__(self, "diagnostics", _typed(self.diagnostics))
 
     @property
     def has_error(self) -> bool:
@@ -182,6 +181,10 @@ class FreeEnergy:
             f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT "
             f"({self.method}, {self.convention})"
         )
+
+
+def _typed(diagnostics: Diagnostics | Mapping[str, Any]) -> Diagnostics:
+    return OtherDiagnostics(**diagnostics) if isinstance(diagnostics, Mapping) else diagnostics
 
 
 def uncertain(value: float, std_err: float | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from openmm_nti.cli.forecast import check_disk, forecast_run, is_left
@@ -17,16 +16,15 @@ from openmm_nti.cli.results import write_estimate, write_results
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.files import atomic_path
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.runtime.context import Execution
+from openmm_nti.runtime.stored import read_arrays, write_arrays
 from openmm_nti.training import train
 from openmm_nti.training.parallel import rank_and_size
 from openmm_nti.validation.analysis import gr
-from openmm_nti.validation.analysis.convergence import convergence
-from openmm_nti.validation.analysis.window_data import WindowData
+from openmm_nti.validation.estimators import neural_ti
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.registry import all_estimators
 from openmm_nti.validation.report.page import write_report
@@ -142,7 +140,6 @@ class Pipeline:
             result = known.estimate(job, getattr(self.config.estimates, known.section))
             write_estimate(self.directory.estimates(state) / f"{name}.json", result)
             self.console.print(f"  {result}")
-        _write_convergence(job)
         _write_radial_distributions(ensemble, self.directory.state(state))
 
     def report(self) -> None:
@@ -154,31 +151,13 @@ class Pipeline:
         self.console.print(f"[bold]{stage}[/bold]: {detail}")
 
 
-def _write_convergence(state: StatePoint, directory: Path, *, seed: int) -> None:
-    """Forward and backward series of both MBAR estimates, as far as there are windows:
-    *_convergence.npz.
-    """
-    for name in ("neural", "softcore"):
-        windows, path = directory / f"{name}_windows.npz", directory / f"{name}_convergence.npz"
-        if not windows.is_file() or path.is_file():
-            continue
-        data = WindowData.load(windows)
-        if data.n_samples > data.n_chains:  # chains of one frame show none
-            found = convergence(data, state, method=f"mbar_{name}", seed=seed)
-            with atomic_path(path) as temporary:
-                np.savez(temporary, allow_pickle=False, **found._asdict())
-
-
 def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:
-    """g(r) of the data and, where there are any, of the model's own samples: gr.npz for the
-    report.
-    """
+    """Write g(r) of the data, and of the model's own samples if there are any, to gr.npz."""
     box = ensemble.state.box_length_sigma
     r, g = gr.radial_distribution(ensemble.positions_sigma, box)
     arrays = {"r_sigma": r, "g_data": g}
-    samples = directory / "neural_ti.npz"
+    samples = directory / neural_ti.FILE
     if samples.is_file():
-        with np.load(samples) as file:
-            arrays["g_model"] = gr.radial_distribution(file["positions_sigma"], box)[1]
-    with atomic_path(directory / "gr.npz") as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
+        positions = read_arrays(samples, ("positions_sigma",))["positions_sigma"]
+        arrays["g_model"] = gr.radial_distribution(positions, box)[1]
+    write_arrays(directory / "gr.npz", arrays)

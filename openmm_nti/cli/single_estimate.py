@@ -76,7 +76,8 @@ def single_estimate(
         if forecast.seconds > _A_MOMENT:
             say(str(forecast))
         if simulate:
-            job = replace(job, data=_reference(state, execution.folder("reference")))
+            data = _reference(state, execution, directory / "reference")
+            job = replace(job, data=data)
         return chosen.estimate(job, config)
 
 
@@ -103,13 +104,13 @@ def _state(request: Request, stored: Ensemble | None) -> StatePoint:
     return state_of_model(request.model, request.n_particles, request.box_length_sigma)
 
 
-def _reference(state: StatePoint, execution: Execution) -> Ensemble:
+def _reference(state: StatePoint, execution: Execution, folder: Path) -> Ensemble:
     """Return reference data at `state`, made with the default effort or taken from the folder."""
     (ensemble,) = generate(
         [state],
         ReferenceConfig(),
         seed=execution.seed,
-        directory=execution.directory,
+        directory=folder,
         workers=execution.workers,
     )
     return ensemble

@@ -62,8 +62,11 @@ def measure(state: StatePoint, model: NoisedFluid | None) -> Pace:
     model
         What estimates will evaluate; None where they evaluate none.
     """
-    gradients = [_gradient_seconds(model, _resized(state, n)) for n in _SIZES] if model else [0, 0]
-    return Pace(_line(gradients), _line([_md_seconds(_resized(state, n)) for n in _SIZES]))
+    small = [_resized(state, n) for n in _SIZES]
+    steps = _line([_md_seconds(resized) for resized in small])
+    if model is None:
+        return Pace(md_seconds=steps)
+    return Pace(_line([_gradient_seconds(model, resized) for resized in small]), steps)
 
 
 def reference_seconds(config: ReferenceConfig, n: int, pace: Pace) -> float:

@@ -16,7 +16,7 @@ from openmm_nti.files import atomic_path, finite, write_json
 from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.validation.analysis import window_estimates
 from openmm_nti.validation.analysis.window_data import WindowData
-from openmm_nti.validation.estimators import eos, softcore
+from openmm_nti.validation.estimators import eos, neural_ti, softcore
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.registry import all_estimators, sections
 from openmm_nti.validation.paper import comparisons
@@ -87,7 +87,7 @@ def _neural_ti(task: PaperTask) -> Found:
     found = estimates(task)
     names = ("lambdas", "dudl_mean", "positions_sigma")
     folder = task.execution.directory
-    found.arrays = read_arrays(folder / "neural_ti.npz", names) if folder else {}
+    found.arrays = read_arrays(folder / neural_ti.FILE, names) if folder else {}
     return found
 
 

@@ -26,7 +26,7 @@ _AGREE = 3.0  # combined standard errors
 _BOUND_SLACK = 2.0
 _OUTSIDE = 3.0
 _NO_CAVEAT = "its error bar does not explain the distance."
-_PREFIXES = {"good": "yes: ", "warn": "hardly: ", "bad": "no: ", "none": ""}
+_ANSWERS = {"good": "yes: ", "warn": "hardly: ", "bad": "no: ", "none": ""}
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ def compare(found: FreeEnergy, against: FreeEnergy) -> Verdict:
 
 def converged(found: FreeEnergy) -> Verdict:
     """Return whether more sampling with the same settings would leave the estimate as it is."""
-    answer = _answer(found, lambda known: known.converged(found), found.verdict)
+    own = found.verdict
+    otherwise = Verdict(own.level, f"{_ANSWERS[own.level]}{own.text}")
+    answer = _answer(found, lambda known: known.converged(found), otherwise)
     if not found.has_error and answer.level != "bad":
         return Verdict("bad", "no: the data give no error")
-    if answer == found.verdict and answer != NOT_JUDGED:
-        return Verdict(answer.level, _PREFIXES[answer.level] + answer.text)
     return answer
 
 
@@ -159,10 +159,7 @@ def in_bracket(found: FreeEnergy, estimates: Estimates) -> Verdict:
 
 def bracket(estimates: Estimates) -> Bounds:
     """Return the tightest bounds of beta F_ex that the estimates imply."""
-    implied = [
-        _answer(found, lambda known, found=found: known.bounds(found), Bounds())
-        for found in estimates.values()
-    ]
+    implied = [_implied(found) for found in estimates.values()]
     lowers = [bounds.lower for bounds in implied if _is_finite(bounds.lower)]
     uppers = [bounds.upper for bounds in implied if _is_finite(bounds.upper)]
     return Bounds(
@@ -204,6 +201,10 @@ def _answer(
         return question(known)
     except (AttributeError, KeyError, TypeError):
         return otherwise
+
+
+def _implied(found: FreeEnergy) -> Bounds:
+    return _answer(found, lambda known: known.bounds(found), Bounds())
 
 
 def _is_finite(bound: tuple[float, float] | None) -> bool:

@@ -90,8 +90,8 @@ _NEW_PLACES = {
     "validation.widom": ("validation.estimators.widom", "validation.sampling.insertion"),
     "validation.eos": ("validation.estimators.eos",),
     "validation.report_figures": ("validation.report.figures",),
-    "validation.checks": ("validation.report.checks",),
-    "validation.verdicts": ("validation.report.verdicts",),
+    "validation.checks": ("validation.report.judge",),
+    "validation.verdicts": ("validation.report.judge", "free_energy"),
 }
 # Modules that have no successor, and what to use now.
 _GONE = {

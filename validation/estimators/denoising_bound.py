@@ -293,9 +293,9 @@ class NeuralTITethered(NeuralTIBound):
         del found
         return Bounds()
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield where the model's gap lies."""
-        del directory
+        del folder
         if "gap_noise_sigma" in found.diagnostics:
             yield gap_figure(found.diagnostics)
 

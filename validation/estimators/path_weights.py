@@ -210,10 +210,10 @@ class PathBar(Estimator):
             return Bounds()
         return Bounds((facts["lower"], facts["lower_err"]), (facts["upper"], facts["upper_err"]))
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the works of both directions."""
-        if (directory / FILE).is_file():
-            yield works_figure(directory / FILE, found.value)
+        if (folder / FILE).is_file():
+            yield works_figure(folder / FILE, found.value)
 
 
 class PathBracket(PathBar):
@@ -247,9 +247,9 @@ class PathBracket(PathBar):
         del found, others
         return NOT_ASKED
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield nothing: the works are shown once, with BAR."""
-        del found, directory
+        del found, folder
         yield from ()
 
 

@@ -1,4 +1,7 @@
-"""`FreeEnergy`: one number as it should be published, with a verdict and its diagnostics."""
+"""`FreeEnergy`: one number as it should be published, with a verdict and its diagnostics.
+
+`uncertain` writes a number and its standard error as text, for reports, tables and verdicts.
+"""
 
 from __future__ import annotations
 
@@ -45,18 +48,6 @@ class Verdict:
 
 
 NOT_JUDGED = Verdict("none", "not judged")
-
-
-def uncertain(value: float, std_err: float | None) -> str:
-    """Return value and standard error with two digits of the error: -21.10 ± 0.15."""
-    if std_err is None or not math.isfinite(std_err):
-        return f"{_minus(f'{value:.2f}')} ± unknown"
-    digits = 3 if std_err == 0 else min(6, max(0, 1 - math.floor(math.log10(std_err))))
-    return f"{_minus(f'{value:.{digits}f}')} ± {std_err:.{digits}f}"
-
-
-def _minus(number: str) -> str:
-    return number.replace("-", "\u2212")
 
 
 class Diagnostics(BaseModel):
@@ -188,3 +179,15 @@ class FreeEnergy:
             f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT "
             f"({self.method}, {self.convention})"
         )
+
+
+def uncertain(value: float, std_err: float | None) -> str:
+    """Return a value and its standard error with two digits of the error: -21.10 ± 0.15."""
+    if std_err is None or not math.isfinite(std_err):
+        return f"{_minus(f'{value:.2f}')} ± unknown"
+    digits = 3 if std_err == 0 else min(6, max(0, 1 - math.floor(math.log10(std_err))))
+    return f"{_minus(f'{value:.{digits}f}')} ± {std_err:.{digits}f}"
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "\u2212")

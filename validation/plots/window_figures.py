@@ -44,7 +44,8 @@ def profile_figure(
     """Return the figure of <dU/dlambda> along lambda; those of several methods share its name."""
 
     def draw(ax: Axes) -> Axes:
-        return plots.dudl(lambdas, means, errors, label=method, ax=ax)
+        columns = (np.asarray(column) for column in (lambdas, means, errors))
+        return plots.dudl(*columns, label=method, ax=ax)
 
     return Figure(
         "dudl",

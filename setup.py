@@ -8,7 +8,17 @@ therefore an extra, and none is a plain requirement: `pip install -e ".[cpu]"`, 
 `dev` holds openmm-ml at 1.4 for its test: newer versions want OpenMM 8.6.
 """
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+# The version's one place is the package itself, which cannot be imported before it is installed.
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (Path(__file__).parent / "openmm_nti" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)[1]
 
 STAGES = ("reference_md", "training", "validation")
 
@@ -23,7 +33,7 @@ HAS_MAC_WHEEL = (
 
 setup(
     name="openmm-nti",
-    version="0.1.0",
+    version=VERSION,
     description="Excess free energies by Neural Thermodynamic Integration, with the learned "
     "Hamiltonian in OpenMM",
     long_description=open("README.md", encoding="utf-8").read(),

@@ -4,12 +4,15 @@ the two-body term.
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor, nn
 
 from openmm_nti.fluid.state import PairPotential, StatePoint
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
-from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
+from openmm_nti.hamiltonian.networks.base import LearnedPart
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.pair_energy import LennardJones
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
 
@@ -52,6 +55,18 @@ class NoisedFluid(nn.Module):
         self.reach = max(self.cutoff, network.cutoff) if network_config is not None else self.cutoff
         double = network_config is not None and network_config.dtype == "float64"
         self.network = network.to(torch.float64 if double else torch.float32)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of what decides every number of the model: equal models, equal
+        string.
+        """
+        network = self.network_config.model_dump_json() if self.network_config else "none"
+        name = type(self).__name__
+        digest = hashlib.sha256(f"{name}{self.potential.model_dump_json()}{network}".encode())
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False

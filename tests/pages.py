@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import importlib.util
 import re
 import sys
 from contextlib import contextmanager
@@ -64,9 +63,8 @@ def files_in_place(page, folder):
 
 def _forget_registries():
     for name in REGISTRIES:
-        if importlib.util.find_spec(name):
-            for function in vars(importlib.import_module(name)).values():
-                getattr(function, "cache_clear", lambda: None)()
+        for function in vars(sys.modules[name]).values() if name in sys.modules else ():
+            getattr(function, "cache_clear", lambda: None)()
 
 
 def anchors(page):

@@ -9,6 +9,7 @@ from exact import exact_ensemble, pair_free_energy
 
 from openmm_nti import LambdaHamiltonian, StatePoint
 from openmm_nti.references.noise import effective_variance
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import denoising_bound, tethered
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig

@@ -13,13 +13,17 @@ from models import make_random_model
 
 from openmm_nti import Ensemble, LambdaHamiltonian, StatePoint
 from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis.regression import regressed_mean
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators import denoising_bound, neural_ti
+from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.model_bound import model_bound
+from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.sampling import noised_frames, windows
-from openmm_nti.validation.sampling.corrector import Corrector, evaluate
+from openmm_nti.validation.sampling.reverse_diffusion import Corrector, evaluate
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 WINDOWS = windows.WindowsConfig(
@@ -107,13 +111,43 @@ def test_neural_ti_for_two_particles(two_body, tmp_path):
         assert file["lambdas"].shape == file["dudl_mean"].shape == file["dudl_err"].shape == (101,)
 
 
+def test_neural_ti_writes_its_own_profile_each_time(two_body, tmp_path):
+    (one,) = neural_ti.ESTIMATORS
+    configs = [
+        neural_ti.NeuralTIConfig(n_samples=8, n_steps=n, corrector_steps=1) for n in (10, 12)
+    ]
+    job = Job(PAIR, None, two_body, Execution(seed=1, directory=tmp_path))
+    rows = []
+    for config in (*configs, configs[0]):
+        found = one.estimate(job, config)
+        assert isinstance(found.diagnostics, one.Diagnostics)
+        (figure,) = one.figures(found, tmp_path)
+        rows.append(figure.rows)
+    assert [len(each) for each in rows] == [11, 13, 11]
+    assert rows[0] == rows[2]
+    assert one.evaluations(configs[0], found) == (8 * 11 + 16 * 51) * 2
+    assert one.seconds(configs[0], 2, Pace((1.0, 0.0))) > one.evaluations(configs[0], found)
+
+
+def test_an_integral_without_noise_or_with_coarse_steps_has_not_converged():
+    facts = {"n_samples": 8, "n_steps": 10, "statistical_err": 0.1, "discretisation_err": 0.05}
+    for change, level in (
+        ({}, "good"),
+        ({"discretisation_err": 0.2}, "warn"),
+        ({"statistical_err": math.nan}, "warn"),
+        ({"statistical_err": 0.0, "discretisation_err": 0.0}, "warn"),
+    ):
+        found = FreeEnergy(-1.0, 0.1, "neural_ti", "switched", 2, diagnostics=facts | change)
+        assert neural_ti.integral_converged(found).level == level
+
+
 @pytest.mark.parametrize("first_step", [0.15, 0.5])
 def test_the_corrector_leaves_equilibrium_alone(first_step, monkeypatch):
     """At lambda = 1, from exact samples of a crowded trio: the energy and its fluctuations stay, at
     any step.
     """
-    monkeypatch.setattr("openmm_nti.validation.sampling.corrector._FIRST_STEP", first_step)
-    monkeypatch.setattr("openmm_nti.validation.sampling.corrector._LONGEST_STEP", 1.0)
+    monkeypatch.setattr("openmm_nti.validation.sampling.reverse_diffusion._FIRST_STEP", first_step)
+    monkeypatch.setattr("openmm_nti.validation.sampling.reverse_diffusion._LONGEST_STEP", 1.0)
     state = StatePoint(
         n_particles=3,
         box_length_sigma=2.6,

@@ -1,4 +1,4 @@
-"""Windows of the learned path: exact for any network, resumed, and placed where they are needed."""
+"""Windows along the learned path: exact for any network, resumed, and placed where needed."""
 
 import json
 import math

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openmm_nti.free_energy import uncertain
-
 DESCRIPTIONS = {
     "mbar_softcore": "MBAR over classical soft-core windows; uses no network",
     "bar_chain": "One particle after another by BAR in Monte Carlo; uses no network",
@@ -130,3 +128,15 @@ def _compare(
         )
     reason = _REASONS.get(name, "the network's error. Train longer.")
     return Verdict("warn", f"{distance[0].upper()}{distance[1:]}: {reason}")
+
+
+def uncertain(value: float, std_err: float | None) -> str:
+    """Value and standard error with two digits of the error: -21.10 ± 0.15."""
+    if std_err is None or not math.isfinite(std_err):
+        return f"{_minus(f'{value:.2f}')} ± unknown"
+    digits = 3 if std_err == 0 else min(6, max(0, 1 - math.floor(math.log10(std_err))))
+    return f"{_minus(f'{value:.{digits}f}')} ± {std_err:.{digits}f}"
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "\u2212")

@@ -134,8 +134,7 @@ class FreeEnergy:
             raise ValueError(
                 f"{self.method}: the standard error is {self.std_err}; it must be a number >= 0"
             )
-        if isinstance(self.diagnostics, Mapping):
-            object.__setattr__(self, "diagnostics", OtherDiagnostics(**self.diagnostics))
+        object.__setattr__(self, "diagnostics", _typed(self.diagnostics))
 
     @property
     def has_error(self) -> bool:
@@ -162,8 +161,11 @@ class FreeEnergy:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FreeEnergy:
-        """Return the estimate that `to_dict` wrote; null stands for an infinite standard error."""
-        data = dict(data)
+        """Return the estimate that `to_dict` wrote; null stands for an infinite standard error.
+
+        Keys of newer versions are ignored.
+        """
+        data = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         facts = dict(data.get("diagnostics", {}))
         text = facts.pop("verdict", None)
         if "verdict" in data:
@@ -179,6 +181,10 @@ class FreeEnergy:
             f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT "
             f"({self.method}, {self.convention})"
         )
+
+
+def _typed(diagnostics: Diagnostics | Mapping[str, Any]) -> Diagnostics:
+    return OtherDiagnostics(**diagnostics) if isinstance(diagnostics, Mapping) else diagnostics
 
 
 def uncertain(value: float, std_err: float | None) -> str:

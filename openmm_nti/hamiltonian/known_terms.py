@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from openmm_nti.fluid.state import PairPotential, StatePoint
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
-from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
+from openmm_nti.hamiltonian.networks.base import LearnedPart
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.pair_energy import LennardJones
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
 

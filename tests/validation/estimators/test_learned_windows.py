@@ -12,7 +12,7 @@ from openmm_nti import Ensemble, LambdaHamiltonian, StatePoint
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar, estimate_ti
-from openmm_nti.validation.sampling import windows
+from openmm_nti.validation.sampling import hmc, window_parts, windows
 from openmm_nti.validation.sampling.monte_carlo import Walkers
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
@@ -53,7 +53,7 @@ def test_windows_resume_without_running_again(pairs, two_body, tmp_path, monkeyp
     whole = windows.sample(
         two_body, pairs, config, seed=3, directory=tmp_path / "a", progress=False
     )
-    run = windows._molecular_dynamics
+    run = window_parts._molecular_dynamics
     started = []
 
     def dies_at_the_last_window(task):
@@ -62,7 +62,7 @@ def test_windows_resume_without_running_again(pairs, two_body, tmp_path, monkeyp
             raise KeyboardInterrupt
         return run(task)
 
-    monkeypatch.setattr(windows, "_molecular_dynamics", dies_at_the_last_window)
+    monkeypatch.setattr(window_parts, "_molecular_dynamics", dies_at_the_last_window)
     with pytest.raises(KeyboardInterrupt):
         windows.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
     resumed = windows.sample(
@@ -76,11 +76,11 @@ def test_monte_carlo_resumes_to_the_same_numbers(pairs, two_body, tmp_path, monk
     again.
     """
     config = WINDOWS.model_copy(update={"engine": "torch", "n_windows": 7, "n_chains": 8})
-    monkeypatch.setattr(windows.hmc, "ATOMS_PER_BATCH", 3 * 8 * PAIR.n_particles)
+    monkeypatch.setattr(hmc, "ATOMS_PER_BATCH", 3 * 8 * PAIR.n_particles)
     whole = windows.sample(
         two_body, pairs, config, seed=3, directory=tmp_path / "a", progress=False
     )
-    run, started = windows._monte_carlo, []
+    run, started = window_parts._monte_carlo, []
 
     def dies_once_at_the_last_batch(task):
         started.append(list(task.windows))
@@ -88,7 +88,7 @@ def test_monte_carlo_resumes_to_the_same_numbers(pairs, two_body, tmp_path, monk
             raise KeyboardInterrupt
         return run(task)
 
-    monkeypatch.setattr(windows, "_monte_carlo", dies_once_at_the_last_batch)
+    monkeypatch.setattr(window_parts, "_monte_carlo", dies_once_at_the_last_batch)
     with pytest.raises(KeyboardInterrupt):
         windows.sample(two_body, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
     resumed = windows.sample(
@@ -152,7 +152,7 @@ def test_acceptance_and_steps_stand_beside_the_result(pairs, two_body, tmp_path)
 
 def test_moves_that_hardly_succeed_are_reported_with_what_to_do(pairs, tmp_path, monkeypatch):
     """Steps ten times too long, and no equilibration to adapt them in."""
-    monkeypatch.setattr(windows.hmc, "_FIRST_STEP", 2.0)
+    monkeypatch.setattr(hmc, "_FIRST_STEP", 2.0)
     config = WINDOWS.model_copy(
         update={"engine": "torch", "n_windows": 4, "n_chains": 8, "equilibration_steps": 0}
     )

@@ -99,6 +99,7 @@ class Pipeline:
             seed=self.config.seed,
             directory=self.directory.reference,
             workers=self.config.workers,
+            progress=True,
         )
         return [self.directory.ensemble(state) for state in self.config.system]
 
@@ -126,6 +127,7 @@ class Pipeline:
             self.config.training,
             seed=self.config.seed,
             directory=self.directory.model,
+            progress=True,
         )
 
     def estimate(self, model: NoisedFluid, ensemble: Ensemble) -> None:

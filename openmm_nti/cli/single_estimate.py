@@ -105,4 +105,5 @@ def _reference(state: StatePoint, request: Request, directory: Path) -> Ensemble
         seed=request.seed,
         directory=directory / "reference",
         workers=request.workers,
+        progress=True,
     )[0]

@@ -76,7 +76,8 @@ class Toy(Estimator):
         if flaw == "data" and job.data is None:
             raise KeyError("data")
         job.model.eval()
-        if flaw != "nan" and not np.isfinite(job.ensemble.positions_nm).all():
+        is_finite = np.isfinite(job.ensemble.positions_nm).all()
+        if flaw != "nan" and not is_finite:
             raise ValueError("the reference data hold NaN: remove those frames")
 
     def bounds(self, found):

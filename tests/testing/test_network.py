@@ -59,7 +59,9 @@ class Toy(LearnedPart):
             total = total / torch.zeros_like(total)
         if self.flaw == "eager" and not torch.jit.is_scripting():
             total = 1.01 * total
-        return total * (condition.variance + (0.1 if self.flaw == "noise" else 0.0))
+        if self.flaw == "noise":
+            return total * (condition.variance + 0.1)
+        return total * condition.variance
 
     def atoms(self, around: Surroundings) -> Tensor:
         vectors = around.vectors
@@ -74,7 +76,9 @@ class Toy(LearnedPart):
             pairs = pairs * torch.arange(1, 1 + pairs.shape[1]).reshape(1, -1, 1)
         if self.flaw == "detached":
             pairs = pairs * r_squared.detach()
-        return pairs.sum(-1) + (self.weight if self.flaw == "alone" else 0.0)
+        if self.flaw == "alone":
+            return pairs.sum(-1) + self.weight
+        return pairs.sum(-1)
 
 
 @pytest.fixture

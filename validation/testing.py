@@ -1,7 +1,7 @@
 """`check_estimator`: whether an estimator is right where the answer is known, and safe to resume.
 
-`validation` comes after this package in the order of imports, so its `Job` is imported when a check
-runs, and the estimator is handed in as an object.
+It is `openmm_nti.testing.check_estimator`. It lives here because `validation` comes after
+`openmm_nti.testing` in the order of imports.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.runtime.context import Execution
 from openmm_nti.testing.errors import ConformanceError
 from openmm_nti.testing.two_particles import TWO_PARTICLES, exact_samples, exact_value
+from openmm_nti.validation.estimators.base import Estimator, Job
 
 _MOST_ERRORS = 5.0  # standard errors by which a right estimate may be off
 
 
 def check_estimator(
-    estimator: Any, config: Any = None, *, n_frames: int = 400, allowed_bias: float = 0.0
+    estimator: Estimator, config: Any = None, *, n_frames: int = 400, allowed_bias: float = 0.0
 ) -> None:
     """Raise `ConformanceError` unless an estimator keeps all the rules.
 
@@ -38,7 +39,7 @@ def check_estimator(
     Parameters
     ----------
     estimator
-        An `openmm_nti.validation.estimators.base.Estimator`.
+        The object, not its class.
     config
         Settings so small that an estimate takes seconds, but whose error is below the free energy,
         a few tenths of kT. None takes the defaults.
@@ -66,14 +67,12 @@ def check_estimator(
 
 @dataclass(frozen=True)
 class _Case:
-    estimator: Any
+    estimator: Estimator
     config: Any
     n_frames: int
     folder: Path
 
-    def job(self, folder: str, *, seed: int = 1, data_seed: int = 1) -> Any:
-        from openmm_nti.validation.estimators.base import Job
-
+    def job(self, folder: str, *, seed: int = 1, data_seed: int = 1) -> Job:
         data = exact_samples(self.n_frames, np.random.default_rng(data_seed))
         model = LambdaHamiltonian(TWO_PARTICLES.pair_potential).eval().requires_grad_(False)
         execution = Execution(seed=seed, directory=self.folder / folder)
@@ -163,10 +162,10 @@ def _check_refusals(case: _Case) -> None:
         _must_refuse(case, replace(job, trained=None), "a job without a model")
     if "data" in case.estimator.needs:
         _must_refuse(case, replace(job, data=None), "a job without reference data")
-        _must_refuse(case, replace(job, data=_with_nan(job.data)), "reference data with NaN")
+        _must_refuse(case, replace(job, data=_with_nan(job.ensemble)), "reference data with NaN")
 
 
-def _must_refuse(case: _Case, job: Any, what: str) -> None:
+def _must_refuse(case: _Case, job: Job, what: str) -> None:
     try:
         found = case.estimator.estimate(job, case.config)
     except ValueError as error:

@@ -39,7 +39,7 @@ class WidomConfig(BaseModel):
 
 
 class WidomDiagnostics(Diagnostics):
-    """What carries the average.
+    """Facts on how many insertions carry the average.
 
     Attributes
     ----------

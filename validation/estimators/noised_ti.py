@@ -105,14 +105,9 @@ def estimate(
     dudl = _slopes(model, ensemble, lambdas, config.n_frames, execution)
     require_finite("neural_ti_noised", "train the network longer", dudl=dudl)
     integrals = np.trapezoid(dudl, lambdas, axis=1)
-    used = np.union1d(np.arange(0, len(lambdas), 2), len(lambdas) - 1)
-    changes = integrals - np.trapezoid(dudl[:, used], lambdas[used], axis=1)
     scale = 1.0 / math.sqrt(len(dudl))
     statistical = float(integrals.std(ddof=1)) * scale
-    # The rule's error falls with the square of the spacing: it is a third of what half of the
-    # levels change, beyond the noise of that change.
-    beyond = max(0.0, abs(float(changes.mean())) - 2.0 * float(changes.std(ddof=1)) * scale)
-    discretisation = beyond / 3.0
+    discretisation = _discretisation_error(dudl, lambdas)
     return FreeEnergy(
         value=float(integrals.mean()),
         std_err=math.hypot(statistical, discretisation),
@@ -134,6 +129,19 @@ def estimate(
             dudl_std_err=(dudl.std(axis=0, ddof=1) * scale).tolist(),
         ),
     )
+
+
+def _discretisation_error(dudl: Array, lambdas: Array) -> float:
+    """Return the error of the trapezoidal rule for dU/dlambda (F, K) of frames, kT.
+
+    It falls with the square of the spacing: it is a third of the change that half of the levels
+    make, beyond the noise of that change.
+    """
+    used = np.union1d(np.arange(0, len(lambdas), 2), len(lambdas) - 1)
+    integrals = np.trapezoid(dudl, lambdas, axis=1)
+    changes = integrals - np.trapezoid(dudl[:, used], lambdas[used], axis=1)
+    noise = float(changes.std(ddof=1)) * (1.0 / math.sqrt(len(dudl)))
+    return max(0.0, abs(float(changes.mean())) - 2.0 * noise) / 3.0
 
 
 def _slopes(

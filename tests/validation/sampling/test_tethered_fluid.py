@@ -105,9 +105,8 @@ def test_overlaps_of_a_bad_start_are_pushed_apart():
         )
         / 0.3405
     )
-    assert (
-        np.abs(remove_overlaps(good, 6.0) - good).max() < 2e-3
-    )  # where there is room, nothing happens
+    # where there is room, nothing happens
+    assert np.abs(remove_overlaps(good, 6.0) - good).max() < 2e-3
 
 
 def test_chains_from_overlapping_atoms_go_on():

@@ -104,6 +104,7 @@ class Pipeline:
             seed=self.config.seed,
             directory=self.directory.reference,
             workers=self.config.workers,
+            progress=True,
         )
         return [self.directory.ensemble(state) for state in self.config.system]
 
@@ -129,6 +130,7 @@ class Pipeline:
             self.config.training,
             seed=self.config.seed,
             directory=self.directory.model,
+            progress=True,
         )
 
     def estimate(self, model: NoisedFluid, ensemble: Ensemble) -> None:

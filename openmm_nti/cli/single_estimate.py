@@ -106,11 +106,5 @@ def _state(request: Request, stored: Ensemble | None) -> StatePoint:
 
 def _reference(state: StatePoint, execution: Execution, folder: Path) -> Ensemble:
     """Return reference data at `state`, made with the default effort or taken from the folder."""
-    (ensemble,) = generate(
-        [state],
-        ReferenceConfig(),
-        seed=execution.seed,
-        directory=folder,
-        workers=execution.workers,
-    )
+    (ensemble,) = generate([state], ReferenceConfig(), replace(execution, directory=folder))
     return ensemble

@@ -40,7 +40,8 @@ def within(result, exact, errors=3.0):
 @pytest.mark.parametrize("network", ["none", "random"])
 def test_windows_are_exact_for_any_network(network, engine, pairs, two_body, tmp_path):
     model = two_body if network == "none" else make_random_model(PAIR, "float32")
-    config = WINDOWS.model_copy(update={"engine": engine})
+    quick = {"n_windows": 6, "equilibration_steps": 20, "steps_between": 10}
+    config = WINDOWS.model_copy(update={"engine": engine, **quick})
     data = windows.sample(model, pairs, config, seed=3, directory=tmp_path, progress=False)
     mbar = estimate_mbar(data, PAIR, method="mbar_neural", seed=1)
     within(mbar, pair_free_energy(PAIR))

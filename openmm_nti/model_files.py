@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from openmm_nti.files import atomic_path, provenance, read_json, write_json
-from openmm_nti.fluid.state import PairPotential, StatePoint
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
 
 FORMAT = 1
@@ -134,7 +135,7 @@ def load_any_model(path: str | Path) -> NoisedFluid:
     directory = model_directory(path)
     card = read_card(directory)
     try:
-        potential = PairPotential(**card["potential"])
+        potential = ReducedPotential(**card["potential"])
         network = NetworkConfig(**card["network"]) if card["network"] else None
     except (KeyError, TypeError, ValidationError) as error:
         raise ValueError(

@@ -21,7 +21,7 @@ from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weights
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.config import ReferenceConfig
 from openmm_nti.runtime.tasks import derive_seed
@@ -144,7 +144,9 @@ def _context(chain: Chain, segment: int) -> openmm.Context:
     ]
     integrator.setRandomNumberSeed(seeds[0])
     platform = fastest_platform(config.platform)
-    context = openmm.Context(lj_system(state), integrator, platform, platform_properties(platform))
+    context = openmm.Context(
+        fluid_system(state), integrator, platform, platform_properties(platform)
+    )
     if segment > 0:
         before = chain.path(segment - 1)
         context.setPositions(read_segment(before, "positions_nm"))

@@ -1,16 +1,15 @@
-"""What every model of a noised Lennard-Jones fluid knows without learning: the pair potential and
-the two-body term.
-"""
+"""What every model of a noised fluid knows without learning: its two ends and the two-body term."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.fluid.state import PairPotential, StatePoint
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
 from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
-from openmm_nti.hamiltonian.pair_energy import LennardJones
+from openmm_nti.hamiltonian.pair_energy import PairEnergy
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
 
 
@@ -21,7 +20,7 @@ class NoisedFluid(nn.Module):
     Parameters
     ----------
     potential
-        The Lennard-Jones potential at lambda = 1.
+        The pair potential at lambda = 1, with its cutoff and temperature.
     network_config
         Architecture of the learned part, and its precision; None leaves the two-body path alone.
     network
@@ -36,7 +35,7 @@ class NoisedFluid(nn.Module):
 
     def __init__(
         self,
-        potential: PairPotential,
+        potential: ReducedPotential,
         network_config: NetworkConfig | None,
         network: LearnedPart,
     ) -> None:
@@ -44,7 +43,7 @@ class NoisedFluid(nn.Module):
         self.potential = potential
         self.trained_on: tuple[StatePoint, ...] = ()
         self.network_config = network_config
-        self.lennard_jones = LennardJones(potential)
+        self.end = PairEnergy(potential)
         self.two_body = TwoBodyTerm(potential)
         self.search = PairSearch()
         self.cutoff = potential.cutoff_sigma
@@ -93,11 +92,6 @@ class NoisedFluid(nn.Module):
         """
         pairs = self.search.pairs(positions.detach(), box, self.cutoff)
         return self._pair_curvature(positions, log_s, pairs)[1:]
-
-    def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
-        """Beta U_LJ, (B,), kT."""
-        pairs = self.search.pairs(positions, box, self.cutoff)
-        return self._sum(positions, pairs, self.lennard_jones(pairs.vectors.square().sum(0)))
 
     def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B,

@@ -51,7 +51,7 @@ _WORTH_IT = 0.8  # of the variance must be left at most
 
 def apply_to(model: LambdaHamiltonian) -> bool:
     """Whether Stein's identity holds: whether the potential is continuous."""
-    return model.potential.convention == "switched"
+    return model.end.is_continuous
 
 
 def functions(

@@ -83,7 +83,7 @@ class BoundConfig(BaseModel):
         """Whether there are tethered chains at `state`: their forces must be the gradient of the
         energy.
         """
-        return self.n_tethered > 0 and state.convention == "switched"
+        return self.n_tethered > 0 and state.is_continuous
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def _information(
     n_frames, n_particles = frames.positions.shape[0], frames.positions.shape[1]
     log_noise = torch.tensor(log_s, dtype=torch.float64)
     spread = float(effective_variance(log_noise).sqrt())
-    smooth, columns = model.potential.convention == "switched", []
+    smooth, columns = model.end.is_continuous, []
     for part in chosen.split(max(1, _ATOMS_PER_BATCH // (2 * n_particles))):
         clean = frames.positions[part]
         z = torch.randn(clean.shape, generator=generator, dtype=torch.float64)

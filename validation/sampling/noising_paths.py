@@ -124,7 +124,7 @@ def _forward_works(task: PathBatch, seed: int) -> Array:
     generator = torch.Generator().manual_seed(seed)
     box = cubic_box(task.state.box_length_sigma)
     positions = torch.as_tensor(task.starts, dtype=torch.float64)
-    omega = task.model.lennard_jones_energy(positions, box)
+    omega = task.model.end.energy(positions, box)
     for step, reverse_variance in zip(
         range(len(task.levels) - 1), task.reverse_variances, strict=True
     ):
@@ -154,7 +154,7 @@ def _reverse_works(task: PathBatch, seed: int) -> Array:
         increment = delta * gradient - math.sqrt(reverse_variance) * noise
         positions = positions - increment
         omega = omega + _log_ratio(increment, gradient, delta, reverse_variance)
-    return (omega + task.model.lennard_jones_energy(positions, box)).numpy()
+    return (omega + task.model.end.energy(positions, box)).numpy()
 
 
 def _log_ratio(

@@ -5,6 +5,7 @@ Lengths are in sigma and energies in epsilon, both of a reference species, or in
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -90,6 +91,14 @@ class ReducedPotential(BaseModel):
         """Whether the energy goes to zero at the cutoff without a jump."""
         return self.convention == "switched" or self.energy_at_cutoff == 0.0
 
+    def differing(self, other: ReducedPotential) -> list[str]:
+        """Return the names of the fields in which `other` differs by more than rounding."""
+        return [
+            name
+            for name in type(self).model_fields
+            if not _same(getattr(self, name), getattr(other, name))
+        ]
+
     def pair_energy(self, r_squared: np.ndarray) -> np.ndarray:
         """Return u(r) S(r) of any shape, in epsilon, from squared distances in sigma^2.
 
@@ -99,6 +108,12 @@ class ReducedPotential(BaseModel):
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             r_squared = np.asarray(r_squared, dtype=np.float64)
             return np.asarray(parts.pair.energy_numpy(r_squared) * parts.cutoff.factor(r_squared))
+
+
+def _same(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, float) and isinstance(theirs, float):
+        return math.isclose(mine, theirs, rel_tol=1e-9)
+    return bool(mine == theirs)
 
 
 class _Parts(NamedTuple):

@@ -280,7 +280,7 @@ def _reverse_diffusion(
     lambdas = torch.from_numpy(levels)
     variance = effective_variance(log_noise(lambdas, box))
     shape = (n_samples, state.n_particles, 3)
-    positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
+    positions = model.reference.sample(n_samples, state.n_particles, box, generator)
     corrector = Corrector(shape, generator) if corrector_steps else None
     slopes, work = [], []
     for level, lam in track(list(enumerate(lambdas)), bar, shown=bool(bar)):

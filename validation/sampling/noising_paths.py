@@ -142,7 +142,7 @@ def _reverse_works(task: PathBatch, seed: int) -> Array:
     generator = torch.Generator().manual_seed(seed)
     box = cubic_box(task.state.box_length_sigma)
     shape = (task.n_paths, task.state.n_particles, 3)
-    positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
+    positions = task.model.reference.sample(*shape[:2], box, generator)
     omega = torch.zeros(task.n_paths, dtype=torch.float64)
     for step in reversed(range(len(task.levels) - 1)):
         delta, reverse_variance = (

@@ -245,11 +245,9 @@ def _sampled(task: _Task) -> tuple[Tensor, dict[str, Array]]:
 def _ideal_gas(task: _Task) -> tuple[Tensor, dict[str, Array]]:
     """As `_sampled`, of lambda = 0: no simulation is needed."""
     generator = torch.Generator().manual_seed(derive_seed(task.seed, "ideal gas"))
-    shape = (task.config.n_chains * task.n_frames, task.ensemble.state.n_particles, 3)
-    positions = (
-        torch.rand(shape, generator=generator, dtype=torch.float64)
-        * task.ensemble.state.box_length_sigma
-    )
+    state, n_frames = task.ensemble.state, task.config.n_chains * task.n_frames
+    box = cubic_box(state.box_length_sigma)
+    positions = task.model.reference.sample(n_frames, state.n_particles, box, generator)
     return positions, {"acceptance": np.full(1, np.nan), "timestep_star": np.full(1, np.nan)}
 
 

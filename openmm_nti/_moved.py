@@ -1,7 +1,8 @@
-"""Old import paths of version 0.1.0: each still leads to where its contents are now.
+"""Old import paths of version 0.1.0: each leads to the new place of its contents, or names it.
 
-`import openmm_nti.forces` gives `openmm_nti.md.forces`, and so on. A module whose contents went to
-several places becomes a stand-in that finds each name where it lives.
+`import openmm_nti.forces` still works, and so on. A module whose contents went to several places
+becomes a stand-in that finds each name where it is now. The import of a module that is gone for
+good fails with a message that says what to use.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 _ROOT = "openmm_nti."
-# Old name: its new places below `openmm_nti`, the one with most of the contents first.
+# Old name: its new places below openmm_nti, the one with most of the contents first.
 _NEW_PLACES = {
     "state": ("fluid.state",),
     "lj_fluid": ("fluid.energy", "fluid.lattice", "md.fluid_system"),
@@ -65,7 +66,7 @@ _NEW_PLACES = {
     "validation.lambda_hmc": ("validation.sampling.hmc",),
     "validation.lambda_exchange": ("validation.sampling.exchange",),
     "validation.path_values": ("validation.sampling.noised_frames",),
-    "validation.corrector": ("validation.sampling.corrector",),
+    "validation.corrector": ("validation.sampling.reverse_diffusion",),
     "validation.noising_paths": ("validation.sampling.noising_paths",),
     "validation.monte_carlo": ("validation.sampling.monte_carlo",),
     "validation.grand_canonical": ("validation.sampling.grand_canonical",),
@@ -89,8 +90,13 @@ _NEW_PLACES = {
     "validation.widom": ("validation.estimators.widom", "validation.sampling.insertion"),
     "validation.eos": ("validation.estimators.eos",),
     "validation.report_figures": ("validation.report.figures",),
-    "validation.checks": ("validation.report.checks",),
-    "validation.verdicts": ("validation.report.verdicts",),
+    "validation.checks": ("validation.report.judge",),
+    "validation.verdicts": ("validation.report.judge", "free_energy"),
+}
+# Modules that have no successor, and what to use now.
+_GONE = {
+    "cli.estimators": "every estimator is an object in openmm_nti.validation.estimators.registry",
+    "validation.cost": "Pace in openmm_nti.validation.estimators.pace measures this machine",
 }
 
 
@@ -101,15 +107,22 @@ def install() -> None:
 
 
 class _OldPaths(MetaPathFinder, Loader):
-    """Finds modules under the names they had; asked last, so that it never hides a file."""
+    """Finds modules by their old names; it is asked last, so it never hides a file."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        known = fullname.removeprefix(_ROOT) in _NEW_PLACES and fullname.startswith(_ROOT)
-        return ModuleSpec(fullname, self) if known else None
+        """Return a spec for an old name; None for a name that this package never had."""
+        del path, target
+        if not fullname.startswith(_ROOT):
+            return None
+        name = fullname.removeprefix(_ROOT)
+        if name in _GONE:
+            raise ModuleNotFoundError(f"{fullname} is gone: {_GONE[name]}", name=fullname)
+        return ModuleSpec(fullname, self) if name in _NEW_PLACES else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the new module itself, or a stand-in where there are several."""
         places = _NEW_PLACES[spec.name.removeprefix(_ROOT)]
         modules = [importlib.import_module(_ROOT + place) for place in places]
         if len(modules) > 1:
@@ -118,14 +131,14 @@ class _OldPaths(MetaPathFinder, Loader):
         return modules[0]
 
     def exec_module(self, module: ModuleType) -> None:
-        """The module is complete already: only its own spec is put back."""
+        """Put a moved module's own spec back; the module itself is complete."""
         state = module.__spec__.loader_state if module.__spec__ else None
         if isinstance(state, ModuleSpec):
             module.__spec__ = state
 
 
 class _Several(ModuleType):
-    """A module of old whose contents are in several modules now."""
+    """Stand-in for an old module whose contents are in several modules now."""
 
     def __init__(self, name: str, modules: list[ModuleType]) -> None:
         super().__init__(name, f"Moved to {', '.join(module.__name__ for module in modules)}.")

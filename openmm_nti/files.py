@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the provenance written beside every result."""
+"""Files that are whole or absent, and the provenance that stands beside every result."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 import math
 import os
 import platform
+import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("openmm-nti", "openmm", "torch", "numpy", "scipy", "mdtraj", "pymbar")
-_UMASK = os.umask(0)
-os.umask(_UMASK)
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds, remove it
-    when it fails.
+    """Yield a temporary path beside `path`, which gets its name when the block succeeds.
+
+    When the block fails, the temporary file is removed. The new file may be read and written by
+    whom the user's umask lets: some libraries write files that only their owner may read.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,10 +34,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_UMASK)  # safetensors writes files that only their owner may read
+        temporary.chmod(_mode_of_new_files(path.parent))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _mode_of_new_files(folder: Path) -> int:
+    """Return the permissions that the operating system gives a new file in `folder`.
+
+    Python can only read the umask by changing it, which other threads would see.
+    """
+    trial = folder / f".{os.getpid()}.{threading.get_ident()}.mode"
+    descriptor = os.open(trial, os.O_CREAT | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        trial.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -50,7 +66,7 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON from `path`.
+    """Return what the JSON file at `path` holds.
 
     Raises
     ------
@@ -66,9 +82,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def finite(data: Any) -> Any:
-    """`data` with null for numbers that JSON does not have: an unknown standard error is
-    infinite.
-    """
+    """Return `data` with None for numbers that JSON lacks: NaN, and infinite standard errors."""
     if isinstance(data, dict):
         return {key: finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
@@ -77,26 +91,25 @@ def finite(data: Any) -> Any:
 
 
 def fingerprint(data: Any) -> str:
-    """A short, stable hash of JSON-ready data: equal inputs, equal name."""
+    """Return a short, stable hash of JSON-ready data; `runtime.stored.fingerprint` takes more."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide numbers; `not installed` where one is
-    missing.
-    """
-    found = {"python": platform.python_version()}
+    """Return the versions of the packages that decide numbers; `not installed` where missing."""
+    installed = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def git_hash() -> str:
-    """Commit of the source tree this package runs from (`-dirty` with local changes), or
-    `unknown`.
+    """Return the commit of the source tree in use; `unknown` for an installed package.
+
+    It ends in `-dirty` where files have changed since.
     """
     source = Path(__file__).resolve()
     git = ["git", "-C", str(source.parent)]
@@ -116,7 +129,7 @@ def git_hash() -> str:
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    """What made a result: seed, versions, git hash, platform, command and date."""
+    """Return what made a result: seed, versions, git hash, platform, command and date."""
     return {
         "seed": seed,
         "versions": versions(),

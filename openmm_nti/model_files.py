@@ -7,7 +7,6 @@ load by that name.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -237,9 +236,5 @@ def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
 
 
 def weights_fingerprint(model: NoisedFluid) -> str:
-    """A short hash of a model's potential and weights: equal models, equal name."""
-    digest = hashlib.sha256(model.potential.model_dump_json().encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    """Return the fingerprint of a model: equal models, equal string."""
+    return model.fingerprint()

@@ -17,18 +17,20 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri, stdtr
 
-with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-    logging.disable(logging.WARNING)  # pymbar greets with two banners, as warnings of its loggers
-    from pymbar import timeseries
+from openmm_nti.runtime.quiet import dropped_messages
 
-    logging.disable(logging.NOTSET)
+with (
+    contextlib.redirect_stdout(io.StringIO()),
+    contextlib.redirect_stderr(io.StringIO()),
+    dropped_messages({"pymbar.timeseries": "", "pymbar.mbar_solvers": ""}),  # two banners
+):
+    from pymbar import timeseries
 
 MIN_CHAINS = 8  # fewer chains than this say too little about the error of their mean
 _EQUILIBRATION_TRIALS = 50

@@ -1,53 +1,117 @@
-"""The packages import in one direction: openmm_nti <- reference_md <- training <- validation; the
-CLI joins them.
-"""
+"""Imports go in one direction, from the fluid to the command line, and never in a circle."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from source import (
+    PACKAGES,
+    ROOT,
+    circles,
+    imported_names,
+    imports_at_import,
+    library,
+    module_of,
+    modules,
+    name_of,
+    packages_behind,
+    parsed,
+)
 
-ROOT = Path(__file__).parent.parent
-ORDER = ("openmm_nti", "reference_md", "training", "validation")
-FILES = sorted(path for name in ORDER for path in (ROOT / name).rglob("*.py"))
+# A room imports from its own row and from the rows above it.
+ROWS = (
+    ("files", "free_energy", "fluid", "_moved"),
+    ("runtime", "ensemble", "references", "kernels"),
+    ("hamiltonian",),
+    ("model_files",),
+    ("md",),
+    ("openmm_ml",),
+    ("reference_md",),
+    ("training",),
+    ("validation.analysis",),
+    ("validation.sampling",),
+    ("validation.plots",),
+    ("validation.estimators",),
+    ("validation.report",),
+    ("validation.paper",),
+    ("cli", "testing"),
+)
+ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 
 
-def imported_modules(path: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
-
-
-def stage_of(module: str) -> int | None:
-    """Position in ORDER of an imported module, None for other people's packages."""
-    first, _, rest = module.partition(".")
-    if first != "openmm_nti":
-        assert first not in ORDER[1:], f"{module} must be imported as openmm_nti.{module}"
+def room_of(module: str) -> str | None:
+    """Return the room of a module; None for the package itself, which shows what all rooms have."""
+    parts = module.split(".")[1:]
+    if not parts or parts == ["validation"]:
         return None
-    name = rest.partition(".")[0]
-    return ORDER.index(name) if name in ORDER else 0
+    return ".".join(parts[:2]) if parts[0] == "validation" else parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_package_imports_only_those_before_it(path):
-    relative = path.relative_to(ROOT)
-    if relative.parts[:2] == ("openmm_nti", "cli"):
-        return
-    own = ORDER.index(relative.parts[0])
-    for module in imported_modules(path):
-        stage = stage_of(module)
-        assert stage is None or stage <= own, f"{relative} imports {module}"
-        assert not module.startswith("openmm_nti.cli"), f"{relative} imports the command line"
+def room_id(path):
+    return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_has_its_row():
+    rooms = {room for name in modules() if (room := room_of(name))}
+    assert rooms - set(ROW_OF) == set()
+
+
+@pytest.mark.parametrize("path", library(), ids=room_id)
+def test_a_room_imports_only_from_those_before_it(path):
+    own = room_of(name_of(path))
+    for name in imported_names(parsed(path)):
+        first = name.partition(".")[0]
+        assert first not in PACKAGES[1:], f"{name} must be imported as openmm_nti.{name}"
+        module = module_of(name)
+        if module is None or own is None:
+            continue
+        room = room_of(module)
+        assert room is None or ROW_OF[room] <= ROW_OF[own], f"{room_id(path)} imports {name}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert circles({name: imports_at_import(name)[0] for name in modules()}) == []
+
+
+def test_no_room_imports_itself_by_way_of_others():
+    graph = {room: set() for room in ROW_OF}
+    for name, path in modules().items():
+        own = room_of(name)
+        found = {room_of(module_of(other) or "") for other in imported_names(parsed(path))}
+        if own is not None:
+            graph[own] |= found - {own, None}
+    assert circles(graph) == []
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
+    assert sorted(circles(graph)) == [["a", "b", "c"], ["d", "e"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "package"),
+    [
+        ("fluid", "torch"),
+        ("fluid", "openmm"),
+        ("hamiltonian", "openmm"),
+        ("references", "openmm"),
+        ("reference_md", "torch"),
+    ],
+)
+def test_a_room_does_without_a_package(room, package):
+    names = [name for name in modules() if room_of(name) == room]
+    assert names
+    for name in names:
+        assert package not in packages_behind(name), (
+            f"{name} imports {package} through {packages_behind(name)[package]}"
+        )
+        everywhere = imported_names(parsed(modules()[name]))
+        assert not [other for other in everywhere if other.partition(".")[0] == package], name
+
+
+@pytest.mark.parametrize("path", library(), ids=room_id)
 def test_no_assert_and_no_print_in_library_code(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         assert not isinstance(node, ast.Assert), f"{path}:{node.lineno} asserts"
         prints = (
             isinstance(node, ast.Call)
@@ -55,14 +119,3 @@ def test_no_assert_and_no_print_in_library_code(path):
             and node.func.id == "print"
         )
         assert not prints, f"{path}:{getattr(node, 'lineno', 0)} prints"
-
-
-def test_reference_md_and_hamiltonian_keep_out_what_is_not_theirs():
-    for path in (ROOT / "reference_md").rglob("*.py"):
-        assert not any(module.split(".")[0] == "torch" for module in imported_modules(path)), (
-            f"{path} imports torch"
-        )
-    for path in (ROOT / "openmm_nti" / "hamiltonian").rglob("*.py"):
-        assert not any(module.split(".")[0] == "openmm" for module in imported_modules(path)), (
-            f"{path} imports openmm"
-        )

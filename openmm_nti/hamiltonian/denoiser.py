@@ -21,9 +21,10 @@ from torch import Tensor
 
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian import relaxation
+from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
-from openmm_nti.hamiltonian.networks.base import NetworkConfig
-from openmm_nti.hamiltonian.networks.denoiser import DenoiserNetwork
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
+from openmm_nti.hamiltonian.networks.registry import build_network
 from openmm_nti.references.noise import effective_variance
 
 
@@ -39,8 +40,7 @@ class Denoiser(NoisedFluid):
     """
 
     def __init__(self, potential: ReducedPotential, network: NetworkConfig) -> None:
-        super().__init__(potential, network, DenoiserNetwork(network))
-        self.n_relaxations = network.n_relaxations
+        super().__init__(potential, network, build_network(network, gives_energy=False))
 
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
@@ -49,15 +49,16 @@ class Denoiser(NoisedFluid):
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
         with torch.no_grad():
-            if self.n_relaxations:
+            if self.network.n_relaxations:
                 gradient, *found = relaxation.relax(
-                    self, positions, log_s, in_range, self.n_relaxations
+                    self, positions, log_s, in_range, self.network.n_relaxations
                 )
             else:
                 gradient, found = self._pair_gradient(positions, log_s, in_range), []
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
             variance = effective_variance(log_s).to(vectors.dtype)
-            known = [each.to(vectors.dtype) for each in found]
+            condition = Condition(log_s.to(vectors.dtype), variance)
+            known = [[each.to(vectors.dtype) for each in found]] if found else []
         with torch.set_grad_enabled(create_graph):
-            learned = self.network(vectors, index, mask, log_s.to(vectors.dtype), variance, known)
+            learned = self.network(vectors, index, mask, condition, *known)
         return gradient + learned.to(gradient.dtype)

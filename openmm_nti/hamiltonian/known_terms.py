@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import Self
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
-from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
+from openmm_nti.hamiltonian.networks.base import LearnedPart
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.pair_energy import PairEnergy
 from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
@@ -82,6 +84,18 @@ class NoisedFluid(nn.Module):
         bound._take(potential, self.network)  # noqa: SLF001
         bound.two_body.to(self.two_body.mayer.device)
         return bound.train(self.training)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of what decides every number of the model: equal models, equal
+        string.
+        """
+        network = self.network_config.model_dump_json() if self.network_config else "none"
+        name = type(self).__name__
+        digest = hashlib.sha256(f"{name}{self.potential.model_dump_json()}{network}".encode())
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False

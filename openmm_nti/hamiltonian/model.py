@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.geometry import Pairs
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
-from openmm_nti.hamiltonian.networks.base import NetworkConfig
-from openmm_nti.hamiltonian.networks.descriptors import repeated
+from openmm_nti.hamiltonian.networks.base import repeated
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.networks.registry import build_network
 from openmm_nti.references.noise import effective_variance, log_noise
 
@@ -53,7 +54,9 @@ class LambdaHamiltonian(NoisedFluid):
         super().__init__(
             potential,
             network,
-            build_network(network or NetworkConfig(n_radial=4, n_channels=2, width=8)),
+            build_network(
+                network or NetworkConfig(n_radial=4, n_channels=2, width=8), gives_energy=True
+            ),
         )
         self.atoms_per_chunk = _ATOMS_PER_CHUNK
 
@@ -187,15 +190,15 @@ class LambdaHamiltonian(NoisedFluid):
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         vectors, index, mask = self.neighbourhoods(positions, near)
         dtype = vectors.dtype
-        learned = self.network(
-            vectors, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype)
-        )
+        # A copy: of a tensor that a tuple may share, TorchScript does not merge equal expressions.
+        condition = Condition(log_s.to(dtype).clone(), effective_variance(log_s).to(dtype))
+        learned = self.network(vectors, index, mask, condition)
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         """The learned part at several noise levels (K,), (B, K), kT."""
         vectors, index, mask = self.neighbourhoods(positions, near)
-        around = self.network.surroundings(vectors, index, mask)  # type: ignore[operator]
+        around = self.network.surroundings(vectors, index, mask)
         n_batch = positions.shape[0]
         columns: list[Tensor] = []
         # Many levels at a time: calls of small operations cost more than memory does.
@@ -203,7 +206,7 @@ class LambdaHamiltonian(NoisedFluid):
             each = level.repeat_interleave(n_batch)
             variance = effective_variance(each).to(vectors.dtype)
             copies = repeated(around, level.shape[0])
-            energies = self.network.at_noise(copies, each.to(vectors.dtype), variance)  # type: ignore[operator]
+            energies = self.network.at_noise(copies, Condition(each.to(vectors.dtype), variance))
             columns.append(energies.reshape(-1, n_batch).t())
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 

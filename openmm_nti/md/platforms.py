@@ -1,4 +1,4 @@
-"""The fastest OpenMM platform that really works here, and its settings for reproducible runs."""
+"""The fastest OpenMM platform that works here, and its settings for reproducible runs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ _FASTEST_FIRST = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
 
 @cache
 def fastest_platform(name: str | None = None) -> openmm.Platform:
-    """The first of CUDA, HIP, OpenCL, CPU, Reference on which a Context can be made.
+    """Return the first of CUDA, HIP, OpenCL, CPU and Reference on which a Context can be made.
 
-    A platform can be registered and still be useless (no device, wrong driver), so each is tried.
+    A platform may be installed and still not work, for want of a device or a driver. So a small
+    Context is made on each, until one succeeds.
 
     Parameters
     ----------
     name
-        Ask for this platform and no other.
+        Name of the only platform to try.
 
     Raises
     ------
     ValueError
-        If `name` is unknown or does not work here, with OpenMM's reason and the names that are
-        there.
+        If `name` is unknown or does not work here. The message has OpenMM's reason and the
+        installed platforms.
     """
     available = [
         openmm.Platform.getPlatform(index).getName()
@@ -50,10 +51,16 @@ def fastest_platform(name: str | None = None) -> openmm.Platform:
 def platform_properties(
     platform: openmm.Platform, threads: int = 1, deterministic: bool = True
 ) -> dict[str, str]:
-    """Context properties: `threads` CPU threads, mixed precision on GPUs, forces that repeat to the
-    bit.
+    """Return properties for a Context whose forces repeat to the bit, of those `platform` has.
 
-    Properties that `platform` does not know are left out.
+    Parameters
+    ----------
+    platform
+        Where the Context will be made.
+    threads
+        Number of CPU threads. GPUs compute in mixed precision.
+    deterministic
+        Whether forces repeat to the bit.
     """
     wanted = {
         "Threads": str(threads),
@@ -64,7 +71,7 @@ def platform_properties(
 
 
 def _why_not(platform: openmm.Platform) -> str | None:
-    """OpenMM's reason why no Context can be made on `platform`; None when it works."""
+    """Return OpenMM's reason why no Context can be made on `platform`; None if one can."""
     system = openmm.System()
     system.addParticle(1.0)
     try:

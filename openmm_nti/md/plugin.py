@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from typing import Any
 
 import openmm
 
-_CRASHES_FROM = (
-    8,
-    6,
-)  # OpenMM whose copies of a TorchForce, by XML or clone, end in a segmentation fault
+from openmm_nti.runtime.quiet import dropped_messages
+
+# From this OpenMM on, a copy of a TorchForce (by XML or clone) ends in a segmentation fault.
+_CRASHES_FROM = (8, 6)
 
 
 def openmmtorch() -> Any:
-    """The plugin's module, which has no wheel on some platforms, without the warning it logs about
-    a package of old.
+    """Return the plugin's module, which has no wheel on some platforms.
 
     Raises
     ------
@@ -30,22 +28,19 @@ def openmmtorch() -> Any:
             "'openmm>=8.5,<8.6', "
             "or use openmm_nti.md.forces.python_force"
         )
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
     try:
-        return importlib.import_module("openmmtorch")
+        with dropped_messages({"": "simtk.openmm"}):  # its import warns of an old name of OpenMM
+            return importlib.import_module("openmmtorch")
     except ImportError as error:
         raise RuntimeError(
             f"openmm-torch cannot be imported ({error}): install openmm-nti[cpu] or "
             "openmm-nti[cuda13], "
             "run `openmm-nti doctor`, or use openmm_nti.md.forces.python_force"
         ) from error
-    finally:
-        logging.disable(disabled)
 
 
 def why_not_torch() -> str:
-    """Why a TorchForce cannot be used here, with what to do about it; empty where it can."""
+    """Return why a TorchForce cannot be used here and what to do about it; "" where it can."""
     try:
         openmmtorch()
     except RuntimeError as error:

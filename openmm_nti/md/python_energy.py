@@ -1,4 +1,4 @@
-"""The learned Hamiltonian as the callable inside an openmm.PythonForce."""
+"""`PythonEnergy`: the learned Hamiltonian as an openmm.PythonForce calls it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from openmm_nti.md.openmm_energy import LAMBDA, OpenMMEnergy
 
 
 class PythonEnergy:
-    """The callable inside `python_force`; pickles with its module, so a System with it goes through
-    XML.
+    """Callable inside the force of `python_force`.
+
+    It pickles together with its module, so a System that holds it can be written as XML.
+
+    Parameters
+    ----------
+    module
+        Computes the energy from positions, box and lambda.
     """
 
     def __init__(self, module: OpenMMEnergy) -> None:
         self.module = module
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
-        """Energy in kJ/mol and forces (N, 3) in kJ/mol/nm of an OpenMM State."""
+        """Return the energy in kJ/mol and the forces (N, 3) in kJ/mol/nm of an OpenMM State."""
         positions, box, lam = self._inputs(state)
         positions.requires_grad_(True)
         energy = self.module(positions, box, lam)
@@ -28,7 +34,7 @@ class PythonEnergy:
         return float(energy.detach()), -gradient.numpy()
 
     def dudl(self, state: openmm.State) -> float:
-        """dU/dlambda in kJ/mol at an OpenMM State with positions and parameters."""
+        """Return dU/dlambda in kJ/mol of an OpenMM State with positions and parameters."""
         positions, box, lam = self._inputs(state)
         lam.requires_grad_(True)
         (derivative,) = torch.autograd.grad(self.module(positions, box, lam), lam)
@@ -41,7 +47,7 @@ class PythonEnergy:
 
 
 def positions_and_box(state: openmm.State) -> tuple[Tensor, Tensor]:
-    """Positions (n, 3) and box vectors (3, 3) of an OpenMM State, nm, float64."""
+    """Return positions (n, 3) and box vectors (3, 3) of an OpenMM State, in nm and float64."""
     positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
     box_vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
     return torch.tensor(positions), torch.tensor(box_vectors)

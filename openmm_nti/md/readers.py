@@ -1,4 +1,4 @@
-"""What a Context with a learned force tells: dU/dlambda, and U at every lambda."""
+"""Readers of a Context with a learned force: dU/dlambda, and U at every lambda."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ from openmm_nti.md.plugin import openmmtorch
 from openmm_nti.md.python_energy import PythonEnergy, positions_and_box
 from openmm_nti.md.system_checks import check_constant_volume
 
+# OpenMM hands out copies of a force's module and function, slowly: each is read once.
 _modules: WeakKeyDictionary[openmm.Context, Any] = WeakKeyDictionary()
-
-
 _python_functions: WeakKeyDictionary[openmm.Context, dict[int, Any]] = WeakKeyDictionary()
 
 
 def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
-    """dU/dlambda of the forces in `context` that depend on `parameter`, in kJ/mol.
+    """Return dU/dlambda in kJ/mol, over all forces in `context` that depend on lambda.
 
-    OpenMM reports 0 for a derivative that a force was not asked to compute; a thermodynamic
-    integration that trusts it finds a free energy of zero. Such a zero is refused here.
+    OpenMM reports 0 for a derivative that a force was not asked to compute. A thermodynamic
+    integration of such zeros finds a free energy of zero, so they are refused here.
+
+    Parameters
+    ----------
+    context
+        Holds at least one force with the parameter.
+    parameter
+        Name of lambda in the Context.
 
     Raises
     ------
@@ -62,30 +68,29 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
 def reduced_potentials(
     context: openmm.Context, lambdas: Sequence[float] | np.ndarray
 ) -> np.ndarray:
-    """U(x, lambda) of the configuration in `context` at every lambda; what they share is computed
-    once.
+    """Return U(x, lambda) in kT at every lambda for the configuration in `context`.
 
-    What MBAR needs of a frame, without touching the Context's own lambda. Other forces in the
-    System do not count.
+    These are the numbers that MBAR needs of a frame. The Context's own lambda stays as it is, and
+    other forces in the System do not count. What the lambdas share is computed once.
 
     Parameters
     ----------
     context
-        Holds one force of `torch_force` or `python_force`.
+        Holds exactly one force made by `torch_force` or `python_force`.
     lambdas
-        Couplings, (K,).
+        Values of lambda, (K,).
 
     Returns
     -------
     numpy.ndarray
-        (K,), or (n_replicas, K) where the force holds several replicas; kT of the model's
-        temperature.
+        Shape (K,), or (n_replicas, K) where the force holds several replicas. The temperature of
+        kT is the model's.
 
     Raises
     ------
     ValueError
-        If there is no such force, or more than one, or a barostat, or the configuration is none of
-        the model's.
+        If there is no such force or more than one, if there is a barostat, or if the model cannot
+        take the configuration.
     """
     module = _module(context)
     configuration = positions_and_box(context.getState(getPositions=True))
@@ -93,36 +98,34 @@ def reduced_potentials(
     if fault:
         raise ValueError(fault)
     positions, box = module.reduced(*configuration)
-    at = torch.as_tensor(np.asarray(lambdas, dtype=np.float64))
-    table = module.model.energies_at(positions, box, at).numpy()
+    couplings = torch.as_tensor(np.asarray(lambdas, dtype=np.float64))
+    table = module.model.energies_at(positions, box, couplings).numpy()
     return np.asarray(table[0] if module.n_replicas == 1 else table)
 
 
 def _module(context: openmm.Context) -> Any:
-    """The `OpenMMEnergy`, scripted or not, of the one learned force in `context`: OpenMM copies it
-    out, slowly.
-    """
+    """Return the `OpenMMEnergy`, scripted or not, of the one learned force in `context`."""
     if context in _modules:
         return _modules[context]
     check_constant_volume(context.getSystem())
-    found = []
+    modules = []
     for index, force in enumerate(map(_typed, context.getSystem().getForces())):
         if isinstance(force, openmm.PythonForce):
             energy = _python_function(force, context, index)
             if isinstance(energy, PythonEnergy):
-                found.append(energy.module)
+                modules.append(energy.module)
         elif hasattr(force, "getModule") and LAMBDA in _parameters(force)[0]:
-            found.append(force.getModule())
-    if len(found) != 1:
+            modules.append(force.getModule())
+    if len(modules) != 1:
         raise ValueError(
-            f"the Context holds {len(found)} learned forces where one is expected: add torch_force "
-            "once"
+            f"the Context holds {len(modules)} learned forces where one is expected: add "
+            "torch_force once"
         )
-    return _modules.setdefault(context, found[0])
+    return _modules.setdefault(context, modules[0])
 
 
 def _typed(force: Any) -> Any:
-    """OpenMM hands out plugin forces as bare Force objects; give a TorchForce its own type back."""
+    """Return `force` with its own type: OpenMM hands out a TorchForce as a bare Force."""
     if type(force) is not openmm.Force:
         return force
     torch_force_type = openmmtorch().TorchForce  # only plugins' forces come out untyped
@@ -130,7 +133,7 @@ def _typed(force: Any) -> Any:
 
 
 def _parameters(force: Any) -> tuple[list[str], list[str]]:
-    """Names of a force's global parameters, and of those it differentiates by."""
+    """Return the names of a force's global parameters, and of those it differentiates by."""
     if not hasattr(force, "getNumGlobalParameters"):
         return [], []
     depends = [force.getGlobalParameterName(i) for i in range(force.getNumGlobalParameters())]
@@ -145,6 +148,7 @@ def _parameters(force: Any) -> tuple[list[str], list[str]]:
 def _python_dudl(
     force: openmm.PythonForce, context: openmm.Context, index: int, parameter: str
 ) -> float:
+    """Return dU/dlambda of the PythonForce at `index` of the System; 0 if it has no lambda."""
     if parameter not in force.getGlobalParameters():
         return 0.0
     energy = _python_function(force, context, index)
@@ -157,14 +161,13 @@ def _python_dudl(
 
 
 def _python_function(force: openmm.PythonForce, context: openmm.Context, index: int) -> Any:
-    """What the PythonForce at `index` of the System computes with; read once for each Context, for
-    it is slow.
+    """Return the Python object that computes the PythonForce at `index` of the System.
 
-    OpenMM's bindings hand out neither the function nor its pickle, but the force's XML holds it in
-    hexadecimal.
+    OpenMM's bindings do not hand it out, but the force's XML holds its pickle in hexadecimal.
     """
     known = _python_functions.setdefault(context, {})
     if index not in known:
-        element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314 (OpenMM's own output)
-        known[index] = pickle.loads(bytes.fromhex(element.get("function", "")))  # noqa: S301 (of this process)
+        # Safe to parse and to unpickle: OpenMM has just written it from an object of this process.
+        element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314
+        known[index] = pickle.loads(bytes.fromhex(element.get("function", "")))  # noqa: S301
     return known[index]

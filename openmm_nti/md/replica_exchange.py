@@ -1,13 +1,13 @@
 r"""Hamiltonian replica exchange along lambda, in one Context on plain OpenMM.
 
-Every lambda has a walker. In each iteration all walkers run MD at their lambda, their reduced
-potentials at every lambda are taken in one batched evaluation, and neighbours trade places by the
-Metropolis rule
+Every lambda has a walker. In each iteration every walker runs MD at its lambda, and its reduced
+potentials at all lambdas are evaluated in one batch. Then walkers at neighbouring lambdas swap
+places with the Metropolis probability
 
-.. math:: p = \min(1, \exp[-u_i(x_j) - u_j(x_i) + u_i(x_i) + u_j(x_j)])
+.. math:: p = \min(1, \exp[-u_i(x_j) - u_j(x_i) + u_i(x_i) + u_j(x_j)]).
 
-for the pairs (0, 1), (2, 3), ... and (1, 2), (3, 4), ... by turns. What is collected is MBAR's
-u_kln by lambda.
+Odd iterations try the pairs (0, 1), (2, 3), ... and even ones the pairs (1, 2), (3, 4), ...; the
+result is the matrix u_kln that MBAR takes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a replica exchange collected.
+    """Result of a replica exchange.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Exchange:
         Reduced potential of the n-th frame at lambda k, evaluated at lambda l. Shape (K, K,
         n_iterations), kT.
     walkers
-        Which walker was at each lambda. Shape (n_iterations, K).
+        Number of the walker at each lambda. Shape (n_iterations, K).
     acceptance
-        Share of accepted trades between neighbours k and k + 1. Shape (K - 1,).
+        Share of accepted swaps between lambdas k and k + 1. Shape (K - 1,).
     """
 
     u_kln: Array
@@ -45,17 +45,17 @@ class Exchange:
 
 
 class ReplicaExchange:
-    """Walkers at every lambda, which take turns in one Context.
+    """Hamiltonian replica exchange whose walkers take turns in one Context.
 
     Parameters
     ----------
     context
-        With one learned force and a thermostat at the model's temperature; its positions start all
-        walkers, unless `set_positions` is called.
+        Holds one learned force and a thermostat at the model's temperature. All walkers start from
+        its positions, unless `set_positions` gives them others.
     lambdas
-        Couplings, in order, (K,).
+        Values of lambda in order, (K,).
     seed
-        Decides the trades.
+        Random seed for the swaps and for velocities.
     """
 
     def __init__(self, context: openmm.Context, lambdas: Array, *, seed: int) -> None:
@@ -72,24 +72,22 @@ class ReplicaExchange:
         self._turn = 0
 
     def set_positions(self, positions: list[Array]) -> None:
-        """Give each walker positions (N, 3) of its own, in nm, such as noised frames; velocities
-        are drawn anew.
-        """
+        """Give each walker positions (N, 3) in nm, such as noised frames, and new velocities."""
         temperature = self._context.getIntegrator().getTemperature()
-        for number, each in enumerate(positions):
-            self._context.setPositions(each)
+        for number, start in enumerate(positions):
+            self._context.setPositions(start)
             self._context.setVelocitiesToTemperature(
                 temperature, int(self._random.integers(1, 2**31))
             )
             self._states[number] = self._context.getState(getPositions=True, getVelocities=True)
 
     def run(self, n_iterations: int, steps: int) -> Exchange:
-        """`n_iterations` rounds of `steps` integrator steps at every lambda, each followed by
-        trades.
-        """
+        """Run all walkers for `n_iterations` iterations of `steps` steps, each followed by swaps."""
         k = self.lambdas.size
-        u_kln, walkers = np.empty((k, k, n_iterations)), np.empty((n_iterations, k), dtype=np.int64)
-        tried, accepted = np.zeros(k - 1), np.zeros(k - 1)
+        u_kln = np.empty((k, k, n_iterations))
+        walkers = np.empty((n_iterations, k), dtype=np.int64)
+        tried = np.zeros(k - 1)
+        accepted = np.zeros(k - 1)
         for iteration in range(n_iterations):
             for number, value in enumerate(self.lambdas):
                 self._propagate(number, float(value), steps)
@@ -97,11 +95,12 @@ class ReplicaExchange:
             walkers[iteration] = self._walkers
             for pair in range(self._turn % 2, k - 1, 2):
                 tried[pair] += 1
-                accepted[pair] += self._trade(pair, u_kln[:, :, iteration])
+                accepted[pair] += self._swap(pair, u_kln[:, :, iteration])
             self._turn += 1
         return Exchange(u_kln, walkers, accepted / np.maximum(tried, 1))
 
     def _propagate(self, number: int, value: float, steps: int) -> None:
+        """Run the walker at lambda number `number`, which is `value`, for `steps` steps."""
         state = self._states[number]
         self._context.setParameter(LAMBDA, value)
         self._context.setPositions(state.getPositions(asNumpy=True))
@@ -109,8 +108,8 @@ class ReplicaExchange:
         self._context.getIntegrator().step(steps)
         self._states[number] = self._context.getState(getPositions=True, getVelocities=True)
 
-    def _trade(self, pair: int, u_kl: Array) -> bool:
-        """Trade the walkers at lambdas `pair` and `pair` + 1, or not."""
+    def _swap(self, pair: int, u_kl: Array) -> bool:
+        """Try to swap the walkers at lambdas `pair` and `pair` + 1; return whether they did."""
         low, high = pair, pair + 1
         exponent = u_kl[low, low] + u_kl[high, high] - u_kl[low, high] - u_kl[high, low]
         if np.log(self._random.random()) >= exponent:

@@ -1,6 +1,4 @@
-"""`LambdaReporter`: lambda, dU/dlambda and reduced potentials as CSV or Parquet, beside OpenMM's
-own reporters.
-"""
+"""`LambdaReporter`: lambda, dU/dlambda and reduced potentials as a CSV or Parquet file."""
 
 from __future__ import annotations
 
@@ -18,22 +16,21 @@ from openmm_nti.md.readers import dudl, reduced_potentials
 
 
 class LambdaReporter:
-    """Append a line every `reportInterval` steps: step, time, lambda_nti, dU/dlambda, and U at
-    `lambdas`.
+    """OpenMM reporter that writes lambda and dU/dlambda to a file, as a Simulation runs.
 
     Parameters
     ----------
     file
-        File to write: Parquet where its name ends in .parquet, else CSV. Columns: `step`,
-        `time_ps`, `lambda_nti`, `dudl_kj_mol`, and `u_<lambda>` in kT for each of `lambdas`: rows
-        of MBAR's u_kn.
+        File to write: Parquet if its name ends in .parquet, otherwise CSV. The columns are `step`,
+        `time_ps`, `lambda_nti`, `dudl_kj_mol`, and `u_<lambda>` in kT for each of `lambdas`. The
+        latter are MBAR's u_kn.
     reportInterval
-        Steps between lines.
+        Number of steps between lines.
     lambdas
-        Couplings to evaluate every frame at, (K,); none by default.
+        Values of lambda at which every frame is evaluated, (K,); none by default.
     append
-        Go on with the file of an earlier run, such as one resumed from a checkpoint. Lines at and
-        after the present step, which that run wrote after its checkpoint, are dropped.
+        Whether to go on with the file of an earlier run that is resumed from a checkpoint. Lines
+        which that run wrote after its checkpoint are dropped.
 
     Raises
     ------
@@ -44,7 +41,8 @@ class LambdaReporter:
 
     Notes
     -----
-    A Parquet file cannot grow: it is written anew, and whole, at each line. For many thousand lines take CSV.
+    A Parquet file cannot grow, so all of it is written anew at each line. Take CSV for many
+    thousand lines.
     """
 
     def __init__(
@@ -59,12 +57,10 @@ class LambdaReporter:
             raise ValueError(
                 f"reportInterval = {reportInterval} must be at least 1: it is a number of steps"
             )
-        self._path, self._interval, self._lambdas, self._append = (
-            Path(file),
-            reportInterval,
-            tuple(lambdas),
-            append,
-        )
+        self._path = Path(file)
+        self._interval = reportInterval
+        self._lambdas = tuple(lambdas)
+        self._append = append
         self._columns = [
             "step",
             "time_ps",
@@ -77,13 +73,14 @@ class LambdaReporter:
         )
         self._out: Any = None
 
-    def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:  # noqa: N802 (OpenMM's protocol)
-        """When the next line is due; it needs nothing that OpenMM would have to collect for it."""
+    # The name is OpenMM's.
+    def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:  # noqa: N802
+        """Return when the next line is due; the reporter asks OpenMM for nothing else."""
         steps = self._interval - simulation.currentStep % self._interval
         return {"steps": steps, "periodic": None, "include": []}
 
     def report(self, simulation: app.Simulation, state: Any) -> None:
-        """Write one line."""
+        """Write one line about the present step."""
         if self._out is None and (self._parquet is None or self._parquet.rows is None):
             self._open(simulation.currentStep)
         context = simulation.context
@@ -106,19 +103,19 @@ class LambdaReporter:
         if self._parquet is not None:
             self._parquet.start(step if self._append and self._path.is_file() else None)
             return
-        kept = self._kept_lines(step) if self._append and self._path.is_file() else []
+        kept = self._earlier_lines(step) if self._append and self._path.is_file() else []
         self._out = self._path.open("w", newline="", encoding="utf-8")
         csv.writer(self._out).writerows([self._columns, *kept])
 
-    def _kept_lines(self, step: int) -> list[list[str]]:
+    def _earlier_lines(self, step: int) -> list[list[str]]:
+        """Return the file's lines of steps before `step`."""
         with self._path.open(newline="", encoding="utf-8") as file:
             header, *lines = list(csv.reader(file)) or [[]]
         if header != self._columns:
             raise ValueError(
                 f"{self._path} has the columns {header}, not {self._columns}: name another file"
             )
-        # A line that a kill cut short is not complete, and would not have been after the checkpoint
-        # either.
+        # A line that was cut short when the run was killed came after the checkpoint anyway.
         return [line for line in lines if len(line) == len(header) and int(line[0]) < step]
 
     def __del__(self) -> None:
@@ -127,24 +124,23 @@ class LambdaReporter:
 
 
 class _ParquetFile:
-    """A table of numbers that is whole on disk after every row."""
+    """Table of numbers in a Parquet file, which is complete after every row."""
 
     def __init__(self, path: Path, columns: list[str]) -> None:
         try:
-            self._arrow, self._io = (
-                importlib.import_module("pyarrow"),
-                importlib.import_module("pyarrow.parquet"),
-            )
+            self._arrow = importlib.import_module("pyarrow")
+            self._io = importlib.import_module("pyarrow.parquet")
         except ImportError as error:
             raise RuntimeError(
                 f"{path.name} needs pyarrow: pip install 'openmm-nti[parquet]', or name a .csv file"
             ) from error
         types = [self._arrow.int64(), *[self._arrow.float64()] * (len(columns) - 1)]
-        self._path, self._schema = path, self._arrow.schema(list(zip(columns, types, strict=True)))
+        self._path = path
+        self._schema = self._arrow.schema(list(zip(columns, types, strict=True)))
         self.rows: list[list[Any]] | None = None
 
     def start(self, before: int | None) -> None:
-        """Begin empty, or with the rows of the file whose step is below `before`."""
+        """Start with the file's rows of steps below `before`; with no rows if that is None."""
         self.rows = []
         if before is None:
             return

@@ -1,13 +1,13 @@
-r"""Nonequilibrium switching along lambda: a ramp in one Context, with the work it takes.
+r"""Nonequilibrium switching: lambda changes in steps, and the work of the changes is recorded.
 
-The work of a ramp lambda_0 -> ... -> lambda_n is the sum of what the changes of lambda cost at
-fixed positions,
+The work along lambda_0 -> ... -> lambda_n is the sum of the energy differences of the steps, each
+at fixed positions:
 
-.. math:: w = \sum_k [ U(x_k, \lambda_{k+1}) - U(x_k, \lambda_k) ],
+.. math:: w = \sum_k [ U(x_k, \lambda_{k+1}) - U(x_k, \lambda_k) ].
 
-and works of ramps in both directions, each started in equilibrium, give the free-energy difference
-by Bennett's acceptance ratio (Crooks, Phys. Rev. E 60, 2721 (1999)): `pymbar.bar(w_forward,
-w_reverse)`.
+Works in both directions, each started from equilibrium, give the free-energy difference by
+Bennett's acceptance ratio (Crooks, Phys. Rev. E 60, 2721 (1999)):
+`pymbar.bar(w_forward, w_reverse)`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ from openmm_nti.md.readers import reduced_potentials
 
 
 def switch(context: openmm.Context, lambdas: Sequence[float], steps_per_change: int) -> np.ndarray:
-    """Drive `context` through `lambdas` and return the work done up to each of them.
+    """Return the work that is done up to each of `lambdas` while lambda runs through them.
 
     Parameters
     ----------
     context
-        In equilibrium at the first of `lambdas`, with a thermostat at the model's temperature.
+        Context in equilibrium at the first of `lambdas`, with a thermostat at the model's
+        temperature. It is left at the last of them.
     lambdas
-        Couplings in the order of the ramp, (n + 1,).
+        Values of lambda in order, (n + 1,).
     steps_per_change
-        Integrator steps after each change of lambda; none are needed after the last.
+        Number of integrator steps after each change of lambda but the last.
 
     Returns
     -------
     numpy.ndarray
-        Cumulative work in kT, (n + 1,); the first is 0, the last the work of the whole ramp.
+        Cumulative work in kT, (n + 1,). The first is 0, the last is the total work.
 
     Raises
     ------
     ValueError
-        If there are fewer than two lambdas, or no positive number of steps.
+        If there are fewer than two lambdas, or fewer than one step.
     """
     if len(lambdas) < 2 or steps_per_change < 1:
         raise ValueError(

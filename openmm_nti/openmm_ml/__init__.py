@@ -1,8 +1,7 @@
-"""`MLPotential("nti-lj")` for openmm-ml, which imports this for all its users: no torch, and
-nothing that can fail.
+"""`MLPotential("nti-lj")` for openmm-ml: a fluid's learned path as one of its potentials.
 
-setup.py installs this folder under a name of its own, `openmm_nti_openmmml`, for `openmm_nti`
-itself loads torch.
+openmm-ml imports this module for all its users, so it must not load torch and must not fail.
+`openmm_nti` loads torch, so setup.py installs this folder under the name `openmm_nti_openmmml`.
 """
 
 from __future__ import annotations
@@ -19,32 +18,35 @@ if TYPE_CHECKING:
 
 
 class NtiPotentialImplFactory:
-    """What openmm-ml finds by the entry point `nti-lj` of the group `openmmml.potentials`."""
+    """Factory that openmm-ml finds as the entry point `nti-lj` of `openmmml.potentials`."""
 
-    def createImpl(self, name: str, **args: Any) -> NtiPotentialImpl:  # noqa: N802 (openmm-ml's protocol)
-        """The potential; arguments as for `NtiPotentialImpl`."""
+    # The name is openmm-ml's.
+    def createImpl(self, name: str, **args: Any) -> NtiPotentialImpl:  # noqa: N802
+        """Return the potential; the arguments are those of `NtiPotentialImpl`."""
         return NtiPotentialImpl(name, **args)
 
 
 class NtiPotentialImpl:
-    """A fluid's learned path as openmm-ml's potential.
+    """Potential of openmm-ml that adds a fluid's learned path to a System.
 
     Parameters
     ----------
     name
-        The potential's name in openmm-ml.
+        Name of the potential in openmm-ml.
     model
-        As for `openmm_nti.load_model`: a shipped model's name or the path of your own.
+        Name of a shipped model or path of your own, as for `openmm_nti.load_model`.
     **fluid
-        Further fields of `StatePoint`, such as `sigma_nm`, `epsilon_kj_mol` and `mass_dalton`;
-        argon by default. N and the box come from the topology, the temperature and the cutoff from
+        Fields of `StatePoint` such as `sigma_nm`, `epsilon_kj_mol` and `mass_dalton`; by default
+        those of argon. N and the box come from the topology, the temperature and the cutoff from
         the model.
     """
 
     def __init__(self, name: str, *, model: str = "lj-fluid-t1.25", **fluid: Any) -> None:
-        self.name, self._model, self._fluid = name, model, fluid
+        self.name = name
+        self._model = model
+        self._fluid = fluid
 
-    def addForces(  # noqa: N802 (openmm-ml's protocol)
+    def addForces(  # noqa: N802 (the name is openmm-ml's)
         self,
         topology: app.Topology,
         system: openmm.System,
@@ -53,27 +55,27 @@ class NtiPotentialImpl:
         *,
         implementation: Literal["auto", "torch", "python"] = "auto",
     ) -> None:
-        """Add the force with the global parameter `lambda_nti` to `system`.
+        """Add the learned force, whose global parameter is `lambda_nti`, to `system`.
 
         Parameters
         ----------
         topology
-            With the cubic periodic box of the fluid.
+            Topology with the cubic periodic box of the fluid.
         system
-            That openmm-ml makes.
+            System that openmm-ml makes.
         atoms
             Indices of the fluid's atoms; None for all.
         forceGroup
             Group of the new force.
         implementation
-            `torch` for `torch_force`, `python` for `python_force`, `auto` for the first that works
-            here.
+            `torch` for `torch_force`, `python` for `python_force`, `auto` for the first of them
+            that works here.
 
         Raises
         ------
         ValueError
-            For a topology without a box, an unknown implementation, or a System the force cannot
-            act on.
+            If the topology has no box, the implementation is unknown, or the force cannot act on
+            the System.
         """
         from openmm_nti.md.neural_path import NeuralPath
         from openmm_nti.md.system_checks import check_system
@@ -82,9 +84,8 @@ class NtiPotentialImpl:
         chosen = list(atoms) if atoms is not None else list(range(topology.getNumAtoms()))
         model = load_model(self._model)
         state = self._state(model, topology, len(chosen))
-        if (
-            system.getNumParticles() > 0
-        ):  # for interpolation openmm-ml collects the forces in an empty System
+        # To interpolate between potentials, openmm-ml collects their forces in an empty System.
+        if system.getNumParticles() > 0:
             check_system(system, state, particles=chosen)
         force = NeuralPath(model, state).force(implementation=implementation, particles=chosen)
         force.setForceGroup(forceGroup)
@@ -93,6 +94,7 @@ class NtiPotentialImpl:
     def _state(
         self, model: LambdaHamiltonian, topology: app.Topology, n_particles: int
     ) -> StatePoint:
+        """Return the state point of `n_particles` atoms of the fluid in the topology's box."""
         from openmm import unit
 
         from openmm_nti.fluid.state import StatePoint

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +18,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from pydantic import BaseModel
 
+from openmm_nti import files
 from openmm_nti.files import atomic_path
 
 Arrays = Mapping[str, Any]
-_LENGTH = 16  # hexadecimal digits of a fingerprint
 
 
 @runtime_checkable
@@ -48,8 +47,7 @@ def fingerprint(inputs: Any) -> str:
     TypeError
         For anything else: what cannot be told apart must not decide whether a file is used again.
     """
-    text = json.dumps(_plain(inputs), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
+    return files.fingerprint(_plain(inputs))
 
 
 def _plain(data: Any) -> Any:

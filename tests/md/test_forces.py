@@ -6,6 +6,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
+from contexts import energy_and_forces, make_context
 
 from openmm_nti import LambdaHamiltonian, StatePoint
 from openmm_nti.md.fluid_system import lj_system
@@ -16,18 +17,9 @@ from openmm_nti.md.readers import dudl
 LAMBDAS = (0.0, 0.25, 0.6, 0.9, 1.0)
 
 
-def make_context(force, state, positions, platform="Reference", n_replicas=1):
+def context_of(force, state, positions, platform="Reference", n_replicas=1):
     system = create_system(state, force, n_replicas=n_replicas)
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform)
-    )
-    context.setPositions(positions)
-    return context
-
-
-def energy_and_forces(context):
-    state = context.getState(getEnergy=True, getForces=True)
-    return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value
+    return make_context(system, positions, platform=platform)
 
 
 @pytest.mark.parametrize("platform", ["Reference", "CPU"])
@@ -36,7 +28,7 @@ def test_a_force_equals_the_eager_module(
     make_force, platform, random_model, small_state, fluid_positions
 ):
     positions = fluid_positions[0] * small_state.sigma_nm
-    context = make_context(make_force(random_model, small_state), small_state, positions, platform)
+    context = context_of(make_force(random_model, small_state), small_state, positions, platform)
     module = OpenMMEnergy(random_model, small_state)
     box = torch.eye(3, dtype=torch.float64) * small_state.box_length_nm
     for value in LAMBDAS:
@@ -55,13 +47,8 @@ def test_a_force_equals_the_eager_module(
 
 def test_lambda_one_is_openmms_own_lennard_jones(random_model, small_state, fluid_positions):
     positions = fluid_positions[0] * small_state.sigma_nm
-    ours = make_context(torch_force(random_model, small_state), small_state, positions)
-    native = openmm.Context(
-        lj_system(small_state),
-        openmm.VerletIntegrator(0.001),
-        openmm.Platform.getPlatformByName("Reference"),
-    )
-    native.setPositions(positions)
+    ours = context_of(torch_force(random_model, small_state), small_state, positions)
+    native = make_context(lj_system(small_state), positions)
     (our_energy, our_forces), (energy, forces) = energy_and_forces(ours), energy_and_forces(native)
     assert our_energy == pytest.approx(energy, rel=1e-6)
     np.testing.assert_allclose(our_forces, forces, rtol=1e-5, atol=1e-5 * np.abs(forces).max())
@@ -70,8 +57,8 @@ def test_lambda_one_is_openmms_own_lennard_jones(random_model, small_state, flui
 def test_replicas_do_not_see_each_other(random_model, small_state, fluid_positions):
     positions = fluid_positions[:3] * small_state.sigma_nm
     force = torch_force(random_model, small_state, n_replicas=3)
-    together = make_context(force, small_state, positions.reshape(-1, 3), n_replicas=3)
-    alone = make_context(torch_force(random_model, small_state), small_state, positions[0])
+    together = context_of(force, small_state, positions.reshape(-1, 3), n_replicas=3)
+    alone = context_of(torch_force(random_model, small_state), small_state, positions[0])
     together.setParameter("lambda_nti", 0.5)
     alone.setParameter("lambda_nti", 0.5)
     total, one_by_one = energy_and_forces(together)[0], 0.0
@@ -87,7 +74,7 @@ def test_dudl_refuses_a_silent_zero(small_state):
     for _ in range(small_state.n_particles):
         force.addParticle([])
     positions = np.random.default_rng(0).uniform(size=(small_state.n_particles, 3))
-    context = make_context(force, small_state, positions)
+    context = context_of(force, small_state, positions)
     with pytest.raises(ValueError, match="reports no derivative"):
         dudl(context)
 
@@ -103,7 +90,7 @@ def test_dudl_refuses_a_context_without_the_parameter(small_state):
 def test_nan_positions_are_refused(random_model, small_state, fluid_positions):
     positions = fluid_positions[0] * small_state.sigma_nm
     positions[3, 1] = np.nan
-    context = make_context(torch_force(random_model, small_state), small_state, positions)
+    context = context_of(torch_force(random_model, small_state), small_state, positions)
     with pytest.raises(openmm.OpenMMException, match="NaN"):
         energy_and_forces(context)
 
@@ -111,13 +98,13 @@ def test_nan_positions_are_refused(random_model, small_state, fluid_positions):
 def test_another_number_of_particles_is_refused(random_model, small_state):
     more = small_state.model_copy(update={"n_particles": small_state.n_particles + 1})
     positions = np.random.default_rng(0).uniform(size=(more.n_particles, 3))
-    context = make_context(torch_force(random_model, small_state), more, positions)
+    context = context_of(torch_force(random_model, small_state), more, positions)
     with pytest.raises(openmm.OpenMMException, match="another number of particles"):
         energy_and_forces(context)
 
 
 def test_a_box_under_two_cutoffs_is_refused(random_model, small_state, fluid_positions):
-    context = make_context(
+    context = context_of(
         torch_force(random_model, small_state), small_state, fluid_positions[0] * 0.3
     )
     context.setPeriodicBoxVectors(*(0.8 * small_state.box_length_nm * np.eye(3)))

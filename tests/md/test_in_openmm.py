@@ -1,6 +1,4 @@
-"""What an OpenMM user expects of any force: copies, checkpoints, threads, periodic images, and
-physics along lambda.
-"""
+"""What an OpenMM user expects of any force: copies, checkpoints, threads and periodic images."""
 
 import copy
 import json
@@ -11,31 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import openmm
 import pytest
-import torch
+from contexts import langevin, make_context, numbers
 from models import make_random_model
-from openmm import unit
 
-from openmm_nti import load_model
-from openmm_nti.fluid.lattice import lattice_positions_nm
-from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import lj_system
 from openmm_nti.md.forces import create_system, python_force, torch_force
-from openmm_nti.md.readers import dudl
-from openmm_nti.reference_md.statistics import mean_and_error
-from openmm_nti.validation.analysis.gr import radial_distribution
 
 MAKERS = [torch_force, python_force]
 READ_ELSEWHERE = """
 import json, sys
 import openmm_nti, openmm
-from openmm_nti.md.forces import dudl
+from openmm_nti.md.readers import dudl
 
 positions, files = json.loads(sys.argv[1]), sys.argv[2:]
 found = []
 for file in files:
     with open(file) as text:
         system = openmm.XmlSerializer.deserialize(text.read())
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
     context.setPositions(positions)
     context.setParameter("lambda_nti", 0.4)
     state = context.getState(getEnergy=True, getForces=True)
@@ -43,23 +34,6 @@ for file in files:
     found.append([state.getPotentialEnergy()._value, forces, dudl(context)])
 print(json.dumps(found))
 """
-
-
-def make_context(system, integrator=None, platform="Reference"):
-    integrator = integrator or openmm.VerletIntegrator(0.002)
-    return openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform))
-
-
-def langevin(state, step_ps, friction=1.0, seed=5):
-    integrator = openmm.LangevinMiddleIntegrator(state.temperature_kelvin, friction, step_ps)
-    integrator.setRandomNumberSeed(seed)
-    return integrator
-
-
-def numbers(context, coupling):
-    context.setParameter("lambda_nti", coupling)
-    state = context.getState(getEnergy=True, getForces=True)
-    return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value, dudl(context)
 
 
 def assert_equal_numbers(found, expected, tolerance):
@@ -87,8 +61,7 @@ def test_xml_gives_the_same_numbers_in_a_fresh_process(systems, positions, tmp_p
     for make_force, system in systems.items():
         files.append(tmp_path / f"{make_force.__name__}.xml")
         files[-1].write_text(openmm.XmlSerializer.serialize(system))
-        context = make_context(system)
-        context.setPositions(positions)
+        context = make_context(system, positions)
         expected.append(numbers(context, 0.4))
     command = [
         sys.executable,
@@ -109,7 +82,8 @@ import torch, openmmtorch, openmm
 
 with open(sys.argv[2]) as text:
     system = openmm.XmlSerializer.deserialize(text.read())
-context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+platform = openmm.Platform.getPlatformByName("Reference")
+context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
 context.setPositions(json.loads(sys.argv[1]))
 context.setParameter("lambda_nti", 0.4)
 print(context.getState(getEnergy=True).getPotentialEnergy()._value)
@@ -133,8 +107,7 @@ def test_a_portable_force_is_read_where_openmm_nti_is_not_imported(
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    context = make_context(create_system(small_state, torch_force(model, small_state)))
-    context.setPositions(positions)
+    context = make_context(create_system(small_state, torch_force(model, small_state)), positions)
     assert float(done.stdout) == pytest.approx(numbers(context, 0.4)[0], rel=1e-5)
 
 
@@ -148,7 +121,7 @@ def phase_space(context):
 @pytest.mark.parametrize("make_force", MAKERS)
 def test_a_checkpoint_resumes_to_the_bit(make_force, systems, small_state, positions):
     first, second = (
-        make_context(systems[make_force], langevin(small_state, 0.002)) for _ in range(2)
+        make_context(systems[make_force], integrator=langevin(small_state, 0.002)) for _ in range(2)
     )
     first.setPositions(positions)
     first.setVelocitiesToTemperature(small_state.temperature_kelvin, 4)
@@ -185,8 +158,7 @@ def test_copies_threads_and_two_contexts(make_force, systems, small_state, fluid
     frames = fluid_positions[:2] * small_state.sigma_nm
     expected = []
     for frame in frames:
-        context = make_context(system)
-        context.setPositions(frame)
+        context = make_context(system, frame)
         expected.append(numbers(context, 0.6))
     with ThreadPoolExecutor(4) as pool:
         texts = list(pool.map(lambda _: openmm.XmlSerializer.serialize(system), range(4)))
@@ -230,121 +202,3 @@ def test_images_boundaries_and_order_do_not_matter(
             np.testing.assert_allclose(
                 found[1], expected[1], rtol=1e-4, atol=1e-5 * np.abs(forces).max()
             )
-
-
-def test_a_trajectory_at_lambda_one_has_openmms_energies(systems, small_state, positions):
-    learned = make_context(systems[torch_force], langevin(small_state, 0.008))
-    native = make_context(lj_system(small_state))
-    learned.setPositions(positions)
-    learned.setVelocitiesToTemperature(small_state.temperature_kelvin, 4)
-    found, expected = [], []
-    for _ in range(10):
-        learned.getIntegrator().step(5)
-        state = learned.getState(getEnergy=True, getPositions=True)
-        native.setPositions(state.getPositions())
-        found.append(state.getPotentialEnergy()._value)
-        expected.append(native.getState(getEnergy=True).getPotentialEnergy()._value)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert np.ptp(expected) > 1.0
-
-
-def test_lambda_zero_is_an_ideal_gas(random_model, small_state):
-    """Steps of 6 ps carry every atom far: each frame is independent of the one before."""
-    n_replicas, n_frames, state = 10, 30, small_state
-    force = torch_force(random_model, state, n_replicas=n_replicas)
-    context = make_context(create_system(state, force, n_replicas=n_replicas), langevin(state, 6.0))
-    context.setParameter("lambda_nti", 0.0)
-    start = lattice_positions_nm(state, seed=1)
-    context.setPositions(np.tile(start, (n_replicas, 1)))
-    frames = []
-    for _ in range(n_frames):
-        context.getIntegrator().step(2)
-        found = context.getState(getEnergy=True, getForces=True, getPositions=True)
-        assert found.getPotentialEnergy()._value == 0.0
-        assert not found.getForces(asNumpy=True)._value.any()
-        frames.append(
-            found.getPositions(asNumpy=True).value_in_unit(unit.nanometer) / state.sigma_nm
-        )
-    positions = np.array(frames).reshape(-1, state.n_particles, 3)
-    profiles = np.array(
-        [
-            radial_distribution(frame[np.newaxis], state.box_length_sigma, n_bins=6)[1]
-            for frame in positions
-        ]
-    )
-    deviation = profiles.mean(0) - (1 - 1 / state.n_particles)
-    errors = profiles.std(0, ddof=1) / np.sqrt(len(profiles))
-    assert (np.abs(deviation) < 3 * errors).all()
-    assert errors[-1] < 0.02
-
-
-def argon(dtype):
-    """The shipped model and a fluid it was trained on, N = 40."""
-    model = load_model("lj-fluid-t1.25")
-    model.network.to(dtype)
-    return model, StatePoint(n_particles=40, **model.potential.model_dump(), box_length_sigma=6.0)
-
-
-def equilibrated(model, state, coupling):
-    context = make_context(
-        create_system(state, torch_force(model, state)), langevin(state, 0.004), "CPU"
-    )
-    context.setParameter("lambda_nti", coupling)
-    context.setPositions(lattice_positions_nm(state, seed=1))
-    context.setVelocitiesToTemperature(state.temperature_kelvin, 4)
-    context.getIntegrator().step(500)
-    return context
-
-
-def drift(model, state, coupling):
-    """Slope of the total energy by a line through 20 ps without a thermostat, kT a particle per
-    ns.
-    """
-    start = equilibrated(model, state, coupling).getState(getPositions=True, getVelocities=True)
-    context = make_context(
-        create_system(state, torch_force(model, state)), openmm.VerletIntegrator(0.004)
-    )
-    context.setPositions(start.getPositions())
-    context.setVelocities(start.getVelocities())
-    context.setParameter("lambda_nti", coupling)
-    times_ns, energies = np.linspace(0.0, 0.02, 251), []
-    for _ in times_ns:
-        found = context.getState(getEnergy=True)
-        energies.append(found.getPotentialEnergy()._value + found.getKineticEnergy()._value)
-        context.getIntegrator().step(20)
-    a_particle = np.array(energies) / state.kt_kj_mol / state.n_particles
-    (slope, _), covariance = np.polyfit(times_ns, a_particle, 1, cov=True)
-    print(
-        f"lambda = {coupling}: drift {slope:.1e} +- {covariance[0, 0] ** 0.5:.1e} kT a particle "
-        "per ns"
-    )  # noqa: T201 (see it by pytest -s)
-    return slope
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("coupling", [0.3, 0.7, 1.0])
-def test_energy_is_conserved_over_20_ps_of_argon(coupling):
-    assert abs(drift(*argon(torch.float64), coupling)) < 1e-3
-
-
-@pytest.mark.slow
-def test_a_float32_network_drifts_little():
-    assert abs(drift(*argon(torch.float32), 0.7)) < 0.1
-
-
-@pytest.mark.slow
-def test_the_thermostat_holds_the_models_temperature():
-    model, state = argon(torch.float32)
-    context = equilibrated(model, state, 0.5)
-    context.getIntegrator().setFriction(
-        10.0
-    )  # 1 / ps: the energy forgets in 0.1 ps, and 16 ps are enough
-    temperatures = []
-    for _ in range(200):
-        context.getIntegrator().step(20)
-        kinetic = context.getState(getEnergy=True).getKineticEnergy()._value
-        temperatures.append(2.0 * kinetic / (3.0 * state.n_particles * state.kt_kj_mol))
-    mean, error = mean_and_error(np.array(temperatures))
-    print(f"T / T of the model = {mean:.4f} +- {error:.4f}")  # noqa: T201 (see it by pytest -s)
-    assert abs(mean - 1.0) < 3.0 * error
-    assert error < 0.02

@@ -6,13 +6,13 @@ import numpy as np
 import openmm
 import pytest
 import torch
+from contexts import make_context, numbers
 
 from openmm_nti import LambdaHamiltonian, StatePoint
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.md.forces import create_system
 from openmm_nti.md.native_pair import native_pair_force
-from openmm_nti.md.readers import dudl
 from openmm_nti.references.noise import log_noise
 
 LAMBDAS = (0.0, 0.02, 0.1, 0.15, 0.3, 0.5, 0.7, 0.9, 0.97, 0.999, 1.0)
@@ -29,19 +29,9 @@ def by_the_module(model, state, positions_nm, coupling):
     return energy.item() * kt, -gradient[0].numpy() * kt / state.sigma_nm, slope.item() * kt
 
 
-def by_openmm(context, coupling):
-    context.setParameter("lambda_nti", coupling)
-    state = context.getState(getEnergy=True, getForces=True)
-    return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value, dudl(context)
-
-
-def make_context(model, state, positions_nm, platform):
+def context_of(model, state, positions_nm, platform="Reference"):
     system = create_system(state, native_pair_force(model, state))
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform)
-    )
-    context.setPositions(positions_nm)
-    return context
+    return make_context(system, positions_nm, platform=platform)
 
 
 @pytest.fixture(scope="module", params=["switched", "truncated"])
@@ -57,10 +47,10 @@ def test_it_is_the_modules_pair_part(platform, tolerance, fluid, fluid_positions
     model, state = fluid
     for frame in fluid_positions[:2]:
         positions = frame * state.sigma_nm
-        context = make_context(model, state, positions, platform)
+        context = context_of(model, state, positions, platform)
         for coupling in LAMBDAS:
             energy, forces, slope = by_the_module(model, state, positions, coupling)
-            found = by_openmm(context, coupling)
+            found = numbers(context, coupling)
             assert found[0] == pytest.approx(energy, rel=tolerance, abs=tolerance)
             assert found[2] == pytest.approx(slope, rel=tolerance, abs=10 * tolerance)
             np.testing.assert_allclose(
@@ -77,10 +67,10 @@ def test_pairs_at_any_distance(distance, fluid):
     positions = np.full((state.n_particles, 3), 0.0)
     positions[1, 0] = distance * state.sigma_nm
     two = state.model_copy(update={"n_particles": 2})
-    context = make_context(model, two, positions[:2], "Reference")
+    context = context_of(model, two, positions[:2], "Reference")
     for coupling in LAMBDAS:
         energy, forces, slope = by_the_module(model, two, positions[:2], coupling)
-        found = by_openmm(context, coupling)
+        found = numbers(context, coupling)
         assert found[0] == pytest.approx(energy, rel=1e-8, abs=1e-8)
         assert found[2] == pytest.approx(slope, rel=1e-8, abs=1e-8)
         np.testing.assert_allclose(
@@ -91,11 +81,11 @@ def test_pairs_at_any_distance(distance, fluid):
 def test_its_ends_are_the_fluid_and_the_ideal_gas(fluid, fluid_positions):
     model, state = fluid
     positions = fluid_positions[0] * state.sigma_nm
-    context = make_context(model, state, positions, "Reference")
-    energy, forces, _ = by_openmm(context, 0.0)
+    context = context_of(model, state, positions, "Reference")
+    energy, forces, _ = numbers(context, 0.0)
     assert (energy, forces.any()) == (0.0, False)
     expected = reduced_potential_numpy(positions[np.newaxis] / state.sigma_nm, state)[0]
-    assert by_openmm(context, 1.0)[0] / state.kt_kj_mol == pytest.approx(
+    assert numbers(context, 1.0)[0] / state.kt_kj_mol == pytest.approx(
         expected, abs=1e-4 * state.n_particles
     )
 
@@ -106,10 +96,7 @@ def test_it_goes_through_xml(fluid, fluid_positions):
     copy = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
     found = []
     for each in (system, copy):
-        context = openmm.Context(
-            each, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-        )
-        context.setPositions(fluid_positions[0] * state.sigma_nm)
-        found.append(by_openmm(context, 0.8))
+        context = make_context(each, fluid_positions[0] * state.sigma_nm)
+        found.append(numbers(context, 0.8))
     assert found[0][0] == found[1][0]
     assert found[0][2] == found[1][2]

@@ -5,6 +5,7 @@ asked for.
 import openmm
 import pytest
 import torch
+from contexts import make_context
 from openmm import unit
 
 import openmm_nti
@@ -12,14 +13,6 @@ from openmm_nti import LJFluid, NeuralPath
 from openmm_nti.md.forces import torch_force
 from openmm_nti.md.plugin import why_not_torch
 from openmm_nti.md.readers import dudl
-
-
-def context_of(system, positions):
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-    )
-    context.setPositions(positions)
-    return context
 
 
 def energy(context):
@@ -53,18 +46,18 @@ def test_the_fluid_is_argon_in_its_box(small_state):
 
 @pytest.mark.parametrize("implementation", ["auto", "torch", "python"])
 def test_the_ends_are_lennard_jones_and_the_ideal_gas(implementation, path, positions):
-    expected = energy(context_of(LJFluid(path.state).create_system(), positions))
-    fluid = context_of(path.create_system(implementation=implementation), positions)
+    expected = energy(make_context(LJFluid(path.state).create_system(), positions))
+    fluid = make_context(path.create_system(implementation=implementation), positions)
     assert fluid.getParameter("lambda_nti") == 1.0
     assert energy(fluid) == pytest.approx(expected, rel=1e-6)
-    gas = context_of(path.create_system(0.0, implementation=implementation), positions)
+    gas = make_context(path.create_system(0.0, implementation=implementation), positions)
     assert (gas.getParameter("lambda_nti"), energy(gas)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("implementation", ["torch", "python"])
 def test_a_context_starts_where_it_was_asked_to(implementation, path, positions):
-    asked = context_of(path.create_system(0.4, implementation=implementation), positions)
-    moved = context_of(path.create_system(implementation=implementation), positions)
+    asked = make_context(path.create_system(0.4, implementation=implementation), positions)
+    moved = make_context(path.create_system(implementation=implementation), positions)
     moved.setParameter("lambda_nti", 0.4)
     assert energy(asked) == energy(moved)
     assert dudl(asked) == dudl(moved)
@@ -74,7 +67,7 @@ def test_the_two_body_part_starts_there_too(path, positions):
     system = LJFluid(path.state).create_system()
     system.removeForce(0)
     system.addForce(path.native_pair_force(0.4))
-    context = context_of(system, positions)
+    context = make_context(system, positions)
     assert context.getParameter("lambda_nti") == 0.4
     assert dudl(context) != 0.0
 

@@ -5,11 +5,12 @@ nothing.
 import numpy as np
 import openmm
 import pytest
+from contexts import make_context, numbers
 from openmm import unit
 
 from openmm_nti.md.forces import add_to_system, create_system, python_force, torch_force
 from openmm_nti.md.native_pair import native_pair_force
-from openmm_nti.md.readers import dudl, reduced_potentials
+from openmm_nti.md.readers import reduced_potentials
 from openmm_nti.md.system_checks import check_system
 
 N_OTHERS = 7
@@ -31,20 +32,6 @@ def larger_system(state):
         system.addParticle(state.mass_dalton)
     system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
     return system
-
-
-def context_of(system, positions):
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-    )
-    context.setPositions(positions)
-    return context
-
-
-def numbers(context, coupling):
-    context.setParameter("lambda_nti", coupling)
-    state = context.getState(getEnergy=True, getForces=True)
-    return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value, dudl(context)
 
 
 def compare(alone, among, chosen, coupling):
@@ -69,14 +56,14 @@ def positions(small_state, fluid_positions, chosen):
 
 @pytest.mark.parametrize("make_force", MAKERS)
 def test_the_model_alone_and_among_others(make_force, random_model, small_state, positions, chosen):
-    alone = context_of(
+    alone = make_context(
         create_system(small_state, make_force(random_model, small_state)), positions[chosen]
     )
     system = larger_system(small_state)
     force = add_to_system(
         system, random_model, small_state, make_force=make_force, particles=chosen
     )
-    among = context_of(system, positions)
+    among = make_context(system, positions)
     assert force.getName() == "openmm_nti"
     for coupling in LAMBDAS:
         compare(alone, among, chosen, coupling)
@@ -89,7 +76,7 @@ def test_the_model_alone_and_among_others(make_force, random_model, small_state,
 
 
 def test_the_native_pair_force_among_others(random_model, small_state, positions, chosen):
-    alone = context_of(
+    alone = make_context(
         create_system(small_state, native_pair_force(random_model, small_state)), positions[chosen]
     )
     system = larger_system(small_state)
@@ -97,7 +84,7 @@ def test_the_native_pair_force_among_others(random_model, small_state, positions
     system.addForce(
         native_pair_force(random_model, small_state, particles=chosen, n_system=n_system)
     )
-    among = context_of(system, positions)
+    among = make_context(system, positions)
     for coupling in LAMBDAS:
         compare(alone, among, chosen, coupling)
     with pytest.raises(ValueError, match="particles and n_system together"):
@@ -135,7 +122,7 @@ def test_indices_beyond_the_system_are_named(random_model, small_state, position
     system = larger_system(small_state)
     system.addForce(torch_force(random_model, small_state, particles=beyond))
     with pytest.raises(openmm.OpenMMException, match="beyond the last particle"):
-        context_of(system, positions).getState(getEnergy=True)
+        make_context(system, positions).getState(getEnergy=True)
 
 
 def test_replicas_among_others(random_model, small_state, fluid_positions):
@@ -146,11 +133,11 @@ def test_replicas_among_others(random_model, small_state, fluid_positions):
     system = create_system(small_state, n_replicas=2)
     system.addParticle(1.0)
     add_to_system(system, random_model, small_state, particles=chosen, n_replicas=2)
-    found = reduced_potentials(context_of(system, positions), LAMBDAS)
+    found = reduced_potentials(make_context(system, positions), LAMBDAS)
     assert found.shape == (2, len(LAMBDAS))
     alone = create_system(small_state, torch_force(random_model, small_state))
     for row, frame in zip(found, fluid_positions, strict=False):
-        expected = reduced_potentials(context_of(alone, frame * small_state.sigma_nm), LAMBDAS)
+        expected = reduced_potentials(make_context(alone, frame * small_state.sigma_nm), LAMBDAS)
         np.testing.assert_allclose(row, expected, rtol=1e-8, atol=1e-10)
 
 
@@ -239,7 +226,7 @@ def test_a_box_that_changes_during_the_run_is_refused(
     scale, shear, message, make_force, random_model, small_state, fluid_positions
 ):
     system = create_system(small_state, make_force(random_model, small_state))
-    context = context_of(system, fluid_positions[0] * small_state.sigma_nm)
+    context = make_context(system, fluid_positions[0] * small_state.sigma_nm)
     vectors = scale * small_state.box_length_nm * np.eye(3)
     vectors[1, 0] = shear
     context.setPeriodicBoxVectors(*map(openmm.Vec3._make, vectors.tolist()))

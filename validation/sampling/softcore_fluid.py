@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 import openmm
+from openmm import unit
 
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
@@ -20,12 +21,15 @@ from openmm_nti.md.fluid_system import set_cutoff
 
 ALPHA = 0.5  # minimises the thermodynamic length of the pair approximation at T* = 1.25
 PARAMETER = "lambda_softcore"
+_RAMP_STAGES = 20
+_OVERLAP_KT = 5.0  # per particle; a fluid without overlaps has less at any lambda
+_FEWEST_WINDOWS = 5
 
 
 def soft_pair(
     r2: np.ndarray, state: StatePoint, lambdas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Soft-core pair energy and its lambda derivative at each lambda.
+    """Return the soft-core pair energy and its lambda derivative at each lambda.
 
     Parameters
     ----------
@@ -48,7 +52,7 @@ def soft_pair(
 def soft_potential(
     positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced soft-core potential of each frame and its lambda derivative, in float64.
+    """Return the reduced soft-core potential of each frame and its lambda derivative, in float64.
 
     Parameters
     ----------
@@ -72,8 +76,9 @@ def soft_potential(
 
 
 def soft_system(state: StatePoint) -> openmm.System:
-    """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its
-    derivative.
+    """Return the soft-core fluid as an OpenMM System with the global parameter `lambda_softcore`.
+
+    Its energy derivative is there too.
     """
     system = openmm.System()
     for _ in range(state.n_particles):
@@ -84,7 +89,7 @@ def soft_system(state: StatePoint) -> openmm.System:
 
 
 def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
-    """u_lambda between all pairs of the fluid; interaction groups added to it leave some out."""
+    """Return u_lambda between all pairs; interaction groups added to it leave some out."""
     force = openmm.CustomNonbondedForce(state.pair.soft_core_expression(ALPHA, PARAMETER))
     force.addGlobalParameter(PARAMETER, 0.0)
     force.addEnergyParameterDerivative(PARAMETER)
@@ -94,8 +99,64 @@ def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
     return force
 
 
+def place_windows(
+    state: StatePoint, n_pairs: float, window_length: float, n_windows: int | None
+) -> np.ndarray:
+    """Return lambdas from 0 to 1, equidistant in the pair estimate of thermodynamic length, (K,).
+
+    That is int std(dU/dlambda) dlambda with
+
+        var(dU/dlambda) = n_pairs / V int (du/dlambda)^2 exp(-u_lambda) 4 pi r^2 dr,
+
+    which is exact at low density and needs no simulation.
+
+    Parameters
+    ----------
+    state
+        Box and pair potential.
+    n_pairs
+        How many pairs are soft.
+    window_length
+        Length between neighbours.
+    n_windows
+        Their number instead; None for as many as `window_length` asks.
+    """
+    grid = np.linspace(0, 1, 401)
+    r = np.linspace(0, state.cutoff_sigma, 2001)[1:]
+    energy, slope = soft_pair(r**2, state, grid)
+    with np.errstate(invalid="ignore"):  # infinity times zero where r -> 0 at lambda = 1
+        integrand = np.nan_to_num(slope**2 * np.exp(-energy)) * 4 * np.pi * r**2
+    deviation = np.sqrt(n_pairs / state.box_length_sigma**3 * np.trapezoid(integrand, r))
+    steps = 0.5 * (deviation[1:] + deviation[:-1]) * np.diff(grid)
+    length = np.concatenate([[0.0], np.cumsum(steps)])
+    count = n_windows or max(_FEWEST_WINDOWS, 1 + int(np.ceil(length[-1] / window_length)))
+    lambdas = np.interp(np.linspace(0, length[-1], count), length, grid)
+    lambdas[[0, -1]] = 0, 1
+    return lambdas
+
+
+def raise_coupling(context: openmm.Context, coupling: float, n_steps: int) -> None:
+    """Raise lambda from 0 to `coupling` in stages during half of the steps, then relax there.
+
+    In a dense fluid some atoms may still overlap when their cores harden. Minimisation moves them
+    apart; an equilibrated fluid never needs it.
+    """
+    integrator = context.getIntegrator()
+    temperature = integrator.getTemperature()
+    n_particles = context.getSystem().getNumParticles()
+    fluid_at_most = _OVERLAP_KT * n_particles * unit.MOLAR_GAS_CONSTANT_R * temperature
+    for stage in range(1, _RAMP_STAGES + 1):
+        context.setParameter(PARAMETER, coupling * stage / _RAMP_STAGES)
+        if context.getState(energy=True).getPotentialEnergy() > fluid_at_most:
+            openmm.LocalEnergyMinimizer.minimize(context, maxIterations=100)
+            velocity_seed = integrator.getRandomNumberSeed() + stage
+            context.setVelocitiesToTemperature(temperature, velocity_seed)
+        integrator.step(n_steps // (2 * _RAMP_STAGES))
+    integrator.step(n_steps // 2)
+
+
 def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Squared minimum-image distances of one frame (N, 3). Shape (N (N - 1) / 2,), sigma^2."""
+    """Return squared nearest-image distances of a frame (N, 3), (N (N - 1) / 2,), sigma^2."""
     first, second = np.triu_indices(state.n_particles, k=1)
     separation = positions_sigma[first] - positions_sigma[second]
     separation = nearest_image(separation, state.box_length_sigma)

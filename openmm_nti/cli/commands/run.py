@@ -115,7 +115,7 @@ def generate(
         if trajectory is not None:
             pipeline.import_trajectory(trajectory, topology)
         else:
-            pipeline.foresee("reference data")
+            pipeline.forecast("reference data")
         ensembles = pipeline.reference()
     if json:
         files = {ensemble.state.label: ensemble.n_frames for ensemble in ensembles}
@@ -145,7 +145,7 @@ def train(
     from openmm_nti.model_files import read_card
 
     pipeline = _pipeline(config, output, seed, settings, resume=True)
-    pipeline.foresee("reference data", "training")
+    pipeline.forecast("reference data", "training")
     pipeline.train(pipeline.reference())
     if json:
         print_json(
@@ -193,5 +193,6 @@ def _pipeline(
     from openmm_nti.training.parallel import rank_and_size
 
     resolved = load_config(config, settings or [], seed)
-    leads = rank_and_size()[0] == 0  # of the processes that torchrun starts, one speaks
-    return Pipeline(resolved, open_run(output, resolved, resume=resume), console(quiet=not leads))
+    is_main_process = rank_and_size()[0] == 0  # of those that torchrun starts, one reports
+    directory = open_run(output, resolved, resume=resume)
+    return Pipeline(resolved, directory, console(quiet=not is_main_process))

@@ -88,7 +88,7 @@ def test_a_draw_of_the_bootstrap_takes_whole_ladders():
     wrong, right = (estimate_ti(one, PAIR, method="any", seed=1).std_err for one in (data, ladders))
     assert right == pytest.approx(offset[::10].std(ddof=1) / math.sqrt(32), rel=0.2)
     assert wrong < 0.6 * right
-    for weights in window_bootstrap.draw(ladders, 3, seed=1).weights:
+    for weights in window_bootstrap.draw(ladders, 3, np.random.default_rng(1)).weights:
         assert (weights == weights[0]).all()
 
 

@@ -19,7 +19,7 @@ from openmm_nti.md.readers import dudl
 from openmm_nti.openmm_ml import NtiPotentialImplFactory
 
 MODEL = "lj-fluid-t1.25"
-FILE = Path(__file__).parent.parent / "openmm_nti" / "openmm_ml" / "__init__.py"
+FILE = Path(__file__).parents[2] / "openmm_nti" / "openmm_ml" / "__init__.py"
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,11 @@ def _box_vectors(state: StatePoint) -> list[openmm.Vec3]:
     return [openmm.Vec3(length, 0, 0), openmm.Vec3(0, length, 0), openmm.Vec3(0, 0, length)]
 
 
-# The names of version 0.1.0.
-lj_system = fluid_system
-lj_topology = fluid_topology
+def lj_system(state: StatePoint) -> openmm.System:
+    """Return `fluid_system` of a state, under its name in version 0.1.0."""
+    return fluid_system(state)
+
+
+def lj_topology(state: StatePoint) -> app.Topology:
+    """Return `fluid_topology` of a state, under its name in version 0.1.0."""
+    return fluid_topology(state)

@@ -91,6 +91,16 @@ class PotentialForm(BaseModel):
             raise ValueError(f"potential: {name}: {problem['msg']}") from None
         return self
 
+    @classmethod
+    def of(cls, potential: PairPotential) -> PotentialForm:
+        """Return the form of a potential: all of it but size and energy of the atoms."""
+        shared = {
+            name: value
+            for name, value in potential.parameters().items()
+            if name not in (_LENGTH, _ENERGY)
+        }
+        return cls(type=potential.type, **shared)
+
     def _required(self) -> list[str]:
         fields = potential_class(self.type).model_fields
         return [

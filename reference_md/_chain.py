@@ -20,7 +20,7 @@ from openmm_nti.files import fingerprint
 from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weights
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.config import ReferenceConfig
 from openmm_nti.runtime.context import Execution
@@ -135,7 +135,9 @@ def _context(chain: Chain, segment: int) -> openmm.Context:
     ]
     integrator.setRandomNumberSeed(seeds[0])
     platform = fastest_platform(config.platform)
-    context = openmm.Context(lj_system(state), integrator, platform, platform_properties(platform))
+    context = openmm.Context(
+        fluid_system(state), integrator, platform, platform_properties(platform)
+    )
     if segment > 0:
         before = read_arrays(chain.path(segment - 1), ["positions_nm", "velocities"])
         context.setPositions(before["positions_nm"])

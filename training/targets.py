@@ -1,11 +1,11 @@
 r"""Noised configurations and the score target of least variance.
 
 For x_t = x_0 + s_eff z two unbiased targets for grad U at x_t are z / s_eff (denoising; variance 1
-/ s_eff^2) and beta grad U_LJ(x_0) (target score; variance I_0 = <|beta grad U_LJ|^2> per degree of
+/ s_eff^2) and beta grad U(x_0) (target score; variance I_0 = <|beta grad U|^2> per degree of
 freedom). Their mix
 
-.. math:: g^* = (1 - c) \frac{z}{s_{eff}} + c \, \beta \nabla U_{LJ}(x_0),
-          \qquad c = \frac{1}{1 + s_{eff}^2 I_0},
+.. math:: g^* = (1 - c) \frac{z}{s_{eff}} + c \, \beta \nabla U(x_0), \qquad
+          c = \frac{1}{1 + s_{eff}^2 I_0},
 
 has variance I_0 / (1 + s_eff^2 I_0), bounded at every noise level.
 """
@@ -36,7 +36,7 @@ class CleanData:
     positions
         (F, N, 3), sigma.
     gradient
-        beta grad U_LJ at the frames, (F, N, 3), 1 / sigma.
+        beta grad U at the frames, (F, N, 3), 1 / sigma.
     box
         (3,), sigma.
     gradient_square
@@ -52,12 +52,12 @@ class CleanData:
     def from_ensemble(
         cls, ensemble: Ensemble, model: NoisedFluid, device: torch.device | str
     ) -> CleanData:
-        """Return the frames of `ensemble`; `model` supplies the Lennard-Jones gradient."""
+        """Take the frames of `ensemble`; `model` supplies the gradient of the energy."""
         positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64, device=device)
         box = cubic_box(ensemble.state.box_length_sigma, device)
         gradient = torch.cat(
             [
-                lennard_jones_gradient(model, block, box)
+                model.end.gradient(block, box)
                 for block in positions.split(frames_at_a_time(positions))
             ]
         )
@@ -102,13 +102,6 @@ class NoisedBatch:
 def frames_at_a_time(positions: Tensor) -> int:
     """Return how many frames (F, N, 3) to take at a time, so that memory does not grow with N."""
     return max(1, _ATOMS_AT_A_TIME // positions.shape[1])
-
-
-def lennard_jones_gradient(model: NoisedFluid, positions: Tensor, box: Tensor) -> Tensor:
-    """Return beta grad U_LJ, (B, N, 3), 1 / sigma."""
-    positions = positions.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(model.lennard_jones_energy(positions, box).sum(), positions)
-    return gradient
 
 
 def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:

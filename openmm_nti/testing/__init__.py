@@ -1,8 +1,11 @@
-"""Checks that networks and estimators keep the rules which the rest of the package relies on.
+"""Checks that potentials, networks and estimators keep the rules the package relies on.
 
 They are for code outside of the package too, in its own tests::
 
-    from openmm_nti.testing import check_estimator, check_network
+    from openmm_nti.testing import check_estimator, check_network, check_potential
+
+    def test_my_potential():
+        check_potential(MyPotential(sigma_nm=0.34, epsilon_kj_mol=1.0))
 
     def test_my_network():
         check_network(MyConfig(width=8))
@@ -21,11 +24,12 @@ from typing import Any
 
 from openmm_nti.testing.errors import ConformanceError
 
-__all__ = ["ConformanceError", "check_estimator", "check_network"]
+__all__ = ["ConformanceError", "check_estimator", "check_network", "check_potential"]
 
 _MODULES = {
     "check_estimator": "openmm_nti.validation.testing",
     "check_network": "openmm_nti.testing.network",
+    "check_potential": "openmm_nti.testing.potential",
 }
 
 

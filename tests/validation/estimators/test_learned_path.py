@@ -162,16 +162,11 @@ def test_the_corrector_leaves_equilibrium_alone(first_step, monkeypatch):
     after = corrector.relax(evaluated, evaluated(before), 80).positions
     assert (after - before).square().mean().sqrt() > 0.1
     assert 0.3 < corrector.acceptance < 0.999
-    change = (
-        model.lennard_jones_energy(after, box) - model.lennard_jones_energy(before, box)
-    ).numpy()
-    squares = (
-        model.lennard_jones_energy(after, box) ** 2 - model.lennard_jones_energy(before, box) ** 2
-    ).numpy()
+    change = (model.end.energy(after, box) - model.end.energy(before, box)).numpy()
+    squares = (model.end.energy(after, box) ** 2 - model.end.energy(before, box) ** 2).numpy()
     # A few overlaps have any energy, and any spread: bounded energies see them.
     bounded = (
-        model.lennard_jones_energy(after, box).clamp(max=2)
-        - model.lennard_jones_energy(before, box).clamp(max=2)
+        model.end.energy(after, box).clamp(max=2) - model.end.energy(before, box).clamp(max=2)
     ).numpy()
     for values in (change, squares, bounded):
         assert abs(values.mean()) < 3.5 * values.std() / math.sqrt(values.size)

@@ -220,9 +220,9 @@ class BarChain(Estimator):
             for k in range(1, n + 1)
         )
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the chemical potential along the chain."""
-        del directory
+        del folder
         facts = found.diagnostics
         if "box_length_sigma" in facts:  # results of 0.1.0 do not have it
             yield chain_figure(

@@ -183,9 +183,9 @@ class Estimator(ABC):
         del found
         return Bounds()
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield what there is to draw, from the result and from files in the state's folder."""
-        del found, directory
+        del found, folder
         yield from ()
 
 

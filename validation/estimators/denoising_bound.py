@@ -289,9 +289,9 @@ class NeuralTITethered(_FromDenoising):
         """Return beta F_ex from the bound and its gap."""
         return estimate_tethered(job.score, job.ensemble, config, job.execution)
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield where the model's gap lies."""
-        del directory
+        del folder
         if "gap_noise_sigma" in found.diagnostics:
             yield gap_figure(found.diagnostics)
 

@@ -85,13 +85,13 @@ class WindowEstimator(Estimator):
         smallest = found.diagnostics.get("min_neighbour_overlap")
         return NOT_ASKED if smallest is None else window_diagnostics.graded_overlap(smallest)
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the overlap matrix and the convergence series, where there are any."""
         matrix = found.diagnostics.get("overlap_matrix")
         if matrix is None:
             return
         yield overlap_figure(self.name, matrix)
-        path = directory / f"{self.path_name}_convergence.npz"
+        path = folder / f"{self.path_name}_convergence.npz"
         if path.is_file():
             yield convergence_figure(self.name, path)
 
@@ -175,9 +175,9 @@ class TiNeuralMd(_NeuralWindows):
         same_windows = others.get("mbar_neural")
         return super().overlap(same_windows, others) if own == NOT_ASKED and same_windows else own
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the profile of <dU/dlambda>."""
-        del directory
+        del folder
         facts = found.diagnostics
         columns = (facts[name] for name in ("lambdas", "dudl_mean", "dudl_std_err"))
         yield profile_figure(self.name, *columns)

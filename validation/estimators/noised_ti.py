@@ -194,9 +194,9 @@ class NeuralTINoised(Estimator):
         """Return whether the levels are dense enough for the noise."""
         return integral_converged(found)
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the profile of dU/dlambda of noised data."""
-        del directory
+        del folder
         facts = found.diagnostics
         if "dudl_mean" in facts:
             names = ("lambdas", "dudl_mean", "dudl_std_err")

@@ -215,10 +215,10 @@ class PathBar(_FromPaths):
             Verdict("bad", f"no: {text}, {SMALLEST_OVERLAP:g} is the least"),
         )
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the works of both directions."""
-        if (directory / FILE).is_file():
-            yield works_figure(directory / FILE, found.value)
+        if (folder / FILE).is_file():
+            yield works_figure(folder / FILE, found.value)
 
 
 class PathBracket(_FromPaths):

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -183,7 +184,7 @@ class _Training:
             "frames": [len(data.positions) for data in self.training_data],
         }
         save_model(
-            self.average.module,
+            self._averaged(),
             self.folder,
             trained_on=states,
             seed=self.execution.seed,
@@ -237,6 +238,9 @@ class _Training:
         self.average.update_parameters(self.model)
         return loss.detach()
 
+    def _averaged(self) -> NoisedFluid:
+        return cast("NoisedFluid", self.average.module)
+
     def _learning_rate(self, share: float) -> float:
         """Return a rate that rises over the warm-up and falls as half a cosine.
 
@@ -257,7 +261,7 @@ class _Training:
 
     def _validate(self, losses: list[Tensor]) -> None:
         """Evaluate the averaged weights, then write metrics and checkpoint."""
-        held_out = {item.label: item.evaluate(self.average.module) for item in self.held_out}
+        held_out = {item.label: item.evaluate(self._averaged()) for item in self.held_out}
         loss = float(torch.stack(losses).mean())
         validation_loss = sum(item.pop("loss") for item in held_out.values()) / len(held_out)
         if not (math.isfinite(loss) and math.isfinite(validation_loss)):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from openmm_nti.fluid.state import StatePoint
-from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
-from openmm_nti.hamiltonian.conditioning import Condition
+from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.references.noise import LOG_NOISE_MIN, effective_variance
+from openmm_nti.references.noise import LOG_NOISE_MIN
 from openmm_nti.testing.errors import ConformanceError
+from openmm_nti.testing.network_case import NetworkCase
 
 _EXACT = 1e-9  # relative: the same operations in another order, in float64
-_SPACING = 1.12  # sigma, between the atoms of the cluster
 
 
 def check_network(network: str | NetworkConfig, *, weight_scale: float | None = 0.3) -> None:
@@ -42,7 +40,7 @@ def check_network(network: str | NetworkConfig, *, weight_scale: float | None = 
         With the first rule that is broken, and by how much.
     """
     config = NetworkConfig(kind=network) if isinstance(network, str) else network
-    case = _Case.of(config.model_copy(update={"dtype": "float64"}), weight_scale)
+    case = NetworkCase.of(config.model_copy(update={"dtype": "float64"}), weight_scale)
     for check in _FOR_ALL:
         check(case)
     if isinstance(case.model, LambdaHamiltonian):
@@ -50,67 +48,7 @@ def check_network(network: str | NetworkConfig, *, weight_scale: float | None = 
             check(case)
 
 
-@dataclass(frozen=True)
-class _Case:
-    """A model with random weights, and a cluster of atoms to evaluate it on.
-
-    Attributes
-    ----------
-    positions
-        (B, N, 3), sigma.
-    log_s
-        A noise level for each configuration, (B,).
-    """
-
-    kind: str
-    model: NoisedFluid
-    box: Tensor
-    positions: Tensor
-    log_s: Tensor
-    generator: torch.Generator
-
-    @classmethod
-    def of(cls, config: NetworkConfig, weight_scale: float | None) -> _Case:
-        edge = 2.0 * max(3.0, config.cutoff_sigma)
-        state = StatePoint(n_particles=8, box_length_sigma=edge, temperature_star=1.25)
-        generator = torch.Generator().manual_seed(1)
-        torch.manual_seed(1)
-        model = build_model(state.pair_potential, config)
-        for parameter in model.parameters() if weight_scale is not None else ():
-            torch.nn.init.normal_(parameter, std=weight_scale, generator=generator)
-        model.eval().requires_grad_(False)
-        sites = torch.cartesian_prod(*3 * [torch.arange(2.0, dtype=torch.float64)]) * _SPACING
-        jitter = torch.randn(4, 8, 3, generator=generator, dtype=torch.float64)
-        levels = torch.log(torch.tensor([0.05, 0.15, 0.4, 1.0], dtype=torch.float64))
-        return cls(config.kind, model, cubic_box(edge), sites + 0.06 * jitter, levels, generator)
-
-    def outputs(self, positions: Tensor, box: Tensor | None = None) -> Tensor:
-        """Return the network's energies (B,) at `log_s`, or without an energy its gradients."""
-        box = self.box if box is None else box
-        return self.outputs_at(positions, self.log_s[: len(positions)], box)
-
-    def outputs_at(self, positions: Tensor, log_s: Tensor, box: Tensor) -> Tensor:
-        """Return the outputs at other noise levels (B,)."""
-        if not isinstance(self.model, LambdaHamiltonian):
-            pairs = self.model.pair_gradient(positions, box, log_s)
-            return self.model.gradient(positions, box, log_s).detach() - pairs
-        pairs = self.model.search.pairs(positions, box, self.model.network.cutoff)
-        edges = self.model.neighbourhoods(positions, pairs)
-        with torch.no_grad():
-            return self.model.network(*edges, Condition(log_s, effective_variance(log_s)))
-
-    def require(self, found: Tensor, expected: Tensor, tolerance: float, broken: str) -> None:
-        """Raise unless two results agree relative to the size of the second; NaN never does."""
-        change = float((found - expected).abs().max())
-        allowed = tolerance * (1.0 + float(expected.abs().max()))
-        if not change <= allowed:
-            raise ConformanceError(
-                f"network {self.kind}: {broken}: the outputs differ by {change:.3g}, which may be "
-                f"{allowed:.1g}"
-            )
-
-
-def _answers(case: _Case) -> None:
+def _answers(case: NetworkCase) -> None:
     found = case.outputs(case.positions)
     shape = (4,) if isinstance(case.model, LambdaHamiltonian) else (4, 8, 3)
     if found.shape != shape:
@@ -124,7 +62,7 @@ def _answers(case: _Case) -> None:
         )
 
 
-def _translation(case: _Case) -> None:
+def _translation(case: NetworkCase) -> None:
     moved = case.positions + torch.tensor([0.3, -1.7, 2.9], dtype=torch.float64)
     case.require(
         case.outputs(moved),
@@ -134,7 +72,7 @@ def _translation(case: _Case) -> None:
     )
 
 
-def _wrapping(case: _Case) -> None:
+def _wrapping(case: NetworkCase) -> None:
     steps = torch.randint(-2, 3, case.positions.shape, generator=case.generator)
     case.require(
         case.outputs(case.positions + steps * case.box),
@@ -144,7 +82,7 @@ def _wrapping(case: _Case) -> None:
     )
 
 
-def _rotation(case: _Case) -> None:
+def _rotation(case: NetworkCase) -> None:
     quarter = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).double()
     for turn in (quarter, quarter.roll(1, 0).roll(1, 1)):
         expected = case.outputs(case.positions)
@@ -158,7 +96,7 @@ def _rotation(case: _Case) -> None:
         )
 
 
-def _permutation(case: _Case) -> None:
+def _permutation(case: NetworkCase) -> None:
     order = torch.randperm(8, generator=case.generator)
     expected = case.outputs(case.positions)
     if not isinstance(case.model, LambdaHamiltonian):
@@ -171,19 +109,19 @@ def _permutation(case: _Case) -> None:
     )
 
 
-def _silent_without_noise(case: _Case) -> None:
+def _silent_without_noise(case: NetworkCase) -> None:
     levels = torch.full_like(case.log_s, LOG_NOISE_MIN)
     found = case.outputs_at(case.positions, levels, case.box)
     case.require(found, torch.zeros_like(found), 1e-12, "it does not vanish without noise")
 
 
-def _silent_without_neighbours(case: _Case) -> None:
+def _silent_without_neighbours(case: NetworkCase) -> None:
     positions = torch.stack([torch.zeros(3).double(), 0.5 * case.box]).expand(4, -1, -1)
     found = case.outputs(positions.clone())
     case.require(found, torch.zeros_like(found), 1e-12, "it does not vanish without neighbours")
 
 
-def _smooth_at_its_cutoff(case: _Case) -> None:
+def _smooth_at_its_cutoff(case: NetworkCase) -> None:
     distances = case.model.network.cutoff + 1e-6 * torch.tensor([-1.0, 1.0]).double()
     positions = torch.zeros(2, 3, 3, dtype=torch.float64)
     positions[:, 1, 0], positions[:, 2, 1] = distances, 1.1
@@ -192,7 +130,7 @@ def _smooth_at_its_cutoff(case: _Case) -> None:
     case.require(found[0], found[1], 1e-4, "it jumps where a neighbour crosses the cutoff")
 
 
-def _batches(case: _Case) -> None:
+def _batches(case: NetworkCase) -> None:
     single = [
         case.outputs_at(
             case.positions[number : number + 1], case.log_s[number : number + 1], case.box
@@ -207,7 +145,7 @@ def _batches(case: _Case) -> None:
     )
 
 
-def _sum_over_atoms(case: _Case) -> None:
+def _sum_over_atoms(case: NetworkCase) -> None:
     far = 2.0 * case.box[0]
     copies = torch.cat([case.positions, case.positions + 0.5 * far], dim=1)
     alone = case.outputs(case.positions)
@@ -220,7 +158,7 @@ def _sum_over_atoms(case: _Case) -> None:
     )
 
 
-def _derivatives_by_weights(case: _Case) -> None:
+def _derivatives_by_weights(case: NetworkCase) -> None:
     parameters = list(case.model.network.parameters())
     size = torch.randn(case.positions.shape, generator=case.generator, dtype=torch.float64)
 
@@ -258,13 +196,13 @@ def _derivatives_by_weights(case: _Case) -> None:
     )
 
 
-def _gradient(case: _Case) -> None:
+def _gradient(case: NetworkCase) -> None:
     pairs = case.model.pair_gradient(case.positions, case.box, case.log_s)
     gradient = case.model.gradient(case.positions, case.box, case.log_s).detach() - pairs
     direction = torch.randn(case.positions.shape, generator=case.generator, dtype=torch.float64)
     step = 1e-5
     forward, backward = (
-        _hamiltonian(case).network_energy(case.positions + h * direction, case.box, case.log_s)
+        case.hamiltonian.network_energy(case.positions + h * direction, case.box, case.log_s)
         for h in (step, -step)
     )
     case.require(
@@ -275,8 +213,8 @@ def _gradient(case: _Case) -> None:
     )
 
 
-def _both_ends(case: _Case) -> None:
-    model = _hamiltonian(case)
+def _both_ends(case: NetworkCase) -> None:
+    model = case.hamiltonian
     ends = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
     case.require(
         model(case.positions, case.box, ends[0]),
@@ -292,8 +230,8 @@ def _both_ends(case: _Case) -> None:
     )
 
 
-def _many_levels(case: _Case) -> None:
-    model = _hamiltonian(case)
+def _many_levels(case: NetworkCase) -> None:
+    model = case.hamiltonian
     lam = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     single = [model(case.positions, case.box, level.expand(4)) for level in lam]
     case.require(
@@ -304,9 +242,9 @@ def _many_levels(case: _Case) -> None:
     )
 
 
-def _script(case: _Case) -> None:
+def _script(case: NetworkCase) -> None:
     try:
-        scripted = torch.jit.script(case.model)
+        scripted: Any = torch.jit.script(case.model)
     except Exception as error:  # TorchScript raises many kinds for what it cannot compile
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason")
         raise ConformanceError(
@@ -314,7 +252,8 @@ def _script(case: _Case) -> None:
         ) from error
     lam = torch.tensor([0.2, 0.6, 0.9, 0.99], dtype=torch.float64)
     results = []
-    for model in (scripted, case.model):
+    models: tuple[Any, Any] = scripted, case.model
+    for model in models:
         positions = case.positions.clone().requires_grad_(True)
         energies = model(positions, case.box, lam)
         (gradient,) = torch.autograd.grad(energies.sum(), positions)
@@ -322,16 +261,10 @@ def _script(case: _Case) -> None:
         results.append(
             torch.cat([part.detach().reshape(-1) for part in (energies, gradient, levels)])
         )
-    case.require(*results, _EXACT, "TorchScript computes something else than Python")
+    case.require(results[0], results[1], _EXACT, "TorchScript computes something else than Python")
 
 
-def _hamiltonian(case: _Case) -> LambdaHamiltonian:
-    if not isinstance(case.model, LambdaHamiltonian):
-        raise TypeError(f"network {case.kind} gives no energies")
-    return case.model
-
-
-_FOR_ALL: tuple[Callable[[_Case], None], ...] = (
+_FOR_ALL: tuple[Callable[[NetworkCase], None], ...] = (
     _answers,
     _translation,
     _wrapping,
@@ -344,7 +277,7 @@ _FOR_ALL: tuple[Callable[[_Case], None], ...] = (
     _sum_over_atoms,
     _derivatives_by_weights,
 )
-_FOR_ENERGIES: tuple[Callable[[_Case], None], ...] = (
+_FOR_ENERGIES: tuple[Callable[[NetworkCase], None], ...] = (
     _gradient,
     _both_ends,
     _many_levels,

@@ -89,7 +89,7 @@ def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
 def write_samples(
     path: str, state: StatePoint, output: Path, config: NeuralTIConfig, execution: Execution
 ) -> int:
-    """Draw configurations by reverse diffusion, save them as an ensemble, and return their number."""
+    """Draw configurations by reverse diffusion, save them, and return how many there are."""
     if output.suffix != ".h5":
         raise ValueError(
             f"--output {output} must end in .h5, the format that mdtraj reads and the ensembles "

@@ -30,7 +30,9 @@ from openmm_nti.training import train
 from openmm_nti.training.parallel import rank_and_size
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
-model = train([Ensemble.load(folder / "data.h5")], NETWORK, CONFIG, seed=4, directory=folder / "model", progress=False)
+data = [Ensemble.load(folder / "data.h5")]
+settings = {"seed": 4, "directory": folder / "model", "progress": False}
+model = train(data, NETWORK, CONFIG, **settings)
 torch.save(model.state_dict(), folder / f"rank{rank_and_size()[0]}.pt")
 """
 

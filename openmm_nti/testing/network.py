@@ -224,7 +224,7 @@ def _both_ends(case: NetworkCase) -> None:
     )
     case.require(
         model(case.positions, case.box, ends[1]),
-        model.lennard_jones_energy(case.positions, case.box),
+        model.end.energy(case.positions, case.box),
         1e-13,
         "the pair potential at lambda = 1 is no longer exact",
     )

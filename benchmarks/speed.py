@@ -46,14 +46,13 @@ from openmm_nti import LambdaHamiltonian, StatePoint, kernels, load_model
 from openmm_nti.files import write_json
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.forces import create_system, python_force, torch_force
 from openmm_nti.md.native_pair import native_pair_force
 from openmm_nti.md.platforms import fastest_platform
 from openmm_nti.training.loss import score_loss
 from openmm_nti.training.targets import (
     CleanData,
-    lennard_jones_gradient,
     noise_batch,
     stratified_log_noise,
 )
@@ -63,7 +62,7 @@ from openmm_nti.validation.sampling.hmc import Chains
 def forces(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of one energy with forces, by every way there is."""
     calls = {
-        "OpenMM Lennard-Jones": evaluation(lj_system(DENSE), DENSE),
+        "OpenMM Lennard-Jones": evaluation(fluid_system(DENSE), DENSE),
         "two-body path in OpenMM": evaluation(
             create_system(DENSE, native_pair_force(model, DENSE)), DENSE
         ),
@@ -88,7 +87,7 @@ def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
         ]
         positions = torch.as_tensor(np.stack(lattices), device=DEVICE)
         box = cubic_box(state.box_length_sigma, DEVICE)
-        gradient = lennard_jones_gradient(ours, positions, box)
+        gradient = ours.end.gradient(positions, box)
         clean = CleanData(positions, gradient, box, gradient.square().mean())
         generator = torch.Generator().manual_seed(0)
         levels = stratified_log_noise(n_configurations, -4.0, 0.0, generator).to(DEVICE)

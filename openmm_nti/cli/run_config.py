@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from openmm_nti.cli.config_errors import ConfigError, explain
+from openmm_nti.fluid.species_form import numbers_of_particles
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NetworkConfig
 from openmm_nti.reference_md import ReferenceConfig
@@ -67,7 +68,7 @@ def _one_for_each_n(system: Any) -> Any:
     if not mappings:
         raise ValueError("no state point is given: give n_particles, a box and a temperature")
     spread: list[Any] = []
-    for mapping in mappings:
+    for mapping in (each for listed in mappings for each in numbers_of_particles(listed)):
         numbers = mapping.get("n_particles") if isinstance(mapping, dict) else None
         if isinstance(numbers, list) and numbers:
             spread.extend({**mapping, "n_particles": number} for number in numbers)
@@ -124,8 +125,8 @@ class RunConfig(BaseModel):
         return {**mappings[0], "n_particles": numbers if len(numbers) > 1 else numbers[0]}
 
 
-def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
-    """Read a YAML file, apply `--set key=value` settings and `--seed`, and validate.
+def load_config(path: Path, settings: list[str]) -> RunConfig:
+    """Read a YAML file, apply settings such as `training.n_steps=500`, and validate.
 
     Raises
     ------
@@ -135,8 +136,6 @@ def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
     data = _read_mapping(path)
     for setting in settings:
         apply_setting(data, setting)
-    if seed is not None:
-        data["seed"] = seed
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """The lambda-dependent Hamiltonian: one physical term a file, added up by `LambdaHamiltonian`."""
 
-from openmm_nti.fluid.state import PairPotential
+from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian.denoiser import Denoiser
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.model import LambdaHamiltonian
@@ -11,7 +11,7 @@ __all__ = ["Denoiser", "LambdaHamiltonian", "NetworkConfig", "NoisedFluid", "bui
 
 
 def build_model(
-    potential: PairPotential, network: NetworkConfig | None
+    potential: ReducedPotential, network: NetworkConfig | None
 ) -> LambdaHamiltonian | Denoiser:
     """Return a model of `potential` with fresh weights.
 

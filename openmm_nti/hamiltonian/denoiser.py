@@ -10,7 +10,8 @@ truth (docs/accuracy.md has the numbers). It has no lambda path: no TI, no MD, n
 A refinement here is that of `network`, with vector moments in the velocity at the start and a
 spring to the noised position,
 
-.. math:: v_i \leftarrow \beta(s) \, v_i - c(s) F_i(y) - \kappa(s) (y_i - x_i), \qquad y_i \leftarrow y_i + v_i,
+.. math:: v_i \leftarrow \beta(s) \, v_i - c(s) F_i(y) - \kappa(s) (y_i - x_i), \qquad
+          y_i \leftarrow y_i + v_i,
 
 as in a descent on U_0(y) + |x - y|^2 / 2 s_eff^2 with learned forces F.
 """
@@ -18,7 +19,7 @@ as in a descent on U_0(y) + |x - y|^2 / 2 s_eff^2 with learned forces F.
 import torch
 from torch import Tensor
 
-from openmm_nti.fluid.state import PairPotential
+from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian import relaxation
 from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
@@ -33,12 +34,12 @@ class Denoiser(NoisedFluid):
     Parameters
     ----------
     potential
-        The Lennard-Jones potential of the data.
+        The pair potential of the data, with its cutoff and temperature.
     network
         Architecture of the learned part.
     """
 
-    def __init__(self, potential: PairPotential, network: NetworkConfig) -> None:
+    def __init__(self, potential: ReducedPotential, network: NetworkConfig) -> None:
         super().__init__(potential, network, build_network(network, gives_energy=False))
 
     def gradient(

@@ -48,7 +48,7 @@ _WORTH_IT = 0.8  # of the variance must be left at most
 
 def apply_to(model: LambdaHamiltonian) -> bool:
     """Return whether Stein's identity holds: whether the potential is continuous."""
-    return model.potential.convention == "switched"
+    return model.end.is_continuous
 
 
 def functions(

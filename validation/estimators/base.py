@@ -71,7 +71,7 @@ class Job:
                 "this estimate needs a model: add --model, a name (see `openmm-nti models`) or a "
                 "directory"
             )
-        return self.trained
+        return self.trained.bind(self.state)
 
     @property
     def model(self) -> LambdaHamiltonian:

@@ -27,7 +27,7 @@ from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.fluid_system import fluid_system, leave_out
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
@@ -101,7 +101,7 @@ def sample(state: StatePoint, config: DecouplingConfig, execution: Execution) ->
         If the convention is `truncated`: forces do not feel the jump at the cutoff, and this does
         not reweight it.
     """
-    if state.convention != "switched":
+    if not state.is_continuous:
         raise ValueError(
             f"convention = {state.convention}: mu_decoupling needs switched; use bar_chain or widom"
         )
@@ -123,9 +123,8 @@ def coupling_system(state: StatePoint) -> openmm.System:
 
     The global parameter `lambda_softcore` scales the coupling.
     """
-    system, last = lj_system(state), state.n_particles - 1
-    fluid = system.getForce(0)
-    fluid.setParticleParameters(last, 0.0, state.sigma_nm, 0.0)
+    system, last = fluid_system(state), state.n_particles - 1
+    leave_out(system.getForce(0), last, state.n_particles)
     force = soft_force(state)
     force.addInteractionGroup([last], range(last))
     system.addForce(force)

@@ -84,7 +84,7 @@ class BoundConfig(BaseModel):
 
     def measures_gap(self, state: StatePoint) -> bool:
         """Return whether there are tethered chains at `state`, which need continuous forces."""
-        return self.n_tethered > 0 and state.convention == "switched"
+        return self.n_tethered > 0 and state.is_continuous
 
 
 class BoundDiagnostics(tethered.ChainDiagnostics, ModelBoundDiagnostics):

@@ -202,7 +202,7 @@ def _information(
     n_frames, n_particles = frames.positions.shape[:2]
     log_noise = torch.tensor(log_s, dtype=torch.float64)
     spread = float(effective_variance(log_noise).sqrt())
-    smooth = model.potential.convention == "switched"
+    smooth = model.end.is_continuous
     columns = []
     for part in chosen.split(max(1, _ATOMS_PER_BATCH // (2 * n_particles))):
         clean = frames.positions[part]

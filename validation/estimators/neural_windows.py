@@ -27,11 +27,8 @@ from openmm_nti.validation.analysis.window_estimates import (
 from openmm_nti.validation.estimators.base import NOT_ASKED, Estimator, Job
 from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
-from openmm_nti.validation.plots.window_figures import (
-    convergence_figure,
-    overlap_figure,
-    profile_figure,
-)
+from openmm_nti.validation.plots.profiles import profile_figure
+from openmm_nti.validation.plots.window_figures import convergence_figure, overlap_figure
 from openmm_nti.validation.sampling import windows
 from openmm_nti.validation.sampling.placement import WindowsConfig, frames_needed
 

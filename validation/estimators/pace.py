@@ -14,7 +14,7 @@ from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.references.noise import log_noise
 from openmm_nti.training import TrainingConfig
@@ -115,7 +115,7 @@ def _gradient_seconds(model: NoisedFluid, state: StatePoint) -> float:
 def _md_seconds(state: StatePoint) -> float:
     platform = openmm.Platform.getPlatformByName("CPU")
     integrator = openmm.VerletIntegrator(0.001)
-    context = openmm.Context(lj_system(state), integrator, platform, {"Threads": "1"})
+    context = openmm.Context(fluid_system(state), integrator, platform, {"Threads": "1"})
     context.setPositions(np.asarray(lattice_positions_nm(state, seed=1)))
     return _quickest(lambda: integrator.step(_MD_STEPS)) / _MD_STEPS
 

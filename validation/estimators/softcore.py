@@ -210,7 +210,7 @@ def _undo_shift(positions_sigma: np.ndarray, state: StatePoint, coupling: float)
         np.array(np.nextafter(state.cutoff_sigma**2, 0)), state, np.array([coupling, 1.0])
     )[0]
     log_weights = truncation_log_weights(positions_sigma, state)
-    if state.convention == "truncated":
+    if not state.is_continuous:
         log_weights *= at_cutoff[0] / at_cutoff[1]
     return evenly_spaced(log_weights, len(positions_sigma))
 

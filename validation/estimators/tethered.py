@@ -169,7 +169,7 @@ def measure(
         If the ensemble is `truncated`, or the chains run into NaN.
     """
     state = ensemble.state
-    if state.convention != "switched":
+    if not state.is_continuous:
         raise ValueError(
             f"tethered chains need continuous forces, those of {state} jump at the cutoff: use "
             "`switched`"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from openmm_nti.fluid.state import PairPotential, StatePoint
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.validation.estimators.bar_chain import BarChainConfig
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
@@ -66,7 +67,7 @@ class PaperPreset(BaseModel):
     gcmc: GrandCanonicalConfig = GrandCanonicalConfig()
     toy: ToyConfig = ToyConfig()
 
-    def state(self, n_particles: int, potential: PairPotential) -> StatePoint:
+    def state(self, n_particles: int, potential: ReducedPotential) -> StatePoint:
         """Return the state point of N particles in the paper's box."""
         return StatePoint(
             n_particles=n_particles,

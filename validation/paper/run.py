@@ -71,7 +71,8 @@ def run(
     say(forecast(todo.seconds, execution.workers))
     if todo.reference_n:
         say(f"reference data at {len(todo.reference_n)} N")
-        reference_data(work, todo.reference_n)
+        states = [work.state(n) for n in todo.reference_n]
+        generate(states, work.preset.reference, execution.folder("reference"))
     if "chain" in todo.kinds:
         insertion_chain(work)
     for after in (False, True):
@@ -79,19 +80,6 @@ def run(
         if tasks:
             execution.run(run_task, tasks, "estimates")
     return write_outputs(work)
-
-
-def reference_data(work: Work, numbers: Iterable[int]) -> None:
-    """Simulate the interacting fluid at these N, or take the data that are there."""
-    execution = work.execution
-    generate(
-        [work.state(n) for n in numbers],
-        work.preset.reference,
-        seed=execution.seed,
-        directory=work.directory / "reference",
-        workers=execution.workers,
-        progress=execution.progress,
-    )
 
 
 def forecast(cpu_seconds: float, n_processes: int) -> str:

@@ -38,24 +38,6 @@ def convergence_figure(method: str, path: Path) -> Figure:
     )
 
 
-def profile_figure(
-    method: str, lambdas: Sequence[float], means: Sequence[float], errors: Sequence[float]
-) -> Figure:
-    """Return the figure of <dU/dlambda> along lambda; those of several methods share its name."""
-
-    def draw(ax: Axes) -> Axes:
-        columns = (np.asarray(column) for column in (lambdas, means, errors))
-        return plots.dudl(*columns, label=method, ax=ax)
-
-    return Figure(
-        "dudl",
-        "Where the free energy comes from along λ",
-        draw,
-        ("method", "lambda", "dudl_kt", "std_err_kt"),
-        [(method, *row) for row in zip(lambdas, means, errors, strict=True)],
-    )
-
-
 def chain_figure(
     method: str,
     values: Sequence[float],

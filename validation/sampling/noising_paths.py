@@ -244,7 +244,7 @@ def path_works(steps: PathSteps, execution: Execution, batch: PathBatch) -> dict
 def _forward_works(steps: PathSteps, starts: Array, generator: torch.Generator) -> Array:
     box = cubic_box(steps.state.box_length_sigma)
     positions = torch.as_tensor(starts, dtype=torch.float64)
-    omega = steps.model.lennard_jones_energy(positions, box)
+    omega = steps.model.end.energy(positions, box)
     for step, reverse_variance in enumerate(steps.reverse_variances):
         delta = steps.levels[step + 1] - steps.levels[step]
         noise = torch.randn(positions.shape, generator=generator, dtype=torch.float64)
@@ -259,7 +259,7 @@ def _forward_works(steps: PathSteps, starts: Array, generator: torch.Generator) 
 def _reverse_works(steps: PathSteps, n_paths: int, generator: torch.Generator) -> Array:
     box = cubic_box(steps.state.box_length_sigma)
     shape = (n_paths, steps.state.n_particles, 3)
-    positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
+    positions = steps.model.reference.sample(*shape[:2], box, generator)
     omega = torch.zeros(n_paths, dtype=torch.float64)
     for step in reversed(range(len(steps.reverse_variances))):
         delta = steps.levels[step + 1] - steps.levels[step]
@@ -269,7 +269,7 @@ def _reverse_works(steps: PathSteps, n_paths: int, generator: torch.Generator) -
         increment = delta * gradient - math.sqrt(reverse_variance) * noise
         positions = positions - increment
         omega = omega + _log_ratio(increment, gradient, delta, reverse_variance)
-    return (omega + steps.model.lennard_jones_energy(positions, box)).numpy()
+    return (omega + steps.model.end.energy(positions, box)).numpy()
 
 
 def _log_ratio(

@@ -189,7 +189,7 @@ class ReverseDiffusion:
         lambdas = torch.from_numpy(self.lambdas)
         variance = effective_variance(log_noise(lambdas, box))
         shape = (n_samples, self.state.n_particles, 3)
-        positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
+        positions = self.model.reference.sample(*shape[:2], box, generator)
         corrector = Corrector(shape, generator) if self.corrector_steps else None
         slopes = []
         work = []

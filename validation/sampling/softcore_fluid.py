@@ -1,9 +1,9 @@
 r"""The soft-core fluid: its pair energy, potential and OpenMM System.
 
-All pairs at once are scaled from nothing to Lennard-Jones (Beutler et al., Chem. Phys. Lett. 222,
-529 (1994)):
+All pairs at once are scaled from nothing to the pair potential u (Beutler et al., Chem. Phys. Lett.
+222, 529 (1994)):
 
-    u_lambda(r) = 4 eps lambda y (y - 1) S(r),    y = 1 / (alpha (1 - lambda) + (r / sigma)^6),
+    u_lambda(r) = lambda u(r_soft) S(r),    r_soft^6 = alpha (1 - lambda) sigma^6 + r^6,
 
 with the cutoff and switching function S of the state point, so u_0 = 0 and u_1 is its pair
 potential.
@@ -15,8 +15,9 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from openmm_nti.fluid.energy import cutoff_function, nearest_image
+from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.md.fluid_system import set_cutoff
 
 ALPHA = 0.5  # minimises the thermodynamic length of the pair approximation at T* = 1.25
 PARAMETER = "lambda_softcore"
@@ -44,14 +45,8 @@ def soft_pair(
         1.
     """
     coupling = lambdas.reshape(-1, *[1] * r2.ndim)
-    prefactor = 4 / state.temperature_star * cutoff_function(r2, state)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        y = 1 / (ALPHA * (1 - coupling) + r2**3)
-        energy = np.where(prefactor != 0, prefactor * coupling * y * (y - 1), 0.0)
-        slope = np.where(
-            prefactor != 0, prefactor * y * ((y - 1) + coupling * ALPHA * y * (2 * y - 1)), 0.0
-        )
-    return energy, slope
+    end = state.pair_potential
+    return end.pair_in_kt.soft_core(r2, coupling, ALPHA, end.cutoff.factor(r2))
 
 
 def soft_potential(
@@ -95,16 +90,10 @@ def soft_system(state: StatePoint) -> openmm.System:
 
 def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
     """Return u_lambda between all pairs; interaction groups added to it leave some out."""
-    force = openmm.CustomNonbondedForce(
-        f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + "
-        f"(r/{state.sigma_nm!r})^6)"
-    )
+    force = openmm.CustomNonbondedForce(state.pair.soft_core_expression(ALPHA, PARAMETER))
     force.addGlobalParameter(PARAMETER, 0.0)
     force.addEnergyParameterDerivative(PARAMETER)
-    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-    force.setCutoffDistance(state.cutoff_nm)
-    force.setUseSwitchingFunction(state.convention == "switched")
-    force.setSwitchingDistance(state.switch_nm)
+    set_cutoff(force, state)
     for _ in range(state.n_particles):
         force.addParticle([])
     return force

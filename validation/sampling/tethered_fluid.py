@@ -19,7 +19,7 @@ from openmm import unit
 
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.sampling.metropolis import trades
@@ -60,7 +60,7 @@ class TetheredFluid:
             self._force.addPerParticleParameter(name)
         for particle in range(state.n_particles):
             self._force.addParticle(particle, [0.0, 0.0, 0.0])
-        system = lj_system(state)
+        system = fluid_system(state)
         system.addForce(self._force)
         self._integrator = openmm.LangevinMiddleIntegrator(
             state.temperature_kelvin * unit.kelvin,

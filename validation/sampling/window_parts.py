@@ -113,10 +113,11 @@ def _simulated(part: WindowPart) -> tuple[Tensor, dict[str, Array]]:
 def _ideal_gas(part: WindowPart) -> tuple[Tensor, dict[str, Array]]:
     """Return what `_simulated` does, at lambda = 0, where no simulation is needed."""
     state = part.ensemble.state
-    shape = (part.config.n_chains * part.n_frames, state.n_particles, 3)
-    drawn = torch.rand(shape, generator=_generator(part, "ideal gas"), dtype=torch.float64)
+    n_frames, box = part.config.n_chains * part.n_frames, cubic_box(state.box_length_sigma)
+    generator = _generator(part, "ideal gas")
+    drawn = part.model.reference.sample(n_frames, state.n_particles, box, generator)
     nothing = {"acceptance": np.full(1, np.nan), "timestep_star": np.full(1, np.nan)}
-    return drawn * state.box_length_sigma, nothing
+    return drawn, nothing
 
 
 def _starts(part: WindowPart, windows: range) -> Tensor:

@@ -40,7 +40,8 @@ def within(result, exact, errors=3.0):
 @pytest.mark.parametrize("network", ["none", "random"])
 def test_windows_are_exact_for_any_network(network, engine, pairs, two_body, tmp_path):
     model = two_body if network == "none" else make_random_model(PAIR, "float32")
-    config = WINDOWS.model_copy(update={"engine": engine})
+    quick = {"n_windows": 6, "equilibration_steps": 20, "steps_between": 10}
+    config = WINDOWS.model_copy(update={"engine": engine, **quick})
     data = windows.sample(model, pairs, config, seed=3, directory=tmp_path, progress=False)
     mbar = estimate_mbar(data, PAIR, method="mbar_neural", seed=1)
     within(mbar, pair_free_energy(PAIR))
@@ -97,11 +98,8 @@ def test_monte_carlo_resumes_to_the_same_numbers(pairs, two_body, tmp_path, monk
     assert started == [[1, 2, 3], [4, 5, 6], [4, 5, 6]]
     for name in ("u_kln", "dudl", "acceptance", "timestep_star"):
         np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
-    assert sorted(path.name[-11:] for path in (tmp_path / "b/neural_windows").iterdir()) == [
-        "000-000.npz",
-        "001-003.npz",
-        "004-006.npz",
-    ]
+    files = (tmp_path / "b/neural_windows").glob("*_[0-9]*.npz")
+    assert sorted(path.name[-7:] for path in files) == ["000.npz", "001.npz", "002.npz"]
 
 
 def test_both_engines_sample_the_same_windows(tmp_path):

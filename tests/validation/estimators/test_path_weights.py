@@ -15,7 +15,7 @@ from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.estimators.path_weights import PathConfig, Works
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
-CONFIG = PathConfig(n_paths=3000, n_steps=60)
+CONFIG = PathConfig(n_paths=1000, n_steps=30)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,14 @@
-# Works on a machine that has Python 3.11+, make and a package index: every target installs what it needs into .venv once.
-#   make demo     the whole calculation on a small fluid, with results in $(OUTPUT); again to continue a stopped one
-#   make test     the test suite            make lint     ruff and mypy
-#   make docs     the pages, in docs/_build make bench    speed and cost, as ratios
-#   make test-openmm86    the tests that want OpenMM 8.6 and the newest openmm-ml, in an environment of their own
+# Works on a machine with Python 3.11+, make and a package index: every target installs what it
+# needs into .venv once.
+#   make demo     the whole calculation on a small fluid, results in $(OUTPUT); again to continue it
+#   make test     the test suite, and the share of the library's lines that it runs
+#   make lint     ruff, codespell and mypy; make types is mypy alone
+#   make docs     the pages, in docs/_build
+#   make bench    speed and cost, as ratios
+#   make test-openmm86    the tests for OpenMM 8.6 and the newest openmm-ml, in a second environment
 #   make clean    removes what the other targets made
-# Another interpreter: `make demo PYTHON=python3.12`. An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
+# Another interpreter: `make demo PYTHON=python3.12`.
+# An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
 
 PYTHON ?= python3
 PLUGIN ?= cpu
@@ -13,29 +17,37 @@ OUTPUT ?= demo-output
 THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 CONFIG ?= examples/lj_quickstart.yaml
 PYTEST_ARGS ?= -n auto --dist loadfile
+COVERAGE_ARGS ?= --cov=openmm_nti --cov=reference_md --cov=training --cov=validation --cov-report=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(PLUGIN)
 DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
 DOCS_STAMP := $(VENV)/.installed-$(PLUGIN)-docs
 
-.PHONY: demo test test-openmm86 lint docs bench clean
+.PHONY: demo test test-openmm86 lint types docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	$(BIN)/openmm-nti run $(CONFIG) --output $(OUTPUT) --resume
 
 test: $(DEV_STAMP)
-	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)
+	@[ -z "$(COVERAGE_ARGS)" ] || \
+		echo "Lines of the library that the tests ran: $$($(BIN)/coverage report --format=total) %"
 
 test-openmm86: $(VENV)/openmm86/.installed
 	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(VENV)/openmm86/bin/python -m pytest tests/openmm86
 
-lint: $(DEV_STAMP)
+lint: types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+# mypy reads the installed layout, linked together in build/types.
+types: $(DEV_STAMP)
 	rm -rf build/types && mkdir -p build/types/openmm_nti
-	cd build/types/openmm_nti && ln -s ../../../openmm_nti/* ../../../reference_md ../../../training ../../../validation .
+	cd build/types/openmm_nti && \
+		ln -s ../../../openmm_nti/* $(addprefix ../../../,reference_md training validation) .
 	$(BIN)/mypy -p openmm_nti
 
 docs: $(DOCS_STAMP)
@@ -47,7 +59,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/cost.py --output bench-output/cost --n 40
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/_generated *.egg-info demo-output bench-output .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/_generated *.egg-info demo-output bench-output \
+		.pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -58,7 +71,8 @@ $(BIN)/python:
 # One plugin build per environment: the wheels of two builds overwrite each other's files.
 $(STAMP): setup.py | $(BIN)/python
 	@for other in $(filter-out $(PLUGIN),cpu cuda12 cuda13); do \
-		[ ! -e $(VENV)/.installed-$$other ] || { echo "$(VENV) holds the $$other plugin: make clean first"; exit 1; }; \
+		[ ! -e $(VENV)/.installed-$$other ] || \
+			{ echo "$(VENV) holds the $$other plugin: make clean first"; exit 1; }; \
 	done
 	$(BIN)/python -m pip install -e ".[$(PLUGIN)]"
 	@$(BIN)/openmm-nti compile || echo "Going on without compiled operations: slower."
@@ -77,6 +91,7 @@ $(VENV)/openmm86/.installed: $(DEV_STAMP)
 	$(BIN)/python -m venv $(VENV)/openmm86
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
 		"$$($(VENV)/openmm86/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
-	$(VENV)/openmm86/bin/python -m pip install --no-deps openmm==8.6.1 openmmml==1.8 setuptools wheel
+	$(VENV)/openmm86/bin/python -m pip install --no-deps \
+		openmm==8.6.1 openmmml==1.8 setuptools wheel
 	$(VENV)/openmm86/bin/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,13 +1,24 @@
-"""Installs the four top-level folders as one package: `training` becomes `openmm_nti.training`, and
-so on.
+"""Installs the four top-level folders as one package, `training` as `openmm_nti.training`.
 
 TorchForce needs exactly one build of the openmm-torch plugin. The `-cpu`, `-cu12` and `-cu13`
-wheels hold the same files, and pip cannot take a requirement away again, so each build is an extra
-and none is a plain requirement: `pip install -e ".[cpu]"`, `".[cuda12]"` or `".[cuda13]"`. See
-docs/installation.md. openmm-ml, in `dev` for its test, stays at 1.4: newer ones want OpenMM 8.6.
+wheels hold the same files, so two of them in one environment overwrite each other. Each build is
+therefore an extra, and none is a plain requirement: `pip install -e ".[cpu]"`, `".[cuda12]"` or
+`".[cuda13]"` (docs/installation.md).
+
+`dev` holds openmm-ml at 1.4 for its test: newer versions want OpenMM 8.6.
 """
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+# The version's one place is the package itself, which cannot be imported before it is installed.
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (Path(__file__).parent / "openmm_nti" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)[1]
 
 STAGES = ("reference_md", "training", "validation")
 
@@ -22,7 +33,7 @@ HAS_MAC_WHEEL = (
 
 setup(
     name="openmm-nti",
-    version="0.1.0",
+    version=VERSION,
     description="Excess free energies by Neural Thermodynamic Integration, with the learned "
     "Hamiltonian in OpenMM",
     long_description=open("README.md", encoding="utf-8").read(),
@@ -95,20 +106,30 @@ setup(
             "pyarrow",
             "distributed",
             "pytest",
+            "pytest-cov",
             "pytest-xdist",
             "hypothesis",
             "ruff",
+            "codespell",
             "mypy",
+            "pre-commit",
             "openmmml==1.4",
         ],
         "docs": ["sphinx", "furo", "myst-parser", "jupytext"],
     },
+    keywords=["free energy", "thermodynamic integration", "OpenMM", "neural network", "MBAR"],
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
         "License :: OSI Approved :: MIT License",
-        "Programming Language :: Python :: 3",
-        "Operating System :: POSIX :: Linux",
         "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Chemistry",
         "Topic :: Scientific/Engineering :: Physics",
+        "Typing :: Typed",
     ],
 )

@@ -25,16 +25,19 @@ from openmm_nti import Ensemble, load_model
 from openmm_nti.files import read_json, write_json
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.model_files import CARD_FILE, load_denoiser, model_directory
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis import gr
-from openmm_nti.validation.estimators import denoising_bound, neural_ti
+from openmm_nti.validation.estimators.base import Job
+from openmm_nti.validation.estimators.registry import all_estimators, estimator, section_config
 
 LIMITS = (
     "For this pair potential and temperature alone. Between the trained densities accuracy is as "
-    "in the rows of "
-    "`accuracy`; outside of them, use exact estimators (mbar_neural, path_bar) only."
+    "in the rows of `accuracy`; outside of them, use exact estimators (mbar_neural, path_bar) only."
 )
 REFERENCE = Path(__file__).parent / "reference_values.json"
-METHODS = ("model_bound", "neural_ti_bound", "neural_ti_tethered", "neural_ti")
+METHODS = [
+    name for name, known in all_estimators().items() if known.section in {"bound", "neural_ti"}
+]
 
 
 def blocks(
@@ -78,26 +81,33 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
     if done.is_file():
         return read_json(done)
     folder = Path(options.output) / state.label
-    effort = denoising_bound.BoundConfig(n_pairs=options.pairs, n_tethered=options.tethered)
-    shared = {"seed": 1, "directory": folder, "workers": options.workers}
-    bound = denoising_bound.estimate(score, ensemble, effort, **shared)
-    exact = denoising_bound.estimate_tethered(score, ensemble, effort, **shared)
-    config = neural_ti.NeuralTIConfig(
-        n_samples=n_samples, n_steps=options.steps, corrector_steps=options.corrector
-    )
-    began = time.perf_counter()
-    published = neural_ti.estimate(
-        model, state, config, seed=1, directory=folder, workers=options.workers, progress=False
-    )
-    seconds = time.perf_counter() - began
+    effort = {"n_pairs": options.pairs}
+    if options.tethered is not None:
+        effort["n_tethered"] = options.tethered
+    settings = {
+        "bound": effort,
+        "neural_ti": {
+            "n_samples": n_samples,
+            "n_steps": options.steps,
+            "corrector_steps": options.corrector,
+        },
+    }
+    execution = Execution(1, options.workers, folder)
+    found, seconds = {}, 0.0
+    for name in METHODS:
+        known = estimator(name)
+        trained = model if "energy" in known.needs else score
+        config = section_config(known.section)(**settings[known.section])
+        began = time.perf_counter()
+        found[name] = known.estimate(Job(state, ensemble, trained, execution), config)
+        seconds = time.perf_counter() - began  # of the last, which takes longest
+    facts = found["neural_ti_bound"].diagnostics
     with np.load(folder / "neural_ti.npz") as file:
         observed = structure(ensemble, file["positions_sigma"])
     row = {
         "n_particles": state.n_particles,
-        "model_bound": [bound.diagnostics["model_bound"], bound.diagnostics["model_bound_err"]],
-        "neural_ti_bound": [bound.value, bound.std_err],
-        "neural_ti_tethered": [exact.value, exact.std_err],
-        "neural_ti": [published.value, published.std_err],
+        "model_bound": [facts["model_bound"], facts["model_bound_err"]],
+        **{name: [estimate.value, estimate.std_err] for name, estimate in found.items()},
         "n_samples": n_samples,
         "n_steps": options.steps,
         "corrector_steps": options.corrector,
@@ -117,7 +127,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--corrector", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=384)
-    parser.add_argument("--tethered", type=int, default=denoising_bound.BoundConfig().n_tethered)
+    parser.add_argument("--tethered", type=int, help="by default that of the bound")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", default="accuracy-output")
     parser.add_argument("--card", action="store_true")
@@ -127,7 +137,7 @@ def main() -> None:
     rows = []
     print(
         "N    reference       "
-        + "".join(f"  {name:<24s}" for name in METHODS)
+        + "".join(f"  {name:<24s}" for name in ("model_bound", *METHODS))
         + "g(r) RMS (by chance)  dE/N (eps)       time"
     )
     ensembles = [Ensemble.load(path) for path in options.data.glob("*.h5")]
@@ -141,7 +151,7 @@ def main() -> None:
             f"{row['n_particles']:<4d}",
             f"{known[0]:8.2f}({known[1]:.2f})" if known else " " * 14,
         ]
-        for method in METHODS:
+        for method in ("model_bound", *METHODS):
             value, error = row[method]
             bias = f"{value - known[0]:+.2f}" if known else ""
             cells.append(f"{f'{value:8.2f}({error:.2f}) {bias}':<24s}")

@@ -25,30 +25,24 @@ import time
 from pathlib import Path
 
 from openmm_nti import Ensemble, StatePoint, load_model
-from openmm_nti.cli.estimators import METHODS, Job
 from openmm_nti.files import read_json, write_json
 from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import ReferenceConfig, generate
-from openmm_nti.validation.estimators.denoising_bound import BoundConfig
-from openmm_nti.validation.estimators.path_weights import PathConfig
-from openmm_nti.validation.estimators.softcore import SoftcoreConfig
-from openmm_nti.validation.paper.expenses import (
-    TARGET,
-    n_evaluations,
-    reference_steps,
-    training_seconds,
-)
-from openmm_nti.validation.sampling.placement import WindowsConfig
+from openmm_nti.runtime.context import Execution
+from openmm_nti.validation.estimators.base import Job
+from openmm_nti.validation.estimators.registry import all_estimators, section_config
+from openmm_nti.validation.paper.expenses import TARGET, reference_steps, training_seconds
 
 SEED = 1
 DATA = ReferenceConfig(n_frames=160, segment_frames=50)
-CONFIGS = {
-    "bound": BoundConfig(n_levels=24, n_pairs=96, n_tethered=0),
-    "paths": PathConfig(n_paths=64, n_steps=300),
-    "windows": WindowsConfig(n_chains=16, n_frames=10),
-    "softcore": SoftcoreConfig(n_frames=30),
+EFFORT = {  # of the sections that are measured; their first method stands for each
+    "bound": {"n_levels": 24, "n_pairs": 96, "n_tethered": 0},
+    "paths": {"n_paths": 64, "n_steps": 300},
+    "windows": {"n_chains": 16, "n_frames": 10},
+    "softcore": {"n_frames": 30},
 }
-COSTS = ("neural_ti_bound", "path_bar", "mbar_neural", "mbar_softcore")
+KNOWN = {known.section: known for known in reversed(all_estimators().values())}
+COSTS = {KNOWN[section].name: KNOWN[section] for section in EFFORT}
 
 
 def reference_data(state: StatePoint, folder: Path) -> tuple[Ensemble, dict]:
@@ -73,22 +67,23 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
     path = folder / f"{method}.json"
     if path.is_file():
         return read_json(path)
-    needs_data = METHODS[method].needs_data
-    data, data_cost = (
-        reference_data(state, folder) if needs_data else (None, {"seconds": 0.0, "evaluations": 0})
-    )
-    load = load_model if METHODS[method].needs_energy else load_denoiser
-    model = load(model_name) if METHODS[method].needs_model else None
+    known = COSTS[method]
+    data, data_cost = None, {"seconds": 0.0, "evaluations": 0}
+    if "data" in known.needs:
+        data, data_cost = reference_data(state, folder)
+    load = load_model if "energy" in known.needs else load_denoiser
+    model = load(model_name) if known.needs_model else None
+    config = section_config(known.section)(**EFFORT[known.section])
     began = time.perf_counter()
-    config = CONFIGS[METHODS[method].section]
-    result = METHODS[method].compute(Job(state, data, model, SEED, 1, folder / method), config)
+    job = Job(state, data, model, Execution(SEED, directory=folder / method))
+    result = known.estimate(job, config)
     row = {
         "n_particles": state.n_particles,
         "method": method,
         "value": result.value,
         "std_err": result.std_err,
         "seconds": time.perf_counter() - began,
-        "evaluations": n_evaluations(method, config, result),
+        "evaluations": known.evaluations(config, result),
         "data_seconds": data_cost["seconds"],
         "data_evaluations": data_cost["evaluations"],
     }
@@ -142,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--n", type=int, nargs="+", default=(40, 120, 200))
-    parser.add_argument("--methods", nargs="+", choices=COSTS, default=COSTS)
+    parser.add_argument("--methods", nargs="+", choices=COSTS, default=list(COSTS))
     parser.add_argument("--model", default="lj-fluid-t1.25")
     options = parser.parse_args()
     training = training_seconds(options.model)

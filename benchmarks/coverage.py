@@ -23,45 +23,47 @@ from pathlib import Path
 import numpy as np
 
 from openmm_nti import NetworkConfig, StatePoint, load_model
-from openmm_nti.cli.estimators import METHODS, Job
 from openmm_nti.files import read_json, write_json
 from openmm_nti.reference_md import ReferenceConfig, generate
-from openmm_nti.runtime.tasks import derive_seed, run_tasks
+from openmm_nti.runtime.context import Execution
+from openmm_nti.runtime.tasks import derive_seed
 from openmm_nti.training import TrainingConfig, train
-from openmm_nti.validation.estimators.bar_chain import BarChainConfig
-from openmm_nti.validation.estimators.denoising_bound import BoundConfig
-from openmm_nti.validation.estimators.path_weights import PathConfig
-from openmm_nti.validation.estimators.softcore import SoftcoreConfig
-from openmm_nti.validation.sampling.placement import WindowsConfig
+from openmm_nti.validation.estimators.base import Job
+from openmm_nti.validation.estimators.registry import all_estimators, section_config
 
 STATE = StatePoint(n_particles=20, box_length_sigma=6.0, temperature_star=1.25)
 TRUTH = tuple(read_json(Path(__file__).parent / "reference_values.json")["switched"]["20"][:2])
 DATA = ReferenceConfig(
     n_frames=160, equilibration_steps=2000, frame_interval=100, segment_frames=50
 )
-CONFIGS = {
-    "bound": BoundConfig(n_pairs=96, n_tethered=24, tethered_steps=4000),
-    "paths": PathConfig(n_paths=64, n_steps=40),
-    "windows": WindowsConfig(
-        window_length=1.0, n_chains=16, n_frames=8, equilibration_steps=300, steps_between=40
-    ),
-    "softcore": SoftcoreConfig(n_frames=20, steps_between=25, equilibration=300),
-    "bar_chain": BarChainConfig(
-        n_walkers=32, n_frames=2, n_insertions=100, equilibration_sweeps=60, sweeps_between=20
-    ),
+EFFORT = {
+    "bound": {"n_pairs": 96, "n_tethered": 24, "tethered_steps": 4000},
+    "paths": {"n_paths": 64, "n_steps": 40},
+    "windows": {
+        "window_length": 1.0,
+        "n_chains": 16,
+        "n_frames": 8,
+        "equilibration_steps": 300,
+        "steps_between": 40,
+    },
+    "softcore": {"n_frames": 20, "steps_between": 25, "equilibration": 300},
+    "bar_chain": {
+        "n_walkers": 32,
+        "n_frames": 2,
+        "n_insertions": 100,
+        "equilibration_sweeps": 60,
+        "sweeps_between": 20,
+    },
 }
 NETWORK = NetworkConfig(n_radial=6, n_channels=4, width=16, n_refinements=1)
 TRAINING = TrainingConfig(n_steps=400)
-EXACT = (
-    "path_bar",
-    "path_bracket",
-    "mbar_neural",
-    "bar_neural",
-    "ti_neural_md",
-    "mbar_softcore",
-    "bar_chain",
-    "neural_ti_tethered",  # but for errors of the model at very small and very large noise
-)
+# Every method of these sections whose number is the free energy itself. That of neural_ti_tethered
+# is, but for errors of the model at very small and very large noise.
+COVERED = [
+    name
+    for name, known in all_estimators().items()
+    if known.section in EFFORT and known.kind != "bound"
+]
 
 
 def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> dict:
@@ -75,10 +77,12 @@ def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> d
         return results
     root, folder = derive_seed(seed, "coverage"), output / f"seed_{seed:03d}"
     (ensemble,) = generate([STATE], DATA, seed=root, directory=folder / "reference", progress=False)
-    job = Job(STATE, ensemble, load_model(model), root, 1, folder / STATE.label)
+    execution = Execution(root, directory=folder / STATE.label)
+    job = Job(STATE, ensemble, load_model(model), execution)
     for name in missing:
         began = time.perf_counter()
-        result = METHODS[name].compute(job, CONFIGS[METHODS[name].section])
+        known = all_estimators()[name]
+        result = known.estimate(job, section_config(known.section)(**EFFORT[known.section]))
         results[name] = [result.value, result.std_err, round(time.perf_counter() - began, 1)]
         write_json(path, results)
     return results
@@ -88,7 +92,7 @@ def small_model(output: Path) -> str:
     """Directory of a small model, trained on data of seed 0; trained already if it is there."""
     seed, folder = derive_seed(0, "coverage"), output / "model"
     ensembles = generate([STATE], DATA, seed=seed, directory=folder / "reference", progress=False)
-    train(ensembles, NETWORK, TRAINING, seed=seed, directory=folder)
+    train(ensembles, NETWORK, TRAINING, seed=seed, directory=folder, progress=True)
     return str(folder)
 
 
@@ -114,20 +118,15 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--model", help="name or directory; by default a small one is trained")
-    parser.add_argument("--methods", nargs="+", choices=EXACT, default=EXACT)
+    parser.add_argument("--methods", nargs="+", choices=COVERED, default=COVERED)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds must be at least 2: a spread is measured")
     model = options.model or small_model(options.output)
     task = partial(one_seed, output=options.output, model=model, methods=tuple(options.methods))
-    results = run_tasks(
-        task,
-        range(1, options.seeds + 1),
-        workers=options.workers,
-        description="coverage",
-        progress=False,
-    )
+    seeds = range(1, options.seeds + 1)
+    results = Execution(workers=options.workers).run(task, seeds, "coverage")
     rows = {method: summary([result[method] for result in results]) for method in options.methods}
     write_json(options.output / "coverage.json", {"truth": TRUTH, "model": model, "methods": rows})
     print(f"{'method':18s} covered    bias (its errors)  mean std_err  spread/std_err  seconds")

@@ -6,15 +6,12 @@ Each time is the lowest of its rounds: processor time of the process with one th
 N is always that of one thread.
 
 - Energy and forces at N = 200, L = 6 sigma (rho* = 0.93): bare module, TorchForce, PythonForce, and
-  the same network
-  with all pairs as neighbours, in units of OpenMM's own Lennard-Jones force.
+  the same network with all pairs as neighbours, in units of OpenMM's own Lennard-Jones force.
 - The gradient of the training loss, beside all pairs as neighbours with the two-body part in the
-  graph, differentiated
-  twice: what one writes first.
+  graph, differentiated twice: what one writes first.
 - Energies of a frame at 24 lambdas, in units of one.
 - Energy and forces at rho* = 0.8 and growing N: time and peak memory, a process each; logarithmic
-  slope, and a line
-  a + b N through the points, with what it predicts for 10^5 particles.
+  slope, and a line a + b N through the points, with what it predicts for 10^5 particles.
 - Chains of a lambda window in one Context, beside one Context for each.
 - Windows of Hamiltonian Monte Carlo as one batch, beside one window after the other.
 
@@ -23,151 +20,49 @@ shipped model.
 """
 
 import argparse
-import multiprocessing
 import platform
-import resource
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import openmm
 import torch
-from torch import Tensor
+from speed_calls import (
+    DENSE,
+    DEVICE,
+    MODEL,
+    AllPairs,
+    Calls,
+    bare_evaluation,
+    context_of,
+    disordered_nm,
+    evaluation,
+    lowest_times,
+)
+from speed_scaling import cost_model, scaling, show_scaling
 
 from openmm_nti import LambdaHamiltonian, StatePoint, kernels, load_model
 from openmm_nti.files import write_json
 from openmm_nti.fluid.lattice import lattice_positions_nm
-from openmm_nti.hamiltonian.geometry import Pairs, cubic_box
-from openmm_nti.kernels import use_compiled
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.forces import create_system, python_force, torch_force
 from openmm_nti.md.native_pair import native_pair_force
-from openmm_nti.md.openmm_energy import OpenMMEnergy, script
-from openmm_nti.md.platforms import fastest_platform, platform_properties
+from openmm_nti.md.platforms import fastest_platform
 from openmm_nti.training.loss import score_loss
 from openmm_nti.training.targets import (
     CleanData,
-    lennard_jones_gradient,
     noise_batch,
     stratified_log_noise,
 )
 from openmm_nti.validation.sampling.hmc import Chains
 
-MODEL = "lj-fluid-t1.25"
-DENSE = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)
-LIQUID_DENSITY = 0.8
-LARGE = 100_000
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-Calls = dict[str, Callable[[], object]]
-
-
-class AllPairs(LambdaHamiltonian):
-    """Every atom is everyone's neighbour, nothing is compiled, and autograd does all
-    derivatives.
-    """
-
-    def __init__(self, model: LambdaHamiltonian) -> None:
-        super().__init__(model.potential, model.network_config)
-        self.load_state_dict(model.state_dict())
-        self.reach = 1e6  # sigma: everywhere
-        use_compiled(self, False)
-
-    def near(self, pairs: Pairs) -> Pairs:
-        """All N - 1 others."""
-        return pairs
-
-    def gradient(
-        self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
-    ) -> Tensor:
-        """Gradient of the whole energy by autograd."""
-        positions = positions.detach().requires_grad_(True)
-        learned = self._learned(
-            positions, box, log_s, self.search.pairs(positions, box, self.reach)
-        )
-        energy = self.pair_energy(positions, box, log_s) + learned
-        return torch.autograd.grad(energy.sum(), positions, create_graph=create_graph)[0]
-
-
-def disordered_nm(state: StatePoint, seed: int) -> np.ndarray:
-    """A lattice under noise of 0.1 sigma, (N, 3), nm."""
-    noise = np.random.default_rng(seed).normal(
-        scale=0.1 * state.sigma_nm, size=(state.n_particles, 3)
-    )
-    return lattice_positions_nm(state, seed) + noise
-
-
-def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float]:
-    """Lowest seconds of each call, taken in turn after rounds that do not count (TorchScript
-    compiles there).
-    """
-    clock = (
-        time.process_time if DEVICE == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
-    )
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_number in range(-warm_up, rounds):
-        for name, call in calls.items():
-            # as in a simulation, where the call before was the same one, and what it needs is in
-            # the cache
-            call()
-            began = clock()
-            call()
-            if round_number >= 0:
-                times[name].append(clock() - began)
-    return {name: min(values) for name, values in times.items()}
-
-
-def context_of(system: openmm.System, state: StatePoint) -> openmm.Context:
-    """A Context of `system` on the fastest platform, with a thermostat and positions for every
-    replica.
-    """
-    name = fastest_platform()
-    integrator = openmm.LangevinMiddleIntegrator(
-        state.temperature_kelvin, 1.0 / state.time_unit_ps, 0.004 * state.time_unit_ps
-    )
-    context = openmm.Context(system, integrator, name, platform_properties(name))
-    n_replicas = system.getNumParticles() // state.n_particles
-    context.setPositions(np.concatenate([disordered_nm(state, seed) for seed in range(n_replicas)]))
-    return context
-
-
-def evaluation(system: openmm.System, state: StatePoint) -> Callable[[], object]:
-    """A function that makes OpenMM compute energy and forces anew."""
-    context = context_of(system, state)
-    positions = context.getState(getPositions=True).getPositions(asNumpy=True)
-
-    def call() -> None:
-        context.setPositions(positions)
-        context.getState(getEnergy=True, getForces=True)
-
-    return call
-
-
-def bare_evaluation(
-    model: LambdaHamiltonian, state: StatePoint, *, scripted: bool = False, slope: bool = False
-) -> Callable[[], object]:
-    """A function that computes energy and gradient of the bare module, with `slope` dU/dlambda
-    too.
-    """
-    module = OpenMMEnergy(model, state).to(DEVICE)
-    module = script(module) if scripted else module
-    positions = torch.tensor(disordered_nm(state, seed=1), device=DEVICE)
-    box = torch.eye(3, dtype=torch.float64, device=DEVICE) * state.box_length_nm
-    lam = torch.tensor(0.5, dtype=torch.float64, device=DEVICE, requires_grad=slope)
-
-    def call() -> None:
-        x = positions.clone().requires_grad_(True)
-        torch.autograd.grad(module(x, box, lam), [x, lam] if slope else x)[0].cpu()
-
-    return call
-
 
 def forces(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of one energy with forces, by every way there is."""
     calls = {
-        "OpenMM Lennard-Jones": evaluation(lj_system(DENSE), DENSE),
+        "OpenMM Lennard-Jones": evaluation(fluid_system(DENSE), DENSE),
         "two-body path in OpenMM": evaluation(
             create_system(DENSE, native_pair_force(model, DENSE)), DENSE
         ),
@@ -192,7 +87,7 @@ def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
         ]
         positions = torch.as_tensor(np.stack(lattices), device=DEVICE)
         box = cubic_box(state.box_length_sigma, DEVICE)
-        gradient = lennard_jones_gradient(ours, positions, box)
+        gradient = ours.end.gradient(positions, box)
         clean = CleanData(positions, gradient, box, gradient.square().mean())
         generator = torch.Generator().manual_seed(0)
         levels = stratified_log_noise(n_configurations, -4.0, 0.0, generator).to(DEVICE)
@@ -230,28 +125,6 @@ def many_lambdas(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     times = lowest_times(calls, rounds)
     model.to("cpu")
     return times
-
-
-def scaling_point(n_particles: int) -> tuple[float, float]:
-    """Seconds of energy with forces, and the peak memory of this process in GiB (of the GPU where
-    it runs there).
-    """
-    torch.set_num_threads(1)
-    state = StatePoint(n_particles=n_particles, density_star=LIQUID_DENSITY, temperature_star=1.25)
-    call = bare_evaluation(load_model(MODEL), state)
-    seconds = lowest_times({"": call}, max(3, 2000 // n_particles), warm_up=1)[""]
-    if DEVICE == "cpu":
-        return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return seconds, torch.cuda.max_memory_allocated() / 2**30
-
-
-def scaling(sizes: list[int]) -> dict[str, list[float]]:
-    """`scaling_point` at all sizes."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        points = [pool.submit(scaling_point, size).result() for size in sizes]
-    seconds, memory = zip(*points, strict=True)
-    return {"n_particles": list(sizes), "seconds": list(seconds), "memory_gib": list(memory)}
 
 
 def chains(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
@@ -301,37 +174,6 @@ def windows(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     return times
 
 
-def line_through(sizes: list[float], values: list[float]) -> tuple[float, float]:
-    """A and b of a + b N, by least squares of the relative errors."""
-    weights = 1.0 / np.array(values)
-    design = np.column_stack([np.ones(len(sizes)), sizes]) * weights[:, None]
-    a, b = np.linalg.lstsq(design, np.ones(len(sizes)), rcond=None)[0]
-    return float(a), float(b)
-
-
-def cost_model(points: dict[str, list[float]]) -> dict[str, float]:
-    """Lines through time and memory, the logarithmic slope of the time, and what they say of many
-    particles.
-    """
-    sizes = points["n_particles"]
-    (a, b), (c, d) = (
-        line_through(sizes, points["seconds"]),
-        line_through(sizes, points["memory_gib"]),
-    )
-    slope = np.polyfit(np.log(sizes), np.log(points["seconds"]), 1)[0]
-    per_atom = np.array(points["seconds"]) / sizes
-    return {
-        "log_log_slope": float(slope),
-        "growth_per_atom": float(per_atom[-1] / per_atom[0]),
-        "seconds_constant": a,
-        "seconds_per_atom": b,
-        "gib_constant": c,
-        "gib_per_atom": d,
-        "seconds_at_100000": a + b * LARGE,
-        "gib_at_100000": c + d * LARGE,
-    }
-
-
 def show(title: str, times: dict[str, float], base: str) -> None:
     """Print milliseconds, and ratios to the call named `base`."""
     print(f"{title}; ratios to: {base}")
@@ -340,18 +182,6 @@ def show(title: str, times: dict[str, float], base: str) -> None:
             f"  {name:28s} {1e3 * seconds:9.2f} ms  {seconds / times[base]:8.2f}  "
             f"{1 / seconds:8.1f} / s"
         )
-
-
-def show_scaling(results: dict) -> None:
-    """Print the points and the line through them."""
-    print(f"Energy and forces, rho* = {LIQUID_DENSITY}")
-    for n, seconds, memory in zip(*results["scaling"].values(), strict=True):
-        print(
-            f"  N = {n:6d} {1e3 * seconds:9.1f} ms {1e6 * seconds / n:8.1f} us / atom "
-            f"{memory:6.2f} GiB at most"
-        )
-    for name, value in results["cost_model"].items():
-        print(f"  {name:28s} {value:.4g}")
 
 
 def plot(results: dict, path: Path) -> None:

@@ -1,6 +1,4 @@
-"""The reference of the command line as Markdown, from the commands themselves: `python
-docs/command_reference.py`.
-"""
+"""The reference of the command line as Markdown, made from the commands themselves."""
 
 import inspect
 import re
@@ -20,7 +18,7 @@ def write_reference(path):
 
 
 def reference():
-    """All commands with their options, in the order of `--help`, and the exit statuses."""
+    """Return all commands with their options, in the order of `--help`, and the exit statuses."""
     group = typer.main.get_command(app)
     parts = ["## Options before the command", *_table(group.params)]
     for name, command in group.commands.items():
@@ -46,7 +44,11 @@ def _arguments(command):
 
 
 def _table(parameters):
-    rows = [f"| {_names(each)} | {_text(each)} |" for each in parameters if each.help]
+    rows = [
+        f"| {_names(parameter)} | {_text(parameter)} |"
+        for parameter in parameters
+        if parameter.help
+    ]
     return ["\n".join(["| | |", "|---|---|", *rows])] if rows else []
 
 
@@ -69,9 +71,7 @@ def _text(parameter):
 
 
 def _examples_as_code(text):
-    """Paragraphs indented by four blanks, as typer shows examples, joined into one console
-    block.
-    """
+    """Return `text` with its indented examples joined into one console block."""
     blocks = re.sub(r"\n\n(?=    )", "\n", text)
     blocks = re.sub(
         r"((?:^    .*\n?)+)",

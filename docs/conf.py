@@ -1,7 +1,7 @@
-"""Sphinx configuration: `pip install -e ".[cpu,docs]" && sphinx-build -W docs docs/_build`, or
-`make docs`.
+"""Settings of Sphinx; `make docs` builds the pages.
 
-The command reference is written by `command_reference` and the API from docstrings, at every build.
+Every build writes the command reference and the table of moved modules anew, and takes the API from
+docstrings.
 """
 
 import sys
@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from command_reference import write_reference  # noqa: E402
+from moved_reference import write_moved  # noqa: E402
 
 project = "openmm-nti"
 author = "The openmm-nti authors"
@@ -29,12 +30,11 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 write_reference(HERE / "_generated" / "commands.md")
+write_moved(HERE / "_generated" / "moved.md")
 
 
 def _as_restructured_text(_app, _what, _name, _object, _options, lines):
-    """Docstrings are plain text with backquotes for code: bars and stars mean themselves, but not
-    in a formula.
-    """
+    """Escape bars and stars in docstrings, which are plain text, except in formulas."""
     formula = False
     for number, line in enumerate(lines):
         formula = line.startswith(".. math::") or (formula and not line[:1].strip())
@@ -43,5 +43,5 @@ def _as_restructured_text(_app, _what, _name, _object, _options, lines):
 
 
 def setup(app):
-    """Called by Sphinx; before napoleon, which adds markup of its own."""
+    """Register the escaping with Sphinx, before napoleon adds markup of its own."""
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=1)

@@ -62,7 +62,7 @@ results = [
     path_weights.estimate_bar(works, seed=1),
 ]
 for result in results:
-    print(result, result.diagnostics.get("verdict", ""))
+    print(result, result.verdict.text)
 
 ax = Figure(figsize=(6, 3), layout="constrained").add_subplot()
 plots.estimates({result.method: (result.value, result.std_err) for result in results}, ax)

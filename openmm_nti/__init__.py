@@ -11,7 +11,8 @@ import torch  # noqa: F401
 
 from openmm_nti import _moved
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.fluid.state import PairPotential, StatePoint
+from openmm_nti.fluid.potentials.base import PairPotential
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
 from openmm_nti.model_files import load_model, save_model

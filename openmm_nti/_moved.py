@@ -66,7 +66,7 @@ _NEW_PLACES = {
     "validation.lambda_hmc": ("validation.sampling.hmc",),
     "validation.lambda_exchange": ("validation.sampling.exchange",),
     "validation.path_values": ("validation.sampling.noised_frames",),
-    "validation.corrector": ("validation.sampling.corrector",),
+    "validation.corrector": ("validation.sampling.reverse_diffusion",),
     "validation.noising_paths": ("validation.sampling.noising_paths",),
     "validation.monte_carlo": ("validation.sampling.monte_carlo",),
     "validation.grand_canonical": ("validation.sampling.grand_canonical",),
@@ -90,8 +90,8 @@ _NEW_PLACES = {
     "validation.widom": ("validation.estimators.widom", "validation.sampling.insertion"),
     "validation.eos": ("validation.estimators.eos",),
     "validation.report_figures": ("validation.report.figures",),
-    "validation.checks": ("validation.report.checks",),
-    "validation.verdicts": ("validation.report.verdicts",),
+    "validation.checks": ("validation.report.judge",),
+    "validation.verdicts": ("validation.report.judge", "free_energy"),
 }
 # Modules that have no successor, and what to use now.
 _GONE = {

@@ -7,6 +7,7 @@ state point and the provenance.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from dataclasses import dataclass
@@ -77,6 +78,13 @@ class Ensemble:
     def positions_sigma(self) -> np.ndarray:
         """Positions. Shape (F, N, 3), float64, sigma."""
         return self.positions_nm / self.state.sigma_nm
+
+    def fingerprint(self) -> str:
+        """Return a short hash: the same for equal ensembles, also after saving and loading."""
+        digest = hashlib.sha256(self.state.model_dump_json().encode())
+        digest.update(self.positions_nm.astype(np.float32).tobytes())
+        digest.update(self.reduced_potentials.tobytes())
+        return digest.hexdigest()[:16]
 
     def save(self, path: str | Path) -> None:
         """Write the ensemble to `path` (.h5), atomically."""

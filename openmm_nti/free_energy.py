@@ -1,4 +1,7 @@
-"""`FreeEnergy`: one number as it should be published, with a verdict and its diagnostics."""
+"""`FreeEnergy`: one number as it should be published, with a verdict and its diagnostics.
+
+`uncertain` writes a number and its standard error as text, for reports, tables and verdicts.
+"""
 
 from __future__ import annotations
 
@@ -131,8 +134,7 @@ class FreeEnergy:
             raise ValueError(
                 f"{self.method}: the standard error is {self.std_err}; it must be a number >= 0"
             )
-        if isinstance(self.diagnostics, Mapping):
-            object.__setattr__(self, "diagnostics", OtherDiagnostics(**self.diagnostics))
+        object.__setattr__(self, "diagnostics", _typed(self.diagnostics))
 
     @property
     def has_error(self) -> bool:
@@ -159,8 +161,11 @@ class FreeEnergy:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FreeEnergy:
-        """Return the estimate that `to_dict` wrote; null stands for an infinite standard error."""
-        data = dict(data)
+        """Return the estimate that `to_dict` wrote; null stands for an infinite standard error.
+
+        Keys of newer versions are ignored.
+        """
+        data = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         facts = dict(data.get("diagnostics", {}))
         text = facts.pop("verdict", None)
         if "verdict" in data:
@@ -176,3 +181,19 @@ class FreeEnergy:
             f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT "
             f"({self.method}, {self.convention})"
         )
+
+
+def _typed(diagnostics: Diagnostics | Mapping[str, Any]) -> Diagnostics:
+    return OtherDiagnostics(**diagnostics) if isinstance(diagnostics, Mapping) else diagnostics
+
+
+def uncertain(value: float, std_err: float | None) -> str:
+    """Return a value and its standard error with two digits of the error: -21.10 ± 0.15."""
+    if std_err is None or not math.isfinite(std_err):
+        return f"{_minus(f'{value:.2f}')} ± unknown"
+    digits = 3 if std_err == 0 else min(6, max(0, 1 - math.floor(math.log10(std_err))))
+    return f"{_minus(f'{value:.{digits}f}')} ± {std_err:.{digits}f}"
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "\u2212")

@@ -7,7 +7,6 @@ load by that name.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +17,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from openmm_nti.files import atomic_path, provenance, read_json, write_json
-from openmm_nti.fluid.state import PairPotential, StatePoint
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
+from openmm_nti.hamiltonian.training_range import TrainingRange
+from openmm_nti.references.registry import reference_named
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, 2)  # 1 has no range, and names no kind of potential: Lennard-Jones
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 DENOISER_FOLDER = "denoiser"
 SHIPPED = Path(__file__).parent / "models"
-_UNITS = {"length": "sigma", "energy": "kT", "lambda": "0 ideal gas, 1 Lennard-Jones fluid"}
+_UNITS = {"length": "sigma", "energy": "kT", "lambda": "0 ideal gas, 1 interacting fluid"}
 
 
 def save_model(
@@ -49,7 +52,7 @@ def save_model(
     trained_on
         State points of the reference data.
     seed
-        Of the training run.
+        Random seed of the training run.
     training
         Any further facts for the card (steps, losses, cost).
 
@@ -65,7 +68,12 @@ def save_model(
         )
     card = {
         "format": FORMAT,
-        "potential": model.potential.model_dump(),
+        "potential": {
+            **model.potential.model_dump(),
+            "potential": model.potential.potential.model_dump(),
+        },
+        "reference": model.reference.name,
+        "range": TrainingRange.of(model.potential, trained_on).card(),
         "network": model.network_config.model_dump() if model.network_config else None,
         "trained_on": [state.model_dump() for state in trained_on],
         "training": training or {},
@@ -134,7 +142,7 @@ def load_any_model(path: str | Path) -> NoisedFluid:
     directory = model_directory(path)
     card = read_card(directory)
     try:
-        potential = PairPotential(**card["potential"])
+        potential = ReducedPotential(**card["potential"])
         network = NetworkConfig(**card["network"]) if card["network"] else None
     except (KeyError, TypeError, ValidationError) as error:
         raise ValueError(
@@ -155,6 +163,12 @@ def load_any_model(path: str | Path) -> NoisedFluid:
             f"{weights} and {CARD_FILE} are of different models: copy both again"
         ) from error
     model.trained_on = tuple(StatePoint(**state) for state in card["trained_on"])
+    model.training_range = (
+        TrainingRange.from_card(card["range"])
+        if "range" in card
+        else TrainingRange.of(potential, model.trained_on)
+    )
+    model.reference = reference_named(card.get("reference", "ideal_gas"))
     return model.eval().requires_grad_(False)
 
 
@@ -189,55 +203,38 @@ def read_card(path: str | Path) -> dict[str, Any]:
     """
     file = model_directory(path) / CARD_FILE
     card = read_json(file)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(card, dict) or card.get("format") not in _READABLE:
         raise ValueError(
-            f"{file} is not a model card of format {FORMAT}: it was written by another version"
+            f"{file} is not a model card of format {' or '.join(map(str, _READABLE))}: it was "
+            "written by another version"
         )
     return card
 
 
 def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
-    """Refuse a model of another pair potential than the state's; warn of a density it was not
-    trained at.
+    """Refuse a state outside of the model's training range; of its density, warn alone.
 
     Raises
     ------
     ValueError
-        Naming what differs: temperature, cutoff, switching distance or convention.
+        Naming what differs: kind of potential, temperature, cutoff, switching or convention.
     """
-    ours, theirs = model.potential.model_dump(), state.pair_potential.model_dump()
-    differing = [name for name in ours if not _same(ours[name], theirs[name])]
-    if differing:
-        listed = ", ".join(
-            f"{name} = {ours[name]} in the model, {theirs[name]} in the state" for name in differing
-        )
+    trained = model.training_range
+    if differences := trained.differences(model.potential, state):
         raise ValueError(
-            f"the model is of another Hamiltonian: {listed}; train a model for this state or "
-            "change it"
+            f"the model is of another Hamiltonian: {', '.join(differences)}; train a model for "
+            "this state or change it"
         )
-    densities = [trained.density_star for trained in model.trained_on]
-    if densities and not min(densities) * (1 - 1e-6) <= state.density_star <= max(densities) * (
-        1 + 1e-6
-    ):
+    if not trained.holds_density(state):
+        low, high = trained.density_star or (0.0, 0.0)
         warnings.warn(
             f"rho* = {state.density_star:.4g} is outside of the model's training range, "
-            f"{min(densities):.4g} to "
-            f"{max(densities):.4g}: exact estimators (mbar_neural) stay right with larger errors, "
-            "neural_ti does not",
+            f"{low:.4g} to {high:.4g}: exact estimators (mbar_neural) stay right with larger "
+            "errors, neural_ti does not",
             stacklevel=2,
         )
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
-    return bool(a == b)
-
-
 def weights_fingerprint(model: NoisedFluid) -> str:
-    """A short hash of a model's potential and weights: equal models, equal name."""
-    digest = hashlib.sha256(model.potential.model_dump_json().encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    """Return the fingerprint of a model: equal models, equal string."""
+    return model.fingerprint()

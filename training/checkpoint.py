@@ -1,4 +1,4 @@
-"""Everything a training needs to go on as if it had never stopped, in one safetensors file."""
+"""Checkpoints: all that a training needs to go on as if it had never stopped, in one file."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def save_checkpoint(
 ) -> None:
     """Write weights, their running average and Adam's moments after `step` steps, atomically.
 
-    `inputs` is the fingerprint of configuration and data; a checkpoint of other inputs is not
-    resumed from.
+    `inputs` is the fingerprint of configuration and data. A training of other inputs does not go on
+    from the checkpoint.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.items()}
@@ -54,7 +54,7 @@ def load_checkpoint(
     *,
     inputs: str,
 ) -> tuple[int, float]:
-    """Restore in place what `save_checkpoint` wrote; returns steps done and seconds spent.
+    """Restore in place what `save_checkpoint` wrote, and return steps done and seconds spent.
 
     Raises
     ------

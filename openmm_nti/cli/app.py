@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from openmm_nti.cli.commands.estimate import estimate, paper
+from openmm_nti.cli.commands.estimate import estimate, methods, paper
 from openmm_nti.cli.commands.installation import compile_kernels, doctor
 from openmm_nti.cli.commands.models import export, models, sample
 from openmm_nti.cli.commands.run import generate, init, report, run, train
 from openmm_nti.cli.exit_codes import ExitCode, FriendlyGroup
 
 _HELP = f"""
-Excess free energies of fluids by Neural Thermodynamic Integration, with the learned Hamiltonian running in OpenMM.
+Excess free energies of fluids by Neural Thermodynamic Integration, with the learned Hamiltonian
+running in OpenMM.
 
 A first calculation:
 
@@ -22,9 +23,9 @@ A first calculation:
 
     openmm-nti run fluid.yaml --output fluid
 
-lambda = 1 is the Lennard-Jones fluid, lambda = 0 the ideal gas. `run` makes reference data, trains, estimates and
-reports; `generate`, `train` and `report` are its stages. All energies are in kT. Results go to the standard output,
-progress and messages to the standard error.
+lambda = 1 is the Lennard-Jones fluid, lambda = 0 the ideal gas. `run` makes reference data, trains,
+estimates and reports; `generate`, `train` and `report` are its stages. All energies are in kT.
+Results go to the standard output, progress and messages to the standard error.
 
 Exit status: {"; ".join(f"{code.value} {code.meaning}" for code in ExitCode)}.
 
@@ -40,8 +41,26 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    """Print the versions that a report of a problem should name, and end."""
+    if wanted:
+        from openmm_nti.cli.doctor import version_line
+
+        typer.echo(version_line())
+        raise typer.Exit
+
+
 @app.callback()
 def main(
+    version: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the versions of openmm-nti, openmm, torch and the plugin.",
+        ),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
 ) -> None:
     """`debug` is read by `FriendlyGroup`; the help text is the application's."""
@@ -56,6 +75,7 @@ for _command in (
     report,
     estimate,
     paper,
+    methods,
     models,
     sample,
     export,

@@ -31,7 +31,8 @@ def valid_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
         if section is None:
             return []
         model = section
-    keys = list(model.model_fields)
+    # Settings of several kinds, as of networks, say themselves which keys there are.
+    keys: list[str] = getattr(model, "known_keys", lambda: list(model.model_fields))()
     return [*keys, *_STATE_ALTERNATIVES] if path == ("system",) else keys
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from openmm_nti import __version__
 from openmm_nti.cli import torch_force_probe
 from openmm_nti.files import versions
 
@@ -86,6 +87,15 @@ def examine() -> Findings:
     items.append(_compiled())
     items += [_torch_force(name) for name in platforms]
     return Findings(items)
+
+
+def version_line() -> str:
+    """Return the versions of openmm-nti, openmm, torch and the installed plugin builds."""
+    names = ("openmm", "torch", *PLUGIN_BUILDS)
+    found = {name: version for name in names if (version := _version_of(name)) is not None}
+    plugin = "" if found.keys() & set(PLUGIN_BUILDS) else ", no openmm-torch plugin as a wheel"
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    return f"openmm-nti {__version__} ({listed}{plugin})"
 
 
 def judge_plugin_builds(builds: dict[str, str]) -> Finding:

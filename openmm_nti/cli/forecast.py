@@ -1,8 +1,8 @@
-"""How long a calculation will take and what it leaves on disk, foretold before it starts.
+"""How long a calculation will take and what it leaves on disk, forecast before it starts.
 
-CPU seconds are those that `validation.cost` has measured; what evaluates the network is scaled by
-how quickly this machine evaluates the network of the configuration. Expect a factor of two either
-way: how many frames decorrelate and how many windows a path takes is seen only when it runs.
+The pace of this machine is measured in a moment (`pace`); estimators say what they take at that
+pace. Expect a factor of two either way: how many frames decorrelate, and how many windows a path
+takes, is seen only when it runs.
 """
 
 from __future__ import annotations
@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from openmm_nti.cli.config_errors import ConfigError
-from openmm_nti.cli.estimators import METHODS
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid, build_model
 from openmm_nti.model_files import WEIGHTS_FILE
 from openmm_nti.reference_md import ReferenceConfig
-from openmm_nti.training import TrainingConfig
-from openmm_nti.validation.estimators import cost
-from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.base import Estimator
+from openmm_nti.validation.estimators.pace import (
+    Pace,
+    measure,
+    recorded_steps,
+    reference_seconds,
+    training_seconds,
+)
+from openmm_nti.validation.estimators.registry import all_estimators, sections
 
-_STARTING = 5.0  # seconds of one training before its first step
-_STEP_IN_GRADIENTS = 3.5  # a training step over gradients of the same configurations
+REFERENCE, TRAINING = "reference data", "training"
 _MEGABYTE = 1e6
+_FRAMES_OF_AN_ESTIMATE = 4000  # kept by an estimate, in double precision, with its energies
 
 
 @dataclass(frozen=True)
@@ -38,21 +43,21 @@ class Forecast:
     ----------
     stages
         Seconds of one core for each stage, by its name.
-    workers
-        Processes that share everything but the training.
+    n_processes
+        They share everything but the training.
     megabytes
         What will be written.
     """
 
     stages: Mapping[str, float]
-    workers: int
+    n_processes: int
     megabytes: float
 
     @property
     def seconds(self) -> float:
-        """Wall time on cores that have nothing else to do."""
+        """The wall time on cores that have nothing else to do."""
         return sum(
-            value / (1 if name == "training" else self.workers)
+            value / (1 if name == TRAINING else self.n_processes)
             for name, value in self.stages.items()
         )
 
@@ -62,62 +67,102 @@ class Forecast:
         )
         size = f"{max(self.megabytes, 1):.0f} MB"
         return (
-            f"foreseen: about {_duration(self.seconds)} with {self.workers} worker(s) and {size} "
-            f"on disk ({parts})"
+            f"forecast: about {_duration(self.seconds)} with {self.n_processes} worker(s) "
+            f"and {size} on disk ({parts})"
         )
 
 
-def foresee_run(config: RunConfig, directory: RunDirectory, only: Sequence[str] = ()) -> Forecast:
-    """What is left of a run of `config` in `directory`: of the stages in `only`, or of all."""
-    wanted = set(only) or {"reference data", "training", *METHODS}
-    stages: dict[str, float] = {}
-    size = 0.0
-    model = build_model(config.system[0].pair_potential, config.network)
-    slowness = cost.slowness(model, config.system[0].box_length_sigma)
-    if "training" in wanted and not (directory.model / WEIGHTS_FILE).is_file():
-        stages["training"] = training_seconds(config.training, config.system, slowness)
-    for state in config.system:
-        if not (directory.reference / f"{state.label}.h5").is_file():
-            _add(
-                stages,
-                "reference data",
-                cost.reference_seconds(config.reference, state.n_particles),
-            )
-            size += _reference_bytes(config.reference, state)
-        counted: set[str] = set()  # methods of one section share their samples
-        for name, method in METHODS.items():
-            settings = getattr(config.estimates, method.section)
-            if name not in wanted or settings is None or method.section in counted:
-                continue
-            counted.add(method.section)
-            if not (directory.estimates(state) / f"{name}.json").is_file():
-                _add(stages, name, estimate_seconds(name, settings, state, slowness))
-                size += _estimate_bytes(name, settings, state)
-    return Forecast(stages, config.workers, size / _MEGABYTE)
+@dataclass(frozen=True)
+class _Left:
+    """Work that is not on disk yet."""
+
+    training: bool
+    reference: list[StatePoint]
+    estimates: list[tuple[str, StatePoint]]  # sections of the configuration
+
+    def __bool__(self) -> bool:
+        return self.training or bool(self.reference) or bool(self.estimates)
 
 
-def _add(stages: dict[str, float], name: str, seconds: float) -> None:
-    stages[name] = stages.get(name, 0.0) + seconds
+def forecast_run(
+    config: RunConfig, directory: RunDirectory, stages: Sequence[str] | None = None
+) -> Forecast:
+    """Return what is left of a run of `config` in `directory`.
+
+    Parameters
+    ----------
+    config, directory
+        The run.
+    stages
+        Any of `REFERENCE` and `TRAINING`; by default these and all estimates.
+    """
+    left = _left(config, directory, stages)
+    if not left:
+        return Forecast({}, config.workers, 0.0)
+    pace = measure(config.system[0], build_model(config.system[0].pair_potential, config.network))
+    seconds: dict[str, float] = {}
+    if left.reference:
+        seconds[REFERENCE] = sum(
+            reference_seconds(config.reference, state.n_particles, pace) for state in left.reference
+        )
+    if left.training:
+        numbers = [state.n_particles for state in config.system]
+        seconds[TRAINING] = training_seconds(config.training, numbers, pace)
+    for section, state in left.estimates:
+        settings = getattr(config.estimates, section)
+        name = sections()[section][0].name
+        more = _section_seconds(sections()[section], settings, state, pace)
+        seconds[name] = seconds.get(name, 0.0) + more
+    size = sum(_reference_bytes(config.reference, state) for state in left.reference)
+    size += sum(_estimate_bytes(state) for _, state in left.estimates)
+    return Forecast(seconds, config.workers, size / _MEGABYTE)
 
 
-def foresee_estimate(
-    name: str,
+def _left(config: RunConfig, directory: RunDirectory, stages: Sequence[str] | None) -> _Left:
+    wanted = (REFERENCE, TRAINING) if stages is None else stages
+    training = TRAINING in wanted and not (directory.model / WEIGHTS_FILE).is_file()
+    reference = [
+        state
+        for state in config.system
+        if REFERENCE in wanted and not (directory.reference / f"{state.label}.h5").is_file()
+    ]
+    estimates = dict.fromkeys(
+        (known.section, state)
+        for known in (all_estimators().values() if stages is None else ())
+        for state in config.system
+        if is_left(known, config, directory, state)
+    )
+    return _Left(training, reference, list(estimates))
+
+
+def is_left(
+    known: Estimator, config: RunConfig, directory: RunDirectory, state: StatePoint
+) -> bool:
+    """Return whether a run makes this estimate at `state` and has not done so yet."""
+    settings = getattr(config.estimates, known.section)
+    if settings is None or not known.applies(settings, state):
+        return False
+    return not (directory.estimates(state) / f"{known.name}.json").is_file()
+
+
+def forecast_estimate(
+    known: Estimator,
     settings: Any,
     state: StatePoint,
     model: NoisedFluid | None,
     *,
-    workers: int,
+    n_processes: int,
     simulate: bool,
 ) -> Forecast:
-    """One estimate, with the reference data before it where `simulate` says so."""
-    slowness = cost.slowness(model, state.box_length_sigma) if model is not None else 1.0
-    stages = {name: estimate_seconds(name, settings, state, slowness)}
-    size = _estimate_bytes(name, settings, state)
+    """Return what one estimate takes, with the reference data before it if `simulate`."""
+    pace = measure(state, model)
+    stages = {known.name: _section_seconds([known], settings, state, pace)}
+    size = _estimate_bytes(state)
     if simulate:
         reference = ReferenceConfig()
-        stages = {"reference data": cost.reference_seconds(reference, state.n_particles), **stages}
+        stages = {REFERENCE: reference_seconds(reference, state.n_particles, pace), **stages}
         size += _reference_bytes(reference, state)
-    return Forecast(stages, workers, size / _MEGABYTE)
+    return Forecast(stages, n_processes, size / _MEGABYTE)
 
 
 def check_disk(forecast: Forecast, output: Path) -> None:
@@ -133,51 +178,30 @@ def check_disk(forecast: Forecast, output: Path) -> None:
     if free < forecast.megabytes:
         raise ConfigError(
             f"{place} has {free:.0f} MB free, but about {forecast.megabytes:.0f} MB will be "
-            "written: "
-            "make room, or name an --output on another disk"
+            "written: make room, or name an --output on another disk"
         )
 
 
-def training_seconds(
-    config: TrainingConfig, states: tuple[StatePoint, ...], slowness: float
+def _section_seconds(
+    estimators: Sequence[Estimator], settings: Any, state: StatePoint, pace: Pace
 ) -> float:
-    """The training of a model of `slowness`, on a machine like that of the measurements."""
-    per_atom = sum(cost.gradient(state.n_particles) / state.n_particles for state in states) / len(
-        states
+    """Return the time of estimators that share their samples: that of the dearest of them."""
+    return max(
+        known.seconds(settings, state.n_particles, pace)
+        for known in estimators
+        if known.applies(settings, state)
     )
-    seconds = (
-        _STARTING
-        + slowness * config.n_steps * _STEP_IN_GRADIENTS * config.atoms_per_step * per_atom
-    )
-    return seconds if config.max_minutes is None else min(seconds, 60 * config.max_minutes)
-
-
-def estimate_seconds(name: str, settings: Any, state: StatePoint, slowness: float) -> float:
-    """CPU seconds of one estimate, its samples included."""
-    n = state.n_particles
-    if name == "widom":
-        return cost.widom_seconds(ReferenceConfig().n_frames, settings.n_insertions_per_frame, n)
-    if isinstance(settings, BoundConfig) and not settings.measures_gap(state):
-        settings = settings.model_copy(update={"n_tethered": 0})
-    return cost.estimate_seconds(name, settings, n, slowness)
 
 
 def _reference_bytes(config: ReferenceConfig, state: StatePoint) -> float:
-    """Positions of the recorded chains and of the ensemble, in single precision."""
-    recorded = cost.recorded_steps(config) / config.frame_interval
+    """Return the size of the recorded chains and of the ensemble, in single precision."""
+    recorded = recorded_steps(config) / config.frame_interval
     return 12 * state.n_particles * (recorded + config.n_frames)
 
 
-def _estimate_bytes(name: str, settings: Any, state: StatePoint) -> float:
-    n = state.n_particles
-    if name == "mbar_neural":  # energies at all windows, of each window and of all; and the frames
-        windows, frames = cost.neural_windows(settings, n), cost.frames_of_a_window(settings, n)
-        return windows * frames * (16 * windows + 12 * n)
-    if name in {"mbar_softcore", "mu_decoupling"}:
-        return 16 * cost.softcore_windows(settings, n) ** 2 * settings.n_chains * settings.n_frames
-    if name == "bar_chain":
-        return n * settings.n_walkers * settings.n_frames * 4 * (settings.n_insertions + n)
-    return 24 * n * settings.n_samples if name == "neural_ti" else 0.0
+def _estimate_bytes(state: StatePoint) -> float:
+    """Return the size of what the estimates of one section keep, roughly."""
+    return 24 * state.n_particles * _FRAMES_OF_AN_ESTIMATE
 
 
 def _duration(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.files import finite, read_json, write_json
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.free_energy import FreeEnergy, uncertain
+from openmm_nti.validation.report import judge
 
 SCHEMA = 1
 _CIRCUMSTANCES = ("command", "date_utc", "git_hash", "machine")
+_OF_THE_POINT = ("n_particles", "quantity")  # not repeated in each of its estimates
 _SYMBOLS = {"beta_f_ex": "beta F_ex", "beta_mu_ex": "beta mu_ex"}
 
 
@@ -26,16 +27,9 @@ def write_estimate(path: Path, estimate: FreeEnergy) -> None:
 
 
 def read_estimates(directory: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
-    """All estimates at `state` that are on disk, by name of the method."""
-    contents = [read_json(path) for path in sorted(directory.estimates(state).glob("*.json"))]
-    return [
-        FreeEnergy.from_dict({**item, "std_err": _infinite_if_none(item["std_err"])})
-        for item in contents
-    ]
-
-
-def _infinite_if_none(value: float | None) -> float:
-    return math.inf if value is None else value
+    """Return all estimates at `state` that are on disk, by name of the method."""
+    paths = sorted(directory.estimates(state).glob("*.json"))
+    return [FreeEnergy.from_dict(read_json(path)) for path in paths]
 
 
 def write_results(directory: RunDirectory, config: RunConfig) -> None:
@@ -50,18 +44,18 @@ def write_results(directory: RunDirectory, config: RunConfig) -> None:
 
 
 def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:
-    """Show every estimate of the run, a section for each state point, within 80 columns: errors are
-    never cut off.
-    """
+    """Show every estimate of the run within 80 columns, and below them the numbers to quote."""
     table = Table(title="Estimates in kT")
     for heading in ("quantity", "method", "convention"):
         table.add_column(heading, no_wrap=True)
     table.add_column("value +- std_err", justify="right", no_wrap=True)
+    quotes = []
     for state in config.system:
+        estimates = read_estimates(directory, state)
         table.add_row(
             f"[bold]N = {state.n_particles}", f"[bold]L = {state.box_length_sigma:.5g} sigma"
         )
-        for estimate in read_estimates(directory, state):
+        for estimate in estimates:
             table.add_row(
                 _SYMBOLS[estimate.quantity],
                 estimate.method,
@@ -69,7 +63,21 @@ def print_table(directory: RunDirectory, config: RunConfig, console: Console) ->
                 f"{estimate.value:.3f} +- {estimate.std_err:.3f}",
             )
         table.add_section()
+        quotes.append(f"N = {state.n_particles}: {_quote(estimates)}")
     console.print(table)
+    for line in quotes:
+        console.print(line, highlight=False)
+
+
+def _quote(estimates: list[FreeEnergy]) -> str:
+    """Return the number of beta F_ex to quote, and what confirms it, in words."""
+    of_f = {found.method: found for found in estimates if found.quantity == "beta_f_ex"}
+    quote = judge.quote(of_f)
+    if quote is None:
+        return "no exact estimate with an error bar yet."
+    best = quote.estimate
+    shown = uncertain(best.value, best.std_err)
+    return f"quote beta F_ex = {shown} kT ({best.method}). {quote.check.text}"
 
 
 def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
@@ -83,13 +91,9 @@ def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
         "diagnostics": _diagnostics(directory, state),
     }
     for estimate in read_estimates(directory, state):
-        point[estimate.quantity][estimate.method] = {
-            "value": estimate.value,
-            "std_err": estimate.std_err,
-            "method": estimate.method,
-            "convention": estimate.convention,
-            "diagnostics": estimate.to_dict()["diagnostics"],
-        }
+        fields = estimate.to_dict()
+        entry = {key: value for key, value in fields.items() if key not in _OF_THE_POINT}
+        point[estimate.quantity][estimate.method] = entry
     return point
 
 

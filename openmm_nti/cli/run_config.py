@@ -1,5 +1,7 @@
 """`RunConfig`: everything that decides the numbers of a run, read from YAML and `--set key=value`.
 
+The sections below `estimates` come from the registry of estimators.
+
 `system` gives one or several state points: a StatePoint's fields with `n_particles` as a number or
 a list, or a list of such mappings. The other sections are the stages' own configurations.
 """
@@ -7,7 +9,7 @@ a list, or a list of such mappings. The other sections are the stages' own confi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
 from pydantic import (
@@ -15,94 +17,49 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializeAsAny,
     ValidationError,
+    create_model,
     field_serializer,
     model_validator,
 )
 
 from openmm_nti.cli.config_errors import ConfigError, explain
+from openmm_nti.fluid.species_form import numbers_of_particles
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NetworkConfig
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.training import TrainingConfig
-from openmm_nti.validation.estimators.bar_chain import BarChainConfig
-from openmm_nti.validation.estimators.decoupling import DecouplingConfig
-from openmm_nti.validation.estimators.denoising_bound import BoundConfig
-from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
-from openmm_nti.validation.estimators.noised_ti import NoisedTIConfig
-from openmm_nti.validation.estimators.path_weights import PathConfig
-from openmm_nti.validation.estimators.softcore import SoftcoreConfig
-from openmm_nti.validation.sampling.placement import WindowsConfig
+from openmm_nti.validation.estimators.base import Estimator
+from openmm_nti.validation.estimators.registry import sections
 
 
-class WidomConfig(BaseModel):
-    """Effort spent on Widom insertion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_insertions_per_frame: int = Field(
-        default=2000, ge=1, description="Random trial insertions in each frame."
+def _estimates_config() -> type[BaseModel]:
+    """Return the configuration of all estimates: a section for each kind of samples."""
+    fields: dict[str, Any] = {
+        section: (estimators[0].Config | None, _section_field(estimators))
+        for section, estimators in sections().items()
+    }
+    return create_model(
+        "EstimatesConfig",
+        __config__=ConfigDict(frozen=True, extra="forbid"),
+        __doc__="Which estimates to make, and the effort for each; `null` leaves one out.",
+        **fields,
     )
 
 
-class EosConfig(BaseModel):
-    """The equation of state has nothing to choose."""
+def _section_field(estimators: list[Estimator]) -> Any:
+    """Return the default and the description of the section of `estimators`."""
+    described = "; ".join(f"{known.name}: {known.summary}" for known in estimators)
+    if any(known.in_runs for known in estimators):
+        return Field(default_factory=estimators[0].Config, description=f"{described}.")
+    return Field(default=None, description=f"{described}; {{}} asks for it.")
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class EstimatesConfig(BaseModel):
-    """Which estimates to make, and the effort for each; `null` leaves one out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    bound: BoundConfig | None = Field(
-        default_factory=BoundConfig,
-        description="neural_ti_bound and neural_ti_tethered: rigorous lower bound from denoising, "
-        "and the same with "
-        "its gap measured by MD.",
-    )
-    neural_ti: NeuralTIConfig | None = Field(
-        default_factory=NeuralTIConfig,
-        description="neural_ti: integral of dU/dlambda over reverse-diffusion samples.",
-    )
-    neural_ti_noised: NoisedTIConfig | None = Field(
-        default=None,
-        description="neural_ti_noised: integral of dU/dlambda over noised data; {} asks for it.",
-    )
-    paths: PathConfig | None = Field(
-        default_factory=PathConfig,
-        description="path_bar and path_bracket: weights of noising and denoising paths; exact for "
-        "any model, no MD.",
-    )
-    windows: WindowsConfig | None = Field(
-        default_factory=WindowsConfig,
-        description="mbar_neural, bar_neural and ti_neural_md: MD under the TorchForce at lambda "
-        "windows; exact for "
-        "any model.",
-    )
-    softcore: SoftcoreConfig | None = Field(
-        default_factory=SoftcoreConfig,
-        description="mbar_softcore: the classical reference, plain OpenMM and MBAR.",
-    )
-    widom: WidomConfig | None = Field(
-        default_factory=WidomConfig,
-        description="widom: excess chemical potential by insertion into the data.",
-    )
-    decoupling: DecouplingConfig | None = Field(
-        default=None,
-        description="mu_decoupling: excess chemical potential by coupling one soft-core particle; "
-        "{} asks for it.",
-    )
-    bar_chain: BarChainConfig | None = Field(
-        default=None,
-        description="bar_chain: one particle after another by BAR, Monte Carlo at every n up to N; "
-        "{} asks for it.",
-    )
-    eos: EosConfig | None = Field(
-        default=None,
-        description="eos: equation of state of the bulk fluid, by teqp; {} asks for it.",
-    )
+if TYPE_CHECKING:
+    EstimatesConfig = BaseModel
+else:
+    EstimatesConfig = _estimates_config()
 
 
 def _one_for_each_n(system: Any) -> Any:
@@ -111,7 +68,7 @@ def _one_for_each_n(system: Any) -> Any:
     if not mappings:
         raise ValueError("no state point is given: give n_particles, a box and a temperature")
     spread: list[Any] = []
-    for mapping in mappings:
+    for mapping in (each for listed in mappings for each in numbers_of_particles(listed)):
         numbers = mapping.get("n_particles") if isinstance(mapping, dict) else None
         if isinstance(numbers, list) and numbers:
             spread.extend({**mapping, "n_particles": number} for number in numbers)
@@ -139,7 +96,7 @@ class RunConfig(BaseModel):
         default_factory=ReferenceConfig,
         description="MD of the interacting fluid, the training data.",
     )
-    network: NetworkConfig = Field(
+    network: SerializeAsAny[NetworkConfig] = Field(
         default_factory=NetworkConfig, description="The learned part of the Hamiltonian."
     )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="Score matching.")
@@ -154,8 +111,7 @@ class RunConfig(BaseModel):
         if len({state.pair_potential for state in self.system}) > 1:
             raise ValueError(
                 "system: the state points differ in temperature_star, cutoff, switching or "
-                "convention; "
-                "one run trains one model, so make one run for each"
+                "convention; one run trains one model, so make one run for each"
             )
         return self
 
@@ -169,8 +125,8 @@ class RunConfig(BaseModel):
         return {**mappings[0], "n_particles": numbers if len(numbers) > 1 else numbers[0]}
 
 
-def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
-    """Read a YAML file, apply `--set key=value` settings and `--seed`, and validate.
+def load_config(path: Path, settings: list[str]) -> RunConfig:
+    """Read a YAML file, apply settings such as `training.n_steps=500`, and validate.
 
     Raises
     ------
@@ -180,8 +136,6 @@ def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
     data = _read_mapping(path)
     for setting in settings:
         apply_setting(data, setting)
-    if seed is not None:
-        data["seed"] = seed
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
@@ -189,7 +143,7 @@ def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
 
 
 def section_config(section: str, settings: list[str]) -> Any:
-    """The configuration of `estimates.<section>` with `settings` applied to its defaults."""
+    """Return the settings of `estimates.<section>`: the defaults with `settings` applied."""
     content: dict[str, Any] = {}
     for setting in settings:
         apply_setting(content, setting)

@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openmm_nti.cli.config_errors import ConfigError
-from openmm_nti.cli.estimators import Job, method
-from openmm_nti.cli.forecast import check_disk, foresee_estimate
+from openmm_nti.cli.forecast import check_disk, forecast_estimate
 from openmm_nti.cli.model_commands import state_of_model
 from openmm_nti.cli.run_config import section_config
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
+from openmm_nti.runtime.context import Execution
+from openmm_nti.validation.estimators.base import Estimator, Job
+from openmm_nti.validation.estimators.registry import estimator
 
 _A_MOMENT = 2.0  # seconds
 
@@ -31,24 +34,20 @@ class Request:
     box_length_sigma: float | None
     data: Path | None
     settings: list[str]
-    seed: int
-    workers: int
+    execution: Execution  # its folder keeps data and simulations; None leaves nothing on disk
 
 
 def single_estimate(
-    request: Request, output: Path | None, say: Callable[[str], None] = lambda _text: None
+    request: Request, say: Callable[[str], None] = lambda _text: None
 ) -> FreeEnergy:
-    """Load, simulate what is missing, and estimate.
+    """Load the model, simulate the data that are missing, and return the estimate.
 
     Parameters
     ----------
     request
         What to estimate.
-    output
-        Directory that keeps reference data and simulations for the next time; None leaves nothing
-        on disk.
     say
-        Receives what is foreseen, where that is more than a moment.
+        Receives the forecast, if that is more than a moment.
 
     Raises
     ------
@@ -56,29 +55,38 @@ def single_estimate(
         Before any simulation, if the method is unknown, a model or a state point is missing, or
         they do not fit.
     """
-    chosen = method(request.method)
+    chosen = estimator(request.method)
     config = section_config(chosen.section, request.settings)
-    load = load_model if chosen.needs_energy else load_denoiser
-    trained = load(request.model) if request.model is not None else None
+    trained = _model(chosen, request)
     stored = Ensemble.load(request.data) if request.data is not None else None
     state = _state(request, stored)
     if trained is not None:
         check_model_fits(trained, state)
     with tempfile.TemporaryDirectory(prefix="openmm-nti-") as temporary:
-        directory = output or Path(temporary)
-        job = Job(state, stored, trained, request.seed, request.workers, directory / state.label)
+        directory = request.execution.directory or Path(temporary)
+        execution = replace(request.execution, directory=directory)
+        job = Job(state, stored, trained, execution.folder(state.label))
         if chosen.needs_model:
             _ = job.score  # say that it is missing before anything is simulated
-        simulate = stored is None and chosen.needs_data
-        forecast = foresee_estimate(
-            request.method, config, state, trained, workers=request.workers, simulate=simulate
+        simulate = stored is None and "data" in chosen.needs
+        forecast = forecast_estimate(
+            chosen, config, state, trained, n_processes=execution.workers, simulate=simulate
         )
         check_disk(forecast, directory)
         if forecast.seconds > _A_MOMENT:
             say(str(forecast))
         if simulate:
-            job = replace(job, data=_reference(state, request, directory))
-        return chosen.compute(job, config)
+            (data,) = generate([state], ReferenceConfig(), execution.folder("reference"))
+            job = replace(job, data=data)
+        return chosen.estimate(job, config)
+
+
+def _model(chosen: Estimator, request: Request) -> NoisedFluid | None:
+    """Return the model asked for; its denoiser where the method needs no energy."""
+    if request.model is None:
+        return None
+    takes_a_denoiser = chosen.needs_model and "energy" not in chosen.needs
+    return load_denoiser(request.model) if takes_a_denoiser else load_model(request.model)
 
 
 def _state(request: Request, stored: Ensemble | None) -> StatePoint:
@@ -94,15 +102,3 @@ def _state(request: Request, stored: Ensemble | None) -> StatePoint:
     if request.n_particles is None:
         raise ConfigError("how many particles? Add --n N, or --data FILE")
     return state_of_model(request.model, request.n_particles, request.box_length_sigma)
-
-
-def _reference(state: StatePoint, request: Request, directory: Path) -> Ensemble:
-    """Reference data at `state` by MD with the default effort, or as found in `directory`."""
-    config = ReferenceConfig()
-    return generate(
-        [state],
-        config,
-        seed=request.seed,
-        directory=directory / "reference",
-        workers=request.workers,
-    )[0]

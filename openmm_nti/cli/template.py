@@ -13,14 +13,15 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from openmm_nti.cli.run_config import RunConfig
+from openmm_nti.hamiltonian.networks.registry import network_classes
 
 _HEADER = """\
-A calculation for `openmm-nti run THIS_FILE --output DIR`. Every value below but `system` is the default and may be
-left out; `--set section.key=value` replaces one for a single run."""
+A calculation for `openmm-nti run THIS_FILE --output DIR`. Every value below but `system` is the
+default and may be left out; `--set section.key=value` replaces one for a single run."""
 _EXAMPLE_STATE = {"n_particles": 40, "box_length_sigma": 6.0, "temperature_star": 1.25}
 _ALTERNATIVES = """\
-Instead of box_length_sigma: box_length_nm or density_star. Instead of temperature_star: temperature_kelvin.
-n_particles may be a list such as [40, 80]."""
+Instead of box_length_sigma: box_length_nm or density_star. Instead of temperature_star:
+temperature_kelvin. n_particles may be a list such as [40, 80]."""
 _WIDTH = 100
 
 
@@ -32,6 +33,8 @@ def commented_yaml() -> str:
         if name == "system":
             lines += ["system:", *_comment(_ALTERNATIVES, 1), *_system()]
         else:
+            if name == "network":
+                lines += _kinds_of_networks()
             lines += _entry(name, field.get_default(call_default_factory=True), 0)
         lines.append("")
     return "\n".join(lines)
@@ -49,13 +52,16 @@ def _system() -> Iterator[str]:
         yield from _entry(name, value, 1)
 
 
+def _kinds_of_networks() -> list[str]:
+    kinds = (f"`{kind}`: {network.summary}" for kind, network in network_classes().items())
+    return _comment(f"Kinds: {'; '.join(kinds)}.", 0)
+
+
 def _entry(name: str, value: Any, depth: int) -> Iterator[str]:
     indent = "  " * depth
     if not isinstance(value, BaseModel):
-        yield (
-            f"{indent}{name}: "
-            f"{yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"
-        )
+        text = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+        yield f"{indent}{name}: {text}"
         return
     yield f"{indent}{name}:"
     for key, field in type(value).model_fields.items():

@@ -1,4 +1,4 @@
-"""The thermodynamic state of a Lennard-Jones fluid, in reduced and real units.
+"""`StatePoint`: the thermodynamic state of a fluid, in reduced and real units.
 
 Reduced units: length in sigma, temperature T* = kT / epsilon, density rho* = N sigma^3 / V, energy
 in kT. Real units default to argon (sigma = 0.3405 nm, epsilon / k = 119.8 K, 39.948 Da).
@@ -7,52 +7,37 @@ in kT. Real units default to argon (sigma = 0.3405 nm, epsilon / k = 119.8 K, 39
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-Convention = Literal["switched", "truncated"]
+from openmm_nti.fluid.cutoff import Convention, Cutoff
+from openmm_nti.fluid.fluid import Fluid
+from openmm_nti.fluid.general import GeneralState
+from openmm_nti.fluid.potentials.base import PairPotential
+from openmm_nti.fluid.potentials.registry import PotentialForm
+from openmm_nti.fluid.reduced import LENNARD_JONES, ReducedPotential
+from openmm_nti.fluid.species_form import plain_form
+from openmm_nti.fluid.units import DALTON_NM2_PS2_IN_KJ_MOL, GAS_CONSTANT_KJ_MOL_K
 
-GAS_CONSTANT_KJ_MOL_K = 8.31446261815324e-3
-_DALTON_NM2_PS2_IN_KJ_MOL = 1.0  # 1 Da nm^2 / ps^2 is 1 kJ/mol: OpenMM's unit system is coherent.
-
-
-class PairPotential(BaseModel):
-    """The interacting end of the path: one Lennard-Jones pair potential in units of kT and sigma.
-
-    Two state points with the same `PairPotential` share a model: it holds everything but N and the
-    box.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    temperature_star: float = Field(gt=0, description="T* = kT / epsilon.")
-    cutoff_sigma: float = Field(default=3.0, gt=1.2, description="Spherical cutoff, in sigma.")
-    switch_sigma: float = Field(
-        default=2.5, gt=1.0, description="Where the switching function starts, in sigma."
-    )
-    convention: Convention = Field(
-        default="switched",
-        description="`switched`: OpenMM's switching function from switch_sigma to cutoff_sigma; "
-        "`truncated`: plain spherical truncation at cutoff_sigma.",
-    )
-
-    @model_validator(mode="after")
-    def _switch_below_cutoff(self) -> PairPotential:
-        if self.convention == "switched" and self.switch_sigma >= self.cutoff_sigma:
-            raise ValueError(
-                f"switch_sigma = {self.switch_sigma:g} must be below cutoff_sigma = "
-                f"{self.cutoff_sigma:g}: "
-                "lower switch_sigma or choose convention: truncated"
-            )
-        return self
+__all__ = ["GAS_CONSTANT_KJ_MOL_K", "Convention", "PairPotential", "StatePoint", "check_supported"]
+_ARGON = "Ar"
 
 
 class StatePoint(BaseModel):
-    """N particles of a Lennard-Jones fluid in a cubic periodic box at one temperature.
+    """N particles of a fluid in a periodic box at one temperature.
 
     Give the size of the box once (`box_length_sigma`, `box_length_nm` or `density_star`) and the
-    temperature once (`temperature_star` or `temperature_kelvin`); both are stored in reduced units.
+    temperature once (`temperature_star` or `temperature_kelvin`). Both are stored in reduced units.
+    The form with named species (`openmm_nti.fluid.species_form`) is read as well.
 
     Raises
     ------
@@ -81,13 +66,20 @@ class StatePoint(BaseModel):
     convention: Convention = Field(
         default="switched", description="`switched` (default) or `truncated`."
     )
+    potential: PotentialForm = Field(
+        default=LENNARD_JONES, description="Kind of the pair potential, as {type: ...}."
+    )
+    species_name: str = Field(default=_ARGON, description="What the atoms are called.")
+    general: GeneralState | None = Field(
+        default=None, description="Several species or unequal edges; read from `species:`."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _to_reduced_units(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        data = dict(data)
+        data = plain_form(data) if "species" in data else dict(data)
         sigma = float(data.get("sigma_nm", cls.model_fields["sigma_nm"].default))
         epsilon = float(data.get("epsilon_kj_mol", cls.model_fields["epsilon_kj_mol"].default))
         _require_one(
@@ -111,6 +103,8 @@ class StatePoint(BaseModel):
 
     @model_validator(mode="after")
     def _box_holds_two_cutoffs(self) -> StatePoint:
+        if self.general is not None:
+            return self  # it has checked its own edges
         if self.cutoff_sigma > 0.5 * self.box_length_sigma * (1 + 1e-9):
             raise ValueError(
                 f"the box, {self.box_length_sigma:g} sigma, is under two cutoffs "
@@ -121,15 +115,65 @@ class StatePoint(BaseModel):
         _ = self.pair_potential
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        said = {
+            "potential": self.potential != LENNARD_JONES,
+            "species_name": self.species_name != _ARGON,
+            "general": self.general is not None,
+        }
+        return {name: value for name, value in values.items() if said.get(name, True)}
+
     @property
-    def pair_potential(self) -> PairPotential:
-        """The Lennard-Jones end of the path, without N and the box."""
-        return PairPotential(
-            temperature_star=self.temperature_star,
-            cutoff_sigma=self.cutoff_sigma,
-            switch_sigma=self.switch_sigma,
+    def pair_potential(self) -> ReducedPotential:
+        """The interacting end of the path in reduced units, without N and the box.
+
+        ValueError for what this version cannot calculate; see `check_supported`.
+        """
+        check_supported(self)
+        return _reduced(
+            self.temperature_star,
+            self.cutoff_sigma,
+            self.switch_sigma,
+            self.convention,
+            self.potential.in_units(self.sigma_nm, self.epsilon_kj_mol),
+        )
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether the pair energy goes to zero at the cutoff without a jump."""
+        return self.pair_potential.is_continuous
+
+    @property
+    def fluid(self) -> Fluid:
+        """Species, pair potentials and cutoff, in real units."""
+        if self.general is not None:
+            return self.general.fluid
+        cutoff = Cutoff(
+            cutoff_nm=self.cutoff_sigma * self.sigma_nm,
+            switch_nm=self.switch_sigma * self.sigma_nm,
             convention=self.convention,
         )
+        return Fluid.mixture({self.species_name: (self.mass_dalton, self.pair)}, cutoff)
+
+    @property
+    def pair(self) -> PairPotential:
+        """The pair potential of the (first) species, in real units."""
+        return self.potential.build(self.sigma_nm, self.epsilon_kj_mol)
+
+    @property
+    def composition(self) -> dict[str, int]:
+        """Number of particles of each species."""
+        if self.general is None:
+            return {self.species_name: self.n_particles}
+        return dict(zip(self.general.fluid.names, self.general.composition, strict=True))
+
+    @property
+    def edges_nm(self) -> tuple[float, float, float]:
+        """Edges of the box, in nm."""
+        length = self.box_length_nm
+        return self.general.edges_nm if self.general is not None else (length, length, length)
 
     @property
     def density_star(self) -> float:
@@ -165,20 +209,54 @@ class StatePoint(BaseModel):
     def time_unit_ps(self) -> float:
         """The Lennard-Jones time sigma sqrt(m / epsilon), in ps (2.156 ps for argon)."""
         return self.sigma_nm * math.sqrt(
-            self.mass_dalton * _DALTON_NM2_PS2_IN_KJ_MOL / self.epsilon_kj_mol
+            self.mass_dalton * DALTON_NM2_PS2_IN_KJ_MOL / self.epsilon_kj_mol
         )
 
     @property
     def label(self) -> str:
         """A short name for files: N40_L6_T1.25_switched."""
-        return f"N{self.n_particles}_L{self.box_length_sigma:.6g}_T{self.temperature_star:.6g}_{self.convention}"
+        end: str = self.convention
+        if self.potential != LENNARD_JONES:
+            end = "_".join([self.potential.type, *self.potential.parameter_label(), end])
+        size = f"N{self.n_particles}_L{self.box_length_sigma:.6g}"
+        return f"{size}_T{self.temperature_star:.6g}_{end}"
 
     def __str__(self) -> str:
         return (
             f"N = {self.n_particles}, L = {self.box_length_sigma:g} sigma (rho* = "
             f"{self.density_star:.4g}), "
             f"T* = {self.temperature_star:g}, {self.convention}"
+            + ("" if self.potential == LENNARD_JONES else f", {self.potential.type}")
         )
+
+
+def check_supported(state: StatePoint) -> None:
+    """Refuse a state point that can be described and not calculated yet, in one clear line."""
+    if state.general is None:
+        return
+    names = state.general.fluid.names
+    what = f"{len(names)} species ({', '.join(names)})" if len(names) > 1 else "unequal edges"
+    raise ValueError(
+        f"the system has {what}, and this version runs one species in a cubic box: give one "
+        "species and box_length_nm"
+    )
+
+
+@lru_cache(maxsize=64)
+def _reduced(
+    temperature_star: float,
+    cutoff_sigma: float,
+    switch_sigma: float,
+    convention: Convention,
+    potential: PotentialForm,
+) -> ReducedPotential:
+    return ReducedPotential(
+        temperature_star=temperature_star,
+        cutoff_sigma=cutoff_sigma,
+        switch_sigma=switch_sigma,
+        convention=convention,
+        potential=potential,
+    )
 
 
 def _require_one(data: dict[str, Any], names: tuple[str, ...], what: str) -> None:

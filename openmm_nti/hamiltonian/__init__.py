@@ -1,20 +1,22 @@
 """The lambda-dependent Hamiltonian: one physical term a file, added up by `LambdaHamiltonian`."""
 
-from openmm_nti.fluid.state import PairPotential
+from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian.denoiser import Denoiser
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.model import LambdaHamiltonian
-from openmm_nti.hamiltonian.networks.base import NetworkConfig
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
+from openmm_nti.hamiltonian.networks.registry import network_class
 
 __all__ = ["Denoiser", "LambdaHamiltonian", "NetworkConfig", "NoisedFluid", "build_model"]
 
 
 def build_model(
-    potential: PairPotential, network: NetworkConfig | None
+    potential: ReducedPotential, network: NetworkConfig | None
 ) -> LambdaHamiltonian | Denoiser:
-    """A model of `potential` with fresh weights: a `Denoiser` or, for any other network, a
-    `LambdaHamiltonian`.
+    """Return a model of `potential` with fresh weights.
+
+    It is a `LambdaHamiltonian` where the network gives energies, otherwise a `Denoiser`.
     """
-    if network is not None and network.kind == "denoiser":
-        return Denoiser(potential, network)
-    return LambdaHamiltonian(potential, network)
+    if network is None or network_class(network.kind).gives_energy:
+        return LambdaHamiltonian(potential, network)
+    return Denoiser(potential, network)

@@ -1,6 +1,7 @@
-"""What a network is told of the noise level."""
+"""What a network is told beside the geometry: the noise level."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,13 @@ _LOG_NOISE_MAX = math.log(6.0)  # of the noise features; boxes up to 12 sigma
 
 
 N_NOISE_FEATURES = 13
+
+
+class Condition(NamedTuple):
+    """The conditions under which a network is evaluated, one for each configuration of a batch."""
+
+    log_s: Tensor  # ln s, with s in sigma, (B,)
+    variance: Tensor  # s_eff^2, sigma^2, (B,)
 
 
 class NoiseFeatures(nn.Module):
@@ -26,7 +34,7 @@ class NoiseFeatures(nn.Module):
         self.inverse_width = (N_NOISE_FEATURES - 1) / (_LOG_NOISE_MAX - LOG_NOISE_MIN)
 
     def forward(self, log_s: Tensor) -> Tensor:
-        """(B, N_NOISE_FEATURES) at ln s (B,)."""
+        """Return the features (B, N_NOISE_FEATURES) of ln s (B,)."""
         return torch.exp(
             -0.5 * ((log_s.unsqueeze(-1) - self.centres) * self.inverse_width).square()
         )

@@ -10,7 +10,8 @@ truth (docs/accuracy.md has the numbers). It has no lambda path: no TI, no MD, n
 A refinement here is that of `network`, with vector moments in the velocity at the start and a
 spring to the noised position,
 
-.. math:: v_i \leftarrow \beta(s) \, v_i - c(s) F_i(y) - \kappa(s) (y_i - x_i), \qquad y_i \leftarrow y_i + v_i,
+.. math:: v_i \leftarrow \beta(s) \, v_i - c(s) F_i(y) - \kappa(s) (y_i - x_i), \qquad
+          y_i \leftarrow y_i + v_i,
 
 as in a descent on U_0(y) + |x - y|^2 / 2 s_eff^2 with learned forces F.
 """
@@ -18,11 +19,12 @@ as in a descent on U_0(y) + |x - y|^2 / 2 s_eff^2 with learned forces F.
 import torch
 from torch import Tensor
 
-from openmm_nti.fluid.state import PairPotential
+from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian import relaxation
+from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
-from openmm_nti.hamiltonian.networks.base import NetworkConfig
-from openmm_nti.hamiltonian.networks.denoiser import DenoiserNetwork
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
+from openmm_nti.hamiltonian.networks.registry import build_network
 from openmm_nti.references.noise import effective_variance
 
 
@@ -32,14 +34,13 @@ class Denoiser(NoisedFluid):
     Parameters
     ----------
     potential
-        The Lennard-Jones potential of the data.
+        The pair potential of the data, with its cutoff and temperature.
     network
         Architecture of the learned part.
     """
 
-    def __init__(self, potential: PairPotential, network: NetworkConfig) -> None:
-        super().__init__(potential, network, DenoiserNetwork(network))
-        self.n_relaxations = network.n_relaxations
+    def __init__(self, potential: ReducedPotential, network: NetworkConfig) -> None:
+        super().__init__(potential, network, build_network(network, gives_energy=False))
 
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
@@ -48,15 +49,16 @@ class Denoiser(NoisedFluid):
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
         with torch.no_grad():
-            if self.n_relaxations:
+            if self.network.n_relaxations:
                 gradient, *found = relaxation.relax(
-                    self, positions, log_s, in_range, self.n_relaxations
+                    self, positions, log_s, in_range, self.network.n_relaxations
                 )
             else:
                 gradient, found = self._pair_gradient(positions, log_s, in_range), []
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
             variance = effective_variance(log_s).to(vectors.dtype)
-            known = [each.to(vectors.dtype) for each in found]
+            condition = Condition(log_s.to(vectors.dtype), variance)
+            known = [[each.to(vectors.dtype) for each in found]] if found else []
         with torch.set_grad_enabled(create_graph):
-            learned = self.network(vectors, index, mask, log_s.to(vectors.dtype), variance, known)
+            learned = self.network(vectors, index, mask, condition, *known)
         return gradient + learned.to(gradient.dtype)

@@ -1,17 +1,24 @@
-"""What every model of a noised Lennard-Jones fluid knows without learning: the pair potential and
-the two-body term.
-"""
+"""What every model of a noised fluid knows without learning: its two ends and the two-body term."""
 
 from __future__ import annotations
+
+import copy
+import hashlib
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.fluid.state import PairPotential, StatePoint
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
-from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
-from openmm_nti.hamiltonian.pair_energy import LennardJones
+from openmm_nti.hamiltonian.networks.base import LearnedPart
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
+from openmm_nti.hamiltonian.pair_energy import PairEnergy
+from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
+from openmm_nti.references.base import Reference
+from openmm_nti.references.ideal_gas import IdealGas
 
 
 class NoisedFluid(nn.Module):
@@ -21,7 +28,7 @@ class NoisedFluid(nn.Module):
     Parameters
     ----------
     potential
-        The Lennard-Jones potential at lambda = 1.
+        The pair potential at lambda = 1, with its cutoff and temperature.
     network_config
         Architecture of the learned part, and its precision; None leaves the two-body path alone.
     network
@@ -29,29 +36,66 @@ class NoisedFluid(nn.Module):
 
     Attributes
     ----------
-    trained_on
-        State points of the training data, where the model comes from a file; never part of a
-        TorchForce.
+    end
+        Energies and forces of the interacting end, lambda = 1.
+    reference
+        What lambda = 0 is.
+    trained_on, training_range
+        State points of the training data, where the model comes from a file, and what they cover;
+        never part of a TorchForce.
     """
 
     def __init__(
         self,
-        potential: PairPotential,
+        potential: ReducedPotential,
         network_config: NetworkConfig | None,
         network: LearnedPart,
     ) -> None:
         super().__init__()
-        self.potential = potential
         self.trained_on: tuple[StatePoint, ...] = ()
+        self.training_range = TrainingRange.of(potential, ())
+        self.reference: Reference = IdealGas()
         self.network_config = network_config
-        self.lennard_jones = LennardJones(potential)
-        self.two_body = TwoBodyTerm(potential)
         self.search = PairSearch()
-        self.cutoff = potential.cutoff_sigma
         self.has_network = network_config is not None
-        self.reach = max(self.cutoff, network.cutoff) if network_config is not None else self.cutoff
+        self._take(potential, network)
         double = network_config is not None and network_config.dtype == "float64"
         self.network = network.to(torch.float64 if double else torch.float32)
+
+    def _take(self, potential: ReducedPotential, network: LearnedPart) -> None:
+        """Make all that depends on the potential and its temperature."""
+        self.potential = potential
+        self.end = PairEnergy(potential)
+        self.two_body = TwoBodyTerm(potential)
+        self.cutoff = potential.cutoff_sigma
+        self.reach = max(self.cutoff, network.cutoff) if self.has_network else self.cutoff
+
+    def bind(self, state: StatePoint) -> Self:
+        """Return the model with the tables of the state's potential and temperature.
+
+        Weights are shared with this model; it is this model itself where the tables are the same.
+        Whether the state is in the training range, `openmm_nti.model_files.check_model_fits` says.
+        """
+        potential = state.pair_potential
+        if not self.potential.differing(potential):
+            return self
+        bound = copy.copy(self)
+        bound.__dict__["_modules"] = dict(self._modules)
+        bound._take(potential, self.network)  # noqa: SLF001
+        bound.two_body.to(self.two_body.mayer.device)
+        return bound.train(self.training)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of what decides every number of the model: equal models, equal
+        string.
+        """
+        network = self.network_config.model_dump_json() if self.network_config else "none"
+        name = type(self).__name__
+        digest = hashlib.sha256(f"{name}{self.potential.model_dump_json()}{network}".encode())
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
@@ -93,11 +137,6 @@ class NoisedFluid(nn.Module):
         """
         pairs = self.search.pairs(positions.detach(), box, self.cutoff)
         return self._pair_curvature(positions, log_s, pairs)[1:]
-
-    def lennard_jones_energy(self, positions: Tensor, box: Tensor) -> Tensor:
-        """Beta U_LJ, (B,), kT."""
-        pairs = self.search.pairs(positions, box, self.cutoff)
-        return self._sum(positions, pairs, self.lennard_jones(pairs.vectors.square().sum(0)))
 
     def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B,

@@ -1,12 +1,11 @@
-r"""`LambdaHamiltonian`: the path from the ideal gas to the Lennard-Jones fluid, as a sum of its
-physical terms.
+r"""`LambdaHamiltonian`: the path from the ideal gas to the fluid, a sum of physical terms.
 
 .. math:: U(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s) + C(\lambda)
           + \Big(1 - \frac{s^2}{s_{max}^2}\Big) \, U_{net}(x, s),
           \qquad s = s(\lambda),
 
-in kT, with both ends exact whatever the network: U(x, 1) = beta U_LJ(x) and U(x, 0) = 0, hence
-beta F_ex = beta F(1) - beta F(0) needs no constant (Mate, Fleuret, Bereau, arXiv 2406.02313).
+in kT. Both ends are exact whatever the network: U(x, 1) is the energy of the fluid and U(x, 0) = 0,
+hence beta F_ex = beta F(1) - beta F(0) needs no constant (Mate, Fleuret, Bereau, arXiv 2406.02313).
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_nti.fluid.state import PairPotential
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.geometry import Pairs
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
-from openmm_nti.hamiltonian.networks.base import NetworkConfig
-from openmm_nti.hamiltonian.networks.descriptors import repeated
+from openmm_nti.hamiltonian.networks.base import repeated
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.networks.registry import build_network
 from openmm_nti.references.noise import effective_variance, log_noise
 
@@ -44,17 +44,19 @@ class LambdaHamiltonian(NoisedFluid):
     Parameters
     ----------
     potential
-        The Lennard-Jones potential at lambda = 1.
+        The pair potential at lambda = 1, with its cutoff and temperature.
     network
         Architecture of the learned part; None leaves the two-body path alone.
     """
 
-    def __init__(self, potential: PairPotential, network: NetworkConfig | None = None) -> None:
+    def __init__(self, potential: ReducedPotential, network: NetworkConfig | None = None) -> None:
         # TorchScript needs the network's type even where it is off.
         super().__init__(
             potential,
             network,
-            build_network(network or NetworkConfig(n_radial=4, n_channels=2, width=8)),
+            build_network(
+                network or NetworkConfig(n_radial=4, n_channels=2, width=8), gives_energy=True
+            ),
         )
         self.atoms_per_chunk = _ATOMS_PER_CHUNK
 
@@ -68,7 +70,7 @@ class LambdaHamiltonian(NoisedFluid):
         box
             Edges of the box, (3,), sigma.
         lam
-            Coupling, 0 ideal gas to 1 Lennard-Jones fluid, (B,).
+            Coupling, 0 ideal gas to 1 interacting fluid, (B,).
         """
         positions, box, lam = positions.double(), box.double(), lam.double()
         log_s = log_noise(lam, box)
@@ -80,13 +82,11 @@ class LambdaHamiltonian(NoisedFluid):
             energy = energy + self._learned(positions, box, log_s, self.near(pairs))
         at_end = lam == 1.0
         if bool(at_end.any()):
-            # The table holds Lennard-Jones to 1e-5 kT; lambda = 1 has it to the last bit. Its first
+            # The table holds the potential to 1e-5 kT; lambda = 1 has it to the last bit. Its first
             # row does not depend on lambda, so dU/dlambda stays the path's. (A detached ln s would
             # not do: TorchForce drops the detach.)
             first_row = self.two_body.end_row().expand(-1, positions.shape[0], -1)
-            exact = self._sum(
-                positions, in_range, self.lennard_jones(in_range.vectors.square().sum(0))
-            )
+            exact = self._sum(positions, in_range, self.end(in_range.vectors.square().sum(0)))
             correction = exact - self._table_sum(positions, in_range, first_row)
             energy = energy + torch.where(at_end, correction, torch.zeros_like(correction))
         return energy
@@ -117,7 +117,7 @@ class LambdaHamiltonian(NoisedFluid):
             energy = self.two_body.sums_at(
                 in_range.r, configuration, positions.shape[0], self.two_body.rows(log_s)
             )
-            exact = self._sum(positions, in_range, self.lennard_jones(in_range.r * in_range.r))
+            exact = self._sum(positions, in_range, self.end(in_range.r * in_range.r))
             energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(
                 positions.shape[1], box, lam, log_s
             )
@@ -190,15 +190,14 @@ class LambdaHamiltonian(NoisedFluid):
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         vectors, index, mask = self.neighbourhoods(positions, near)
         dtype = vectors.dtype
-        learned = self.network(
-            vectors, index, mask, log_s.to(dtype), effective_variance(log_s).to(dtype)
-        )
+        condition = Condition(log_s.to(dtype), effective_variance(log_s).to(dtype))
+        learned = self.network(vectors, index, mask, condition)
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         """The learned part at several noise levels (K,), (B, K), kT."""
         vectors, index, mask = self.neighbourhoods(positions, near)
-        around = self.network.surroundings(vectors, index, mask)  # type: ignore[operator]
+        around = self.network.surroundings(vectors, index, mask)
         n_batch = positions.shape[0]
         columns: list[Tensor] = []
         # Many levels at a time: calls of small operations cost more than memory does.
@@ -206,7 +205,7 @@ class LambdaHamiltonian(NoisedFluid):
             each = level.repeat_interleave(n_batch)
             variance = effective_variance(each).to(vectors.dtype)
             copies = repeated(around, level.shape[0])
-            energies = self.network.at_noise(copies, each.to(vectors.dtype), variance)  # type: ignore[operator]
+            energies = self.network.at_noise(copies, Condition(each.to(vectors.dtype), variance))
             columns.append(energies.reshape(-1, n_batch).t())
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 

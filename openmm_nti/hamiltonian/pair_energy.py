@@ -1,18 +1,25 @@
-r"""The interacting end of the path: the Lennard-Jones pair potential in kT, as OpenMM's
-NonbondedForce has it.
+r"""`PairEnergy`: the interacting end of the path, in kT.
 
-.. math:: \beta u(r) = \frac{4}{T^*} (r^{-12} - r^{-6}) \, S(x), \quad S(x) = 1 - 6x^5 + 15x^4 - 10x^3, \quad
+.. math:: \beta u(r) \, S(r), \qquad S = 1 - 6x^5 + 15x^4 - 10x^3, \qquad
           x = \frac{r - r_s}{r_c - r_s},
 
-with S = 1 below r_s, and zero beyond r_c. The convention `truncated` has S = 1 up to r_c.
+with u the pair potential, S = 1 below the switching distance r_s, and zero beyond the cutoff r_c.
+The convention `truncated` has S = 1 up to r_c.
+
+Whoever needs energies or forces of the interacting end asks `model.end`. An end that is no sum of
+pairs would be another class with `energy`, `gradient` and `is_continuous`.
 """
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.fluid.state import PairPotential
+from openmm_nti.fluid.potentials.base import PairPotential
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.hamiltonian.geometry import PairSearch
 
 # Two atoms this close (0.01 sigma: 1e24 kT) are as forbidden as can be; below, 1 / r would
 # overflow.
@@ -20,31 +27,93 @@ _R_SQUARED_MIN = 1e-4
 
 
 def switching_function(r: Tensor, start: float, end: float) -> Tensor:
-    """OpenMM's quintic switch: 1 at `start`, 0 at `end`, two continuous derivatives; r in sigma,
-    any shape.
+    """Return OpenMM's quintic switch, any shape: 1 at `start`, 0 at `end`; r in sigma.
+
+    It has two continuous derivatives.
     """
     x = ((r - start) / (end - start)).clamp(0.0, 1.0)
     return 1.0 - x * x * x * (10.0 - 15.0 * x + 6.0 * x * x)
 
 
-class LennardJones(nn.Module):
-    """beta u(r) for one `PairPotential`."""
+class BareEnergy(nn.Module):
+    """A pair potential without a cutoff, in kT.
+
+    TorchScript cannot read a potential's class; `traced` records its operators instead.
+    """
 
     def __init__(self, potential: PairPotential) -> None:
         super().__init__()
-        self.prefactor = 4.0 / potential.temperature_star
-        self.cutoff = potential.cutoff_sigma
-        self.switch = potential.switch_sigma
-        self.r_squared_min = (
-            _R_SQUARED_MIN  # TorchScript reads attributes and default arguments, not globals
-        )
-        self.switched = potential.convention == "switched"
+        self.potential = potential
 
     def forward(self, r_squared: Tensor) -> Tensor:
-        """Pair energies in kT from squared distances in sigma^2, any shape."""
+        """Return pair energies in kT from squared distances in sigma^2, any shape."""
+        energy: Tensor = self.potential.energy(r_squared)
+        return energy
+
+    def traced(self) -> torch.jit.ScriptModule:
+        """Return the same function for TorchScript."""
+        sample = torch.tensor([0.9, 1.3, 4.0], dtype=torch.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch announces TorchScript's end at every call
+            traced: torch.jit.ScriptModule = torch.jit.trace(self, sample)
+        return traced
+
+
+class PairEnergy(nn.Module):
+    """Energies and forces of the interacting end, a sum over pairs.
+
+    Parameters
+    ----------
+    potential
+        Pair potential, cutoff and temperature.
+
+    Attributes
+    ----------
+    is_continuous
+        Whether the energy has no jump: forces then say all of it, and partial integration holds.
+    """
+
+    def __init__(self, potential: ReducedPotential) -> None:
+        super().__init__()
+        self.bare: nn.Module = BareEnergy(potential.pair_in_kt)
+        self.search = PairSearch()
+        self.cutoff = potential.cutoff_sigma
+        self.switch = potential.switch_sigma
+        self.switched = potential.convention == "switched"
+        self.is_continuous = potential.is_continuous
+        # TorchScript reads attributes and default arguments, not globals.
+        self.r_squared_min = _R_SQUARED_MIN
+
+    def forward(self, r_squared: Tensor) -> Tensor:
+        """Return pair energies in kT from squared distances in sigma^2, any shape."""
         r_squared = r_squared.clamp(min=self.r_squared_min)
-        inverse_6 = r_squared.pow(-3)
-        energy = self.prefactor * (inverse_6 * inverse_6 - inverse_6)
+        energy = self.bare(r_squared)
         if self.switched:
             energy = energy * switching_function(r_squared.sqrt(), self.switch, self.cutoff)
         return torch.where(r_squared < self.cutoff * self.cutoff, energy, torch.zeros_like(energy))
+
+    def prepare_for_torchscript(self) -> None:
+        """Replace the potential by a recording of its operators, which cannot be pickled."""
+        if isinstance(self.bare, BareEnergy):
+            self.bare = self.bare.traced()
+
+    def energy(self, positions: Tensor, box: Tensor) -> Tensor:
+        """Return beta U of each configuration, (B,), kT.
+
+        Parameters
+        ----------
+        positions
+            (B, N, 3), sigma; unwrapped positions are fine.
+        box
+            Edges of the box, (3,), sigma.
+        """
+        pairs = self.search.pairs(positions, box, self.cutoff)
+        configuration = torch.div(pairs.first, positions.shape[1], rounding_mode="floor")
+        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
+        return total.index_add(0, configuration, self(pairs.vectors.square().sum(0)))
+
+    def gradient(self, positions: Tensor, box: Tensor) -> Tensor:
+        """Return the gradient of `energy`, (B, N, 3), kT / sigma; arguments as there."""
+        positions = positions.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(self.energy(positions, box).sum(), positions)
+        return gradient

@@ -5,7 +5,8 @@ Where forces are harmonic the exact score is -\nabla U_0(y), y being the minimum
 y|^2 / 2 s_eff^2; its first order in s_eff^2 is the many-body term of small noise. With the two-body
 term for U_0 the way there is known:
 
-.. math:: y_n = y_{n-1} - \frac{s_{eff}^2 \, \nabla \Phi_{s'}(y_{n-1}) + (y_{n-1} - x)}{1 + s_{eff}^2 k_i}, \qquad
+.. math:: y_n = y_{n-1}
+          - \frac{s_{eff}^2 \, \nabla \Phi_{s'}(y_{n-1}) + (y_{n-1} - x)}{1 + s_{eff}^2 k_i}, \qquad
           k_i = \frac13 \max(0, \textstyle\sum_j \nabla^2 \Phi_s(r_{ij})), \qquad
           s'^2 = \frac{s_{eff}^2}{1 + s_{eff}^2 \bar k},
 

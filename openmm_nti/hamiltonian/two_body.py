@@ -1,11 +1,12 @@
-r"""The two-body term: the Lennard-Jones pair seen through the noise, exact for two particles at
-short range.
+r"""The two-body term: a pair of atoms seen through the noise, exact for two particles at short
+range.
 
 Two noised particles have a relative coordinate smeared by a Gaussian of variance 2 s_eff^2, so
 their density ratio is
 
 .. math:: e^{-\varphi_s(r)} = (e^{-\beta u} * G)(r)
-          = \int_0^\infty \frac{r'}{r} \, \frac{e^{-(r-r')^2/4s^2} - e^{-(r+r')^2/4s^2}}{\sqrt{4 \pi s^2}}
+          = \int_0^\infty \frac{r'}{r} \,
+            \frac{e^{-(r-r')^2/4s^2} - e^{-(r+r')^2/4s^2}}{\sqrt{4 \pi s^2}}
             \, e^{-\beta u(r')} \, dr' ,
 
 one radial integral, done once in the log domain and float64 on a grid of (r, ln s), then
@@ -15,10 +16,11 @@ dU/dlambda).
 To be local the term is brought to zero at the cutoff (the shell [r_s, r_c]) and at large noise,
 where a sum of pairs is no description of a dense fluid: the tabulated function is
 
-.. math:: \Phi(r, s) = \varphi_s(r) \, W_s(r) \, e^{-(s_{eff}/s_g)^4}, \qquad W_s = 1 - b_s (1 - S(r)), \quad
+.. math:: \Phi(r, s) = \varphi_s(r) \, W_s(r) \, e^{-(s_{eff}/s_g)^4}, \qquad
+          W_s = 1 - b_s (1 - S(r)), \quad
           b_s = \frac{s_{eff}^2}{s_{eff}^2 + s_b^2},
 
-with S the quintic switch. It is the full Lennard-Jones potential at s_eff = 0. What the two factors
+with S the quintic switch. It is the full pair potential at s_eff = 0. What the two factors
 remove, any estimator along the path sees and accounts for, and the network may put back.
 
 The free energy of two particles along this path, f_2(s) = -ln(1 + M(s) / V) with the Mayer integral
@@ -41,9 +43,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from openmm_nti.fluid.state import PairPotential
+from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian.geometry import Pairs, lengths, take
-from openmm_nti.hamiltonian.pair_energy import LennardJones, switching_function
+from openmm_nti.hamiltonian.pair_energy import PairEnergy, switching_function
 from openmm_nti.kernels import CompiledModule, applies_to_double
 from openmm_nti.references.noise import NOISE_MIN_SIGMA, effective_variance
 
@@ -64,14 +66,14 @@ class TwoBodyTerm(CompiledModule):
     Parameters
     ----------
     potential
-        The Lennard-Jones end of the path.
+        The interacting end of the path.
     """
 
     cubics: Tensor
     mayer: Tensor
     four: Tensor
 
-    def __init__(self, potential: PairPotential) -> None:
+    def __init__(self, potential: ReducedPotential) -> None:
         super().__init__()
         log_s, r, values = two_body_table(potential)
         self.log_s_min = float(log_s[0])
@@ -103,9 +105,7 @@ class TwoBodyTerm(CompiledModule):
         return rows.reshape(log_s.shape[0], 4, -1).transpose(0, 1).contiguous()
 
     def end_row(self) -> Tensor:
-        """`rows` without noise, the Lennard-Jones potential, (4, 1, n_r - 1); it does not depend on
-        lambda.
-        """
+        """`rows` without noise: the pair potential, (4, 1, n_r - 1), at any lambda."""
         return self.cubics[0].reshape(4, 1, -1)
 
     def free_energy(self, log_s: Tensor, volume: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ def hermite_weights(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def two_body_table(potential: PairPotential) -> tuple[Array, Array, Array]:
+def two_body_table(potential: ReducedPotential) -> tuple[Array, Array, Array]:
     """Tabulate Phi: grids ln s (n_noise,) and r (n_r,) in sigma, and values (n_noise, n_r) in kT,
     all float64.
     """
@@ -238,7 +238,7 @@ def two_body_table(potential: PairPotential) -> tuple[Array, Array, Array]:
     return log_s, r, values
 
 
-def smeared_potential(r: Array, variance: float, potential: PairPotential) -> Array:
+def smeared_potential(r: Array, variance: float, potential: ReducedPotential) -> Array:
     """phi_s(r) = -ln (exp(-beta u) * G)(r) in kT, for r (n_r,) in sigma and s_eff^2 = `variance` in
     sigma^2.
     """
@@ -265,12 +265,8 @@ def _log_radial_gaussian(r: Array, inner: Array, width: float) -> Array:
     return norm + 2.0 * np.log(inner) - 0.5 * ((r - inner) / width) ** 2 + np.log(ratio)
 
 
-def _capped_potential(r: Array, potential: PairPotential) -> Array:
-    """Beta u(r) in kT, continued linearly where it exceeds the core energy."""
-    prefactor = 4.0 / potential.temperature_star
-    # u = prefactor * (y^2 - y) with y = r^-6 reaches the core energy at:
-    y = 0.5 + math.sqrt(0.25 + _CORE_KT / prefactor)
-    core = y ** (-1.0 / 6.0)
-    slope = prefactor * (-12.0 * y * y + 6.0 * y) / core
-    energy = LennardJones(potential)(torch.from_numpy(np.maximum(r, core) ** 2)).numpy()
+def _capped_potential(r: Array, potential: ReducedPotential) -> Array:
+    """Return beta u(r) in kT, continued linearly where it exceeds the core energy."""
+    core, slope = potential.pair_in_kt.core(_CORE_KT)
+    energy = PairEnergy(potential)(torch.from_numpy(np.maximum(r, core) ** 2)).numpy()
     return energy + slope * np.minimum(r - core, 0.0)

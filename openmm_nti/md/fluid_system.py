@@ -1,4 +1,4 @@
-"""The Lennard-Jones fluid in plain OpenMM: its System, its Topology and positions to start from."""
+"""The interacting fluid in plain OpenMM: its System, its Topology and positions to start from."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import openmm
 from openmm import app, unit
 
 from openmm_nti.fluid.lattice import lattice_positions_nm
-from openmm_nti.fluid.state import StatePoint
+from openmm_nti.fluid.potentials.lennard_jones import LennardJones
+from openmm_nti.fluid.state import StatePoint, check_supported
 
 
 @dataclass(frozen=True)
 class LJFluid:
-    """The interacting fluid as an OpenMM script wants it: its System, Topology and positions to
-    start from.
+    """The interacting fluid as an OpenMM script wants it, whatever its pair potential.
 
     Parameters
     ----------
     state
         N, box, temperature, convention, and what an atom is: argon by default.
     seed
-        Of the positions.
+        Random seed for the positions.
     """
 
     state: StatePoint
     seed: int = 1
 
     def create_system(self) -> openmm.System:
-        """The System of `lj_system`, anew at each call."""
-        return lj_system(self.state)
+        """Return the System of `fluid_system`, anew at each call."""
+        return fluid_system(self.state)
 
     @property
     def topology(self) -> app.Topology:
         """N atoms of argon in the periodic box."""
-        return lj_topology(self.state)
+        return fluid_topology(self.state)
 
     @property
     def positions(self) -> unit.Quantity:
@@ -42,25 +42,55 @@ class LJFluid:
         return unit.Quantity(lattice_positions_nm(self.state, self.seed), unit.nanometer)
 
 
-def lj_system(state: StatePoint) -> openmm.System:
-    """The fluid as an OpenMM System: one NonbondedForce in the periodic box of `state`."""
+def fluid_system(state: StatePoint) -> openmm.System:
+    """Return the fluid as an OpenMM System: one force in the periodic box of `state`."""
+    check_supported(state)
     system = openmm.System()
-    force = openmm.NonbondedForce()
-    force.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
-    force.setCutoffDistance(state.cutoff_nm)
-    force.setUseSwitchingFunction(state.convention == "switched")
-    force.setSwitchingDistance(state.switch_nm)
-    force.setUseDispersionCorrection(False)
     for _ in range(state.n_particles):
         system.addParticle(state.mass_dalton)
-        force.addParticle(0.0, state.sigma_nm, state.epsilon_kj_mol)
-    system.addForce(force)
+    system.addForce(_force(state))
     system.setDefaultPeriodicBoxVectors(*_box_vectors(state))
     return system
 
 
-def lj_topology(state: StatePoint) -> app.Topology:
-    """The fluid as an OpenMM Topology: one chain of N residues AR with one argon atom each."""
+def _force(state: StatePoint) -> openmm.Force:
+    """Return the pair potential as a force: OpenMM's own for Lennard-Jones, or an expression."""
+    pair = state.pair
+    if isinstance(pair, LennardJones):
+        force = openmm.NonbondedForce()
+        force.setUseDispersionCorrection(False)
+        for _ in range(state.n_particles):
+            force.addParticle(0.0, pair.sigma_nm, pair.epsilon_kj_mol)
+    else:
+        force = openmm.CustomNonbondedForce(pair.openmm_expression())
+        for _ in range(state.n_particles):
+            force.addParticle([])
+    set_cutoff(force, state)
+    return force
+
+
+def set_cutoff(
+    force: openmm.NonbondedForce | openmm.CustomNonbondedForce, state: StatePoint
+) -> None:
+    """Give a force the cutoff and the switching function of `state`, with periodic boundaries."""
+    force.setNonbondedMethod(type(force).CutoffPeriodic)
+    force.setCutoffDistance(state.cutoff_nm)
+    force.setUseSwitchingFunction(state.convention == "switched")
+    force.setSwitchingDistance(state.switch_nm)
+
+
+def leave_out(force: openmm.Force, particle: int, n_particles: int) -> None:
+    """Take one particle out of the force of `fluid_system`: the others keep their interactions."""
+    if isinstance(force, openmm.NonbondedForce):
+        _, sigma, _ = force.getParticleParameters(particle)
+        force.setParticleParameters(particle, 0.0, sigma, 0.0)
+        return
+    others = [index for index in range(n_particles) if index != particle]
+    force.addInteractionGroup(others, others)
+
+
+def fluid_topology(state: StatePoint) -> app.Topology:
+    """Return the fluid as an OpenMM Topology: one chain of N residues AR, an argon atom each."""
     topology = app.Topology()
     chain = topology.addChain()
     argon = app.Element.getBySymbol("Ar")
@@ -73,3 +103,13 @@ def lj_topology(state: StatePoint) -> app.Topology:
 def _box_vectors(state: StatePoint) -> list[openmm.Vec3]:
     length = state.box_length_nm
     return [openmm.Vec3(length, 0, 0), openmm.Vec3(0, length, 0), openmm.Vec3(0, 0, length)]
+
+
+def lj_system(state: StatePoint) -> openmm.System:
+    """Return `fluid_system` of a state, under its name in version 0.1.0."""
+    return fluid_system(state)
+
+
+def lj_topology(state: StatePoint) -> app.Topology:
+    """Return `fluid_topology` of a state, under its name in version 0.1.0."""
+    return fluid_topology(state)

@@ -77,7 +77,7 @@ def torch_force(
         If openmm-torch is not installed or OpenMM crashes with it; `python_force` works without it.
     """
     check_model_fits(model, state)
-    energy = OpenMMEnergy(model, state, n_replicas, particles)
+    energy = OpenMMEnergy(model.bind(state), state, n_replicas, particles)
     force = openmmtorch().TorchForce(script(energy, fusion, portable=portable))
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)
@@ -101,7 +101,8 @@ def python_force(
     from people you trust.
     """
     check_model_fits(model, state)
-    module = OpenMMEnergy(model, state, n_replicas, particles).eval().requires_grad_(False)
+    energy = OpenMMEnergy(model.bind(state), state, n_replicas, particles)
+    module = energy.eval().requires_grad_(False)
     force = openmm.PythonForce(PythonEnergy(module), {LAMBDA: lambda_nti})
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)

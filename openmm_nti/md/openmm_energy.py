@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.pair_energy import PairEnergy
 from openmm_nti.kernels import use_compiled
 
 LAMBDA = "lambda_nti"  # the global parameter of every force
@@ -182,9 +183,12 @@ def script(
     eager speed; one static fusion (a process-wide setting) restores parity. None leaves what is
     set.
     """
+    module = copy.deepcopy(module)
     if portable:
-        module = copy.deepcopy(module)
         use_compiled(module, False)
+    for part in list(module.modules()):
+        if isinstance(part, PairEnergy):
+            part.prepare_for_torchscript()
     if fusion is not None:
         torch.jit.set_fusion_strategy(list(fusion))
     with warnings.catch_warnings():

@@ -12,12 +12,15 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from openmm_nti.runtime.stored import Arrays, StoredTask, fingerprint, run_stored
 from openmm_nti.runtime.tasks import derive_seed, run_tasks, track
+
+if TYPE_CHECKING:
+    import torch  # the command line imports this module before it needs torch
 
 Result = TypeVar("Result")
 _KEYWORDS = ("seed", "workers", "directory", "progress")
@@ -65,6 +68,12 @@ class Execution:
     def random(self, *names: object) -> np.random.Generator:
         """Return numpy's random numbers of the part that `names` name."""
         return np.random.default_rng(self.seed_of(*names))
+
+    def torch_random(self, *names: object) -> torch.Generator:
+        """Return torch's random numbers of the part that `names` name."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed_of(*names))
 
     def child(self, *names: object) -> Execution:
         """Return the execution of a part: `names` decide its seed, and its folder lies below."""

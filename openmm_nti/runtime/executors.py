@@ -1,5 +1,4 @@
-"""Where independent tasks run: in this process, in processes of this machine, or on the workers of
-a dask cluster.
+"""Where independent tasks run: in this process, in several processes, or on a dask cluster.
 
     with executor("dask", "tcp://node1:8786"):
         generate(...)  # or any other function that calls `tasks.run_tasks`
@@ -24,7 +23,7 @@ _RETRIES = 2
 
 @dataclass(frozen=True)
 class Executor:
-    """What `run_tasks` consults; `client` is the dask client, for dask alone."""
+    """Where `run_tasks` runs tasks; `client` is the dask client, None for the others."""
 
     name: ExecutorName
     client: Any = None
@@ -35,15 +34,13 @@ _current: ContextVar[Executor] = ContextVar("executor", default=_PROCESSES)
 
 
 def current_executor() -> Executor:
-    """That of the innermost `with executor(...)`; by default as many processes as there are
-    `workers`.
-    """
+    """Return the executor of the innermost `with executor(...)`; by default, processes."""
     return _current.get()
 
 
 @contextmanager
 def executor(name: str, scheduler: str | None = None) -> Iterator[None]:
-    """Run the tasks of the block by `name`.
+    """Run the tasks inside the block where `name` says.
 
     Parameters
     ----------
@@ -51,13 +48,13 @@ def executor(name: str, scheduler: str | None = None) -> Iterator[None]:
         `local` (this process), `processes` (as many as `workers`) or `dask` (the workers of a
         cluster).
     scheduler
-        Address of the dask scheduler, such as tcp://node1:8786; for dask alone.
+        Address of the dask scheduler, such as tcp://node1:8786; only for dask.
 
     Raises
     ------
     ValueError
-        If the name is none of these, the address is missing or given in vain, dask is not
-        installed, or no scheduler answers within ten seconds.
+        If the name is none of these, the address is missing or not wanted, dask is not installed,
+        or no scheduler answers within ten seconds.
     """
     if name not in get_args(ExecutorName):
         raise ValueError(f"executor = {name!r} must be one of {', '.join(get_args(ExecutorName))}")
@@ -83,14 +80,20 @@ def run_on_dask(
     on_finished: Callable[[], None],
     failed: Callable[[int, Exception], Exception],
 ) -> list[Result]:
-    """Results in the order of the tasks; a task that fails, or whose worker dies, is tried again.
+    """Return `function` of each task, in order; tasks that fail or lose their worker are repeated.
 
     Parameters
     ----------
-    client, function, tasks, on_finished
-        The dask client, a module-level function, its arguments, and what to call after each.
+    client
+        The dask client.
+    function
+        A module-level function.
+    tasks
+        Its arguments.
+    on_finished
+        Called after each task.
     failed
-        Makes the exception to raise from the number of the task that failed for good and its
+        Makes the exception to raise, from the number of a task that failed every time and its last
         exception.
     """
     from distributed import as_completed
@@ -115,7 +118,7 @@ def run_on_dask(
 
 
 def _with_one_thread(function: Callable[[Any], Result], task: Any) -> Result:
-    """As in a process of the pool: sums of several threads round differently."""
+    """Return `function(task)` of one thread, as in processes: more threads round differently."""
     import torch
 
     torch.set_num_threads(1)
@@ -134,6 +137,5 @@ def _connect(scheduler: str) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(
             f"scheduler = {scheduler}: no dask scheduler answers there ({error}); start one by "
-            "`dask scheduler`, "
-            "with workers by `dask worker ADDRESS --nthreads 1`"
+            "`dask scheduler`, with workers by `dask worker ADDRESS --nthreads 1`"
         ) from error

@@ -1,7 +1,7 @@
-"""Independent tasks over worker processes, in order, with one progress bar.
+"""`run_tasks`: independent tasks over worker processes, in order, with one progress bar.
 
-A task is idempotent: its function looks for its own output file first and returns early when that
-is there. So a run that was interrupted, at any moment, is continued by running it again.
+Tasks that keep their results (`stored.StoredTask`) look for their own file first. So a calculation
+that was interrupted, at any moment, is continued by running it again.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ def run_tasks(
     description: str,
     progress: bool = True,
 ) -> list[Result]:
-    """Call `function` on each task and return the results in the order of the tasks.
+    """Return `function` of each task, in the order of the tasks.
 
     Parameters
     ----------
     function
-        With `workers` > 1, a module-level function; it and its tasks are pickled.
+        With more than one worker, a module-level function; it and its tasks are pickled.
     tasks
         Their `str` names them in messages.
     workers
-        1 runs in this process; more start that many processes, each with one thread.
+        With 1, the tasks run in this process; more start that many processes, each with one thread.
         `executors.executor` may send the tasks elsewhere.
     description
         What the progress bar says.
     progress
-        Show a progress bar, with the time that remains, on the standard error stream.
+        Whether a progress bar with the time left is shown, on the standard error stream.
 
     Raises
     ------
@@ -96,10 +96,10 @@ def run_tasks(
 
 
 def derive_seed(seed: int, *names: object) -> int:
-    """A seed in [1, 2^31) for the part of a run that `names` name: the same on every machine,
-    unlike any other part's.
+    """Return the seed of the part of a calculation that `names` name, in [1, 2^31).
 
-    OpenMM takes 0 for "choose one yourself", so 0 never comes out.
+    It is the same on every machine and differs from those of other parts. OpenMM takes 0 for
+    "choose one yourself", so it is never 0.
     """
     digest = hashlib.sha256("/".join(str(name) for name in (seed, *names)).encode()).digest()
     return int.from_bytes(digest[:8], "little") % (2**31 - 1) + 1
@@ -107,7 +107,7 @@ def derive_seed(seed: int, *names: object) -> int:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """No progress bars inside, whoever asks for them."""
+    """Hide all progress bars inside the block."""
     token = _silent.set(True)
     try:
         yield
@@ -116,12 +116,12 @@ def silence() -> Iterator[None]:
 
 
 def is_silent() -> bool:
-    """Whether `silence` is in force."""
+    """Return whether `silence` hides progress bars now."""
     return _silent.get()
 
 
 def progress_bar(shown: bool) -> Progress:
-    """A bar with counts, elapsed time and the time that remains, on the standard error stream."""
+    """Return a bar with counts, elapsed time and time left, on the standard error stream."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -135,7 +135,7 @@ def progress_bar(shown: bool) -> Progress:
 
 
 def track(items: Sequence[Result], description: str, *, shown: bool) -> Iterator[Result]:
-    """Each of `items` in turn, with a progress bar where `shown`."""
+    """Yield each of `items`, with a progress bar where `shown`."""
     with progress_bar(shown) as bar:
         yield from bar.track(items, description=description)
 
@@ -154,11 +154,11 @@ def _run_here(
 def _run_in_pool(
     function: Callable[[Any], Result],
     tasks: Sequence[Any],
-    workers: int,
+    n_processes: int,
     description: str,
     on_finished: Callable[[], None],
 ) -> list[Result]:
-    with _one_thread_environment(), _spawn_pool(workers) as pool:
+    with _one_thread_environment(), _spawn_pool(n_processes) as pool:
         futures: dict[Future[Result], int] = {
             pool.submit(function, task): index for index, task in enumerate(tasks)
         }
@@ -179,11 +179,11 @@ def _task_error(description: str, task: Any, error: Exception) -> TaskError:
 
 
 @contextmanager
-def _spawn_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of fresh processes; when the block fails, whatever they are doing is given up."""
+def _spawn_pool(n_processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of fresh processes, which are ended at once when the block fails."""
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker
+        n_processes, multiprocessing.get_context("spawn"), initializer=_prepare_worker
     )
     try:
         yield pool
@@ -198,7 +198,7 @@ def _spawn_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _one_thread_environment() -> Iterator[None]:
-    """Processes started inside read these variables when they load their numerical libraries."""
+    """Set the variables by which the libraries of new processes take one thread each."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:
@@ -212,7 +212,7 @@ def _one_thread_environment() -> Iterator[None]:
 
 
 def _prepare_worker() -> None:
-    """One thread for torch, and an end together with the parent, however that ends."""
+    """Give torch one thread, and end this process when its parent ends, for whatever reason."""
     import torch
 
     torch.set_num_threads(1)

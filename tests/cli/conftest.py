@@ -1,5 +1,6 @@
-"""A configuration file and the command line, for the tests of the command line."""
+"""A configuration, a finished run and the command line, for the tests of the command line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,17 @@ from typer.testing import CliRunner
 from openmm_nti.cli import app
 
 
+def call(*arguments):
+    """Call the command line in this process: the result has exit_code and output."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def cli():
+    """Return `call`: cli("run", path, ...)."""
+    return call
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -17,9 +29,34 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def cli():
-    """Call the command line in this process: cli("run", path, ...) -> result with exit_code and
-    output.
-    """
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+@pytest.fixture(scope="session")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(config, tmp_path_factory):
+    """An undisturbed run; its output is in `output.txt`."""
+    directory = tmp_path_factory.mktemp("runs") / "finished"
+    result = call("run", config, "--output", directory)
+    assert result.exit_code == 0, result.output
+    (directory.parent / "output.txt").write_text(result.output)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def numbers():
+    """Return a reader of every value and standard error of a results.json."""
+
+    def read(results):
+        points = json.loads(results.read_text())["state_points"]
+        return {
+            (point["n_particles"], method): (estimate["value"], estimate["std_err"])
+            for point in points
+            for quantity in ("beta_f_ex", "beta_mu_ex")
+            for method, estimate in point[quantity].items()
+        }
+
+    return read

@@ -1,32 +1,68 @@
-"""What is foreseen: a training's minutes are those of the clock, and only what runs is counted."""
+"""The forecast: a training's minutes are those of the clock, and only what runs is counted."""
 
 import pytest
 
 from openmm_nti import StatePoint
-from openmm_nti.cli.forecast import estimate_seconds, training_seconds
+from openmm_nti.cli.forecast import forecast_estimate
+from openmm_nti.model_files import load_model
+from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.training import TrainingConfig
-from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.pace import (
+    Pace,
+    measure,
+    reference_seconds,
+    training_seconds,
+)
+from openmm_nti.validation.estimators.registry import all_estimators, estimator, section_config
 
-STATES = (StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25),)
+STATE = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
+PACE = Pace(gradient_seconds=(1e-4, 5e-5), md_seconds=(5e-5, 1e-6))
+SLOW = Pace(gradient_seconds=(1e-3, 5e-4), md_seconds=(5e-4, 1e-5))
 
 
 def test_a_training_takes_its_steps_or_its_minutes():
     steps = TrainingConfig(n_steps=1000)
-    slow, fast = (training_seconds(steps, STATES, slowness) for slowness in (2.0, 0.2))
+    slow, fast = (training_seconds(steps, [40], pace) for pace in (SLOW, PACE))
     assert fast < slow < 10 * fast  # a constant part comes on top
     hurried = TrainingConfig(n_steps=10**6, max_minutes=10)
-    for slowness in (2.0, 0.2):
-        assert training_seconds(hurried, STATES, slowness) == pytest.approx(600)
+    for pace in (SLOW, PACE):
+        assert training_seconds(hurried, [40], pace) == pytest.approx(600)
+
+
+def test_reference_data_take_longer_for_more_frames_and_more_particles():
+    few, many = ReferenceConfig(n_frames=100), ReferenceConfig(n_frames=2000)
+    assert reference_seconds(few, 40, PACE) < reference_seconds(many, 40, PACE)
+    assert reference_seconds(few, 40, PACE) < reference_seconds(few, 400, PACE)
+
+
+def test_the_pace_is_positive_and_grows_with_n():
+    pace = measure(STATE, load_model("lj-fluid-t1.25"))
+    assert 0 < pace.gradient(40) <= pace.gradient(400) < 10
+    assert 0 < pace.md_step(40) <= pace.md_step(400) < 1
+
+
+def test_every_estimator_says_how_long_it_takes():
+    for name, known in all_estimators().items():
+        config = section_config(known.section)()
+        seconds = [known.seconds(config, n, PACE) for n in (20, 80)]
+        assert seconds == sorted(seconds), name
+        assert (seconds[0] > 0) == (name != "eos"), name
 
 
 def test_there_are_no_tethered_chains_for_a_truncated_fluid():
-    truncated = StatePoint(
-        n_particles=40, box_length_sigma=6.0, temperature_star=1.25, convention="truncated"
+    truncated = StatePoint(**{**STATE.model_dump(), "convention": "truncated"})
+    tethered = estimator("neural_ti_tethered")
+    assert tethered.applies(section_config("bound")(), STATE)
+    assert not tethered.applies(section_config("bound")(), truncated)
+
+
+def test_data_that_must_be_made_first_are_in_the_forecast():
+    widom, config = estimator("widom"), section_config("widom")()
+    with_data, without = (
+        forecast_estimate(widom, config, STATE, None, n_processes=2, simulate=simulate)
+        for simulate in (True, False)
     )
-    config, without = BoundConfig(), BoundConfig(n_tethered=0)
-    costs = [
-        estimate_seconds("neural_ti_bound", config, state, 1.0) for state in (STATES[0], truncated)
-    ]
-    alone = estimate_seconds("neural_ti_bound", without, STATES[0], 1.0)
-    assert costs[0] > 1.5 * alone
-    assert costs[1] == pytest.approx(alone)
+    assert with_data.seconds > without.seconds
+    assert with_data.megabytes > without.megabytes
+    assert str(with_data).startswith("forecast: about ")
+    assert "reference data" in str(with_data)

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from openmm_nti.fluid.state import GAS_CONSTANT_KJ_MOL_K, PairPotential, StatePoint
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.state import GAS_CONSTANT_KJ_MOL_K, StatePoint
 
 
 def test_the_published_system_in_reduced_units():
@@ -39,7 +40,7 @@ def test_json_round_trip_is_exact():
 def test_states_of_other_n_and_box_share_the_pair_potential():
     small = StatePoint(n_particles=40, box_length_sigma=6, temperature_star=1.25)
     large = StatePoint(n_particles=80, box_length_sigma=9, temperature_star=1.25)
-    assert small.pair_potential == large.pair_potential == PairPotential(temperature_star=1.25)
+    assert small.pair_potential == large.pair_potential == ReducedPotential(temperature_star=1.25)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def assert_alike(operation, inputs, tolerance=2e-6):
 
 
 @pytest.mark.parametrize("n_neighbours", [5, 8, 19])
-def test_pushes(n_neighbours):
+def test_radial_messages(n_neighbours):
     arrays, index = edges(n_neighbours)
     generator = torch.Generator().manual_seed(2)
     radial, gates = (
@@ -82,8 +82,12 @@ def test_pushes(n_neighbours):
         torch.randn(B, N, 2 * Q, generator=generator),
     )
 
-    def operation(vectors, moved, mask, polynomials, radial, gates):
-        return [EdgeSums(1.8).pushes(vectors, moved, index, mask, polynomials, radial, gates)]
+    def operation(vectors, displacement, mask, polynomials, radial, gates):
+        return [
+            EdgeSums(1.8).radial_messages(
+                vectors, displacement, index, mask, polynomials, radial, gates
+            )
+        ]
 
     assert_alike(operation, [*arrays, radial, gates])
 
@@ -92,25 +96,25 @@ def test_pushes(n_neighbours):
 def test_moments(n_neighbours):
     arrays, index = edges(n_neighbours)
 
-    def operation(vectors, moved, mask, polynomials):
-        return [EdgeSums(1.8).moments(vectors, moved, index, mask, polynomials).contiguous()]
+    def operation(vectors, displacement, mask, polynomials):
+        return [EdgeSums(1.8).moments(vectors, displacement, index, mask, polynomials).contiguous()]
 
     assert_alike(operation, arrays)
 
 
-def test_fading():
+def test_cutoff_envelope():
     (vectors, *_), _ = edges(9)
     sums = EdgeSums(1.8)
     r = 1.5 + 0.6 * torch.rand(
         9, generator=torch.Generator().manual_seed(7)
-    )  # about where it fades
+    )  # about where it falls
     vectors = vectors * r / vectors.norm(dim=0)
     assert_alike(
-        lambda x: [sums.fading(x)], [vectors], tolerance=2e-5
-    )  # steep: the fading of a tenth
-    faded = sums.fading(vectors)
-    assert bool((faded == 0.0).any())
-    assert bool((faded == 1.0).any())
+        lambda x: [sums.cutoff_envelope(x)], [vectors], tolerance=2e-5
+    )  # steep: it falls within a tenth
+    envelope = sums.cutoff_envelope(vectors)
+    assert bool((envelope == 0.0).any())
+    assert bool((envelope == 1.0).any())
 
 
 def test_silu():
@@ -141,7 +145,7 @@ def test_invariants(used):
 
 def test_several_threads_share_a_configuration():
     generator = torch.Generator().manual_seed(5)
-    vectors, moved = (
+    vectors, displacement = (
         torch.randn(3, 1, 130, 11, generator=generator),
         torch.randn(3, 1, 130, generator=generator),
     )
@@ -151,12 +155,17 @@ def test_several_threads_share_a_configuration():
         torch.randn(1, 130, 2 * Q, generator=generator),
     )
 
-    def operation(vectors, moved, polynomials, radial, gates):
+    def operation(vectors, displacement, polynomials, radial, gates):
         sums = EdgeSums(1.8)
-        pushes = sums.pushes(vectors, moved, index, mask, polynomials, radial, gates)
-        return [pushes, sums.moments(vectors, moved, index, mask, polynomials).contiguous()]
+        messages = sums.radial_messages(
+            vectors, displacement, index, mask, polynomials, radial, gates
+        )
+        return [
+            messages,
+            sums.moments(vectors, displacement, index, mask, polynomials).contiguous(),
+        ]
 
-    inputs = [vectors, 0.1 * moved, 0.2 * exponents(initial_basis(1.8, K)), radial, gates]
+    inputs = [vectors, 0.1 * displacement, 0.2 * exponents(initial_basis(1.8, K)), radial, gates]
     one = all_derivatives(operation, inputs, torch.float32)
     torch.set_num_threads(3)
     try:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_nti import LambdaHamiltonian, PairPotential
+from openmm_nti import LambdaHamiltonian
+from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm, smeared_potential
 from openmm_nti.references.noise import effective_variance, log_noise
 
-POTENTIAL = PairPotential(temperature_star=1.25)
+POTENTIAL = ReducedPotential(temperature_star=1.25)
 LENGTH = 6.0
 BOX = torch.full((3,), LENGTH, dtype=torch.float64)
 
@@ -54,7 +55,7 @@ def test_the_spline_follows_the_integral(convention):
     """Where the cutoff shell and the gate are out of the way, the table is the exact two-body path
     between its rows.
     """
-    potential = PairPotential(temperature_star=1.25, convention=convention)
+    potential = ReducedPotential(temperature_star=1.25, convention=convention)
     term = TwoBodyTerm(potential)
     r = np.linspace(0.85, 2.4, 200)
     for log_s in np.log([0.0123, 0.047, 0.11, 0.21]):
@@ -85,7 +86,7 @@ def two_body_free_energy(model, lam):
 
 def test_two_particles_at_lambda_one_match_the_published_quadrature():
     """beta F_ex(2) = -0.0302785 for the truncated potential, L = 6, T* = 1.25."""
-    potential = PairPotential(temperature_star=1.25, convention="truncated")
+    potential = ReducedPotential(temperature_star=1.25, convention="truncated")
     r = np.linspace(1e-3, 3.0, 300_001)
     mayer = np.trapezoid(4 * math.pi * r**2 * np.expm1(-lennard_jones(r, potential)), r)
     assert -math.log1p(mayer / LENGTH**3) == pytest.approx(-0.0302785, abs=2e-6)
@@ -118,7 +119,7 @@ def test_three_particles_at_lambda_one():
     """beta F_ex(3) = -0.0906552(22) for the truncated potential: here by uniform sampling to
     3e-3.
     """
-    potential = PairPotential(temperature_star=1.25, convention="truncated")
+    potential = ReducedPotential(temperature_star=1.25, convention="truncated")
     model = LambdaHamiltonian(potential)
     generator = torch.Generator().manual_seed(11)
     boltzmann = []

@@ -1,9 +1,8 @@
-"""Window samples as the pandas frames of alchemlyb, whose estimators then give numbers to hold
-against ours.
+"""Window samples as the pandas frames of alchemlyb, to compare its estimators with ours.
 
-`alchemlyb.estimators.MBAR` solves the same equations as `mbar_ti.estimate_mbar`.
-`alchemlyb.estimators.TI` is the trapezoidal rule; `mbar_ti.estimate_ti` integrates a spline through
-the same means, so the two differ by the rule.
+`alchemlyb.estimators.MBAR` solves the same equations as `window_estimates.estimate_mbar`.
+`alchemlyb.estimators.TI` is the trapezoidal rule. `window_estimates.estimate_ti` integrates a
+spline through the same means, so the two differ by the rule.
 (https://alchemlyb.readthedocs.io/en/latest/parsing.html describes the frames.)
 """
 
@@ -23,7 +22,7 @@ _NO_WEIGHT = (
 
 
 def to_alchemlyb(data: WindowData, state: StatePoint) -> tuple[Any, Any]:
-    """u_nk and dHdl of `data`, for `MBAR().fit(u_nk)` and `TI().fit(dHdl)`.
+    """Return u_nk and dHdl of `data`, for `MBAR().fit(u_nk)` and `TI().fit(dHdl)`.
 
     Parameters
     ----------

@@ -1,5 +1,4 @@
-r"""Control variates of exactly zero mean: what of dU/dlambda they follow need not be averaged out
-by sampling.
+r"""Control variates of exactly zero mean, which take fluctuations out of dU/dlambda.
 
 For any smooth vector field v of the periodic coordinates, integration by parts of exp(-U) gives
 
@@ -9,21 +8,19 @@ For any smooth vector field v of the periodic coordinates, integration by parts 
 Oates, Girolami and Chopin, J. R. Stat. Soc. B 79, 695 (2017)). The fields here are
 
 - the gradients of both parts of U. Were exp(-U) the noised density, it would obey the diffusion
-  equation, and
-  dU/ds^2 - (laplacian U - |grad U|^2) / 2 would be the same number for every configuration: nothing
-  would be left to sample. The laplacian of the two-body part is exact, and its force at the cutoff
-  is taken off, for the field may not jump there; the laplacian of the learned part is taken along a
-  few random directions;
+  equation, and dU/ds^2 - (laplacian U - |grad U|^2) / 2 would be the same number for every
+  configuration: nothing would be left to sample. The laplacian of the two-body part is exact. Its
+  force at the cutoff is taken off, for the field may not jump there. The laplacian of the learned
+  part is taken along a few random directions;
 - radial fields, f_b(r) along the line of each pair, f_b being bumps from contact to cutoff. They
-  serve where the model
-  is no solution of that equation.
+  serve where the model is no solution of that equation.
 
 Their coefficients are fitted by least squares in each window to what each sample contributes to the
-free energy, of one half of the chains for use in the other, so that they are independent of what
-they multiply: any coefficients leave the mean alone, good ones take the fluctuations away. Where
-they do not foretell one chain from the rest of their half, as with rare events or few samples,
-there are none. A potential that jumps at its cutoff (`truncated`) has no such identity, for its
-gradient lacks the jump.
+free energy. One half of the chains is fitted for use in the other, so that coefficients are
+independent of what they multiply: any coefficients leave the mean alone, good ones take the
+fluctuations away. Where they do not predict one chain from the rest of their half, as with rare
+events or few samples, none are used. A potential that jumps at its cutoff (`truncated`) has no such
+identity, for its gradient lacks the jump.
 """
 
 from __future__ import annotations
@@ -50,14 +47,18 @@ _WORTH_IT = 0.8  # of the variance must be left at most
 
 
 def apply_to(model: LambdaHamiltonian) -> bool:
-    """Whether Stein's identity holds: whether the potential is continuous."""
-    return model.potential.convention == "switched"
+    """Return whether Stein's identity holds: whether the potential is continuous."""
+    return model.end.is_continuous
 
 
 def functions(
-    model: LambdaHamiltonian, positions: Tensor, box: Tensor, lam: Tensor, *, seed: int
+    model: LambdaHamiltonian,
+    positions: Tensor,
+    box: Tensor,
+    lam: Tensor,
+    generator: torch.Generator,
 ) -> Array:
-    """The functions of zero mean at configurations, (F, N_FUNCTIONS).
+    """Return the functions of zero mean at configurations, (F, N_FUNCTIONS).
 
     Parameters
     ----------
@@ -69,18 +70,15 @@ def functions(
         (3,), sigma.
     lam
         The coupling in whose ensemble each configuration is, (F,): there the mean vanishes.
-    seed
-        Of the random directions.
+    generator
+        Draws the random directions.
     """
-    generator = torch.Generator().manual_seed(seed)
     columns = []
     size = max(1, model.atoms_per_chunk // (2 * positions.shape[1]))
-    for part, at in zip(positions.split(size), lam.double().split(size), strict=True):
-        probes = (
-            torch.randint(0, 2, (_N_PROBES, *part.shape), generator=generator).to(part.dtype) * 2
-            - 1
-        )
-        found = model.curvature(part, box, log_noise(at, box), probes)
+    for part, coupling in zip(positions.split(size), lam.double().split(size), strict=True):
+        signs = torch.randint(0, 2, (_N_PROBES, *part.shape), generator=generator)
+        probes = signs.to(part.dtype) * 2 - 1
+        found = model.curvature(part, box, log_noise(coupling, box), probes)
         gradient = found.two_body_gradient + found.learned_gradient
         two_body = found.two_body_divergence - (found.two_body_field * gradient).sum((1, 2))
         learned = found.learned_along_probes - (found.learned_gradient * gradient).sum((1, 2))
@@ -90,8 +88,7 @@ def functions(
 
 
 def subtract(contributions: Array, functions_kn: Array, chain: NDArray[np.int64]) -> Array:
-    """What samples contribute to a free energy, less the part that functions of zero mean follow,
-    (K, n).
+    """Return contributions (K, n) less the part of them that functions of zero mean follow.
 
     Parameters
     ----------
@@ -119,8 +116,7 @@ def subtract(contributions: Array, functions_kn: Array, chain: NDArray[np.int64]
 
 
 def share_left(contributions: Array, functions_kn: Array) -> Array:
-    """Root mean square that a fit leaves of `contributions`, as a share, for each of K small
-    samples, (K,).
+    """Return the share of the root mean square of `contributions` that a fit leaves, (K,).
 
     The correlations of neighbouring windows differ little: each window is fitted together with two
     on either side, all in units of their own spread.
@@ -143,7 +139,7 @@ def share_left(contributions: Array, functions_kn: Array) -> Array:
 
 
 def _coefficients(x: Array, y: Array, chain: NDArray[np.int64]) -> Array:
-    """Coefficients of the functions, (M,); zero unless they foretell each chain from the others."""
+    """Return the coefficients, (M,); zero unless they predict each chain from the others."""
     rest = 0.0
     for label in np.unique(chain):
         out = chain == label
@@ -155,8 +151,9 @@ def _coefficients(x: Array, y: Array, chain: NDArray[np.int64]) -> Array:
 
 
 def _least_squares(x: Array, y: Array) -> Array:
-    """With a constant, which is not returned, (M,); without functions that hardly any sample
-    feels.
+    """Return the coefficients (M,) of a fit with a constant, which is not returned.
+
+    Functions that hardly any sample feels get zero.
     """
     x, y = x - x.mean(axis=0), y - y.mean()
     square, fourth = np.square(x).mean(axis=0), (x**4).mean(axis=0)
@@ -174,7 +171,7 @@ def _standardised(values: Array) -> Array:
 
 
 def _radial(pairs: Pairs, gradient: Tensor, cutoff: float) -> Tensor:
-    """Div v - v . grad U of the radial fields, (B, N_BUMPS).
+    """Return div v - v . grad U of the radial fields, (B, N_BUMPS).
 
     v moves both atoms of a pair by f_b(r) away from each other: its divergence is the sum of 2 (f'
     + 2 f / r). The bumps cos^2 are smooth, overlap by half, and the last ends at the cutoff.

@@ -1,6 +1,4 @@
-"""Do estimates settle as samples come in? MBAR from the first and from the last part of every
-chain.
-"""
+"""The convergence series: MBAR from the first and from the last part of every chain."""
 
 from __future__ import annotations
 
@@ -11,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 
@@ -19,8 +18,9 @@ _N_BOOTSTRAPS = 25  # an error to judge by, known to 15 %
 
 
 class Convergence(NamedTuple):
-    """Estimates against the share of samples, for `plots.convergence`; each of shape (M,), kT but
-    for the first.
+    """Estimates against the share of samples, for `plots.convergence`.
+
+    All are of shape (M,); all but the first are in kT.
     """
 
     fractions: np.ndarray
@@ -30,18 +30,22 @@ class Convergence(NamedTuple):
     backward_err: np.ndarray
 
 
-def convergence(data: WindowData, state: StatePoint, *, method: str, seed: int) -> Convergence:
-    """Forward and backward series (W. Yang, R. Bitetti-Putzer and M. Karplus, J. Chem. Phys. 120,
-    2618 (2004)).
+@takes_execution
+def convergence(
+    data: WindowData, state: StatePoint, *, method: str, execution: Execution
+) -> Convergence:
+    """Return the forward and the backward series of estimates.
+
+    See W. Yang, R. Bitetti-Putzer and M. Karplus, J. Chem. Phys. 120, 2618 (2004).
 
     Parameters
     ----------
     data
         Samples of all windows; chains of 2 frames or more.
-    state, method, seed
-        As in `mbar_ti.estimate_mbar`, which makes each estimate of both series from its part of the
-        samples as they are: a drift shows as a distance between the series. Where MBAR has no
-        solution, NaN with an infinite error.
+    state, method, execution
+        As in `window_estimates.estimate_mbar`, which makes each estimate of both series from its
+        part of the samples as they are: a drift shows as a distance between the series. Where MBAR
+        has no solution, NaN with an infinite error.
 
     Raises
     ------
@@ -58,20 +62,23 @@ def convergence(data: WindowData, state: StatePoint, *, method: str, seed: int) 
     )
 
     def from_part(samples: np.ndarray) -> tuple[float, float]:
-        part = data.keeping(samples)
         try:
             found = estimate_mbar(
-                part, state, method=method, seed=seed, n_bootstraps=_N_BOOTSTRAPS, test_drift=False
+                data.select(samples),
+                state,
+                method=method,
+                n_bootstraps=_N_BOOTSTRAPS,
+                test_drift=False,
+                execution=execution,
             )
         except RuntimeError:  # so few samples need not overlap
             return math.nan, math.inf
         return found.value, found.std_err
 
     def series(part: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
-        return np.array(
-            [from_part(np.concatenate([part(one, count) for one in members])) for count in counts]
-        ).T
+        parts = [np.concatenate([part(chain, count) for chain in members]) for count in counts]
+        return np.array([from_part(samples) for samples in parts]).T
 
-    forward = series(lambda one, count: one[:count])
-    backward = series(lambda one, count: one[-count:])
+    forward = series(lambda chain, count: chain[:count])
+    backward = series(lambda chain, count: chain[-count:])
     return Convergence(counts / longest, *forward, *backward)

@@ -1,16 +1,15 @@
-"""Have the windows of a path come to equilibrium? Samples that still drift are left out, or the
-estimate has no error.
+"""The equilibration test: samples of windows that still drift are left out, or have no error.
 
 Equilibration detection window by window (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)) sees a
-transient only where it rises above the noise of one window, while on a path all windows may relax
-the same way, each by less. So the drift of dU/dlambda is summed over the windows as thermodynamic
+transient only where it rises above the noise of one window. On a path all windows may relax the
+same way, each by less. So the drift of dU/dlambda is summed over the windows as thermodynamic
 integration sums its mean,
 
     change = int_0^1 ( <dU/dlambda>_last quarter - <dU/dlambda>_first quarter ) dlambda,
 
-in kT of free energy, which finds the slow drift of all; and each window is tested for itself, which
+in kT of free energy: this finds the slow drift of all. Each window is also tested alone, which
 finds the one that went wrong (`reference_md.statistics.drift`). What moves dU/dlambda moves the
-energies between neighbouring windows, which are all that MBAR sees. A relaxation much slower than
+energies between neighbouring windows, and MBAR sees nothing else. A relaxation much slower than
 the whole production is in no statistic of it.
 """
 
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from openmm_nti.free_energy import Verdict
 from openmm_nti.reference_md.statistics import Drift, drift, later_half
 from openmm_nti.validation.analysis.window_data import WindowData
 
@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The samples to estimate from.
+class EquilibrationTest:
+    """Result of the equilibration test, with the samples to estimate from.
 
     Attributes
     ----------
@@ -53,25 +53,26 @@ class Settled:
     """
 
     data: WindowData
-    error: float
-    facts: dict[str, Any] | None
-    verdict: str | None
+    error: float = 0.0
+    facts: dict[str, Any] | None = None
+    verdict: Verdict | None = None
 
-    def judged(self, own: str) -> str:
-        """`own`, the estimator's verdict on the data, and the one on drift: the graver first."""
-        verdicts = [self.verdict, own] if self.verdict else [own]
-        return "; ".join(sorted(verdicts, key=lambda verdict: not verdict.startswith("unreliable")))
+    def joined(self, own: Verdict) -> Verdict:
+        """Return `own`, the verdict on the data, joined with that on a drift, the graver first."""
+        if self.verdict is None:
+            return own
+        first, second = sorted((self.verdict, own), key=lambda verdict: verdict.level != "bad")
+        return Verdict(first.level, f"{first.text}; {second.text}")
 
 
-def settle(data: WindowData, *, method: str) -> Settled:
-    """Look for drift in all windows together and in each; where there is one, leave out the first
-    half of all.
+def check_equilibration(data: WindowData, *, method: str) -> EquilibrationTest:
+    """Test for drift in all windows together and in each; after one, leave out the first halves.
 
     Where the drift ends, the later half alone is used: averaging over a transient would keep its
     bias. What half of the data does not show may still be there, so the error grows by what the
     later half drifts and by the error of that. A steady drift leaves half of itself in the later
-    half; unless what is left is below that by two standard errors, equilibrium may never have been
-    sampled, extrapolating to it is guesswork, and the error is infinite: "unknown".
+    half. Unless what is left is below that by two standard errors, equilibrium may never have been
+    sampled and extrapolating to it is guesswork. The error is then infinite: "unknown".
 
     Parameters
     ----------
@@ -82,10 +83,10 @@ def settle(data: WindowData, *, method: str) -> Settled:
     """
     found = _drift(data)
     if found is None:
-        return Settled(data, 0.0, None, None)
+        return EquilibrationTest(data)
     if found.chance >= CHANCE:
-        return Settled(data, 0.0, _facts(found, data.lambdas), None)
-    rest = data.keeping(later_half(data.chain))
+        return EquilibrationTest(data, facts=_facts(found, data.lambdas))
+    rest = data.select(later_half(data.chain))
     left = _drift(rest)
     ends = (
         left is not None
@@ -98,14 +99,15 @@ def settle(data: WindowData, *, method: str) -> Settled:
         "left_out": 0.5,
         "rest": _facts(left, data.lambdas) if left else None,
     }
-    verdict = f"{_verdict(error)}: {_where(found, data.lambdas)}; {_advice(method)}"
-    _log.warning("%s: %s", method, verdict)
-    return Settled(rest, error, facts, verdict)
+    verdict = _verdict(error, f"{_where(found, data.lambdas)}; {_advice(method)}")
+    _log.warning("%s: %s", method, verdict.text)
+    return EquilibrationTest(rest, error, facts, verdict)
 
 
 def _drift(data: WindowData) -> Drift | None:
-    """Drift of the integral of dU/dlambda by the trapezoidal rule, whose weights let no window
-    cancel another's.
+    """Return the drift of the integral of dU/dlambda by the trapezoidal rule.
+
+    Its weights are positive: no window can cancel another's drift by its sign.
     """
     half_gaps = np.diff(data.lambdas) / 2
     return drift(data.dudl, data.chain, np.append(half_gaps, 0) + np.append(0, half_gaps))
@@ -123,12 +125,12 @@ def _facts(found: Drift, lambdas: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _verdict(error: float) -> str:
+def _verdict(error: float, details: str) -> Verdict:
     if math.isfinite(error):
-        return (
-            f"poor equilibration (only the later half is used, {error:.2g} kT added to its error)"
-        )
-    return "unreliable, not in equilibrium (the later half does not show that the drift ends)"
+        kept = f"only the later half is used, {error:.2g} kT added to its error"
+        return Verdict("warn", f"poor equilibration ({kept}): {details}")
+    reason = "the later half does not show that the drift ends"
+    return Verdict("bad", f"unreliable, not in equilibrium ({reason}): {details}")
 
 
 def _where(found: Drift, lambdas: np.ndarray) -> str:

@@ -1,6 +1,4 @@
-"""Radial distribution function g(r), by mdtraj: the structure of the data beside that of the
-model's samples.
-"""
+"""Radial distribution function g(r), by mdtraj: the structure of data and of samples."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ def radial_distribution(
     r_max: float | None = None,
     n_bins: int = 120,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """g(r) of identical particles in a cubic periodic box, averaged over frames.
+    """Return g(r) of identical particles in a cubic periodic box, averaged over frames.
 
     It tends to 1 - 1/N for an ideal gas, since each particle has N - 1 others around it.
 

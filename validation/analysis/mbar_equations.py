@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from scipy.integrate import cumulative_trapezoid
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 
 from openmm_nti.validation.analysis.window_data import WindowData
 
@@ -23,8 +23,14 @@ _FORBIDDEN = 600.0  # kT; exp of it is still finite
 
 
 def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced free energies (K,) and overlap matrix (K, K) by pymbar, checked to solve the MBAR
-    equations.
+    """Return reduced free energies (K,) and overlap matrix (K, K) by pymbar.
+
+    The solution is checked in the MBAR equations.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no solution.
     """
     from pymbar import MBAR
 
@@ -48,21 +54,19 @@ def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sample_potentials(data: WindowData) -> np.ndarray:
-    """u_k(x_n) of all K n samples. Shape (K, K n), kT; infinities as a finite number of no
-    weight.
-    """
+    """Return u_k(x_n) of all K n samples, (K, K n), kT; infinity becomes a number of no weight."""
     u_kn = data.u_kln.reshape(-1, data.n_windows).T
     return np.asarray(np.minimum(u_kn, u_kn.min(axis=0) + 1e5))
 
 
 def assignments(u_kn: np.ndarray, f_k: np.ndarray) -> np.ndarray:
-    """P_nk, the probability that sample n came from window k. Shape (K, K n)."""
+    """Return P_nk, the probability that sample n came from window k. Shape (K, K n)."""
     log_weights = f_k[:, None] - u_kn
     return np.asarray(np.exp(log_weights - logsumexp(log_weights, axis=0)))
 
 
 def newton_shift(p_kn: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """How f_k moves when the samples get `weights`; NaN when Newton's method does not converge.
+    """Return how f_k moves when the samples get `weights`; NaN where Newton's method fails.
 
     Parameters
     ----------
@@ -74,11 +78,11 @@ def newton_shift(p_kn: np.ndarray, weights: np.ndarray) -> np.ndarray:
     k, m = p_kn.shape
     shift = np.zeros(k)
     for _ in range(30):
-        moved = p_kn * np.exp(shift)[:, None]
-        moved /= moved.sum(axis=0)
-        weighted = moved * weights
+        shifted = p_kn * np.exp(shift)[:, None]
+        shifted /= shifted.sum(axis=0)
+        weighted = shifted * weights
         totals = weighted.sum(axis=1)
-        hessian = np.diag(totals) - weighted @ moved.T
+        hessian = np.diag(totals) - weighted @ shifted.T
         step = np.linalg.lstsq(hessian[1:, 1:], totals[1:] - m / k, rcond=None)[0]
         shift[1:] -= np.clip(step, -5, 5)
         if np.abs(step).max() < 1e-6:
@@ -87,8 +91,7 @@ def newton_shift(p_kn: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def contributions(p_kn: np.ndarray) -> np.ndarray:
-    """How f_K - f_1 moves, to first order, with the weight of each sample of a window's mean. Shape
-    (K, n).
+    """Return how f_K - f_1 moves, to first order, with the weight of each sample, (K, n).
 
     With weights w (K, n) that average 1 in each window, f_K - f_1 changes by the sum over windows
     of the means of (w - 1) times this: the Newton step of `newton_shift`.
@@ -100,10 +103,10 @@ def contributions(p_kn: np.ndarray) -> np.ndarray:
 
 
 def neighbour_works(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
-    """Changes of the reduced potential from a window to its neighbour: up, of each but the last,
-    and down. (K - 1, n).
+    """Return the changes of the reduced potential from windows to the next ones, and back.
 
-    Both in kT; where the neighbour forbids a configuration a finite number of no weight.
+    Both of shape (K - 1, n), kT. Where the neighbour forbids a configuration, it is a finite number
+    of no weight.
     """
     k = np.arange(data.n_windows - 1)
     up = data.u_kln[k, :, k + 1] - data.u_kln[k, :, k]
@@ -112,7 +115,7 @@ def neighbour_works(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bennett(forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
-    """Free energy differences (K - 1,) by pymbar's BAR of each row of works (K - 1, n), kT.
+    """Return free energy differences (K - 1,) by pymbar's BAR of the works (K - 1, n), kT.
 
     Where two windows are so far apart that the equation has no numerical solution, the middle of
     their mean works: a number of no worth, for which the overlap is zero.
@@ -128,6 +131,25 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
             except (BoundsError, ConvergenceError):
                 found[number] = 0.5 * (up.mean() - down.mean())
     return found
+
+
+def shares(
+    differences: np.ndarray, forward: np.ndarray, reverse: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Bennett's weights of the works (K - 1, n), at free energy differences (K - 1,).
+
+    They are the probabilities that a sample of the lower window came from the upper one, and of the
+    upper window from the lower one.
+    """
+    return expit(differences[:, None] - forward), expit(-differences[:, None] - reverse)
+
+
+def neighbour_overlap(ahead: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Return the overlap of each window with the next, (K - 1,), from their `shares`.
+
+    It is the off-diagonal element of the MBAR overlap matrix of these two alone.
+    """
+    return np.asarray((ahead * (1 - ahead) + back * (1 - back)).mean(axis=1))
 
 
 @contextmanager

@@ -1,5 +1,4 @@
-"""Bennett's acceptance ratio from the works of independent walkers, and its error by drawing the
-walkers anew.
+"""Bennett's acceptance ratio from the works of independent walkers, with its bootstrap.
 
 The formula holds at any constant C, so the bootstrap leaves C as found: all that a walker adds to
 the two averages is a weight each. `bar_chain` has the formulas.
@@ -21,8 +20,17 @@ _N_BOOTSTRAP = 400
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """beta mu_ex of one step, and what each walker adds to the two averages at its C, up to common
-    factors.
+    """The chemical potential of one step, and what each walker adds to the two averages.
+
+    Attributes
+    ----------
+    value
+        beta mu_ex, kT.
+    insertion_weights, removal_weights
+        What each walker adds to the averages at the constant C, up to common factors. Shape
+        (walkers,).
+    overlap
+        Of the works of insertions and removals: 0 for none, 1 for the same.
     """
 
     value: float
@@ -32,8 +40,8 @@ class Step:
 
 
 def solve(insertions: np.ndarray, removals: np.ndarray) -> Step:
-    """Solve Bennett's equation for one step. Shapes (walkers, works), kT."""
-    if insertions.min() >= HIGHEST:
+    """Return the solution of Bennett's equation for works of shape (walkers, works), kT."""
+    if not insertions.min() < HIGHEST:
         raise ValueError(
             f"all {insertions.size} insertions coincide with a particle: raise n_insertions"
         )
@@ -62,26 +70,23 @@ def _root(rising: Callable[[float], float]) -> float:
 
 
 def _log_fermi(x: np.ndarray) -> np.ndarray:
-    """Ln f(x) = -ln(1 + exp(x)), which stays finite where no insertion fits."""
+    """Return ln f(x) = -ln(1 + exp(x)), which stays finite where no insertion fits."""
     return -np.logaddexp(0.0, x)
 
 
 def _log_mean(x: np.ndarray) -> float:
-    """Ln <f(x)> over all works."""
+    """Return ln <f(x)> over all works."""
     return float(logsumexp(_log_fermi(x))) - math.log(x.size)
 
 
 def _walker_weights(x: np.ndarray) -> np.ndarray:
-    """<f(x)> of each walker, the largest as 1. Shape (walkers,)."""
+    """Return <f(x)> of each walker, the largest as 1. Shape (walkers,)."""
     logs = logsumexp(_log_fermi(x), axis=1)
     return np.maximum(np.exp(logs - logs.max()), np.finfo(float).tiny)
 
 
-def bootstrap(steps: Sequence[Step], seed: int) -> np.ndarray:
-    """Beta mu_ex of each step for ensembles of walkers drawn anew, up to a constant. Shape (draws,
-    N - 1), kT.
-    """
-    rng = np.random.default_rng(seed)
+def bootstrap(steps: Sequence[Step], rng: np.random.Generator) -> np.ndarray:
+    """Return beta mu_ex of each step for walkers drawn anew, up to a constant, (draws, N - 1)."""
     n_walkers = len(steps[0].insertion_weights)
     even = np.full(n_walkers, 1 / n_walkers)
     resampled = np.empty((_N_BOOTSTRAP, len(steps)))
@@ -96,15 +101,13 @@ def bootstrap(steps: Sequence[Step], seed: int) -> np.ndarray:
 
 
 def neighbour_correlation(resampled: np.ndarray) -> np.ndarray:
-    """Correlation of each step with the next. Shape (N - 2,)."""
+    """Return the correlation of each step with the next. Shape (N - 2,)."""
     deviations = resampled - resampled.mean(axis=0)
     deviations /= np.sqrt((deviations**2).sum(axis=0))
     return np.asarray((deviations[:, 1:] * deviations[:, :-1]).sum(axis=0))
 
 
 def effective_number(weights: np.ndarray) -> float:
-    """Independent samples, yes or no, that would give the mean of the walkers' weights its relative
-    error.
-    """
+    """Return how many samples, yes or no, would have the relative error of the mean weight."""
     variance = float(weights.var(ddof=1))
     return len(weights) * float(weights.mean()) ** 2 / variance if variance > 0 else math.inf

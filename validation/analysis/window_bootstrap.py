@@ -1,7 +1,7 @@
-"""The bootstrap of window samples: what is independent of what, and the errors that follow from it.
+"""The bootstrap of window samples: standard errors from units that are independent of each other.
 
-Drawn are whole chains when there are at least `MIN_CHAINS`, otherwise blocks two statistical
-inefficiencies long, in each window for itself. Windows that exchange configurations are no longer
+Whole chains are drawn where there are at least `MIN_CHAINS`, otherwise blocks two statistical
+inefficiencies long, in each window for itself. Windows that exchange configurations are not
 independent of each other: chain c of all of them is then one unit, and one draw serves every
 window.
 """
@@ -47,7 +47,7 @@ class Bootstrap:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """How much there is, for the diagnostics."""
+        """How many windows, samples and units there are, for the diagnostics."""
         return {
             "n_windows": self.data.n_windows,
             "n_samples": self.data.n_windows * self.data.n_samples,
@@ -57,12 +57,13 @@ class Bootstrap:
         }
 
     def means(self, values_kn: np.ndarray) -> np.ndarray:
-        """Mean of `values_kn` (K, n) in each window, of each draw. Shape (B, K)."""
+        """Return the mean of `values_kn` (K, n) in each window, of each draw. Shape (B, K)."""
         return np.stack([(w * values_kn).mean(axis=1) for w in self.weights])
 
     def standard_error(self, resampled: np.ndarray) -> float:
-        """Spread of the values of all draws, corrected for few units; infinite when they do not
-        determine one.
+        """Return the spread of the values of all draws, corrected for few units.
+
+        It is infinite where they do not determine one.
         """
         if self.n_units < 2 or not np.isfinite(resampled).all():
             return math.inf
@@ -71,8 +72,9 @@ class Bootstrap:
     def controlled(
         self, value: float, resampled: np.ndarray, contributions: np.ndarray
     ) -> tuple[float, float, dict[str, Any] | None]:
-        """Value and standard error, less what control variates follow, and what they are without
-        (None: the same).
+        """Return value and standard error with control variates, and what they are without them.
+
+        The third is None where there are no control variates.
 
         Parameters
         ----------
@@ -100,7 +102,7 @@ class Bootstrap:
 
 
 def control_facts(functions_kn: np.ndarray, value: float, std_err: float) -> dict[str, Any]:
-    """What the estimate would be without control variates."""
+    """Return what the estimate would be without control variates, for the diagnostics."""
     return {
         "n_functions": functions_kn.shape[2],
         "value_without": value,
@@ -108,21 +110,19 @@ def control_facts(functions_kn: np.ndarray, value: float, std_err: float) -> dic
     }
 
 
-def draw(data: WindowData, n_bootstraps: int, seed: int) -> Bootstrap:
-    """Draw `n_bootstraps` times from `data`."""
+def draw(data: WindowData, n_bootstraps: int, rng: np.random.Generator) -> Bootstrap:
+    """Return `n_bootstraps` draws from `data`."""
     block_lengths, n_eff = _block_lengths(data)
     return Bootstrap(
         data,
-        list(_weights(data, block_lengths, n_bootstraps, seed)),
+        list(_weights(data, block_lengths, n_bootstraps, rng)),
         n_eff,
         _n_units(data, block_lengths),
     )
 
 
 def _block_lengths(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
-    """Length of the blocks of the bootstrap, and number of independent samples, of each window.
-    Both of shape (K,).
-    """
+    """Return the length of blocks and the number of independent samples of each window, (K,)."""
     chains = [data.chain == label for label in np.unique(data.chain)]
     g = np.array(
         [_shared_inefficiency([dudl[members] for members in chains]) for dudl in data.dudl]
@@ -136,9 +136,8 @@ def _shared_inefficiency(chains: list[np.ndarray]) -> float:
 
 
 def _weights(
-    data: WindowData, block_lengths: np.ndarray, n_bootstraps: int, seed: int
+    data: WindowData, block_lengths: np.ndarray, n_bootstraps: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng(seed)
     lengths = block_lengths if data.exchange is None else [block_lengths.max()]
     windows = [
         bootstrap_chains(data.chain, rng=rng, n_bootstraps=n_bootstraps, block_length=int(length))

@@ -1,5 +1,6 @@
-"""`WindowData`: samples at K values of lambda, each evaluated at all K: what MBAR and TI need, and
-nothing else.
+"""`WindowData`: samples at K values of lambda, each evaluated at all K of them.
+
+That is all that MBAR, BAR and thermodynamic integration need.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openmm_nti.files import atomic_path
-from openmm_nti.runtime.stored import read_arrays
+from openmm_nti.runtime.stored import fingerprint, read_arrays, write_arrays
 
 _ARRAYS = ("lambdas", "u_kln", "dudl", "chain")
 _OF_MOVES = ("acceptance", "timestep_star")
@@ -89,9 +89,7 @@ class WindowData:
 
     @property
     def few_accepted(self) -> str:
-        """Where hardly any moves of Monte Carlo were accepted, and what to do; empty where nothing
-        is wrong.
-        """
+        """Say where hardly any moves of Monte Carlo were accepted and what to do, or nothing."""
         if self.acceptance is None or np.isnan(self.acceptance).all():
             return ""
         worst = int(np.nanargmin(self.acceptance))
@@ -105,31 +103,34 @@ class WindowData:
 
     @property
     def move_diagnostics(self) -> dict[str, list[float | None]]:
-        """Acceptance and steps of the moves of Monte Carlo, and of trades, ready for JSON; empty
-        without any.
-        """
+        """Acceptance and steps of Monte Carlo moves, and of trades, ready for JSON."""
         return {
             name: [None if np.isnan(x) else float(x) for x in getattr(self, name)]
             for name in self._given((*_OF_MOVES, "exchange"))
         }
 
-    def keeping(self, samples: np.ndarray) -> WindowData:
-        """Some of the samples, by index or mask, the same in every window."""
+    @property
+    def is_constant(self) -> bool:
+        """Whether dU/dlambda is the same in all samples of every window: nothing was sampled."""
+        return bool((np.ptp(self.dudl, axis=1) == 0).all())
+
+    def select(self, samples: np.ndarray) -> WindowData:
+        """Return some of the samples, by index or mask, the same in every window."""
         controls = None if self.control_variates is None else self.control_variates[:, samples]
         u_kln, dudl, chain = self.u_kln[:, samples], self.dudl[:, samples], self.chain[samples]
         return replace(self, u_kln=u_kln, dudl=dudl, chain=chain, control_variates=controls)
 
+    def fingerprint(self) -> str:
+        """Return a short hash of all arrays: equal samples, equal hash."""
+        return fingerprint(self._arrays())
+
     def save(self, path: str | Path) -> None:
         """Write all arrays to `path` (.npz), atomically."""
-        with atomic_path(path) as temporary:
-            np.savez(
-                temporary,
-                **{name: getattr(self, name) for name in (*_ARRAYS, *self._given(_OPTIONAL))},
-            )
+        write_arrays(path, self._arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> WindowData:
-        """Read what `save` wrote.
+        """Return what `save` wrote.
 
         Raises
         ------
@@ -139,6 +140,9 @@ class WindowData:
             If the file is truncated, lacks an array, or fails the checks of this class.
         """
         return cls(**read_arrays(path, _ARRAYS, _OPTIONAL))
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in (*_ARRAYS, *self._given(_OPTIONAL))}
 
     def _given(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if getattr(self, name) is not None]

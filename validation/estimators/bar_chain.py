@@ -1,5 +1,4 @@
-r"""Excess free energy by adding one particle after another: Bennett's acceptance ratio at each step
-of a chain.
+r"""Excess free energy by adding one particle after another, with Bennett's acceptance ratio.
 
 .. math:: \beta F_{ex}(N) = \sum_{n=1}^{N-1} \beta \mu_{ex}(n), \qquad
           \beta \mu_{ex}(n) = \beta F_{ex}(n + 1) - \beta F_{ex}(n), \qquad F_{ex}(1) = 0,
@@ -22,119 +21,98 @@ whole ensembles are drawn and the chain is summed for each draw.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.runtime.stored import read_arrays
-from openmm_nti.runtime.tasks import derive_seed, run_tasks
+from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
+from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.walker_bar import (
-    HIGHEST,
     Step,
     bootstrap,
     effective_number,
     neighbour_correlation,
     solve,
 )
-from openmm_nti.validation.sampling.insertion import insertion_energies
-from openmm_nti.validation.sampling.monte_carlo import Walkers
+from openmm_nti.validation.estimators.base import Estimator, Job
+from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.plots.figure import Figure
+from openmm_nti.validation.plots.window_figures import chain_figure
+from openmm_nti.validation.sampling.insertion import BarChainConfig, Works, sample_works
+
+__all__ = [
+    "BarChain",
+    "BarChainConfig",
+    "ChainDiagnostics",
+    "Works",
+    "estimate",
+    "estimate_chain",
+    "sample",
+]
 
 _GOOD_INSERTIONS = 100  # independent ones that a step should rest on: an error of 0.1 kT
 _TOO_FEW_INSERTIONS = 20  # below, neither the value of a step nor its error means anything
 _DRIFT = 4.0  # standard errors
+_EDITION = 1  # of stored works: raise it when the same settings make other arrays
+# In steps of MD of the fluid: a sweep, per particle and per walker, what all walkers share of it,
+# and an insertion.
+_SWEEP, _SHARED_WALKERS, _INSERTION = 0.035, 32, 0.03
 
 
-class BarChainConfig(BaseModel):
-    """Effort spent at each n of the insertion chain."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_walkers: int = Field(
-        default=64, ge=8, description="Independent Monte-Carlo walkers at each n."
-    )
-    n_frames: int = Field(default=4, ge=2, description="Frames kept of each walker.")
-    n_insertions: int = Field(
-        default=500, ge=1, description="Random trial insertions in each frame."
-    )
-    equilibration_sweeps: int = Field(
-        default=300, ge=1, description="Sweeps of each walker before its first frame."
-    )
-    sweeps_between: int = Field(default=50, ge=1, description="Sweeps between frames.")
-
-
-@dataclass(frozen=True)
-class _Link:
-    """One task: the ensemble of one n, and the file that keeps its works."""
-
-    state: StatePoint
-    config: BarChainConfig
-    seed: int
-    path: Path
-
-    def __str__(self) -> str:
-        return (
-            f"n = {self.state.n_particles} of the insertion chain at L = "
-            f"{self.state.box_length_sigma:g} sigma"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Works:
-    """Energies of one more and of one less particle in the frames of n particles.
+class ChainDiagnostics(Diagnostics):
+    """The steps of the chain from n to n + 1 particles, n = 1 to N - 1.
 
     Attributes
     ----------
-    insertions
-        beta U(n + 1) - beta U(n) at random places. Shape (walkers, frames x insertions), kT.
-    removals
-        beta U(n) - beta U(n - 1) of each particle. Shape (walkers, frames x n), kT.
-    drift_z
-        Change of the mean energy from the first to the last frames, in standard errors.
+    n_walkers, n_frames, n_insertions
+        Walkers at each n, their frames, and insertions into these.
+    beta_mu_ex, beta_mu_ex_std_err
+        Of each step, kT.
+    neighbour_correlation
+        Of each step with the next; steps further apart share nothing.
+    overlap
+        Of the works of insertions and removals at each step.
+    effective_insertions
+        Independent insertions that each step rests on.
+    first_n_where_insertion_fails
+        None where it never does.
+    largest_energy_drift_z
+        From the first frames to the last, in standard errors.
+    box_length_sigma
+        Edge of the box.
     """
 
-    insertions: np.ndarray
-    removals: np.ndarray
-    drift_z: float
+    n_walkers: int
+    n_frames: int
+    n_insertions: int
+    beta_mu_ex: list[float]
+    beta_mu_ex_std_err: list[float]
+    neighbour_correlation: list[float]
+    overlap: list[float]
+    effective_insertions: list[float]
+    first_n_where_insertion_fails: int | None
+    largest_energy_drift_z: float
+    box_length_sigma: float
 
 
-def estimate(
-    state: StatePoint,
-    config: BarChainConfig,
-    *,
-    seed: int,
-    directory: Path,
-    workers: int = 1,
-    progress: bool = True,
-) -> FreeEnergy:
-    """Excess free energy beta F_ex of `state` by `sample` and `estimate_chain`. Arguments as in
-    `sample`.
-    """
-    paths = sample(
-        state, config, seed=seed, directory=directory, workers=workers, progress=progress
-    )
-    return estimate_chain(paths, state, seed=derive_seed(seed, "bootstrap"))
+@takes_execution
+def estimate(state: StatePoint, config: BarChainConfig, execution: Execution) -> FreeEnergy:
+    """Return beta F_ex of `state` by `sample` and `estimate_chain`; see `sample`."""
+    works = sample(state, config, execution)
+    return estimate_chain(works, state, execution.child("bootstrap"))
 
 
-def sample(
-    state: StatePoint,
-    config: BarChainConfig,
-    *,
-    seed: int,
-    directory: Path,
-    workers: int = 1,
-    progress: bool = True,
-) -> list[Path]:
-    """Sample the works of all n from 1 to N.
+@takes_execution
+def sample(state: StatePoint, config: BarChainConfig, execution: Execution) -> list[Works]:
+    """Return the works of all n from 1 to N.
 
-    Each finished n is a file in `directory`/bar_chain named by what decides it, so that a run that
-    was interrupted goes on where it stopped, and the chain to a larger N in the same box takes up a
-    shorter one.
+    Each finished n is a file, so that an interrupted run goes on where it stopped, and the chain to
+    a larger N in the same box goes on from a shorter one.
 
     Parameters
     ----------
@@ -142,158 +120,164 @@ def sample(
         The last state point of the chain.
     config
         How to sample.
-    seed
-        Equal seeds give equal samples.
-    directory
-        Where the files are kept.
-    workers
-        Number of processes.
-    progress
-        Show a progress bar.
+    execution
+        Equal seeds give equal samples. The files are kept in `bar_chain/` of its folder.
 
     Returns
     -------
-    list[Path]
-        Files of n = 1, 2, ..., N for `read_works`.
+    list[Works]
+        For n = 1, 2, ..., N; in single precision, as files keep them.
     """
-    links = []
-    for n in range(state.n_particles, 0, -1):  # the largest first: they take longest
-        at_n = state.model_copy(
-            update={"n_particles": n}
-        )  # a StatePoint of one particle would be refused
-        name = fingerprint([at_n.model_dump(), config.model_dump(), seed])
-        path = Path(directory) / "bar_chain" / f"{name}_{n:03d}.npz"
-        links.append(_Link(at_n, config, derive_seed(seed, "bar_chain", n), path))
-    run_tasks(
-        _sample_link, links, workers=workers, description="insertion chain", progress=progress
+    # A StatePoint of one particle would be refused: a copy is not checked.
+    states = [state.model_copy(update={"n_particles": n}) for n in range(1, state.n_particles + 1)]
+    box = f"the insertion chain at L = {state.box_length_sigma:g} sigma"
+    arrays = execution.map_stored(
+        partial(sample_works, config),
+        [(one, execution.child("bar_chain", one.n_particles)) for one in states],
+        name="bar_chain",
+        inputs=[states[0], config, _EDITION],  # not N: longer chains share the files
+        description="insertion chain",
+        labels=[f"n = {one.n_particles} of {box}" for one in states],
     )
-    return [link.path for link in reversed(links)]
+    return [
+        Works(found["insertions"], found["removals"], float(found["drift_z"])) for found in arrays
+    ]
 
 
-def read_works(path: Path) -> Works:
-    """Read the works of one n; ValueError if the file is damaged."""
-    arrays = read_arrays(path, ("insertions", "removals", "drift_z"))
-    return Works(
-        arrays["insertions"].astype(float),
-        arrays["removals"].astype(float),
-        float(arrays["drift_z"]),
-    )
-
-
-def estimate_chain(paths: Sequence[Path], state: StatePoint, *, seed: int) -> FreeEnergy:
-    """Join the works of all n; method `bar_chain`.
+@takes_execution
+def estimate_chain(works: Sequence[Works], state: StatePoint, execution: Execution) -> FreeEnergy:
+    """Return the sum of all steps; method `bar_chain`.
 
     Parameters
     ----------
-    paths
+    works
         What `sample` returned for `state`.
     state
         The last state point of the chain.
-    seed
-        Seed of the bootstrap.
+    execution
+        Its seed decides the bootstrap.
 
     Returns
     -------
     FreeEnergy
-        With beta mu_ex(n), n = 1 to N - 1, in its diagnostics: value, standard error, correlation
-        of neighbours (steps further apart share nothing), overlap and the number of independent
-        insertions each rests on. The standard error is infinite where insertions fail at some n:
-        the data then do not determine the sum.
+        With beta mu_ex(n), n = 1 to N - 1, in its diagnostics. The standard error is infinite where
+        insertions fail at some n: the data then do not determine the sum.
     """
-    steps, drifts, counts = _join(paths)
-    resampled = bootstrap(steps, seed) * math.sqrt(counts["n_walkers"] / (counts["n_walkers"] - 1))
+    steps = _steps(works)
+    n_walkers = len(works[0].removals)
+    resampled = bootstrap(steps, np.random.default_rng(execution.seed))
+    resampled = resampled * math.sqrt(n_walkers / (n_walkers - 1))
     values = np.array([step.value for step in steps])
     effective = np.array([effective_number(step.insertion_weights) for step in steps])
-    failing = np.flatnonzero(effective < _TOO_FEW_INSERTIONS)
+    drifts = np.array([one.drift_z for one in works])
+    failing = np.flatnonzero(~(effective >= _TOO_FEW_INSERTIONS))
     return FreeEnergy(
         value=float(values.sum()),
         std_err=math.inf if len(failing) else float(resampled.sum(axis=1).std(ddof=1)),
         method="bar_chain",
         convention=state.convention,
         n_particles=state.n_particles,
-        diagnostics={
-            **counts,
-            "beta_mu_ex": values.tolist(),
-            "beta_mu_ex_std_err": resampled.std(axis=0, ddof=1).tolist(),
-            "neighbour_correlation": neighbour_correlation(resampled).tolist(),
-            "overlap": [step.overlap for step in steps],
-            "effective_insertions": effective.tolist(),
-            "first_n_where_insertion_fails": int(failing[0]) + 1 if len(failing) else None,
-            "largest_energy_drift_z": max(drifts, key=abs),
-            "verdict": _verdict(effective, drifts),
-        },
+        verdict=_verdict(effective, drifts),
+        diagnostics=ChainDiagnostics(
+            n_walkers=n_walkers,
+            n_frames=works[0].removals.size,
+            n_insertions=works[0].insertions.size,
+            beta_mu_ex=values.tolist(),
+            beta_mu_ex_std_err=resampled.std(axis=0, ddof=1).tolist(),
+            neighbour_correlation=neighbour_correlation(resampled).tolist(),
+            overlap=[step.overlap for step in steps],
+            effective_insertions=effective.tolist(),
+            first_n_where_insertion_fails=int(failing[0]) + 1 if len(failing) else None,
+            largest_energy_drift_z=float(drifts[_largest(drifts)]),
+            box_length_sigma=state.box_length_sigma,
+        ),
     )
 
 
-def _join(paths: Sequence[Path]) -> tuple[list[Step], list[float], dict[str, int]]:
-    """The steps from n to n + 1, the drift at each n, and how much was sampled at each; two files
-    at a time.
-    """
-    works = read_works(paths[0])
-    counts = {
-        "n_walkers": len(works.removals),
-        "n_frames": works.removals.size,
-        "n_insertions": works.insertions.size,
-    }
-    steps, drifts = [], [works.drift_z]
-    for path in paths[1:]:
-        following = read_works(path)
-        steps.append(solve(works.insertions, following.removals))
-        drifts.append(following.drift_z)
-        works = following
-    return steps, drifts, counts
+def _steps(works: Sequence[Works]) -> list[Step]:
+    """Return the steps from n to n + 1, each solved in double precision."""
+    return [
+        solve(fewer.insertions.astype(float), more.removals.astype(float))
+        for fewer, more in pairwise(works)
+    ]
 
 
-def _sample_link(link: _Link) -> None:
-    if link.path.exists():
-        return
-    state, config = link.state, link.config
-    walkers = Walkers(state, config.n_walkers, link.seed)
-    walkers.equilibrate(config.equilibration_sweeps)
-    rng = np.random.default_rng(derive_seed(link.seed, "insertions"))
-    insertions, removals = [], []
-    for _ in range(config.n_frames):
-        for _ in range(config.sweeps_between):
-            walkers.sweep()
-        insertions.append(
-            insertion_energies(walkers.positions_sigma, state, config.n_insertions, rng)
-        )
-        removals.append(walkers.removal_energies)
-    change = 0.5 * (removals[-1] - removals[0]).sum(
-        axis=1
-    )  # each pair is in the energies of two particles
-    with atomic_path(link.path) as temporary:
-        np.savez_compressed(
-            temporary,
-            insertions=np.minimum(np.concatenate(insertions, axis=1), HIGHEST).astype(np.float32),
-            removals=np.concatenate(removals, axis=1).astype(np.float32),
-            drift_z=_drift_z(change),
-        )
+def _largest(drifts: np.ndarray) -> int:
+    """Return the index of the largest drift, or of one that is NaN."""
+    return int(np.abs(drifts).argmax())
 
 
-def _drift_z(change: np.ndarray) -> float:
-    """Mean over its standard error; 0 where nothing changes, as for one particle."""
-    error = float(change.std(ddof=1)) / math.sqrt(len(change))
-    return float(change.mean()) / error if error > 0 else 0.0
-
-
-def _verdict(effective: np.ndarray, drifts: Sequence[float]) -> str:
+def _verdict(effective: np.ndarray, drifts: np.ndarray) -> Verdict:
+    """Return the verdict on the steps, from independent insertions and the drift at each n."""
     worst = int(effective.argmin())
-    carried = (
-        f"about {effective[worst]:.0f} independent insertions carry the step from n = {worst + 1}"
-    )
-    failing = np.flatnonzero(effective < _TOO_FEW_INSERTIONS)
+    number = f"about {effective[worst]:.0f} independent insertions"
+    carried = f"{number} carry the step from n = {worst + 1}"
+    failing = np.flatnonzero(~(effective >= _TOO_FEW_INSERTIONS))
     if len(failing):
-        return (
-            f"unreliable: insertions find no room, first at n = {failing[0] + 1} ({carried}); "
-            "raise n_insertions and n_frames, or use mbar_softcore"
+        where = f"first at n = {failing[0] + 1} ({carried})"
+        advice = "raise n_insertions and n_frames, or use mbar_softcore"
+        return Verdict("bad", f"unreliable: insertions find no room, {where}; {advice}")
+    if not np.isfinite(effective).all():
+        same = int(np.flatnonzero(~np.isfinite(effective))[0]) + 1
+        return Verdict("bad", f"unreliable: all walkers give the same at n = {same}")
+    largest = _largest(drifts)
+    if not abs(drifts[largest]) <= _DRIFT:
+        where = f"at n = {largest + 1} (drift {drifts[largest]:.1f} errors)"
+        return Verdict("warn", f"poor equilibration {where}; sample longer")
+    if not effective[worst] >= _GOOD_INSERTIONS:
+        return Verdict("warn", f"few insertions: {carried}; raise n_insertions and n_frames")
+    return Verdict("good", f"good ({carried}, the fewest)")
+
+
+class BarChain(Estimator):
+    """One particle after another by Bennett's acceptance ratio, in Monte Carlo."""
+
+    name = "bar_chain"
+    section = "bar_chain"
+    Config = BarChainConfig
+    Diagnostics = ChainDiagnostics
+    kind = "exact"
+    summary = "One particle after another by BAR in Monte Carlo; uses no network"
+    order = 130
+    preference = 60
+
+    def estimate(self, job: Job, config: BarChainConfig) -> FreeEnergy:
+        """Return beta F_ex; state points in the same box share the files of the chain."""
+        execution = job.execution
+        if execution.directory is None:
+            return estimate(job.state, config, execution)
+        shared = replace(execution, directory=execution.directory.parent)
+        return estimate(job.state, config, shared)
+
+    def overlap(self, found: FreeEnergy, others: Mapping[str, FreeEnergy]) -> Verdict:
+        """Return whether insertions and removals overlap, at the worst step."""
+        del others
+        smallest = float(np.min(found.diagnostics["overlap"]))
+        text = f"{smallest:.2g} at the worst step; insertions count, see convergence"
+        return Verdict.good_if(smallest > 0, text, Verdict("bad", f"no: {text}"))
+
+    def seconds(self, config: BarChainConfig, n: int, pace: Pace) -> float:
+        """Return the time of sweeps and insertions at all numbers of particles up to `n`."""
+        sweeps = config.equilibration_sweeps + config.n_frames * config.sweeps_between
+        walkers = config.n_walkers + _SHARED_WALKERS
+        insertions = config.n_walkers * config.n_frames * config.n_insertions
+        return sum(
+            (_SWEEP * sweeps * walkers * k + _INSERTION * insertions) * pace.md_step(k)
+            for k in range(1, n + 1)
         )
-    drift = max(drifts, key=abs)
-    if abs(drift) > _DRIFT:
-        return (
-            f"poor equilibration at n = {drifts.index(drift) + 1} (drift {drift:.1f} errors); "
-            "sample longer"
-        )
-    if effective[worst] < _GOOD_INSERTIONS:
-        return f"few insertions: {carried}; raise n_insertions and n_frames"
-    return f"good ({carried}, the fewest)"
+
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
+        """Yield the chemical potential along the chain."""
+        del folder
+        facts = found.diagnostics
+        if "box_length_sigma" in facts:  # results of 0.1.0 do not have it
+            yield chain_figure(
+                self.name,
+                facts["beta_mu_ex"],
+                facts["beta_mu_ex_std_err"],
+                facts["box_length_sigma"],
+                facts["first_n_where_insertion_fails"],
+            )
+
+
+ESTIMATORS = (BarChain(),)

@@ -71,7 +71,7 @@ class Job:
                 "this estimate needs a model: add --model, a name (see `openmm-nti models`) or a "
                 "directory"
             )
-        return self.trained
+        return self.trained.bind(self.state)
 
     @property
     def model(self) -> LambdaHamiltonian:
@@ -161,7 +161,14 @@ class Estimator(ABC):
 
     def converged(self, found: FreeEnergy) -> Verdict:
         """Return whether more sampling with the same settings would leave the estimate as it is."""
-        return found.verdict
+        if not found.has_error:
+            return Verdict("bad", "no: the data give no error")
+        level, text = found.verdict.level, found.verdict.text
+        if level == "good":
+            text = text.removeprefix("good (").removesuffix(")")
+            return Verdict(level, "yes" if text == "good" else f"yes: {text}")
+        answers = {"warn": f"hardly: {text}", "bad": f"no: {text}"}
+        return Verdict(level, answers.get(level, text))
 
     def overlap(self, found: FreeEnergy, others: Mapping[str, FreeEnergy]) -> Verdict:
         """Return whether the ensembles that the estimate joins have configurations in common.
@@ -176,9 +183,9 @@ class Estimator(ABC):
         del found
         return Bounds()
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield what there is to draw, from the result and from files in the state's folder."""
-        del found, directory
+        del found, folder
         yield from ()
 
 

@@ -1,7 +1,7 @@
-r"""Excess chemical potential by coupling one particle to the fluid through soft-core windows, then
-MBAR.
+r"""Excess chemical potential by coupling one particle through soft-core windows, then MBAR.
 
-In a System of N + 1 particles the last one sees the N others through the soft core of `softcore`,
+In a System of N + 1 particles the last one sees the N others through the soft core of
+`softcore_fluid`,
 
     U_lambda(x) = beta U_LJ(x_1, ..., x_N) + sum_{i <= N} u_lambda(|x_i - x_{N+1}|),
 
@@ -10,35 +10,44 @@ from a ghost at lambda = 0 to one of N + 1 equal particles at lambda = 1. Hence 
     beta mu_ex(N) = beta F_ex(N + 1) - beta F_ex(N),
 
 which is what `widom` estimates, also in the dense fluid where insertion finds no room. All windows
-differ in the last particle's energy alone, so MBAR needs nothing else. The soft core is that of
-Beutler et al. (see `softcore`).
+differ in the last particle's energy alone, so MBAR needs nothing else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import openmm
 from openmm import unit
 from pydantic import Field
 
-from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.md.fluid_system import lj_system
-from openmm_nti.runtime.stored import read_arrays
-from openmm_nti.runtime.tasks import derive_seed, run_tasks
+from openmm_nti.md.fluid_system import fluid_system, leave_out
+from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
-from openmm_nti.validation.estimators import softcore
-from openmm_nti.validation.sampling.softcore_fluid import soft_force, soft_pair
+from openmm_nti.validation.estimators.base import Job
+from openmm_nti.validation.estimators.neural_windows import WindowEstimator, n_evaluations
+from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.estimators.softcore import (
+    SoftcoreConfig,
+    chain_context,
+    expected_windows,
+    together,
+    window_lambdas,
+)
+from openmm_nti.validation.sampling.softcore_fluid import raise_coupling, soft_force, soft_pair
+
+_EDITION = 1  # of stored samples: raise it when the same settings make other arrays
+_SOFT_STEP = 2.5  # in steps of MD of the fluid
 
 
-class DecouplingConfig(softcore.SoftcoreConfig):
+class DecouplingConfig(SoftcoreConfig):
     """How the windows of one soft particle are sampled."""
 
     n_windows: int | None = Field(
@@ -53,54 +62,23 @@ class DecouplingConfig(softcore.SoftcoreConfig):
     )
 
 
-@dataclass(frozen=True)
-class _Window:
-    """One task: everything that decides the samples of one window, and where they go."""
-
-    state: StatePoint  # of the N + 1 particles
-    config: DecouplingConfig
-    lambdas: np.ndarray
-    index: int
-    seed: int
-    path: Path
-
-    def __str__(self) -> str:
-        return f"one particle at lambda = {self.lambdas[self.index]:.4f} in {self.state}"
+@takes_execution
+def estimate(state: StatePoint, config: DecouplingConfig, execution: Execution) -> FreeEnergy:
+    """Return beta mu_ex(N) of the N particles of `state`, as `mu_decoupling`; see `sample`."""
+    return from_windows(sample(state, config, execution), state, execution)
 
 
-def estimate(
-    state: StatePoint,
-    config: DecouplingConfig,
-    *,
-    seed: int,
-    directory: Path,
-    workers: int = 1,
-    progress: bool = True,
-) -> FreeEnergy:
-    """Excess chemical potential beta mu_ex(N) of the N particles of `state`, as `mu_decoupling`.
-
-    Arguments as in `sample`.
-    """
-    data = sample(state, config, seed=seed, directory=directory, workers=workers, progress=progress)
-    return from_windows(data, state, seed=seed)
+@takes_execution
+def from_windows(data: WindowData, state: StatePoint, execution: Execution) -> FreeEnergy:
+    """Return beta mu_ex(N) of `state` from the samples of all windows."""
+    bootstrap = execution.child("bootstrap")
+    found = estimate_mbar(data, state, method="mu_decoupling", execution=bootstrap)
+    return replace(found, quantity="beta_mu_ex")
 
 
-def from_windows(data: WindowData, state: StatePoint, *, seed: int) -> FreeEnergy:
-    """The estimate from the samples of all windows."""
-    found = estimate_mbar(data, state, method="mu_decoupling", seed=derive_seed(seed, "bootstrap"))
-    return FreeEnergy.from_dict({**found.to_dict(), "quantity": "beta_mu_ex"})
-
-
-def sample(
-    state: StatePoint,
-    config: DecouplingConfig,
-    *,
-    seed: int,
-    directory: Path,
-    workers: int = 1,
-    progress: bool = True,
-) -> WindowData:
-    """Sample all windows; those in `directory` are not run again.
+@takes_execution
+def sample(state: StatePoint, config: DecouplingConfig, execution: Execution) -> WindowData:
+    """Return samples of all windows; finished ones are taken from disk.
 
     Parameters
     ----------
@@ -108,14 +86,9 @@ def sample(
         N particles, their box, temperature and pair potential, which must be `switched`.
     config
         How to sample.
-    seed
-        Equal seeds give equal samples on one platform.
-    directory
-        Where the windows are kept.
-    workers
-        Number of processes.
-    progress
-        Show a progress bar.
+    execution
+        Equal seeds give equal samples on one platform; windows are kept in `decoupling_windows/` of
+        its folder.
 
     Returns
     -------
@@ -128,38 +101,30 @@ def sample(
         If the convention is `truncated`: forces do not feel the jump at the cutoff, and this does
         not reweight it.
     """
-    if state.convention != "switched":
+    if not state.is_continuous:
         raise ValueError(
             f"convention = {state.convention}: mu_decoupling needs switched; use bar_chain or widom"
         )
     more = state.model_copy(update={"n_particles": state.n_particles + 1})
-    lambdas = softcore.window_lambdas(more, config, n_pairs=state.n_particles)
-    name = fingerprint(["decoupling", more.model_dump(), config.model_dump(), seed])
-    windows = [
-        _Window(
-            more,
-            config,
-            lambdas,
-            k,
-            derive_seed(seed, "decoupling", k),
-            directory / f"{name}_{k:03d}.npz",
-        )
-        for k in range(len(lambdas))
-    ]
-    sampled = run_tasks(
-        _sample_window, windows, workers=workers, description="one soft particle", progress=progress
+    lambdas = window_lambdas(more, config, n_pairs=state.n_particles)
+    sampled = execution.map_stored(
+        partial(_sample_window, more, config, lambdas, execution),
+        range(len(lambdas)),
+        name="decoupling_windows",
+        inputs=[more, config, lambdas, _EDITION],
+        description="one soft particle",
+        labels=[f"one particle at lambda = {coupling:.4f} in {more}" for coupling in lambdas],
     )
-    u_kln, dudl = (np.stack(arrays) for arrays in zip(*sampled, strict=True))
-    return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), config.n_frames))
+    return together(lambdas, config, sampled)
 
 
 def coupling_system(state: StatePoint) -> openmm.System:
-    """`state`'s particles in OpenMM, the last of which is coupled to the others by
-    `lambda_softcore`.
+    """Return the fluid in OpenMM with its last particle coupled to the others.
+
+    The global parameter `lambda_softcore` scales the coupling.
     """
-    system, last = lj_system(state), state.n_particles - 1
-    fluid = system.getForce(0)
-    fluid.setParticleParameters(last, 0.0, state.sigma_nm, 0.0)
+    system, last = fluid_system(state), state.n_particles - 1
+    leave_out(system.getForce(0), last, state.n_particles)
     force = soft_force(state)
     force.addInteractionGroup([last], range(last))
     system.addForce(force)
@@ -169,7 +134,7 @@ def coupling_system(state: StatePoint) -> openmm.System:
 def last_particle_energy(
     positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Energy of the last particle with all others and its lambda derivative, in float64.
+    """Return the energy of the last particle with all others and its lambda derivative, in float64.
 
     Parameters
     ----------
@@ -189,34 +154,28 @@ def last_particle_energy(
     return energy.sum(axis=-1).T, slope.sum(axis=-1).T
 
 
-def _sample_window(window: _Window) -> tuple[np.ndarray, np.ndarray]:
-    """Energies at all lambdas (n, K) and dU/dlambda (n,) of one window, kT; from its file when that
-    is there.
-    """
-    if window.path.exists():
-        loaded = read_arrays(window.path, ["u", "dudl"])
-        return loaded["u"], loaded["dudl"]
+def _sample_window(
+    state: StatePoint, config: DecouplingConfig, lambdas: np.ndarray, execution: Execution, k: int
+) -> dict[str, np.ndarray]:
+    """Return energies at all lambdas (n, K) and dU/dlambda (n,) of window k, kT."""
+    own = execution.child("decoupling", k)
+    coupling = float(lambdas[k])
     chains = [
-        _sample_chain(window, derive_seed(window.seed, chain))
-        for chain in range(window.config.n_chains)
+        _sample_chain(state, config, coupling, own.child(chain)) for chain in range(config.n_chains)
     ]
-    energy, slope = last_particle_energy(np.concatenate(chains), window.state, window.lambdas)
-    dudl = slope[:, window.index]
-    with atomic_path(window.path) as temporary:
-        np.savez(temporary, u=energy, dudl=dudl)
-    return energy, dudl
+    energy, slope = last_particle_energy(np.concatenate(chains), state, lambdas)
+    return {"u": energy, "dudl": slope[:, k]}
 
 
-def _sample_chain(window: _Window, seed: int) -> np.ndarray:
-    """Frames (F, N + 1, 3), sigma, of one chain that starts from a lattice with the last particle a
-    ghost.
-    """
-    state, config = window.state, window.config
-    context = softcore.make_context(coupling_system(state), state, config, seed)
-    context.setPositions(lattice_positions_nm(state, seed))
+def _sample_chain(
+    state: StatePoint, config: DecouplingConfig, coupling: float, execution: Execution
+) -> np.ndarray:
+    """Return frames (F, N + 1, 3), sigma, of a chain from a lattice with a ghost."""
+    context = chain_context(coupling_system(state), state, config, execution)
+    context.setPositions(lattice_positions_nm(state, execution.seed))
     frames = np.empty((config.n_frames, state.n_particles, 3))
     try:
-        softcore.raise_coupling(context, float(window.lambdas[window.index]), config.equilibration)
+        raise_coupling(context, coupling, config.equilibration)
         for frame in frames:
             context.getIntegrator().step(config.steps_between)
             positions = context.getState(positions=True).getPositions(asNumpy=True)
@@ -230,3 +189,39 @@ def _sample_chain(window: _Window, seed: int) -> np.ndarray:
             f"the simulation blew up: lower timestep_star = {config.timestep_star:g}"
         )
     return frames
+
+
+class MuDecoupling(WindowEstimator):
+    """MBAR over windows of one soft particle."""
+
+    name = "mu_decoupling"
+    section = "decoupling"
+    path_name = "decoupling"
+    Config = DecouplingConfig
+    quantity = "beta_mu_ex"
+    summary = "MBAR over soft-core windows of one particle; uses no network"
+    order = 120
+    preference = 70
+
+    def sample(self, job: Job, config: DecouplingConfig) -> WindowData:
+        """Return the samples of all windows."""
+        return sample(job.state, config, job.execution)
+
+    def estimate(self, job: Job, config: DecouplingConfig) -> FreeEnergy:
+        """Return beta mu_ex(N) by MBAR."""
+        return from_windows(self.samples(job, config), job.state, job.execution)
+
+    def seconds(self, config: DecouplingConfig, n: int, pace: Pace) -> float:
+        """Return the time of the MD; energies of one particle take next to none."""
+        chains = expected_windows(config, n) * config.n_chains
+        steps = chains * (config.equilibration + config.n_frames * config.steps_between)
+        return _SOFT_STEP * steps * pace.md_step(n)
+
+    def evaluations(self, config: DecouplingConfig, found: FreeEnergy) -> int:
+        """Return how many energies with forces the samples took."""
+        return n_evaluations(
+            found, config.equilibration, config.steps_between, first_is_drawn=False
+        )
+
+
+ESTIMATORS = (MuDecoupling(),)

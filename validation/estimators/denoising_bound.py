@@ -1,44 +1,48 @@
 r"""Lower bound on the excess free energy by denoising alone (de Bruijn's identity).
 
-With I(q_s) = E|grad ln q_s|^2 of the reference data under noise of variance s_eff^2,
+With I(q_s) = E|grad ln q_s|^2 of the reference data with noise of variance s_eff^2,
 
-.. math:: \beta F_{ex} = \langle \beta U_{LJ} \rangle + \frac12 \int I(q_s) \, d(s_{eff}^2), \qquad
-          I(q_s) \ge 2 \, E[\nabla U \cdot g^*] - E|\nabla U|^2
+.. math::
+    \beta F_{ex} = \langle \beta U_{LJ} \rangle + \frac12 \int I(q_s) \, d(s_{eff}^2), \qquad
+    I(q_s) \ge 2 \, E[\nabla U \cdot g^*] - E|\nabla U|^2
 
-for any model gradient and any unbiased target g* of the true one (`model_bound` says which). No
-simulation and no dU/dlambda is needed, the result never exceeds beta F_ex beyond its statistical
-error, and its gap is the model's whole error: 1/2 int E|grad U - grad U*|^2 d(s_eff^2), second
-order in the score.
+for any model gradient and any unbiased target g* of the true one (see `model_bound`). It needs no
+simulation and no dU/dlambda. The result never exceeds beta F_ex beyond its statistical error. Its
+gap is the model's whole error, 1/2 int E|grad U - grad U*|^2 d(s_eff^2), second order in the score.
 
-What is left of the gap is measured by tethered chains (`tethered`). They raise the bound, which
-stays one, and lead to an estimate of beta F_ex that is free of the model's errors at all noise but
-the smallest and largest: `neural_ti_tethered`.
+What is left of the gap is measured by harmonically restrained MD (`tethered`). It raises the bound,
+which stays a bound. It also gives an estimate of beta F_ex that is free of the model's errors at
+all noise but the smallest and the largest: `NeuralTITethered`.
 """
 
 from __future__ import annotations
 
 import math
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.files import fingerprint, read_json, write_json
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.free_energy import NOT_JUDGED, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.model_files import check_model_fits, weights_fingerprint
+from openmm_nti.model_files import check_model_fits
+from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.estimators import tethered
-from openmm_nti.validation.estimators.model_bound import model_bound
+from openmm_nti.validation.estimators.base import Bounds, Estimator, Job
+from openmm_nti.validation.estimators.model_bound import (
+    ModelBound,
+    ModelBoundDiagnostics,
+    model_bound,
+)
+from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.plots.bounds import gap_figure
+from openmm_nti.validation.plots.figure import Figure
 
-# errors between the bounds from below and above that chains which have forgotten their start rarely
-# show
+# Chains that have forgotten their start rarely have more errors between their two bounds.
 _MEMORY = 3.0
-# of stored bounds: raise it when the same settings make other numbers, so that old files are not
-# taken up
-_EDITION = 2
+_LONGER_CHAINS = 1.8  # mean length of a chain over that on short tethers, trades included
 
 
 class BoundConfig(BaseModel):
@@ -61,8 +65,7 @@ class BoundConfig(BaseModel):
         default=64,
         ge=0,
         description="Noised frames whose tethered chains measure the model's gap and raise the "
-        "bound; 0 for the model "
-        "alone, as for the `truncated` convention.",
+        "bound; 0 for the model alone, as for the `truncated` convention.",
     )
     tethered_steps: int = Field(
         default=6000,
@@ -80,203 +83,217 @@ class BoundConfig(BaseModel):
         return self
 
     def measures_gap(self, state: StatePoint) -> bool:
-        """Whether there are tethered chains at `state`: their forces must be the gradient of the
-        energy.
-        """
-        return self.n_tethered > 0 and state.convention == "switched"
+        """Return whether there are tethered chains at `state`, which need continuous forces."""
+        return self.n_tethered > 0 and state.is_continuous
 
 
-@dataclass(frozen=True)
-class _Part:
-    """An addend of beta F_ex, with its standard error, kT."""
-
-    value: float
-    std_err: float
+class BoundDiagnostics(tethered.ChainDiagnostics, ModelBoundDiagnostics):
+    """Facts about a bound that tethered chains have raised."""
 
 
+@takes_execution
 def estimate(
-    model: NoisedFluid,
-    ensemble: Ensemble,
-    config: BoundConfig,
-    *,
-    seed: int,
-    directory: str | Path | None = None,
-    workers: int = 1,
-    progress: bool = False,
+    model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, execution: Execution
 ) -> FreeEnergy:
-    """Lower bound on beta F_ex, from denoising by the model and then by tethered chains that begin
-    where it ends.
+    """Return a lower bound on beta F_ex, from the model and then from tethered chains.
 
     Parameters
     ----------
     model
         Any `LambdaHamiltonian` or `Denoiser` of the ensemble's pair potential.
     ensemble
-        Decorrelated frames of the interacting fluid; frames the model was trained on make the bound
-        look better than it is by the amount of its overfitting.
+        Decorrelated frames of the interacting fluid. Frames that the model was trained on make the
+        bound look better than it is by the amount of overfitting.
     config
         Effort.
-    seed
-        Of the noise, the choice of frames, and the chains.
-    directory
-        Keeps what is finished, from which an interrupted estimate goes on; None leaves nothing on
-        disk.
-    workers
-        Processes to share the tethered chains out to.
-    progress
-        Show progress bars with the time left.
+    execution
+        Its folder keeps what is finished, from which an interrupted estimate goes on.
 
     Returns
     -------
     FreeEnergy
-        Method `neural_ti_bound`. Diagnostics: `model_bound` and `model_bound_err`, what the model
-        has alone; `noise_sigma` (levels), `contribution_kt` and `contribution_err` (what each adds
-        to that); `mean_energy_kt`; and where there are tethered chains those of
-        `estimate_tethered`.
+        With `BoundDiagnostics`, or `ModelBoundDiagnostics` where there are no tethered chains.
 
     Raises
     ------
     ValueError
-        If model and ensemble are of different pair potentials.
+        If model and ensemble are of different pair potentials, or samples are not finite.
     """
-    alone, gap = _parts(model, ensemble, config, seed, directory, workers, progress)
+    alone, gap = _parts(model, ensemble, config, execution)
     if gap is None:
-        return alone
-    added = _Part(*gap.integral(gap.lower))
-    return _sum(
-        alone, added, "neural_ti_bound", {**alone.diagnostics, **_of_chains(alone, gap, config)}
+        return _free_energy(
+            "neural_ti_bound", ensemble.state, alone.value, alone.std_err, alone.diagnostics
+        )
+    facts, verdict = _from_chains(alone, gap, config)
+    all_facts = BoundDiagnostics(**alone.diagnostics.model_dump(), **facts.model_dump())
+    return _free_energy(
+        "neural_ti_bound", ensemble.state, facts.lower, facts.lower_err, all_facts, verdict
     )
 
 
+@takes_execution
 def estimate_tethered(
-    model: NoisedFluid,
-    ensemble: Ensemble,
-    config: BoundConfig,
-    *,
-    seed: int,
-    directory: str | Path | None = None,
-    workers: int = 1,
-    progress: bool = False,
+    model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, execution: Execution
 ) -> FreeEnergy:
-    """Beta F_ex from the model's bound and its gap as measured by tethered chains.
+    """Return beta F_ex from the model's bound and its gap as tethered chains measure it.
 
-    Exact for a model whose errors are at noise within `tethered.NOISE_SIGMA`; others are not seen.
+    It is exact for a model whose errors are all at noise within `tethered.NOISE_SIGMA`; others are
+    not seen. It shares the samples of `estimate`, and takes the same arguments.
 
-    Parameters
-    ----------
-    model, ensemble, config, seed, directory, workers, progress
-        As for `estimate`, whose samples it shares.
-
-    Returns
-    -------
-    FreeEnergy
-        Method `neural_ti_tethered`. Diagnostics: `lower`, `upper` and their errors, between which
-        it lies but for noise; `gap` with its error, what the model lacks, and where:
-        `gap_density_kt` with `gap_density_err` by unit of ln s at `gap_noise_sigma`; `n_tethered`,
-        `tethered_steps`; and a `verdict` on whether the chains were long enough.
+    Its verdict says whether the chains were long enough.
 
     Raises
     ------
     ValueError
         If model and ensemble are of different pair potentials, or there are no tethered chains.
     """
-    alone, gap = _parts(model, ensemble, config, seed, directory, workers, progress)
+    alone, gap = _parts(model, ensemble, config, execution)
     if gap is None:
         raise ValueError(
             "neural_ti_tethered needs tethered chains: n_tethered above 0, and the `switched` "
             "convention"
         )
-    return _sum(
-        alone,
-        _Part(*gap.integral(gap.middle)),
-        "neural_ti_tethered",
-        _of_chains(alone, gap, config),
+    facts, verdict = _from_chains(alone, gap, config)
+    std_err = math.hypot(alone.std_err, facts.gap_err)
+    return _free_energy(
+        "neural_ti_tethered", ensemble.state, alone.value + facts.gap, std_err, facts, verdict
+    )
+
+
+def _free_energy(
+    method: str,
+    state: StatePoint,
+    value: float,
+    std_err: float,
+    facts: Diagnostics,
+    verdict: Verdict = NOT_JUDGED,
+) -> FreeEnergy:
+    return FreeEnergy(
+        value=value,
+        std_err=std_err,
+        method=method,
+        convention=state.convention,
+        n_particles=state.n_particles,
+        verdict=verdict,
+        diagnostics=facts,
     )
 
 
 def _parts(
-    model: NoisedFluid,
-    ensemble: Ensemble,
-    config: BoundConfig,
-    seed: int,
-    directory: str | Path | None,
-    workers: int,
-    progress: bool,
-) -> tuple[FreeEnergy, tethered.Gap | None]:
-    """The bound of the model alone, and what tethered chains say about its gap."""
-    if directory is None:
-        with tempfile.TemporaryDirectory(prefix="openmm-nti-") as temporary:
-            return _parts(model, ensemble, config, seed, temporary, workers, progress)
+    model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, execution: Execution
+) -> tuple[ModelBound, tethered.Gap | None]:
+    """Return the bound of the model alone, and its gap if there are tethered chains."""
     check_model_fits(model, ensemble.state)
-    effort = [config.n_levels, config.n_pairs, _EDITION]
-    data = [
-        ensemble.state.model_dump(),
-        float(ensemble.positions_nm.sum()),
-        len(ensemble.positions_nm),
-    ]
-    path = (
-        Path(directory)
-        / "bound"
-        / f"{fingerprint([data, effort, seed, weights_fingerprint(model)])}.json"
-    )
-    if not path.is_file():
-        write_json(
-            path,
-            model_bound(
-                model, ensemble, config.n_levels, config.n_pairs, seed=seed, progress=progress
-            ).to_dict(),
-        )
-    alone = FreeEnergy.from_dict(read_json(path))
+    alone = model_bound(model, ensemble, config.n_levels, config.n_pairs, execution)
     if not config.measures_gap(ensemble.state):
         return alone, None
-    gap = tethered.measure(
-        model,
-        ensemble,
-        config.n_tethered,
-        config.tethered_steps,
-        seed=seed,
-        directory=Path(directory),
-        workers=workers,
-        progress=progress,
-    )
+    gap = tethered.measure(model, ensemble, config.n_tethered, config.tethered_steps, execution)
     return alone, gap
 
 
-def _sum(
-    alone: FreeEnergy, added: _Part, method: str, diagnostics: dict[str, object]
-) -> FreeEnergy:
-    return FreeEnergy(
-        value=alone.value + added.value,
-        std_err=math.hypot(alone.std_err, added.std_err),
-        method=method,
-        convention=alone.convention,
-        n_particles=alone.n_particles,
-        diagnostics=diagnostics,
-    )
-
-
-def _of_chains(alone: FreeEnergy, gap: tethered.Gap, config: BoundConfig) -> dict[str, object]:
-    """What the tethered chains say, as diagnostics."""
-    lower, middle, upper = (
-        _Part(*gap.integral(each)) for each in (gap.lower, gap.middle, gap.upper)
-    )
+def _from_chains(
+    alone: ModelBound, gap: tethered.Gap, config: BoundConfig
+) -> tuple[tethered.ChainDiagnostics, Verdict]:
+    """Return the facts from tethered chains, and whether the chains were long enough."""
+    lower, lower_err = gap.integral(gap.lower)
+    middle, middle_err = gap.integral(gap.middle)
+    upper, upper_err = gap.integral(gap.upper)
+    memory, memory_err = gap.integral(gap.upper - gap.lower)
     noise, density, errors = gap.profile(gap.middle)
-    memory = _Part(*gap.integral(gap.upper - gap.lower))
-    remembers = memory.value > _MEMORY * memory.std_err
-    between = f"{memory.value:.2g} +- {memory.std_err:.2g} kT between the chains' bounds"
-    return {
-        "n_tethered": config.n_tethered,
-        "tethered_steps": config.tethered_steps,
-        "gap": middle.value,
-        "gap_err": middle.std_err,
-        "gap_noise_sigma": noise.tolist(),
-        "gap_density_kt": density.tolist(),
-        "gap_density_err": errors.tolist(),
-        "lower": alone.value + lower.value,
-        "lower_err": math.hypot(alone.std_err, lower.std_err),
-        "upper": alone.value + upper.value,
-        "upper_err": math.hypot(alone.std_err, upper.std_err),
-        "verdict": f"poor: {between}; take more tethered_steps"
-        if remembers
-        else f"good ({between})",
-    }
+    facts = tethered.ChainDiagnostics(
+        n_tethered=config.n_tethered,
+        tethered_steps=config.tethered_steps,
+        gap=middle,
+        gap_err=middle_err,
+        gap_noise_sigma=noise.tolist(),
+        gap_density_kt=density.tolist(),
+        gap_density_err=errors.tolist(),
+        lower=alone.value + lower,
+        lower_err=math.hypot(alone.std_err, lower_err),
+        upper=alone.value + upper,
+        upper_err=math.hypot(alone.std_err, upper_err),
+    )
+    between = f"{memory:.2g} +- {memory_err:.2g} kT between the chains' bounds"
+    verdict = Verdict.good_if(
+        memory_err > 0 and memory <= _MEMORY * memory_err,
+        f"good ({between})",
+        Verdict("warn", f"poor: {between}; take more tethered_steps"),
+    )
+    return facts, verdict
+
+
+class _FromDenoising(Estimator):
+    """An estimator from noised frames and tethered chains, which it shares with the other one."""
+
+    section = "bound"
+    Config = BoundConfig
+    needs = frozenset({"model", "data"})
+    in_runs = True
+
+    def seconds(self, config: BoundConfig, n: int, pace: Pace) -> float:
+        """Return about how many CPU seconds noised frames and tethered chains take."""
+        chains = _LONGER_CHAINS * 3 * config.n_tethered * tethered.steps(config.tethered_steps, n)
+        pairs = config.n_levels * config.n_pairs
+        return 2.0 * pairs * pace.gradient(n) + chains * pace.md_step(n)
+
+    def evaluations(self, config: BoundConfig, found: FreeEnergy) -> int:
+        """Return the number of gradients of the model: each frame is noised by +z and by -z."""
+        del found
+        return 2 * config.n_levels * config.n_pairs
+
+
+class NeuralTIBound(_FromDenoising):
+    """The rigorous lower bound."""
+
+    name = "neural_ti_bound"
+    Diagnostics = BoundDiagnostics
+    kind = "bound"
+    summary = "Lower bound from denoising, by the network and then by tethered chains"
+    order = 10
+
+    def estimate(self, job: Job, config: BoundConfig) -> FreeEnergy:
+        """Return the bound of the model, raised by tethered chains."""
+        return estimate(job.score, job.ensemble, config, job.execution)
+
+    def converged(self, found: FreeEnergy) -> Verdict:
+        """Return how much the noise levels leave open."""
+        facts = found.diagnostics
+        if not found.has_error:
+            return Verdict("bad", "no: the data give no error")
+        if "noise_sigma" not in facts or "model_bound_err" not in facts:
+            return super().converged(found)  # results of another version
+        left = facts["model_bound_err"]
+        text = f"{len(facts['noise_sigma'])} noise levels leave {left:.2g} kT"
+        return Verdict.good_if(left > 0, f"yes: {text}", Verdict("bad", f"no: {text}"))
+
+    def bounds(self, found: FreeEnergy) -> Bounds:
+        """Return the bound itself."""
+        return Bounds(lower=(found.value, found.std_err) if found.has_error else None)
+
+
+class NeuralTITethered(_FromDenoising):
+    """The bound with its gap measured; bounds from its chains are the other estimator's."""
+
+    name = "neural_ti_tethered"
+    Diagnostics = tethered.ChainDiagnostics
+    kind = "model"
+    summary = "That bound with its gap measured by tethered chains, at noise of 0.08 to 1 sigma"
+    caveat = "the network's error at noise outside of the chains' range, or chains too short."
+    order = 20
+
+    def applies(self, config: BoundConfig, state: StatePoint) -> bool:
+        """Return whether there are tethered chains at `state`."""
+        return config.measures_gap(state)
+
+    def estimate(self, job: Job, config: BoundConfig) -> FreeEnergy:
+        """Return beta F_ex from the bound and its gap."""
+        return estimate_tethered(job.score, job.ensemble, config, job.execution)
+
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
+        """Yield where the model's gap lies."""
+        del folder
+        if "gap_noise_sigma" in found.diagnostics:
+            yield gap_figure(found.diagnostics)
+
+
+ESTIMATORS = (NeuralTIBound(), NeuralTITethered())

@@ -1,10 +1,12 @@
-r"""Equation of state: beta F_ex of the bulk fluid by Kolafa and Nezbeda, brought to the
-Hamiltonian's convention.
+r"""Equation of state: beta F_ex of the bulk fluid by Kolafa and Nezbeda, in a state's convention.
 
 An equation of state describes the full Lennard-Jones potential. What the convention's cutoff and
 switching removed is taken away from it in the mean field (g(r) = 1 there),
 
-.. math:: \beta F_{conv} = N \alpha_r(T^*, \rho^*) - \beta N \frac{\rho}{2} \int (u_{LJ} - u_{conv}) \, 4 \pi r^2 dr .
+.. math::
+
+    \beta F_{conv} = N \alpha_r(T^*, \rho^*)
+    - \beta N \frac{\rho}{2} \int (u_{LJ} - u_{conv}) \, 4 \pi r^2 dr .
 
 It knows nothing of the box: finite size, and the two-phase region, where a small periodic box is
 still one fluid, are not in it. (J. Kolafa, I. Nezbeda, Fluid Phase Equilib. 100, 1 (1994); M. Thol
@@ -18,17 +20,43 @@ import math
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import FreeEnergy, Quantity
+from openmm_nti.free_energy import Diagnostics, FreeEnergy, Quantity, Verdict
+from openmm_nti.validation.estimators.base import Estimator, Job
 
 _CRITICAL_TEMPERATURE, _CRITICAL_DENSITY = 1.3396, 0.3108  # of Kolafa and Nezbeda
 _MEAN_FIELD_SHARE = 0.02  # of the tail: about how far g(r) is from 1 beyond 2.5 sigma
 
 
+class EosConfig(BaseModel):
+    """The equation of state has nothing to choose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EosDiagnostics(Diagnostics):
+    """Parts of the estimate.
+
+    Attributes
+    ----------
+    full_potential_kt
+        Of the full potential, kT.
+    tail_kt
+        What the convention's cutoff takes away from it, kT.
+    coexistence_densities
+        rho* of vapour and liquid at this temperature.
+    """
+
+    full_potential_kt: float
+    tail_kt: float
+    coexistence_densities: list[float]
+
+
 def estimate(state: StatePoint) -> FreeEnergy:
-    """Beta F_ex by the equation of state; method `eos`.
+    """Return beta F_ex by the equation of state; method `eos`.
 
     The standard error is systematic: the difference to the equation of Thol et al., and 2 % of the
     tail.
@@ -44,9 +72,7 @@ def estimate(state: StatePoint) -> FreeEnergy:
 
 
 def chemical_potential(state: StatePoint) -> FreeEnergy:
-    """Beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) in the same box by the equation of state; as
-    `estimate`.
-    """
+    """Return beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) in the same box; see `estimate`."""
     equation, other = _equations()
     before, after = (_parts(equation, other, state, state.n_particles + more) for more in (0, 1))
     bulk, second, tail = (last - first for first, last in zip(before, after, strict=True))
@@ -56,26 +82,18 @@ def chemical_potential(state: StatePoint) -> FreeEnergy:
 def _parts(
     equation: Any, other: Any, state: StatePoint, n_particles: int
 ) -> tuple[float, float, float]:
-    """Beta F_ex of n particles in the box of `state`: of both equations, and the tail that is in
-    them, kT.
-    """
+    """Return beta F_ex of n particles in the box by both equations, and the tail in them, kT."""
     density = n_particles / state.box_length_sigma**3
-    at = (state.temperature_star, density, np.array([1.0]))
-    bulk, second = (n_particles * float(model.get_Ar00(*at)) for model in (equation, other))
-    return (
-        bulk,
-        second,
-        0.5 * n_particles * density * removed_integral(state) / state.temperature_star,
-    )
+    point = (state.temperature_star, density, np.array([1.0]))
+    bulk, second = (n_particles * float(model.get_Ar00(*point)) for model in (equation, other))
+    tail = 0.5 * n_particles * density * removed_integral(state) / state.temperature_star
+    return bulk, second, tail
 
 
 def _result(
     state: StatePoint, equation: Any, bulk: float, second: float, tail: float, quantity: Quantity
 ) -> FreeEnergy:
     vapour, liquid = coexistence(equation, state.temperature_star)
-    verdict = "good (outside of the two-phase region)"
-    if vapour < state.density_star < liquid:
-        verdict = f"unreliable: inside the two-phase region, {vapour:.3g} < rho* < {liquid:.3g}"
     return FreeEnergy(
         value=bulk - tail,
         std_err=math.hypot(bulk - second, _MEAN_FIELD_SHARE * tail),
@@ -83,19 +101,23 @@ def _result(
         convention=state.convention,
         n_particles=state.n_particles,
         quantity=quantity,
-        diagnostics={
-            "full_potential_kt": bulk,
-            "tail_kt": tail,
-            "coexistence_densities": [vapour, liquid],
-            "verdict": verdict,
-        },
+        verdict=_verdict(state.density_star, vapour, liquid),
+        diagnostics=EosDiagnostics(
+            full_potential_kt=bulk, tail_kt=tail, coexistence_densities=[vapour, liquid]
+        ),
+    )
+
+
+def _verdict(density_star: float, vapour: float, liquid: float) -> Verdict:
+    inside = f"unreliable: inside the two-phase region, {vapour:.3g} < rho* < {liquid:.3g}"
+    is_outside = density_star <= vapour or density_star >= liquid
+    return Verdict.good_if(
+        is_outside, "good (outside of the two-phase region)", Verdict("bad", inside)
     )
 
 
 def removed_integral(state: StatePoint) -> float:
-    """Integral of u_LJ - u_conv over space, epsilon sigma^3: what cutoff and switching removed
-    (negative).
-    """
+    """Return the integral of u_LJ - u_conv over space, epsilon sigma^3; it is negative."""
     cutoff = state.cutoff_sigma
     r = np.linspace(state.switch_sigma, cutoff, 4001)
     full = 4.0 * (r**-12 - r**-6)
@@ -106,8 +128,9 @@ def removed_integral(state: StatePoint) -> float:
 
 
 def coexistence(equation: Any, temperature_star: float) -> tuple[float, float]:
-    """Densities rho* of vapour and liquid at coexistence; both the critical one above the critical
-    temperature.
+    """Return the densities rho* of vapour and liquid at coexistence.
+
+    Above the critical temperature both are the critical one.
     """
     distance = 1.0 - temperature_star / _CRITICAL_TEMPERATURE
     if distance <= 1e-3:
@@ -119,7 +142,7 @@ def coexistence(equation: Any, temperature_star: float) -> tuple[float, float]:
 
 
 def _equations() -> tuple[Any, Any]:
-    """Kolafa and Nezbeda's equation, and that of Thol et al. to compare with."""
+    """Return Kolafa and Nezbeda's equation, and that of Thol et al. to compare with."""
     try:
         teqp = importlib.import_module("teqp")
     except ImportError as error:
@@ -129,3 +152,24 @@ def _equations() -> tuple[Any, Any]:
     kinds = ("LJ126_KolafaNezbeda1994", "LJ126_TholJPCRD2016")
     first, second = (teqp.make_model({"kind": kind, "model": {}}) for kind in kinds)
     return first, second
+
+
+class Eos(Estimator):
+    """The equation of state of the bulk fluid."""
+
+    name = "eos"
+    section = "eos"
+    Config = EosConfig
+    Diagnostics = EosDiagnostics
+    kind = "insertion"
+    summary = "Equation of state of the bulk fluid, tail taken off in the mean field"
+    caveat = "the equation of state knows no small box."
+    order = 140
+
+    def estimate(self, job: Job, config: EosConfig) -> FreeEnergy:
+        """Return beta F_ex of the state point."""
+        del config
+        return estimate(job.state)
+
+
+ESTIMATORS = (Eos(),)

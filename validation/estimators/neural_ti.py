@@ -1,54 +1,60 @@
-r"""Neural TI as published: thermodynamic integration over samples of the model's own reverse
-diffusion.
+r"""Neural TI as published: thermodynamic integration over the model's own reverse diffusion.
 
-Samples start uniform in the box at s = s_max and are denoised level by level (ancestral sampling of
-the variance-exploding process),
+Samples are denoised from lambda = 0 to 1 (`reverse_diffusion`), and beta F_ex = int_0^1
+<dU/dlambda> dlambda along the way (Mate, Fleuret, Bereau, arXiv 2406.02313). Trajectories are
+independent, so the error is that of their separate integrals.
 
-.. math:: x_{k-1} = x_k - \Delta v \, \nabla U(x_k) + \sqrt{\Delta v \, v_{k-1} / v_k} \; z, \qquad
-          v = s_{eff}^2, \quad \Delta v = v_k - v_{k-1},
+A corrector brings the samples nearer to exp(-U), whose dU/dlambda is averaged: in the limit of many
+steps the integral is exact, for any model. With few, the samples lag behind the path, by an error
+that is not in the standard error. `denoising_bound` and `path_weights` are not misled by it. The
+lag comes from where dU/dlambda scatters. So with a corrector the levels are spaced by thermodynamic
+length (Sivak, Crooks, Phys. Rev. Lett. 108, 190602 (2012), with one relaxation time for all
+lambda), which a few short trajectories measure beforehand.
 
-and beta F_ex = int_0^1 <dU/dlambda> dlambda along the way (Mate, Fleuret, Bereau, arXiv
-2406.02313). Trajectories are independent, so the error is that of their separate integrals. After
-each step a few of Langevin dynamics at the level reached (a `corrector`: Song et al., arXiv
-2011.13456) bring the samples nearer to exp(-U), whose dU/dlambda is averaged: in the limit of many
-the integral is exact, for any model. Along a path dU = dU/dlambda dlambda + grad U . dx, whose
-random part, the sum of grad U(x_k) . (noise of the step), has mean zero whatever the model:
-regression on it, by stretches of the path, takes out most of the scatter. With few corrector steps
-the samples lag behind the path, by an error that is not in the standard error. `mbar_ti` and
-`bounds` know better. The lag comes from where dU/dlambda scatters, so with a corrector the levels
-are spaced by thermodynamic length (Sivak, Crooks, Phys. Rev. Lett. 108, 190602 (2012), with one
-relaxation time for all lambda), which a few short trajectories tell beforehand.
+Along a path dU = dU/dlambda dlambda + grad U . dx. The random part of the last term, the sum of
+grad U(x_k) . (noise of the step), has mean zero for any model. Regression on it, by stretches of
+the path, removes most of the scatter.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.model_files import check_model_fits, weights_fingerprint
-from openmm_nti.references.noise import effective_variance, log_noise
-from openmm_nti.runtime.stored import read_arrays
-from openmm_nti.runtime.tasks import derive_seed, run_tasks, track
-from openmm_nti.validation.analysis.regression import regressed_mean
-from openmm_nti.validation.sampling.corrector import Corrector, evaluate
+from openmm_nti.model_files import check_model_fits
+from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.runtime.stored import read_arrays, write_arrays
+from openmm_nti.validation.analysis.regression import regressed_mean, require_finite
+from openmm_nti.validation.estimators.base import Estimator, Job
+from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.plots.figure import Figure
+from openmm_nti.validation.plots.profiles import profile_figure
+from openmm_nti.validation.sampling.reverse_diffusion import ReverseDiffusion
 
 Array = NDArray[np.float64]
+FILE = "neural_ti.npz"  # in the state's folder, for the report
+_EDITION = 1  # of stored trajectories: raise it when the same settings make other numbers
 _ATOMS_PER_BATCH = 1280
 _N_STRETCHES = 8  # of the path, each with its own slope in the regression
-_PILOT_LEVELS, _PILOT_SAMPLES = 50, 16
+_PILOT_LEVELS = 50
+_PILOT_SAMPLES = 16
 _UNIFORM_SHARE = 0.25  # of the levels, wherever the others are
+_ENERGY_OVER_GRADIENT = 1.3  # cost of energy, gradient and dU/dlambda together
+_ADVICE = (
+    "samples may lag behind the path by more than the error bar; "
+    "take more n_steps, or mbar_neural, which is exact for any network"
+)
 
 
 class NeuralTIConfig(BaseModel):
@@ -76,31 +82,31 @@ class NeuralTIConfig(BaseModel):
         return (self.n_samples * (self.n_steps + 1) + pilot) * (1 + self.corrector_steps)
 
 
+class NeuralTIDiagnostics(Diagnostics):
+    """Facts about the integral over reverse diffusion; errors are in kT."""
+
+    n_samples: int
+    n_steps: int
+    corrector_steps: int
+    n_evaluations: int
+    statistical_err: float
+    discretisation_err: float
+    plain_mean_err: float
+
+
 @dataclass(frozen=True)
 class _Batch:
-    """One task: some of the trajectories, and the file that keeps them."""
+    """Some of the trajectories."""
 
     number: int
     n_samples: int
-    model: LambdaHamiltonian = field(repr=False)
-    state: StatePoint = field(repr=False)
-    config: NeuralTIConfig = field(repr=False)
-    lambdas: Array = field(repr=False)
-    seed: int = field(repr=False)
-    path: Path = field(repr=False)
 
 
+@takes_execution
 def estimate(
-    model: LambdaHamiltonian,
-    state: StatePoint,
-    config: NeuralTIConfig,
-    *,
-    seed: int,
-    directory: str | Path,
-    workers: int = 1,
-    progress: bool = True,
+    model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, execution: Execution
 ) -> FreeEnergy:
-    """Beta F_ex by reverse diffusion and TI; method `neural_ti`.
+    """Return beta F_ex by reverse diffusion and thermodynamic integration; method `neural_ti`.
 
     Parameters
     ----------
@@ -110,16 +116,10 @@ def estimate(
         State point.
     config
         Effort.
-    seed
-        Of the reverse diffusion.
-    directory
-        Receives neural_ti.npz: `lambdas` (n_steps + 1,), `dudl_mean` and `dudl_err` in kT, and the
-        final samples `positions_sigma` (n_samples, N, 3). Levels and finished batches in
-        `neural_ti/` are not found again.
-    workers
-        Processes to share the trajectories out to.
-    progress
-        Show a progress bar with the time left.
+    execution
+        Its folder receives neural_ti.npz: `lambdas` (n_steps + 1,), `dudl_mean` and `dudl_err` in
+        kT, and the final samples `positions_sigma` (n_samples, N, 3). Levels and finished batches
+        are kept below it.
 
     Raises
     ------
@@ -127,94 +127,74 @@ def estimate(
         If model and state are of different pair potentials, or a trajectory runs into NaN.
     """
     check_model_fits(model, state)
-    directory = Path(directory)
-    name = fingerprint([state.model_dump(), config.model_dump(), seed, weights_fingerprint(model)])
-    schedule = directory / "neural_ti" / f"{name}_levels.npz"
-    if not schedule.is_file():
-        with atomic_path(schedule) as temporary:
-            np.savez(temporary, lambdas=_levels(model, state, config, seed, progress=progress))
-    lambdas = read_arrays(schedule, ("lambdas",))["lambdas"]
-    name = fingerprint(
-        [name, lambdas.tolist()]
-    )  # trajectories over other levels must not mix with these
+    inputs = [model, state, config, _EDITION]
+    lambdas = execution.folder("neural_ti").stored(
+        "levels", inputs, lambda: {"lambdas": _levels(model, state, config, execution)}
+    )["lambdas"]
     size = max(1, _ATOMS_PER_BATCH // state.n_particles)
     sizes = [min(size, config.n_samples - start) for start in range(0, config.n_samples, size)]
-    tasks = [
-        _Batch(
-            number,
-            count,
-            model,
-            state,
-            config,
-            lambdas,
-            seed,
-            directory / "neural_ti" / f"{name}_{number:03d}.npz",
-        )
-        for number, count in enumerate(sizes)
-    ]
-    results = run_tasks(
-        _run_batch, tasks, workers=workers, description="reverse diffusion", progress=progress
+    diffusion = ReverseDiffusion(model, state, lambdas, config.corrector_steps)
+    batches = execution.map_stored(
+        partial(_run_batch, diffusion, execution),
+        [_Batch(number, count) for number, count in enumerate(sizes)],
+        name="neural_ti",
+        inputs=[*inputs, lambdas],
+        description="reverse diffusion",
     )
-    dudl, work, positions = (np.concatenate(parts) for parts in zip(*results, strict=True))
-    errors = dudl.std(axis=0, ddof=1) / math.sqrt(len(dudl))
-    with atomic_path(directory / "neural_ti.npz") as temporary:
-        np.savez(
-            temporary,
-            lambdas=lambdas,
-            dudl_mean=dudl.mean(axis=0),
-            dudl_err=errors,
-            positions_sigma=positions,
-        )
-    return _integrate(lambdas, dudl, work, state, config)
+    arrays = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    require_finite("neural_ti", "take more n_steps, or train the network longer", **arrays)
+    dudl = arrays["dudl"]
+    if execution.directory is not None:
+        profile = {
+            "lambdas": lambdas,
+            "dudl_mean": dudl.mean(axis=0),
+            "dudl_err": dudl.std(axis=0, ddof=1) / math.sqrt(len(dudl)),
+            "positions_sigma": arrays["positions_sigma"],
+        }
+        write_arrays(execution.directory / FILE, profile)
+    return _integrate(lambdas, dudl, arrays["work"], state, config)
 
 
+@takes_execution
 def sample(
-    model: LambdaHamiltonian,
-    state: StatePoint,
-    config: NeuralTIConfig,
-    *,
-    seed: int,
-    progress: bool = False,
+    model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, execution: Execution
 ) -> Array:
-    """Positions (n_samples, N, 3) in sigma drawn by reverse diffusion alone, wrapped into the
-    box.
-    """
+    """Return positions (n_samples, N, 3) in sigma by reverse diffusion, wrapped into the box."""
     check_model_fits(model, state)
-    lambdas = _levels(model, state, config, seed, progress=progress)
-    seed = derive_seed(seed, "reverse", 0)
-    bar = "reverse diffusion" if progress else ""
-    return _reverse_diffusion(
-        model, state, lambdas, config.corrector_steps, config.n_samples, seed, bar
-    )[2]
+    lambdas = _levels(model, state, config, execution)
+    diffusion = ReverseDiffusion(model, state, lambdas, config.corrector_steps)
+    generator = execution.torch_random("reverse", 0)
+    bar = partial(execution.track, description="reverse diffusion")
+    return diffusion.run(config.n_samples, generator, bar).positions_sigma
 
 
 def _levels(
-    model: LambdaHamiltonian,
-    state: StatePoint,
-    config: NeuralTIConfig,
-    seed: int,
-    *,
-    progress: bool,
+    model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, execution: Execution
 ) -> Array:
-    """Lambda of the noise levels, ascending from 0 to 1, (n_steps + 1,)."""
+    """Return lambda of the noise levels, ascending from 0 to 1, (n_steps + 1,)."""
     if not config.corrector_steps:
         return np.linspace(0.0, 1.0, config.n_steps + 1)
     coarse = np.linspace(0.0, 1.0, _PILOT_LEVELS + 1)
-    seed = derive_seed(seed, "levels")
-    bar = "placing levels" if progress else ""
-    dudl = _reverse_diffusion(
-        model, state, coarse, config.corrector_steps, _PILOT_SAMPLES, seed, bar
-    )[0]
+    pilot = ReverseDiffusion(model, state, coarse, config.corrector_steps)
+    bar = partial(execution.track, description="placing levels")
+    dudl = pilot.run(_PILOT_SAMPLES, execution.torch_random("levels"), bar).dudl
     scatter = dudl.std(axis=0, ddof=1) + 1e-9  # equidistant where nothing scatters
     length = np.concatenate([[0.0], np.cumsum(scatter[1:] + scatter[:-1])])
     place = _UNIFORM_SHARE * coarse + (1.0 - _UNIFORM_SHARE) * length / length[-1]
     return np.asarray(np.interp(np.linspace(0.0, 1.0, config.n_steps + 1), place, coarse))
 
 
+def _run_batch(
+    diffusion: ReverseDiffusion, execution: Execution, batch: _Batch
+) -> dict[str, Array]:
+    generator = execution.torch_random("reverse", batch.number)
+    return diffusion.run(batch.n_samples, generator)._asdict()
+
+
 def _integrate(
     lambdas: Array, dudl: Array, work: Array, state: StatePoint, config: NeuralTIConfig
 ) -> FreeEnergy:
-    """Integrate every trajectory by itself; half the levels show what the discretisation costs."""
+    """Integrate each trajectory by itself; half of the levels show the error of the integral."""
     integrals = np.asarray(np.trapezoid(dudl, lambdas, axis=1))
     coarse = np.trapezoid(dudl[:, ::2], lambdas[::2], axis=1) if len(lambdas) % 2 else integrals
     n_stretches = min(_N_STRETCHES, len(integrals) // 8)
@@ -223,8 +203,7 @@ def _integrate(
         [np.zeros(len(integrals)), *(work[:, steps].sum(axis=1) for steps in stretches)]
     )
     value, statistical, _ = regressed_mean(integrals, controls)
-    # The trapezoidal error falls with the square of the spacing: a third of the change is what
-    # remains.
+    # The trapezoidal error falls with the square of the spacing: a third of the change remains.
     discretisation = abs(regressed_mean(integrals - coarse, controls)[0]) / 3.0
     return FreeEnergy(
         value=value,
@@ -232,75 +211,71 @@ def _integrate(
         method="neural_ti",
         convention=state.convention,
         n_particles=state.n_particles,
-        diagnostics={
-            "n_samples": len(integrals),
-            "n_steps": config.n_steps,
-            "corrector_steps": config.corrector_steps,
-            "n_evaluations": config.n_evaluations,
-            "statistical_err": statistical,
-            "discretisation_err": discretisation,
-            "plain_mean_err": float(integrals.std(ddof=1) / math.sqrt(len(integrals))),
-            "verdict": "samples may lag behind the path by more than the error bar; "
-            "take more n_steps, or mbar_neural, which is exact for any network",
-        },
+        verdict=Verdict("good", _ADVICE),
+        diagnostics=NeuralTIDiagnostics(
+            n_samples=len(integrals),
+            n_steps=config.n_steps,
+            corrector_steps=config.corrector_steps,
+            n_evaluations=config.n_evaluations,
+            statistical_err=statistical,
+            discretisation_err=discretisation,
+            plain_mean_err=float(integrals.std(ddof=1) / math.sqrt(len(integrals))),
+        ),
     )
 
 
-def _run_batch(task: _Batch) -> tuple[Array, Array, Array]:
-    names = ("dudl", "work", "positions_sigma")
-    if not task.path.is_file():
-        seed = derive_seed(task.seed, "reverse", task.number)
-        steps = task.config.corrector_steps
-        found = _reverse_diffusion(
-            task.model, task.state, task.lambdas, steps, task.n_samples, seed
-        )
-        with atomic_path(task.path) as temporary:
-            np.savez(temporary, allow_pickle=False, **dict(zip(names, found, strict=True)))
-    arrays = read_arrays(task.path, names)
-    return arrays["dudl"], arrays["work"], arrays["positions_sigma"]
-
-
-def _reverse_diffusion(
-    model: LambdaHamiltonian,
-    state: StatePoint,
-    levels: Array,
-    corrector_steps: int,
-    n_samples: int,
-    seed: int,
-    bar: str = "",
-) -> tuple[Array, Array, Array]:
-    """Run n_samples trajectories over `levels`, the lambdas from 0 to 1; `bar` is what a progress
-    bar says.
-
-    Returns dU/dlambda at every level (n_samples, K) and the work of the noise in every step
-    (n_samples, K - 1), both in kT, and the final positions (n_samples, N, 3) in sigma.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    box = cubic_box(state.box_length_sigma)
-    lambdas = torch.from_numpy(levels)
-    variance = effective_variance(log_noise(lambdas, box))
-    shape = (n_samples, state.n_particles, 3)
-    positions = torch.rand(shape, generator=generator, dtype=torch.float64) * box
-    corrector = Corrector(shape, generator) if corrector_steps else None
-    slopes, work = [], []
-    for level, lam in track(list(enumerate(lambdas)), bar, shown=bool(bar)):
-        evaluated = partial(evaluate, model, box=box, lam=lam)
-        point = evaluated(positions)
-        if level and corrector is not None:
-            point = corrector.relax(evaluated, point, corrector_steps)
-        slopes.append(point.slope)
-        if not bool(torch.isfinite(point.gradient).all()):
-            raise ValueError(
-                f"reverse diffusion ran into NaN at lambda = {float(lam):.3f}: take more n_steps"
-            )
-        if level < len(lambdas) - 1:
-            before, after = variance[level], variance[level + 1]
-            spread = ((before - after) * after / before).sqrt()
-            noise = spread * torch.randn(shape, generator=generator, dtype=torch.float64)
-            work.append((point.gradient * noise).sum((1, 2)))
-            positions = (point.positions - (before - after) * point.gradient + noise).remainder(box)
-    return (
-        torch.stack(slopes, dim=1).numpy(),
-        torch.stack(work, dim=1).numpy(),
-        point.positions.remainder(box).numpy(),
+def integral_converged(found: FreeEnergy) -> Verdict:
+    """Return whether the steps of an integral over lambda are fine enough for its noise."""
+    facts = found.diagnostics
+    if not found.has_error:
+        return Verdict("bad", "no: the data give no error")
+    if not {"n_samples", "n_steps", "statistical_err", "discretisation_err"} <= set(facts.keys()):
+        return found.verdict  # results of another version
+    noise, steps = facts["statistical_err"], facts["discretisation_err"]
+    text = (
+        f"{facts['n_samples']} samples leave {noise:.2g} kT, {facts['n_steps']} steps {steps:.2g} "
+        "kT"
     )
+    few_steps = Verdict("warn", f"hardly: {text}; take more steps")
+    return Verdict.good_if(steps <= noise and noise > 0, f"yes: {text}", few_steps)
+
+
+class NeuralTI(Estimator):
+    """The published estimate."""
+
+    name = "neural_ti"
+    section = "neural_ti"
+    Config = NeuralTIConfig
+    Diagnostics = NeuralTIDiagnostics
+    kind = "model"
+    needs = frozenset({"energy"})
+    summary = "Neural TI as published; as good as the network"
+    in_runs = True
+    order = 40
+
+    def estimate(self, job: Job, config: NeuralTIConfig) -> FreeEnergy:
+        """Return beta F_ex by reverse diffusion."""
+        return estimate(job.model, job.state, config, job.execution)
+
+    def seconds(self, config: NeuralTIConfig, n: int, pace: Pace) -> float:
+        """Return about how many CPU seconds the trajectories take."""
+        return _ENERGY_OVER_GRADIENT * config.n_evaluations * pace.gradient(n)
+
+    def evaluations(self, config: NeuralTIConfig, found: FreeEnergy) -> int:
+        """Return the number of gradients of the model."""
+        del found
+        return config.n_evaluations
+
+    def converged(self, found: FreeEnergy) -> Verdict:
+        """Return whether the steps are fine enough for the noise."""
+        return integral_converged(found)
+
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
+        """Yield the profile of dU/dlambda along reverse diffusion."""
+        if (folder / FILE).is_file():
+            names = ("lambdas", "dudl_mean", "dudl_err")
+            arrays: dict[str, Any] = read_arrays(folder / FILE, names)
+            yield profile_figure(found.method, *(arrays[name] for name in names))
+
+
+ESTIMATORS = (NeuralTI(),)

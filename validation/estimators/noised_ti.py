@@ -1,18 +1,20 @@
-r"""Neural TI over noised data: the published estimate with reference frames in place of reverse
-diffusion.
+r"""Neural TI over noised data: the published estimate with reference frames, not reverse diffusion.
 
-.. math:: \beta F_{ex} = \int_0^1 \langle \partial U / \partial \lambda \rangle_{q_\lambda} \, d\lambda ,
+.. math::
+    \beta F_{ex} = \int_0^1 \langle \partial U / \partial \lambda \rangle_{q_\lambda} \, d\lambda ,
 
-q_lambda being the distribution of reference frames under the noise of lambda. There is no sampler
-that could fall behind, and no time step; but q_lambda is the ensemble of U(., lambda) only where
-the score is exact, so the estimate misses by the network's error, as `neural_ti_bound` of the same
-Hamiltonian does, and is no bound (B. Mate, F. Fleuret and T. Bereau, J. Phys. Chem. Lett. 15, 11395
-(2024), train on these samples).
+q_lambda being the distribution of reference frames with the noise of lambda. There is no sampler
+that could fall behind, and no time step. But q_lambda is the ensemble of U(., lambda) only where
+the score is exact. So the estimate misses by the network's error, as the denoising bound of the
+same Hamiltonian does, and it is no bound (B. Mate, F. Fleuret and T. Bereau, J. Phys. Chem. Lett.
+15, 11395 (2024), train on these samples).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,13 +22,21 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
-from openmm_nti.runtime.tasks import derive_seed, track
+from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.validation.analysis.regression import require_finite
+from openmm_nti.validation.estimators.base import Estimator, Job
+from openmm_nti.validation.estimators.neural_ti import integral_converged
+from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.plots.figure import Figure
+from openmm_nti.validation.plots.profiles import profile_figure
 from openmm_nti.validation.sampling.noised_frames import dudl_of_frames, noise_of
 
 Array = NDArray[np.float64]
+_FEWEST_FRAMES = 8
+_SLOPE_OVER_GRADIENT = 0.7  # cost of dU/dlambda alone
 
 
 class NoisedTIConfig(BaseModel):
@@ -45,15 +55,23 @@ class NoisedTIConfig(BaseModel):
     )
 
 
+class NoisedTIDiagnostics(Diagnostics):
+    """Facts about the integral over noised data; the profile and all errors are in kT."""
+
+    n_samples: int
+    n_steps: int
+    statistical_err: float
+    discretisation_err: float
+    lambdas: list[float]
+    dudl_mean: list[float]
+    dudl_std_err: list[float]
+
+
+@takes_execution
 def estimate(
-    model: LambdaHamiltonian,
-    ensemble: Ensemble,
-    config: NoisedTIConfig,
-    *,
-    seed: int,
-    progress: bool = False,
+    model: LambdaHamiltonian, ensemble: Ensemble, config: NoisedTIConfig, execution: Execution
 ) -> FreeEnergy:
-    """Beta F_ex from dU/dlambda of noised data; method `neural_ti_noised`.
+    """Return beta F_ex from dU/dlambda of noised data; method `neural_ti_noised`.
 
     Parameters
     ----------
@@ -63,63 +81,126 @@ def estimate(
         Decorrelated frames of the interacting fluid.
     config
         Effort.
-    seed
-        Of the noise and the choice of frames.
-    progress
-        Show a progress bar with the time left.
+    execution
+        Seed and progress.
 
     Returns
     -------
     FreeEnergy
-        Diagnostics: the profile (`lambdas`, `dudl_mean`, `dudl_std_err`, in kT), and both parts of
-        the error.
+        Its diagnostics are `NoisedTIDiagnostics`.
 
     Raises
     ------
     ValueError
-        If model and ensemble are of different pair potentials, or there are fewer than 8 frames.
+        If model and ensemble are of different pair potentials, there are fewer than 8 frames, or
+        dU/dlambda is not finite.
     """
-    state = ensemble.state
-    check_model_fits(model, state)
-    if ensemble.n_frames < 8:
+    check_model_fits(model, ensemble.state)
+    if ensemble.n_frames < _FEWEST_FRAMES:
         raise ValueError(
-            f"{ensemble.n_frames} frames are too few for an error: 8 or more are needed"
+            f"{ensemble.n_frames} frames are too few for an error: {_FEWEST_FRAMES} or more are "
+            "needed"
         )
-    generator = torch.Generator().manual_seed(derive_seed(seed, "noised data", state.label))
-    chosen = torch.randperm(ensemble.n_frames, generator=generator)[: config.n_frames]
-    frames = torch.as_tensor(ensemble.positions_sigma)[chosen]
     lambdas = np.linspace(0.0, 1.0, config.n_levels + 1)
-    dudl = np.empty((len(frames), len(lambdas)))
-    for level, lam in track(list(enumerate(lambdas)), "noised data", shown=progress):
-        kick = noise_of(state, lam) * torch.randn(
-            frames.shape, generator=generator, dtype=torch.float64
-        )
-        pair = dudl_of_frames(model, torch.cat([frames + kick, frames - kick]), state, lam)
-        dudl[:, level] = pair.reshape(2, -1).mean(axis=0)
+    dudl = _slopes(model, ensemble, lambdas, config.n_frames, execution)
+    require_finite("neural_ti_noised", "train the network longer", dudl=dudl)
     integrals = np.trapezoid(dudl, lambdas, axis=1)
-    used = np.union1d(np.arange(0, len(lambdas), 2), len(lambdas) - 1)
-    changes = integrals - np.trapezoid(dudl[:, used], lambdas[used], axis=1)
-    scale = 1.0 / math.sqrt(len(frames))
+    scale = 1.0 / math.sqrt(len(dudl))
     statistical = float(integrals.std(ddof=1)) * scale
-    # The rule's error falls with the square of the spacing: a third of what half the levels change,
-    # beyond its noise.
-    beyond = max(0.0, abs(float(changes.mean())) - 2.0 * float(changes.std(ddof=1)) * scale)
-    discretisation = beyond / 3.0
+    discretisation = _discretisation_error(dudl, lambdas)
     return FreeEnergy(
         value=float(integrals.mean()),
         std_err=math.hypot(statistical, discretisation),
         method="neural_ti_noised",
-        convention=state.convention,
-        n_particles=state.n_particles,
-        diagnostics={
-            "n_samples": len(frames),
-            "n_steps": config.n_levels,
-            "statistical_err": statistical,
-            "discretisation_err": discretisation,
-            "lambdas": lambdas.tolist(),
-            "dudl_mean": dudl.mean(axis=0).tolist(),
-            "dudl_std_err": (dudl.std(axis=0, ddof=1) * scale).tolist(),
-            "verdict": "carries the network's error, which its error bar does not show; "
+        convention=ensemble.state.convention,
+        n_particles=ensemble.state.n_particles,
+        verdict=Verdict(
+            "good",
+            "carries the network's error, which its error bar does not show; "
             "mbar_neural and path_bar are exact for any network",
-        },
+        ),
+        diagnostics=NoisedTIDiagnostics(
+            n_samples=len(dudl),
+            n_steps=config.n_levels,
+            statistical_err=statistical,
+            discretisation_err=discretisation,
+            lambdas=lambdas.tolist(),
+            dudl_mean=dudl.mean(axis=0).tolist(),
+            dudl_std_err=(dudl.std(axis=0, ddof=1) * scale).tolist(),
+        ),
     )
+
+
+def _discretisation_error(dudl: Array, lambdas: Array) -> float:
+    """Return the error of the trapezoidal rule for dU/dlambda (F, K) of frames, kT.
+
+    It falls with the square of the spacing: it is a third of the change that half of the levels
+    make, beyond the noise of that change.
+    """
+    used = np.union1d(np.arange(0, len(lambdas), 2), len(lambdas) - 1)
+    integrals = np.trapezoid(dudl, lambdas, axis=1)
+    changes = integrals - np.trapezoid(dudl[:, used], lambdas[used], axis=1)
+    noise = float(changes.std(ddof=1)) * (1.0 / math.sqrt(len(dudl)))
+    return max(0.0, abs(float(changes.mean())) - 2.0 * noise) / 3.0
+
+
+def _slopes(
+    model: LambdaHamiltonian,
+    ensemble: Ensemble,
+    lambdas: Array,
+    n_frames: int,
+    execution: Execution,
+) -> Array:
+    """Return dU/dlambda of frames with antithetic noise, (n_frames, levels), kT."""
+    state = ensemble.state
+    generator = execution.torch_random("noised data", state.label)
+    chosen = torch.randperm(ensemble.n_frames, generator=generator)[:n_frames]
+    frames = torch.as_tensor(ensemble.positions_sigma)[chosen]
+    dudl = np.empty((len(frames), len(lambdas)))
+    for level, lam in execution.track(list(enumerate(lambdas)), "noised data"):
+        z = torch.randn(frames.shape, generator=generator, dtype=torch.float64)
+        noise = noise_of(state, lam) * z
+        pair = dudl_of_frames(model, torch.cat([frames + noise, frames - noise]), state, lam)
+        dudl[:, level] = pair.reshape(2, -1).mean(axis=0)
+    return dudl
+
+
+class NeuralTINoised(Estimator):
+    """The published integral over noised reference frames."""
+
+    name = "neural_ti_noised"
+    section = "neural_ti_noised"
+    Config = NoisedTIConfig
+    Diagnostics = NoisedTIDiagnostics
+    kind = "model"
+    needs = frozenset({"energy", "data"})
+    summary = "Neural TI over noised data; as good as the network"
+    order = 50
+
+    def estimate(self, job: Job, config: NoisedTIConfig) -> FreeEnergy:
+        """Return beta F_ex from noised data."""
+        return estimate(job.model, job.ensemble, config, job.execution)
+
+    def seconds(self, config: NoisedTIConfig, n: int, pace: Pace) -> float:
+        """Return about how many CPU seconds dU/dlambda of all frames takes."""
+        n_slopes = 2 * (config.n_levels + 1) * config.n_frames
+        return _SLOPE_OVER_GRADIENT * n_slopes * pace.gradient(n)
+
+    def evaluations(self, config: NoisedTIConfig, found: FreeEnergy) -> int:
+        """Return the number of energies of the model."""
+        return 2 * (config.n_levels + 1) * int(found.diagnostics["n_samples"])
+
+    def converged(self, found: FreeEnergy) -> Verdict:
+        """Return whether the levels are dense enough for the noise."""
+        return integral_converged(found)
+
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
+        """Yield the profile of dU/dlambda of noised data."""
+        del folder
+        facts = found.diagnostics
+        if "dudl_mean" in facts:
+            names = ("lambdas", "dudl_mean", "dudl_std_err")
+            yield profile_figure(found.method, *(facts[name] for name in names))
+
+
+ESTIMATORS = (NeuralTINoised(),)

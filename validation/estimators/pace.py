@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,18 @@ from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.fluid_system import fluid_system
+from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.references.noise import log_noise
+from openmm_nti.training import TrainingConfig
 
 _SIZES = (20, 80)  # particles: two points for a straight line in N
 _BATCH_ATOMS = 1280
 _MD_STEPS = 50
+_REFERENCE_OVERHEAD = 1.5  # of recording frames and testing them, over the bare steps
+_STEPS_BETWEEN_FRAMES = 5  # intervals until a frame is independent
+_START_OF_TRAINING = 5.0  # seconds before the first step
+_STEP_IN_GRADIENTS = 3.5  # a training step over gradients of the same configurations
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,34 @@ def measure(state: StatePoint, model: NoisedFluid | None) -> Pace:
     model
         What estimates will evaluate; None where they evaluate none.
     """
-    gradients = [_gradient_seconds(model, _resized(state, n)) for n in _SIZES] if model else [0, 0]
-    return Pace(_line(gradients), _line([_md_seconds(_resized(state, n)) for n in _SIZES]))
+    small = [_resized(state, n) for n in _SIZES]
+    steps = _line([_md_seconds(resized) for resized in small])
+    if model is None:
+        return Pace(md_seconds=steps)
+    return Pace(_line([_gradient_seconds(model, resized) for resized in small]), steps)
+
+
+def reference_seconds(config: ReferenceConfig, n: int, pace: Pace) -> float:
+    """Return the CPU seconds of the reference MD of `n` particles."""
+    steps = recorded_steps(config) + config.n_replicas * config.equilibration_steps
+    return _REFERENCE_OVERHEAD * steps * pace.md_step(n)
+
+
+def recorded_steps(config: ReferenceConfig) -> int:
+    """Return the MD steps of all chains after equilibration: a frame is independent of the fifth
+    before it.
+    """
+    pilot = 2 * config.segment_steps * config.n_replicas
+    wanted = _STEPS_BETWEEN_FRAMES * config.n_frames * config.frame_interval
+    return min(max(pilot, wanted), config.max_steps * config.n_replicas)
+
+
+def training_seconds(config: TrainingConfig, numbers: Sequence[int], pace: Pace) -> float:
+    """Return the CPU seconds of a training at these numbers of particles."""
+    per_atom = sum(pace.gradient(n) / n for n in numbers) / len(numbers)
+    step = _STEP_IN_GRADIENTS * config.atoms_per_step * per_atom
+    seconds = _START_OF_TRAINING + config.n_steps * step
+    return seconds if config.max_minutes is None else min(seconds, 60 * config.max_minutes)
 
 
 def _resized(state: StatePoint, n: int) -> StatePoint:
@@ -83,7 +115,7 @@ def _gradient_seconds(model: NoisedFluid, state: StatePoint) -> float:
 def _md_seconds(state: StatePoint) -> float:
     platform = openmm.Platform.getPlatformByName("CPU")
     integrator = openmm.VerletIntegrator(0.001)
-    context = openmm.Context(lj_system(state), integrator, platform, {"Threads": "1"})
+    context = openmm.Context(fluid_system(state), integrator, platform, {"Threads": "1"})
     context.setPositions(np.asarray(lattice_positions_nm(state, seed=1)))
     return _quickest(lambda: integrator.step(_MD_STEPS)) / _MD_STEPS
 

@@ -1,219 +1,136 @@
-r"""Exact free energies from the weights of noising and denoising paths: one reference simulation,
-nothing in between.
+r"""Exact free energies from weights of noising and denoising paths, with no simulation between.
 
-Noise levels 0 = v_0 < v_1 < ... < v_K. A forward path starts from data and adds Gaussian
-increments; a reverse path starts uniform in the box and follows the model's denoising kernels. Both
+Noise levels are 0 = v_0 < v_1 < ... < v_K. A forward path starts from data and adds Gaussian
+increments. A reverse path starts uniform in the box and follows the model's denoising kernels. Both
 are Gaussian in the unwrapped increments D_k = x_{k+1} - x_k, so the logarithm of the ratio of their
 densities is a plain sum,
 
-.. math:: \omega = \beta U_{LJ}(x_0) + \sum_k \ln \frac{N(x_k; \, x_{k+1} - \delta_k \nabla U(x_{k+1}), \, r_k)}
+.. math::
+    \omega = \beta U_{LJ}(x_0)
+        + \sum_k \ln \frac{N(x_k; \, x_{k+1} - \delta_k \nabla U(x_{k+1}), \, r_k)}
           {N(x_{k+1}; \, x_k, \, \delta_k)}, \qquad \delta_k = v_{k+1} - v_k ,
 
-which is the work of a switching process: E_reverse[exp(-omega)] = exp(-beta F_ex) = 1 /
-E_forward[exp(omega)] for any model and any number of steps (Crooks 1999), and
+which is the work of a nonequilibrium switching process. So E_reverse[exp(-omega)] = exp(-beta F_ex)
+= 1 / E_forward[exp(omega)] for any model and any number of steps (Crooks 1999), and
 
 .. math:: E_{forward}[\omega] \le \beta F_{ex} \le E_{reverse}[\omega].
 
-Bennett's acceptance ratio joins both sets of works. Where the levels v_k lie and what the variances
-r_k are (`noising_paths`) is a question of overlap, not of exactness. Only scores are used, so a
-denoiser, which has no energies but the better score, will do.
+Bennett's acceptance ratio joins both sets of works. The levels v_k and the variances r_k
+(`noising_paths`) decide the overlap, not the exactness. Only scores are used, so a denoiser will
+do, which has no energies but the better score.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from openmm_nti.ensemble import Ensemble
-from openmm_nti.files import atomic_path, fingerprint
-from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.model_files import check_model_fits, weights_fingerprint
-from openmm_nti.runtime.stored import read_arrays
-from openmm_nti.runtime.tasks import derive_seed, run_tasks
-from openmm_nti.validation.sampling.noising_paths import PathBatch, run_batch, schedule
+from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
+from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.validation.analysis.works import Works, bar, bounds_of, overlap_of
+from openmm_nti.validation.estimators.base import NOT_ASKED, Bounds, Estimator, Job
+from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.plots.bounds import works_figure
+from openmm_nti.validation.plots.figure import Figure
+from openmm_nti.validation.sampling.noising_paths import PathConfig, sample
 
-Array = NDArray[np.float64]
-_ATOMS_PER_BATCH = 1280
-_PILOT_FRAMES = 16
-_FEWEST_FRAMES = 12
+__all__ = [
+    "ESTIMATORS",
+    "BracketDiagnostics",
+    "PathBar",
+    "PathBarDiagnostics",
+    "PathBracket",
+    "PathConfig",
+    "Works",
+    "estimate_bar",
+    "estimate_bracket",
+    "sample",
+]
+FILE = "path_works.npz"  # in the state's folder, for the report
 _N_BOOTSTRAP = 200
-SMALLEST_OVERLAP = (
-    0.05  # below, the works of the two directions hardly meet, and no error bar can be trusted
-)
+# Below, the works of the two directions hardly meet, and no error bar can be trusted.
+SMALLEST_OVERLAP = 0.05
 
 
-class PathConfig(BaseModel):
-    """Effort spent on path weights."""
+class BracketDiagnostics(Diagnostics):
+    """Rigorous bounds of beta F_ex, and both parts of the error of their middle; kT."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_paths: int = Field(default=64, ge=8, description="Paths in each direction.")
-    n_steps: int = Field(
-        default=300, ge=10, description="Steps of a path, where denoising loses most the closest."
-    )
-    first_noise_sigma: float = Field(
-        default=0.004, gt=0, lt=0.1, description="Noise of the first level, in sigma."
-    )
+    lower: float
+    lower_err: float
+    upper: float
+    upper_err: float
+    statistical_err: float
+    systematic_err: float
 
 
-@dataclass(frozen=True)
-class Works:
-    """omega of the forward and of the reverse paths, (n_paths,) each, kT."""
+class PathBarDiagnostics(Diagnostics):
+    """Rigorous bounds of beta F_ex in kT, and the overlap of both directions, from 0 to 1."""
 
-    state: StatePoint
-    forward: Array
-    reverse: Array
-
-    def save(self, path: str | Path) -> None:
-        """Write the works to `path` (.npz), atomically, for figures and for others' analysis."""
-        with atomic_path(path) as temporary:
-            np.savez(temporary, allow_pickle=False, forward=self.forward, reverse=self.reverse)
+    lower: float
+    lower_err: float
+    upper: float
+    upper_err: float
+    overlap: float
+    bootstrap_err: float
 
 
-def sample(
-    model: NoisedFluid,
-    ensemble: Ensemble,
-    config: PathConfig,
-    *,
-    seed: int,
-    directory: str | Path,
-    workers: int = 1,
-    progress: bool = True,
-) -> Works:
-    """Works of `n_paths` reverse paths, and of as many forward paths or one for each frame.
+@takes_execution
+def estimate_bar(works: Works, execution: Execution) -> FreeEnergy:
+    """Return beta F_ex by Bennett's acceptance ratio between both directions; method `path_bar`.
 
-    Finished batches in `directory`/path_weights are not run again.
-
-    Raises
-    ------
-    ValueError
-        If model and ensemble are of different pair potentials, or there are too few frames.
+    It is exact for any model. The standard error is a bootstrap over paths. Where the works of the
+    two directions hardly overlap, that would be far too small: half of the bracket is taken
+    instead, and the verdict says so.
     """
-    state = ensemble.state
-    check_model_fits(model, state)
-    if ensemble.n_frames < _FEWEST_FRAMES:
-        raise ValueError(
-            f"{ensemble.n_frames} frames are too few for path weights: {_FEWEST_FRAMES} or more "
-            "are needed"
-        )
-    n_pilot = min(_PILOT_FRAMES, ensemble.n_frames // 4)
-    n_forward = min(
-        config.n_paths, ensemble.n_frames - n_pilot
-    )  # a frame starts one path, or they would be correlated
-    generator = torch.Generator().manual_seed(derive_seed(seed, "paths", state.label))
-    order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
-    frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
-    name = fingerprint(
-        [
-            state.model_dump(),
-            config.model_dump(),
-            seed,
-            weights_fingerprint(model),
-            float(frames.sum()),
-        ]
-    )
-    folder = Path(directory) / "path_weights"
-    stored = folder / f"{name}_schedule.npz"
-    if not stored.is_file():
-        with atomic_path(stored) as temporary:
-            found = schedule(
-                model,
-                state,
-                config.n_steps,
-                config.first_noise_sigma,
-                frames[n_forward:],
-                generator,
-            )
-            np.savez(
-                temporary,
-                allow_pickle=False,
-                **dict(zip(("levels", "variances"), found, strict=True)),
-            )
-    levels, variances = read_arrays(stored, ("levels", "variances")).values()
-    name = fingerprint(
-        [name, levels.tolist(), variances.tolist()]
-    )  # works of other steps must not mix with these
-    size = max(1, _ATOMS_PER_BATCH // state.n_particles)
-    tasks = []
-    for direction, n_paths in (("forward", n_forward), ("reverse", config.n_paths)):
-        for number, start in enumerate(range(0, n_paths, size)):
-            count = min(size, n_paths - start)
-            starts = frames[start : start + count] if direction == "forward" else None
-            path = folder / f"{name}_{direction}_{number:03d}.npz"
-            tasks.append(
-                PathBatch(
-                    direction, number, starts, count, levels, variances, model, state, seed, path
-                )
-            )
-    works = run_tasks(
-        run_batch, tasks, workers=workers, description="path weights", progress=progress
-    )
-    parts = {
-        direction: [
-            work for task, work in zip(tasks, works, strict=True) if task.direction == direction
-        ]
-        for direction in ("forward", "reverse")
-    }
-    return Works(state, np.concatenate(parts["forward"]), np.concatenate(parts["reverse"]))
-
-
-def estimate_bar(works: Works, *, seed: int) -> FreeEnergy:
-    """Beta F_ex by Bennett's acceptance ratio between both directions; method `path_bar`, exact for
-    any model.
-
-    The standard error is a bootstrap over paths. Where the works of the two directions hardly
-    overlap, that would be far too small: half the bracket is taken in its place, and the verdict
-    says so.
-    """
-    value, bounds = _bar(works.forward, works.reverse), _bounds(works)
-    rng = np.random.default_rng(derive_seed(seed, "path bootstrap"))
+    value = bar(works.forward, works.reverse)
+    bounds = bounds_of(works)
+    rng = execution.random("path bootstrap")
     resampled = [
-        _bar(
+        bar(
             rng.choice(works.forward, works.forward.size),
             rng.choice(works.reverse, works.reverse.size),
         )
         for _ in range(_N_BOOTSTRAP)
     ]
-    bootstrap_err, overlap = float(np.std(resampled, ddof=1)), _overlap(works, value)
-    std_err, verdict = bootstrap_err, f"good (overlap {overlap:.2f})"
-    if overlap < SMALLEST_OVERLAP:
+    bootstrap_err = float(np.std(resampled, ddof=1))
+    overlap = overlap_of(works, value)
+    std_err = bootstrap_err
+    if not overlap >= SMALLEST_OVERLAP:
         std_err = max(bootstrap_err, 0.5 * (bounds["upper"] - bounds["lower"]))
-        verdict = (
-            f"unreliable: overlap {overlap:.3f}, under {SMALLEST_OVERLAP}; the error is half the "
-            "bracket"
-        )
     return FreeEnergy(
         value=value,
         std_err=std_err,
         method="path_bar",
         convention=works.state.convention,
         n_particles=works.state.n_particles,
-        diagnostics={
-            **bounds,
-            "overlap": overlap,
-            "bootstrap_err": bootstrap_err,
-            "verdict": verdict,
-        },
+        verdict=_verdict(overlap, bootstrap_err),
+        diagnostics=PathBarDiagnostics(**bounds, overlap=overlap, bootstrap_err=bootstrap_err),
     )
 
 
-def estimate_bracket(works: Works) -> FreeEnergy:
-    """Middle of the rigorous bounds E_forward[omega] <= beta F_ex <= E_reverse[omega]; method
-    `path_bracket`.
+def _verdict(overlap: float, bootstrap_err: float) -> Verdict:
+    """Return what the overlap is worth; works that are all equal have no error to judge by."""
+    if not overlap >= SMALLEST_OVERLAP:
+        return Verdict(
+            "bad",
+            f"unreliable: overlap {overlap:.3f}, under {SMALLEST_OVERLAP}; the error is half the "
+            "bracket",
+        )
+    no_error = Verdict("warn", "poor: all works are equal, so they give no error")
+    return Verdict.good_if(bootstrap_err > 0, f"good (overlap {overlap:.2f})", no_error)
 
-    Were the works Gaussian, a quarter of the difference of the two variances would be the
-    midpoint's error: it is taken for the systematic part of `std_err`. Diagnostics hold the bounds
-    with their standard errors.
+
+def estimate_bracket(works: Works) -> FreeEnergy:
+    """Return the middle of the rigorous bounds that works give; method `path_bracket`.
+
+    The bounds are E_forward[omega] <= beta F_ex <= E_reverse[omega]. If the works were Gaussian, a
+    quarter of the difference of the two variances would be the error of the middle: it is taken as
+    the systematic part of `std_err`.
     """
-    bounds = _bounds(works)
+    bounds = bounds_of(works)
     systematic = abs(works.reverse.var(ddof=1) - works.forward.var(ddof=1)) / 4.0
     statistical = 0.5 * math.hypot(bounds["lower_err"], bounds["upper_err"])
     return FreeEnergy(
@@ -222,35 +139,112 @@ def estimate_bracket(works: Works) -> FreeEnergy:
         method="path_bracket",
         convention=works.state.convention,
         n_particles=works.state.n_particles,
-        diagnostics={**bounds, "statistical_err": statistical, "systematic_err": float(systematic)},
+        diagnostics=BracketDiagnostics(
+            **bounds, statistical_err=statistical, systematic_err=float(systematic)
+        ),
     )
 
 
-def _bounds(works: Works) -> dict[str, float]:
-    return {
-        "lower": float(works.forward.mean()),
-        "lower_err": float(works.forward.std(ddof=1) / math.sqrt(works.forward.size)),
-        "upper": float(works.reverse.mean()),
-        "upper_err": float(works.reverse.std(ddof=1) / math.sqrt(works.reverse.size)),
-    }
+def _works(job: Job, config: PathConfig) -> Works:
+    """Return the works of both directions, which both estimators share through files."""
+    works = sample(job.score, job.ensemble, config, job.execution)
+    if job.execution.directory is not None:
+        works.save(job.execution.directory / FILE)
+    return works
 
 
-def _bar(forward: Array, reverse: Array) -> float:
-    """The root of Bennett's equation: works from the ideal gas are omega, works back are -omega."""
-    from pymbar import (
-        bar,
-    )  # not in the worker processes: pymbar greets with a banner wherever it is imported first
+class _FromPaths(Estimator):
+    """An estimator from noising and denoising paths, which it shares with the other one."""
 
-    return float(bar(reverse, -forward, compute_uncertainty=False)["Delta_f"])
+    section = "paths"
+    Config = PathConfig
+    needs = frozenset({"model", "data"})
+    in_runs = True
+
+    def seconds(self, config: PathConfig, n: int, pace: Pace) -> float:
+        """Return about how many CPU seconds the paths of both directions take."""
+        return 2.0 * config.n_paths * config.n_steps * pace.gradient(n)
+
+    def evaluations(self, config: PathConfig, found: FreeEnergy) -> int:
+        """Return the number of gradients of the model."""
+        del found
+        return 2 * config.n_paths * config.n_steps
+
+    def bounds(self, found: FreeEnergy) -> Bounds:
+        """Return the means of the works of both directions."""
+        facts = found.diagnostics
+        if not {"lower", "lower_err", "upper", "upper_err"} <= set(facts.keys()):
+            return Bounds()
+        return Bounds((facts["lower"], facts["lower_err"]), (facts["upper"], facts["upper_err"]))
 
 
-def _overlap(works: Works, free_energy: float) -> float:
-    """How much the two directions overlap, as in MBAR's overlap matrix: 1 for equal distributions,
-    0 for disjoint.
-    """
-    ratio = np.exp(
-        np.clip(free_energy - np.concatenate([works.forward, works.reverse]), -700.0, 700.0)
+class PathBar(_FromPaths):
+    """BAR between both directions."""
+
+    name = "path_bar"
+    Diagnostics = PathBarDiagnostics
+    kind = "exact"
+    summary = (
+        "BAR between noising and denoising paths; exact for any network, no simulation in between"
     )
-    n_forward, n_reverse = works.forward.size, works.reverse.size
-    weight = 1.0 / (n_reverse + n_forward * ratio)
-    return float((n_forward + n_reverse) * np.sum(weight * weight * ratio))
+    order = 60
+    preference = 50
+
+    def estimate(self, job: Job, config: PathConfig) -> FreeEnergy:
+        """Return beta F_ex by BAR."""
+        return estimate_bar(_works(job, config), job.execution)
+
+    def converged(self, found: FreeEnergy) -> Verdict:
+        """Return how much the number of paths leaves open."""
+        if found.verdict.level != "good" or "bootstrap_err" not in found.diagnostics:
+            return super().converged(found)
+        left = found.diagnostics["bootstrap_err"]
+        return Verdict.good_if(
+            left > 0, f"yes: the paths leave {left:.2g} kT", Verdict("bad", "no: there is no error")
+        )
+
+    def overlap(self, found: FreeEnergy, others: Mapping[str, FreeEnergy]) -> Verdict:
+        """Return whether the works of the two directions meet."""
+        del others
+        if "overlap" not in found.diagnostics:
+            return NOT_ASKED
+        text = f"{found.diagnostics['overlap']:.2g} between the two directions"
+        return Verdict.good_if(
+            found.diagnostics["overlap"] >= SMALLEST_OVERLAP,
+            f"yes: {text}",
+            Verdict("bad", f"no: {text}, {SMALLEST_OVERLAP:g} is the least"),
+        )
+
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
+        """Yield the works of both directions."""
+        if (folder / FILE).is_file():
+            yield works_figure(folder / FILE, found.value)
+
+
+class PathBracket(_FromPaths):
+    """Middle of the bounds; the works are shown once, with BAR."""
+
+    name = "path_bracket"
+    Diagnostics = BracketDiagnostics
+    kind = "model"
+    summary = "Middle of rigorous lower and upper bounds from those paths"
+    order = 70
+
+    def estimate(self, job: Job, config: PathConfig) -> FreeEnergy:
+        """Return the middle of the bounds."""
+        return estimate_bracket(_works(job, config))
+
+    def converged(self, found: FreeEnergy) -> Verdict:
+        """Return whether more paths would help, or only a better model."""
+        facts = found.diagnostics
+        if not found.has_error:
+            return Verdict("bad", "no: the data give no error")
+        if "statistical_err" not in facts or "systematic_err" not in facts:
+            return super().converged(found)  # results of another version
+        noise, asymmetry = facts["statistical_err"], facts["systematic_err"]
+        text = f"paths leave {noise:.2g} kT, the two gaps differ by up to {asymmetry:.2g} kT"
+        limited = Verdict("warn", f"limited by the model: {text}; more paths do not help")
+        return Verdict.good_if(noise > 0 and asymmetry <= noise, f"yes: {text}", limited)
+
+
+ESTIMATORS = (PathBar(), PathBracket())

@@ -1,43 +1,42 @@
 r"""Excess free energy by the classical route: soft-core windows in plain OpenMM, then MBAR.
 
 All pairs at once are scaled from nothing to Lennard-Jones (`softcore_fluid`). Windows are
-equidistant in thermodynamic length, int std(dU/dlambda) dlambda, of the pair approximation
-
-    var(dU/dlambda) = N (N - 1) / (2 V) int (du/dlambda)^2 exp(-u_lambda) 4 pi r^2 dr,
-
-which is exact at low density and needs no simulation.
+equidistant in the thermodynamic length of the pair approximation, which needs no simulation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import openmm
 from openmm import unit
 from pydantic import BaseModel, ConfigDict, Field
 
-from openmm_nti.files import atomic_path, fingerprint
 from openmm_nti.fluid.energy import truncation_log_weights
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.md.platforms import fastest_platform, platform_properties
+from openmm_nti.md.langevin import langevin_context
 from openmm_nti.reference_md.statistics import evenly_spaced
-from openmm_nti.runtime.stored import read_arrays
-from openmm_nti.runtime.tasks import derive_seed, run_tasks
+from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
+from openmm_nti.validation.estimators.base import Job
+from openmm_nti.validation.estimators.neural_windows import WindowEstimator, n_evaluations
+from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.sampling.softcore_fluid import (
     PARAMETER,
+    place_windows,
+    raise_coupling,
     soft_pair,
     soft_potential,
     soft_system,
 )
 
-_RAMP_STAGES = 20
-_OVERLAP_KT = 5.0  # per particle; a fluid without overlaps has less at any lambda
-_FEWEST_WINDOWS = 5
+_EDITION = 1  # of stored samples: raise it when the same settings make other arrays
+# In steps of MD of the fluid: a step with the soft core, and an energy at another lambda per
+# particle.
+_SOFT_STEP, _OTHER_ENERGY = 2.5, 0.005
 
 
 class SoftcoreConfig(BaseModel):
@@ -77,56 +76,18 @@ class SoftcoreConfig(BaseModel):
     )
 
 
-@dataclass(frozen=True)
-class _Window:
-    """One task: everything that decides the samples of one window, and where they go."""
-
-    state: StatePoint
-    config: SoftcoreConfig
-    lambdas: np.ndarray
-    index: int
-    seed: int
-    path: Path
-
-    @property
-    def coupling(self) -> float:
-        """The window's lambda."""
-        return float(self.lambdas[self.index])
-
-    def __str__(self) -> str:
-        return f"soft-core window lambda = {self.coupling:.4f} of {self.state}"
+@takes_execution
+def estimate(state: StatePoint, config: SoftcoreConfig, execution: Execution) -> FreeEnergy:
+    """Return beta F_ex of `state` by `sample` and MBAR, as `mbar_softcore`; see `sample`."""
+    data = sample(state, config, execution)
+    return estimate_mbar(data, state, method="mbar_softcore", execution=execution)
 
 
-def estimate(
-    state: StatePoint,
-    config: SoftcoreConfig,
-    *,
-    seed: int,
-    directory: Path,
-    workers: int = 1,
-    progress: bool = True,
-) -> FreeEnergy:
-    """Excess free energy beta F_ex of `state` by `sample` and MBAR, as `mbar_softcore`. Arguments
-    as in `sample`.
-    """
-    data = sample(state, config, seed=seed, directory=directory, workers=workers, progress=progress)
-    return estimate_mbar(data, state, method="mbar_softcore", seed=derive_seed(seed, "bootstrap"))
+@takes_execution
+def sample(state: StatePoint, config: SoftcoreConfig, execution: Execution) -> WindowData:
+    """Return samples of all soft-core windows.
 
-
-def sample(
-    state: StatePoint,
-    config: SoftcoreConfig,
-    *,
-    seed: int,
-    directory: Path,
-    workers: int = 1,
-    progress: bool = True,
-) -> WindowData:
-    """Sample all soft-core windows.
-
-    Each finished window is a file in `directory` named by what decides it, so that a run that was
-    interrupted goes on where it stopped, and another seed or configuration never picks up old
-    samples.
+    Each finished window is a file, so that an interrupted run goes on where it stopped.
 
     Parameters
     ----------
@@ -134,14 +95,9 @@ def sample(
         The state point.
     config
         How to sample.
-    seed
-        Equal seeds give equal samples on one platform.
-    directory
-        Where the windows are kept.
-    workers
-        Number of processes.
-    progress
-        Show a progress bar.
+    execution
+        Equal seeds give equal samples on one platform; windows are kept in `softcore_windows/` of
+        its folder.
 
     Returns
     -------
@@ -149,90 +105,72 @@ def sample(
         u_kln from float64 numpy, dU/dlambda from OpenMM.
     """
     lambdas = window_lambdas(state, config)
-    name = fingerprint([state.model_dump(), config.model_dump(), seed])
-    windows = [
-        _Window(
-            state,
-            config,
-            lambdas,
-            k,
-            derive_seed(seed, "softcore", k),
-            directory / f"{name}_{k:03d}.npz",
-        )
-        for k in range(len(lambdas))
-    ]
-    sampled = run_tasks(
-        _sample_window, windows, workers=workers, description="soft-core windows", progress=progress
+    sampled = execution.map_stored(
+        partial(_sample_window, state, config, lambdas, execution),
+        range(len(lambdas)),
+        name="softcore_windows",
+        inputs=[state, config, lambdas, _EDITION],
+        description="soft-core windows",
+        labels=[f"soft-core window lambda = {coupling:.4f} of {state}" for coupling in lambdas],
     )
-    u_kln, dudl = (np.stack(arrays) for arrays in zip(*sampled, strict=True))
+    return together(lambdas, config, sampled)
+
+
+def together(
+    lambdas: np.ndarray, config: SoftcoreConfig, sampled: list[dict[str, np.ndarray]]
+) -> WindowData:
+    """Return the samples of all windows, from the arrays `u` and `dudl` of each."""
+    u_kln, dudl = (np.stack([window[name] for window in sampled]) for name in ("u", "dudl"))
     return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), config.n_frames))
 
 
 def window_lambdas(
     state: StatePoint, config: SoftcoreConfig, n_pairs: float | None = None
 ) -> np.ndarray:
-    """Windows equidistant in the pair estimate of thermodynamic length. Shape (K,), from 0 to 1.
+    """Return windows equidistant in the pair estimate of thermodynamic length, (K,), from 0 to 1.
 
     `n_pairs` is how many pairs are soft; by default all of them.
     """
-    grid = np.linspace(0, 1, 401)
-    r = np.linspace(0, state.cutoff_sigma, 2001)[1:]
-    energy, slope = soft_pair(r**2, state, grid)
-    with np.errstate(invalid="ignore"):  # infinity times zero where r -> 0 at lambda = 1
-        integrand = np.nan_to_num(slope**2 * np.exp(-energy)) * 4 * np.pi * r**2
     pairs = n_pairs or 0.5 * state.n_particles * (state.n_particles - 1)
-    deviation = np.sqrt(pairs / state.box_length_sigma**3 * np.trapezoid(integrand, r))
-    length = np.concatenate(
-        [[0.0], np.cumsum(0.5 * (deviation[1:] + deviation[:-1]) * np.diff(grid))]
-    )
-    n_windows = config.n_windows or max(
-        _FEWEST_WINDOWS, 1 + int(np.ceil(length[-1] / config.window_length))
-    )
-    lambdas = np.interp(np.linspace(0, length[-1], n_windows), length, grid)
-    lambdas[[0, -1]] = 0, 1
-    return lambdas
+    return place_windows(state, pairs, config.window_length, config.n_windows)
 
 
-def _sample_window(window: _Window) -> tuple[np.ndarray, np.ndarray]:
-    """Potentials at all lambdas (n, K) and dU/dlambda (n,) of one window, kT; from its file when
-    that is there.
-    """
-    if window.path.exists():
-        loaded = read_arrays(window.path, ["u", "dudl"])
-        return loaded["u"], loaded["dudl"]
+def _sample_window(
+    state: StatePoint, config: SoftcoreConfig, lambdas: np.ndarray, execution: Execution, k: int
+) -> dict[str, np.ndarray]:
+    """Return potentials at all lambdas (n, K) and dU/dlambda (n,) of window k, kT."""
+    own = execution.child("softcore", k)
+    coupling = float(lambdas[k])
     try:
         chains = [
-            _sample_chain(window, derive_seed(window.seed, chain))
-            for chain in range(window.config.n_chains)
+            _sample_chain(state, config, coupling, own.child(chain))
+            for chain in range(config.n_chains)
         ]
     except openmm.OpenMMException as error:
         raise RuntimeError(
-            f"{error} Where it is NaN, lower timestep_star = {window.config.timestep_star:g}"
+            f"{error} Where it is NaN, lower timestep_star = {config.timestep_star:g}"
         ) from error
     positions, dudl = (np.concatenate(arrays) for arrays in zip(*chains, strict=True))
-    u = soft_potential(positions, window.state, window.lambdas)[0]
-    with atomic_path(window.path) as temporary:
-        np.savez(temporary, u=u, dudl=dudl)
-    return u, dudl
+    return {"u": soft_potential(positions, state, lambdas)[0], "dudl": dudl}
 
 
-def _sample_chain(window: _Window, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (F, N, 3), sigma, and dU/dlambda (F,), kT, of one chain that starts from random
-    positions.
+def _sample_chain(
+    state: StatePoint, config: SoftcoreConfig, coupling: float, execution: Execution
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames (F, N, 3), sigma, and dU/dlambda (F,), kT, of a chain from random positions.
 
     At lambda = 0 every frame is a fresh set of random positions, which are exact and independent
     samples.
     """
-    state, config = window.state, window.config
-    rng = np.random.default_rng(seed)
-    context = make_context(soft_system(state), state, config, seed)
+    rng = np.random.default_rng(execution.seed)
+    context = chain_context(soft_system(state), state, config, execution)
     positions = np.empty((config.n_frames, state.n_particles, 3))
     dudl = np.empty(config.n_frames)
     context.setPositions(rng.uniform(0, state.box_length_nm, positions.shape[1:]))
-    if window.index > 0:
-        raise_coupling(context, window.coupling, config.equilibration)
+    if coupling > 0:
+        raise_coupling(context, coupling, config.equilibration)
     for frame in range(config.n_frames):
-        if window.index == 0:
+        if coupling == 0:
             context.setPositions(rng.uniform(0, state.box_length_nm, positions.shape[1:]))
         else:
             context.getIntegrator().step(config.steps_between)
@@ -245,56 +183,77 @@ def _sample_chain(window: _Window, seed: int) -> tuple[np.ndarray, np.ndarray]:
         raise RuntimeError(
             f"the simulation blew up: lower timestep_star = {config.timestep_star:g}"
         )
-    kept = _undo_shift(positions, state, window.coupling)
-    return positions[kept], dudl[kept]
+    selected = _undo_shift(positions, state, coupling)
+    return positions[selected], dudl[selected]
 
 
-def make_context(
-    system: openmm.System, state: StatePoint, config: SoftcoreConfig, seed: int
+def chain_context(
+    system: openmm.System, state: StatePoint, config: SoftcoreConfig, execution: Execution
 ) -> openmm.Context:
-    """A Context that samples `system` at the temperature of `state` by Langevin dynamics."""
-    integrator = openmm.LangevinMiddleIntegrator(
-        state.temperature_kelvin,
-        config.friction_star / state.time_unit_ps,
-        config.timestep_star * state.time_unit_ps,
+    """Return a Context for a chain of `system` with the dynamics of `config`."""
+    return langevin_context(
+        system,
+        state,
+        timestep_star=config.timestep_star,
+        friction_star=config.friction_star,
+        platform=config.platform,
+        thermostat_seed=execution.seed,
     )
-    integrator.setRandomNumberSeed(seed)
-    platform = fastest_platform(config.platform)
-    return openmm.Context(system, integrator, platform, platform_properties(platform))
-
-
-def raise_coupling(context: openmm.Context, coupling: float, n_steps: int) -> None:
-    """Raise lambda from 0 to `coupling` in stages during half of the steps, then relax there.
-
-    A dense fluid may not have come apart everywhere before its cores harden: what still overlaps is
-    pushed apart by minimisation, which an equilibrated fluid never needs.
-    """
-    temperature = context.getIntegrator().getTemperature()
-    fluid_at_most = (
-        _OVERLAP_KT
-        * context.getSystem().getNumParticles()
-        * unit.MOLAR_GAS_CONSTANT_R
-        * temperature
-    )
-    for stage in range(1, _RAMP_STAGES + 1):
-        context.setParameter(PARAMETER, coupling * stage / _RAMP_STAGES)
-        if context.getState(energy=True).getPotentialEnergy() > fluid_at_most:
-            openmm.LocalEnergyMinimizer.minimize(context, maxIterations=100)
-            context.setVelocitiesToTemperature(
-                temperature, context.getIntegrator().getRandomNumberSeed() + stage
-            )
-        context.getIntegrator().step(n_steps // (2 * _RAMP_STAGES))
-    context.getIntegrator().step(n_steps // 2)
 
 
 def _undo_shift(positions_sigma: np.ndarray, state: StatePoint, coupling: float) -> np.ndarray:
-    """Indices of frames, some repeated, that represent `state.convention`: see
-    `lj_fluid.truncation_log_weights`.
+    """Return indices of frames, some repeated, that represent `state.convention`.
+
+    See `fluid.energy.truncation_log_weights`.
     """
     at_cutoff = soft_pair(
         np.array(np.nextafter(state.cutoff_sigma**2, 0)), state, np.array([coupling, 1.0])
     )[0]
     log_weights = truncation_log_weights(positions_sigma, state)
-    if state.convention == "truncated":
+    if not state.is_continuous:
         log_weights *= at_cutoff[0] / at_cutoff[1]
     return evenly_spaced(log_weights, len(positions_sigma))
+
+
+def expected_windows(config: SoftcoreConfig, n: int) -> int:
+    """Return about how many windows there will be at N = `n`."""
+    return config.n_windows or 10 + n // 3
+
+
+class MbarSoftcore(WindowEstimator):
+    """MBAR over soft-core windows."""
+
+    name = "mbar_softcore"
+    section = "softcore"
+    path_name = "softcore"
+    Config = SoftcoreConfig
+    summary = "MBAR over classical soft-core windows; uses no network"
+    in_runs = True
+    order = 110
+    preference = 10
+
+    def sample(self, job: Job, config: SoftcoreConfig) -> WindowData:
+        """Return the samples of all windows."""
+        return sample(job.state, config, job.execution)
+
+    def estimate(self, job: Job, config: SoftcoreConfig) -> FreeEnergy:
+        """Return beta F_ex by MBAR."""
+        data = self.samples(job, config)
+        found = estimate_mbar(data, job.state, method=self.name, execution=job.execution)
+        self.keep_convergence(data, job.state, job.execution)
+        return found
+
+    def seconds(self, config: SoftcoreConfig, n: int, pace: Pace) -> float:
+        """Return the time of the MD, and of energies at all windows."""
+        count = expected_windows(config, n)
+        frames = count * config.n_chains * config.n_frames
+        steps = count * config.n_chains * config.equilibration + frames * config.steps_between
+        energies = frames * count * n
+        return (_SOFT_STEP * steps + _OTHER_ENERGY * energies) * pace.md_step(n)
+
+    def evaluations(self, config: SoftcoreConfig, found: FreeEnergy) -> int:
+        """Return how many energies with forces the samples took."""
+        return n_evaluations(found, config.equilibration, config.steps_between, first_is_drawn=True)
+
+
+ESTIMATORS = (MbarSoftcore(),)

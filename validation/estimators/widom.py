@@ -3,8 +3,8 @@
     beta mu_ex(N) = beta F_ex(N + 1) - beta F_ex(N) = -ln < exp(-beta dU) >,
 
 dU being the energy of one more particle at a uniformly random place in a configuration of N. In a
-dense fluid nearly every place is taken: then a few insertions carry the whole average, and the
-result says so.
+dense fluid nearly every place is taken. A few insertions then carry the whole average, and the
+verdict says so.
 """
 
 from __future__ import annotations
@@ -12,38 +12,73 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.reference_md.statistics import mean_and_error
+from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.validation.estimators.base import Estimator, Job
+from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.sampling.insertion import insertion_energies
 
 _MAX_FRAME_SHARE = 0.1  # of the average that one frame may carry
 _MIN_INSERTIONS = 100  # that the average must rest on
+_TYPICAL_FRAMES = 1000  # of reference data, for the forecast
+_INSERTION = 0.03  # in steps of MD of the fluid
 
 
+class WidomConfig(BaseModel):
+    """Effort spent on Widom insertion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_insertions_per_frame: int = Field(
+        default=2000, ge=1, description="Random trial insertions in each frame."
+    )
+
+
+class WidomDiagnostics(Diagnostics):
+    """Facts on how many insertions carry the average.
+
+    Attributes
+    ----------
+    n_frames, n_insertions
+        Frames, and insertions into all of them.
+    n_eff_insertions, n_eff_frames
+        How many of them would give the average, were their shares equal.
+    largest_frame_share, largest_insertion_share
+        What one frame, and one insertion, carries at most.
+    """
+
+    n_frames: int
+    n_insertions: int
+    n_eff_insertions: float
+    n_eff_frames: float
+    largest_frame_share: float
+    largest_insertion_share: float
+
+
+@takes_execution
 def estimate(
-    ensemble: Ensemble, *, seed: int, n_insertions_per_frame: int = 2000, progress: bool = False
+    ensemble: Ensemble, n_insertions_per_frame: int = 2000, *, execution: Execution
 ) -> FreeEnergy:
-    """Excess chemical potential of adding a particle to the ensemble's fluid, in its own box and
-    convention.
+    """Return the excess chemical potential of one more particle in the ensemble's fluid.
 
     Parameters
     ----------
     ensemble
         Decorrelated frames of N particles.
-    seed
-        Seed of the insertions.
     n_insertions_per_frame
         Random places tried in each frame.
-    progress
-        Show a progress bar with the time left.
+    execution
+        Its seed decides the places.
 
     Returns
     -------
     FreeEnergy
-        `beta_mu_ex`. The error is that of the frames' averages; the diagnostics tell how many
-        insertions carry them.
+        `beta_mu_ex` in the box and convention of the ensemble. The error is that of the frames'
+        averages; the diagnostics tell how many insertions carry them.
 
     Raises
     ------
@@ -55,14 +90,9 @@ def estimate(
             f"n_insertions_per_frame = {n_insertions_per_frame} must be at least 1; 2000 is usual"
         )
     state = ensemble.state
-    rng = np.random.default_rng(seed)
-    factors = np.exp(
-        -insertion_energies(
-            ensemble.positions_sigma, state, n_insertions_per_frame, rng, progress=progress
-        )
-    )
+    factors = _boltzmann_factors(ensemble, n_insertions_per_frame, execution)
     total = float(factors.sum())
-    if total == 0:
+    if not total > 0:
         raise ValueError(
             f"all {factors.size} insertions overlap with a particle at rho* = "
             f"{state.density_star:.3g}: "
@@ -70,8 +100,14 @@ def estimate(
         )
     by_frame = factors.mean(axis=1)
     mean, error = mean_and_error(by_frame)
-    largest_share = float(by_frame.max() / by_frame.sum())
-    n_eff_insertions = total**2 / float((factors**2).sum())
+    found = WidomDiagnostics(
+        n_frames=ensemble.n_frames,
+        n_insertions=factors.size,
+        n_eff_insertions=total**2 / float((factors**2).sum()),
+        n_eff_frames=float(by_frame.sum() ** 2 / (by_frame**2).sum()),
+        largest_frame_share=float(by_frame.max() / by_frame.sum()),
+        largest_insertion_share=float(factors.max() / total),
+    )
     return FreeEnergy(
         value=-math.log(mean),
         std_err=error / mean,
@@ -79,27 +115,64 @@ def estimate(
         convention=state.convention,
         n_particles=state.n_particles,
         quantity="beta_mu_ex",
-        diagnostics={
-            "n_frames": ensemble.n_frames,
-            "n_insertions": factors.size,
-            "n_eff_insertions": n_eff_insertions,
-            "n_eff_frames": float(by_frame.sum() ** 2 / (by_frame**2).sum()),
-            "largest_frame_share": largest_share,
-            "largest_insertion_share": float(factors.max() / total),
-            "verdict": _verdict(ensemble.n_frames, largest_share, n_eff_insertions),
-        },
+        verdict=_verdict(found, error / mean),
+        diagnostics=found,
     )
 
 
-def _verdict(n_frames: int, largest_share: float, n_eff_insertions: float) -> str:
-    if largest_share > max(_MAX_FRAME_SHARE, 3 / n_frames):
-        return (
-            f"unreliable: one frame carries {largest_share:.0%} of the average; the fluid is too "
-            "dense for insertion"
+def _boltzmann_factors(ensemble: Ensemble, n_insertions: int, execution: Execution) -> np.ndarray:
+    """Return exp(-beta dU) of each insertion into each frame, (F, n_insertions)."""
+    rng = np.random.default_rng(execution.seed)
+    positions = ensemble.positions_sigma
+    energies = [
+        insertion_energies(positions[frame : frame + 1], ensemble.state, n_insertions, rng)
+        for frame in execution.track(range(len(positions)), "insertions")
+    ]
+    return np.exp(-np.concatenate(energies))
+
+
+def _verdict(found: WidomDiagnostics, std_err: float) -> Verdict:
+    share, insertions = found.largest_frame_share, found.n_eff_insertions
+    if not share <= max(_MAX_FRAME_SHARE, 3 / found.n_frames):
+        return Verdict(
+            "bad",
+            f"unreliable: one frame carries {share:.0%} of the average; the fluid is too dense for "
+            "insertion",
         )
-    if n_eff_insertions < _MIN_INSERTIONS:
-        return (
-            f"unreliable: only about {n_eff_insertions:.0f} insertions carry the average; try more "
-            "of them"
+    if not insertions >= _MIN_INSERTIONS:
+        return Verdict(
+            "bad",
+            f"unreliable: only about {insertions:.0f} insertions carry the average; try more of "
+            "them",
         )
-    return "good"
+    if not 0 < std_err < math.inf:
+        return Verdict("bad", "unreliable: the frames do not differ, or there is only one")
+    return Verdict("good", "good")
+
+
+class Widom(Estimator):
+    """Insertion of a test particle into the reference data."""
+
+    name = "widom"
+    section = "widom"
+    Config = WidomConfig
+    Diagnostics = WidomDiagnostics
+    kind = "insertion"
+    needs = frozenset({"data"})
+    quantity = "beta_mu_ex"
+    summary = "Test particle insertion into the reference data"
+    caveat = "insertions find too little room."
+    in_runs = True
+    order = 30
+
+    def estimate(self, job: Job, config: WidomConfig) -> FreeEnergy:
+        """Return beta mu_ex(N) by insertion."""
+        return estimate(job.ensemble, config.n_insertions_per_frame, execution=job.execution)
+
+    def seconds(self, config: WidomConfig, n: int, pace: Pace) -> float:
+        """Return the time of insertions into as many frames as reference data usually have."""
+        insertions = _TYPICAL_FRAMES * config.n_insertions_per_frame
+        return _INSERTION * insertions * pace.md_step(n)
+
+
+ESTIMATORS = (Widom(),)

@@ -1,9 +1,7 @@
-"""From single estimates to what Figs 4 and 5 show: one smooth F(N) for each method, mu_ex(rho),
-p(N) and <rho>(mu).
+"""The curves of Figs 4 and 5: one smooth F(N) for each method, mu_ex(rho), p(N) and <rho>(mu).
 
-The reference is what is exact and shares nothing with the model, where there is any: the insertion
-chain up to where insertions fail, and beyond it, at each N, the exact estimate with the smallest
-error.
+The reference is the insertion chain, which shares nothing with the model, up to where insertions
+fail. Beyond it, at each N, it is the best exact estimate (see `report.judge`).
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.runtime.tasks import derive_seed
 from openmm_nti.validation.analysis.observables import (
     PAPER_OFFSET,
     CurveFit,
@@ -25,11 +22,11 @@ from openmm_nti.validation.analysis.observables import (
     mean_density,
     number_distribution,
 )
-from openmm_nti.validation.report.verdicts import REFERENCES
+from openmm_nti.validation.estimators.registry import sections
+from openmm_nti.validation.report.judge import best_exact, is_usable
 
 Estimates = Mapping[int, Mapping[str, FreeEnergy]]  # of beta F_ex, by N and method
 REFERENCE = "reference"
-CURVE_METHODS = ("neural_ti_bound", "neural_ti", "mbar_neural")
 _DENSITIES = (0.1, 0.9)  # rho*: where mu_ex of a method is held against the reference
 _FEWEST = 4  # estimates that a fit needs to say something
 
@@ -54,26 +51,16 @@ class MethodCurve:
         return numbers, *self.fit.chemical_potential(numbers)
 
 
-def best_exact(estimates: Mapping[str, FreeEnergy]) -> FreeEnergy | None:
-    """The exact estimate with the smallest error, of those that do not call themselves
-    unreliable.
-    """
-    usable = [one for name, one in estimates.items() if name in REFERENCES and reliable(one)]
-    return min(usable, key=lambda one: one.std_err, default=None)
-
-
-def reliable(estimate: FreeEnergy) -> bool:
-    """Whether it has an error bar and its own diagnostics do not reject it."""
-    verdict = str(estimate.diagnostics.get("verdict", ""))
-    return math.isfinite(estimate.std_err) and not verdict.startswith("unreliable")
+def curve_methods() -> list[str]:
+    """Return the methods of beta F_ex that have a curve: the first of each section with a model."""
+    leading = [of_section[0] for of_section in sections().values()]
+    return [known.name for known in leading if known.needs_model and known.quantity == "beta_f_ex"]
 
 
 def reference_curve(
     estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float
 ) -> FreeEnergyCurve | None:
-    """The insertion chain, and the best exact estimates beyond it; None where there is nothing
-    exact.
-    """
+    """Return the insertion chain and the best exact estimates beyond it; None without any."""
     parts = [FreeEnergyCurve.from_chain(chain, box_length_sigma)] if chain is not None else []
     last = chain.n_particles if chain is not None else 1
     beyond = [
@@ -96,13 +83,11 @@ def reference_curve(
 def fitted_curves(
     estimates: Estimates, chain: FreeEnergy | None, box_length_sigma: float
 ) -> dict[str, MethodCurve]:
-    """Fits by the name of the method, `reference` first; methods with too few estimates are left
-    out.
-    """
+    """Return fits by the name of the method, `reference` first, from enough estimates."""
     curves = {REFERENCE: reference_curve(estimates, chain, box_length_sigma)}
-    for method in CURVE_METHODS:
+    for method in curve_methods():
         found = [by_method[method] for by_method in estimates.values() if method in by_method]
-        found = [one for one in found if reliable(one)]
+        found = [one for one in found if is_usable(one)]
         curves[method] = FreeEnergyCurve.from_estimates(found, box_length_sigma) if found else None
     fitted = {}
     for name, curve in curves.items():
@@ -113,7 +98,7 @@ def fitted_curves(
 
 
 def p_of_n(curve: MethodCurve, beta_mu_paper: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """p(N) and its error; None where the box would hold more than the curve knows."""
+    """Return p(N) and its error; None where the box would hold more than the curve knows."""
     box = curve.fit.box_length_sigma
     try:
         return number_distribution(
@@ -124,7 +109,7 @@ def p_of_n(curve: MethodCurve, beta_mu_paper: float) -> tuple[np.ndarray, np.nda
 
 
 def mean_number(curve: MethodCurve, beta_mu_paper: float) -> tuple[float, float] | None:
-    """<N> and its error; None as in `p_of_n`."""
+    """Return <N> and its error; None as in `p_of_n`."""
     density = densities(curve, [beta_mu_paper])
     volume = curve.fit.box_length_sigma**3
     return (
@@ -137,8 +122,9 @@ def mean_number(curve: MethodCurve, beta_mu_paper: float) -> tuple[float, float]
 def densities(
     curve: MethodCurve, beta_mu_paper: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """<rho> sigma^3 and its error at each chemical potential of the paper's axis; NaN as in
-    `p_of_n`.
+    """Return <rho> sigma^3 and its error at chemical potentials of the paper's axis.
+
+    They are NaN where `p_of_n` is None.
     """
     found = []
     for value in beta_mu_paper:
@@ -157,11 +143,11 @@ def densities(
 
 
 def rms_deviation(curve: MethodCurve, reference: MethodCurve) -> tuple[float, float, float] | None:
-    """RMS of the difference in beta mu_ex over 0.1 <= rho* <= 0.9, and what the errors of both
-    would make of it, kT.
+    """Return how far beta mu_ex is from the reference's over 0.1 <= rho* <= 0.9, in kT.
 
-    Third is the last rho* of the comparison, less than 0.9 where the reference does not reach so
-    far; None for none.
+    First the RMS difference, then what the errors of both would make of it, then the last rho* of
+    the comparison, which is less than 0.9 where the reference does not reach so far. None where
+    there is nothing to compare.
     """
     n, value, error = curve.chemical_potential()
     other, other_value, other_error = reference.chemical_potential()
@@ -176,9 +162,12 @@ def rms_deviation(curve: MethodCurve, reference: MethodCurve) -> tuple[float, fl
     return float(np.sqrt((difference**2).mean())), float(np.sqrt(variance.mean())), last
 
 
-def density_of_minimum(curve: MethodCurve, seed: int, n_draws: int = 400) -> tuple[float, float]:
-    """rho* at which beta mu_ex is smallest, and its standard error from coefficients drawn from
-    their covariance.
+def density_of_minimum(
+    curve: MethodCurve, rng: np.random.Generator, n_draws: int = 400
+) -> tuple[float, float]:
+    """Return rho* at which beta mu_ex is smallest, and its standard error.
+
+    The error is the spread over coefficients drawn from their covariance.
     """
     fit, box = curve.fit, curve.fit.box_length_sigma
     numbers = np.linspace(1, curve.n[-1] - 1, 1001)
@@ -187,7 +176,6 @@ def density_of_minimum(curve: MethodCurve, seed: int, n_draws: int = 400) -> tup
         (numbers + more)[:, None] * ((numbers + more - 1)[:, None] / box**3) ** powers
         for more in (1, 0)
     )
-    rng = np.random.default_rng(derive_seed(seed, "minimum"))
     drawn = rng.multivariate_normal(fit.coefficients, fit.covariance, size=n_draws, method="eigh")
     places = numbers[((after - before) @ drawn.T).argmin(axis=0)] / box**3
     best = numbers[((after - before) @ fit.coefficients).argmin()] / box**3

@@ -17,10 +17,10 @@ from openmm_nti.validation.paper.curves import (
     REFERENCE,
     Estimates,
     MethodCurve,
-    best_exact,
     densities,
     p_of_n,
 )
+from openmm_nti.validation.report.judge import best_exact
 
 _STYLE = {
     "svg.fonttype": "none",
@@ -31,7 +31,8 @@ _STYLE = {
     "axes.spines.right": False,
     "lines.linewidth": 1.4,
 }
-_DASHES = ("-", "--", ":", "-.")
+_COLOURS = (*plots.COLOURS, "0.3", "C4", "C5")
+_DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 _MU_RANGE = (-29.0, -25.8, 65)  # on the paper's axis
 
 
@@ -69,7 +70,13 @@ def number_distributions(
             if found is None:
                 continue
             colour = _colour(number)
-            ax.plot(curve.n, found[0], color=colour, linestyle=_DASHES[number % 4], label=name)
+            ax.plot(
+                curve.n,
+                found[0],
+                color=colour,
+                linestyle=_DASHES[number % len(_DASHES)],
+                label=name,
+            )
             low, high = np.maximum(found[0] - 2 * found[1], 0), found[0] + 2 * found[1]
             ax.fill_between(curve.n, low, high, color=colour, alpha=0.2, linewidth=0)
             columns |= {f"p_{name}_at_{value:g}": _padded(found[0], longest)}
@@ -94,20 +101,9 @@ def chemical_potentials(
     for number, (name, curve) in enumerate(curves.items()):
         n, value, error = curve.chemical_potential()
         density = n / curve.fit.box_length_sigma**3
-        colour = _colour(number)
-        for axes, shown in ((ax, value), (below, _minus(value, reference))):
-            if shown is not None:
-                axes.plot(
-                    density[: len(shown)],
-                    shown,
-                    color=colour,
-                    linestyle=_DASHES[number % 4],
-                    label=name,
-                )
-                band = 2 * error[: len(shown)]
-                axes.fill_between(
-                    density[: len(shown)], shown - band, shown + band, color=colour, alpha=0.2, lw=0
-                )
+        _band(ax, density, value, error, number, name)
+        if reference is not None:
+            _band(below, density, _minus(value, reference), error, number, name)
         columns |= {
             f"density_{name}": _padded(density, longest),
             f"beta_mu_ex_{name}": _padded(value, longest),
@@ -137,7 +133,7 @@ def mean_densities(curves: Mapping[str, MethodCurve], path: Path) -> Path:
     for number, (name, curve) in enumerate(curves.items()):
         value, error = densities(curve, axis)
         colour = _colour(number)
-        ax.plot(axis, value, color=colour, linestyle=_DASHES[number % 4], label=name)
+        ax.plot(axis, value, color=colour, linestyle=_DASHES[number % len(_DASHES)], label=name)
         ax.fill_between(
             axis, value - 2 * error, value + 2 * error, color=colour, alpha=0.2, linewidth=0
         )
@@ -237,6 +233,16 @@ def toy_profile(arrays: Mapping[str, np.ndarray], path: Path) -> Path:
     return plots.save(ax, path, dict(arrays))
 
 
+def _band(
+    ax: Axes, x: np.ndarray, value: np.ndarray, error: np.ndarray, number: int, name: str
+) -> None:
+    """Draw a curve with a band of two errors, as far as its values go."""
+    x, error = x[: len(value)], error[: len(value)]
+    colour = _colour(number)
+    ax.plot(x, value, color=colour, linestyle=_DASHES[number % len(_DASHES)], label=name)
+    ax.fill_between(x, value - 2 * error, value + 2 * error, color=colour, alpha=0.2, lw=0)
+
+
 def _panels(n_columns: int, n_rows: int, *, width: float) -> list[Axes]:
     figure = Figure(figsize=(width * n_columns, 3.2 if n_rows == 1 else 5.0), layout="constrained")
     heights = [1] if n_rows == 1 else [2, 1]
@@ -247,7 +253,7 @@ def _panels(n_columns: int, n_rows: int, *, width: float) -> list[Axes]:
 
 
 def _colour(number: int) -> str:
-    return [*plots.COLOURS, "0.3"][number % 4]
+    return _COLOURS[number % len(_COLOURS)]
 
 
 def _legend(ax: Axes) -> None:
@@ -255,10 +261,8 @@ def _legend(ax: Axes) -> None:
         ax.legend(frameon=False)
 
 
-def _minus(value: np.ndarray, reference: MethodCurve | None) -> np.ndarray | None:
-    """A method's beta mu_ex less the reference's, as far as both go."""
-    if reference is None:
-        return None
+def _minus(value: np.ndarray, reference: MethodCurve) -> np.ndarray:
+    """Return a method's beta mu_ex less the reference's, as far as both go."""
     other = reference.chemical_potential()[1]
     shared = min(len(value), len(other))
     return np.asarray(value[:shared] - other[:shared])

@@ -1,17 +1,20 @@
-"""How much of the paper is computed and with what effort: `QUICK` within half an hour on two cores,
-`FULL` in hours.
+"""How much of the paper is computed and with what effort.
+
+`QUICK` takes half an hour on two cores, `FULL` takes hours.
 """
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from openmm_nti.fluid.state import PairPotential, StatePoint
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.validation.estimators.bar_chain import BarChainConfig
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
 from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
 from openmm_nti.validation.estimators.path_weights import PathConfig
+from openmm_nti.validation.estimators.registry import section_config
 from openmm_nti.validation.estimators.softcore import SoftcoreConfig
 from openmm_nti.validation.paper.toy import ToyConfig
 from openmm_nti.validation.sampling.grand_canonical import GrandCanonicalConfig
@@ -64,13 +67,22 @@ class PaperPreset(BaseModel):
     gcmc: GrandCanonicalConfig = GrandCanonicalConfig()
     toy: ToyConfig = ToyConfig()
 
-    def state(self, n_particles: int, potential: PairPotential) -> StatePoint:
-        """The state point of N particles in the paper's box."""
+    def state(self, n_particles: int, potential: ReducedPotential) -> StatePoint:
+        """Return the state point of N particles in the paper's box."""
         return StatePoint(
             n_particles=n_particles,
             box_length_sigma=self.box_length_sigma,
             **potential.model_dump(),
         )
+
+    def settings(self, section: str) -> BaseModel:
+        """Return the settings of a section of estimates, as `estimates.<section>` of a run."""
+        if section == "bar_chain":
+            return self.chain
+        if section == "widom":
+            return section_config(section)(n_insertions_per_frame=self.n_insertions)
+        found = getattr(self, section, None)
+        return found if isinstance(found, BaseModel) else section_config(section)()
 
 
 QUICK = PaperPreset(

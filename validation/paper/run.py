@@ -1,5 +1,4 @@
-"""The whole reproduction: what to compute for which figure, in which order, and how long it will
-take.
+"""The whole reproduction: what to compute for which figure, in which order, and how long it takes.
 
 Reference data first, then the insertion chain, then independent tasks over worker processes, then
 figures and table from what is on disk. Whatever is finished is skipped, so running again goes on.
@@ -14,11 +13,13 @@ from pathlib import Path
 from openmm_nti.files import finite, provenance, read_json, write_json
 from openmm_nti.model_files import weights_fingerprint
 from openmm_nti.reference_md import generate
-from openmm_nti.runtime.tasks import derive_seed, run_tasks
-from openmm_nti.validation.estimators import bar_chain, cost
-from openmm_nti.validation.paper.expenses import foreseen_seconds
-from openmm_nti.validation.paper.jobs import PaperTask, Work, run_task
+from openmm_nti.validation.estimators import bar_chain
+from openmm_nti.validation.estimators.pace import measure, reference_seconds
+from openmm_nti.validation.estimators.registry import estimator
+from openmm_nti.validation.paper.expenses import forecast_seconds
+from openmm_nti.validation.paper.jobs import estimators_of, run_task
 from openmm_nti.validation.paper.summary import write_outputs
+from openmm_nti.validation.paper.work import PaperTask, Work
 
 _CURVES = {"bound", "neural_ti", "path_bar", "mbar_neural", "softcore", "chain"}
 TARGETS = {
@@ -29,13 +30,12 @@ TARGETS = {
     "toy": {"toy"},
     "gcmc": _CURVES | {"gcmc"},
 }
-_NEED_DATA = {"bound", "path_bar", "mbar_neural", "widom", "gr"}
-_AFTER = {"gr"}  # tasks that read what others wrote
+_AFTER = {"gr"}  # tasks that read what others wrote, and the reference data
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do, and its foreseen CPU seconds."""
+    """What is left to do, and the forecast of its CPU seconds."""
 
     kinds: set[str]
     reference_n: list[int]
@@ -44,27 +44,19 @@ class Plan:
 
 
 def run(
-    work: Work,
-    only: Iterable[str] = (),
-    *,
-    workers: int = 1,
-    progress: bool = True,
-    say: Callable[[str], None] = lambda _text: None,
+    work: Work, only: Iterable[str] = (), say: Callable[[str], None] = lambda _text: None
 ) -> Path:
-    """Compute, draw and tabulate; returns the summary, paper.md.
+    """Compute, draw and tabulate; return the summary, paper.md.
 
     Parameters
     ----------
     work
-        Preset, model, seed and directory. A directory belongs to one of each.
+        Preset, model, seed and directory, of which a directory belongs to one of each; and how many
+        processes share the work.
     only
         Names in `TARGETS`; by default all.
-    workers
-        Processes.
-    progress
-        Show progress bars.
     say
-        Receives a line before each stage, the first of them with the time foreseen.
+        Receives a line before each stage, the first of them with the forecast.
 
     Raises
     ------
@@ -75,33 +67,27 @@ def run(
     """
     claim(work)
     todo = plan(work, only)
-    say(forecast(todo.seconds, workers))
+    execution = work.execution
+    say(forecast(todo.seconds, execution.workers))
     if todo.reference_n:
+        say(f"reference data at {len(todo.reference_n)} N")
         states = [work.state(n) for n in todo.reference_n]
-        say(f"reference data at {len(states)} N")
-        generate(
-            states,
-            work.preset.reference,
-            seed=work.seed,
-            directory=work.directory / "reference",
-            workers=workers,
-            progress=progress,
-        )
+        generate(states, work.preset.reference, execution.folder("reference"))
     if "chain" in todo.kinds:
-        insertion_chain(work, workers=workers, progress=progress)
+        insertion_chain(work)
     for after in (False, True):
         tasks = [task for task in todo.tasks if (task.kind in _AFTER) == after]
         if tasks:
-            run_tasks(run_task, tasks, workers=workers, description="estimates", progress=progress)
+            execution.run(run_task, tasks, "estimates")
     return write_outputs(work)
 
 
-def forecast(cpu_seconds: float, workers: int) -> str:
-    """The time foreseen, in words."""
-    minutes = cpu_seconds / workers / 60
+def forecast(cpu_seconds: float, n_processes: int) -> str:
+    """Return the time that is left, in words."""
+    minutes = cpu_seconds / n_processes / 60
     shown = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     return (
-        f"about {shown} with {workers} worker(s): {cpu_seconds / 60:.0f} CPU minutes; finished "
+        f"about {shown} with {n_processes} worker(s): {cpu_seconds / 60:.0f} CPU minutes; finished "
         "pieces are kept"
     )
 
@@ -119,11 +105,12 @@ def claim(work: Work) -> None:
         "preset": work.preset.model_dump(mode="json"),
         "model": weights_fingerprint(work.hamiltonian),
         "denoiser": weights_fingerprint(work.denoiser),
-        "seed": work.seed,
+        "seed": work.execution.seed,
     }
     if not path.is_file():
         write_json(
-            path, {**identity, "model_name": work.model, "provenance": provenance(work.seed)}
+            path,
+            {**identity, "model_name": work.model, "provenance": provenance(work.execution.seed)},
         )
         return
     stored = read_json(path)
@@ -137,34 +124,43 @@ def claim(work: Work) -> None:
 
 
 def plan(work: Work, only: Iterable[str] = ()) -> Plan:
-    """What the targets need and is not on disk yet; the longest tasks first."""
+    """Return what the targets need and is not on disk yet; the longest tasks first."""
     names = list(only) or list(TARGETS)
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
         raise ValueError(f"--only {', '.join(unknown)}: choose from {', '.join(TARGETS)}")
     kinds = set().union(*(TARGETS[name] for name in names))
     tasks = [task for task in all_tasks(work, kinds) if not task.path.is_file()]
-    reference_n = sorted({task.n for task in tasks if task.kind in _NEED_DATA})
+    reference_n = sorted({task.n for task in tasks if _needs_data(task.kind)})
     missing = [
         n
         for n in reference_n
         if not (work.directory / "reference" / f"{work.state(n).label}.h5").is_file()
     ]
-    chain_is_left = "chain" in kinds and not work.path("chain", work.preset.chain_n).is_file()
-    slowness = cost.slowness(work.hamiltonian, work.preset.box_length_sigma) if tasks else 1.0
-    costs = {task: foreseen_seconds(task, slowness) for task in tasks}
+    chain_n = work.preset.chain_n
+    chain_is_left = "chain" in kinds and not work.path("chain", chain_n).is_file()
+    if not (tasks or chain_is_left):
+        return Plan(kinds, reference_n, [], 0.0)
+    pace = measure(work.state(work.preset.grid[-1]), work.hamiltonian)
+    costs = {task: forecast_seconds(task, pace) for task in tasks}
     tasks.sort(key=lambda task: costs[task], reverse=True)
+    chain = estimator("bar_chain")
     seconds = [
         *costs.values(),
-        *(cost.reference_seconds(work.preset.reference, n) for n in missing),
-        cost.chain_seconds(work.preset.chain, work.preset.chain_n) if chain_is_left else 0.0,
+        *(reference_seconds(work.preset.reference, n, pace) for n in missing),
+        chain.seconds(work.preset.chain, chain_n, pace) if chain_is_left else 0.0,
     ]
     return Plan(kinds, reference_n, tasks, sum(seconds))
 
 
+def _needs_data(kind: str) -> bool:
+    return kind in _AFTER or any("data" in known.needs for known in estimators_of(kind))
+
+
 def all_tasks(work: Work, kinds: set[str]) -> list[PaperTask]:
-    """Every task of the kinds, done or not; without curves to draw, `neural_ti` only where g(r)
-    needs its samples.
+    """Return every task of the kinds, done or not.
+
+    Without curves to draw, `neural_ti` is needed only where g(r) takes its samples.
     """
     preset = work.preset
     at: dict[str, tuple[float, ...]] = {
@@ -187,26 +183,17 @@ def all_tasks(work: Work, kinds: set[str]) -> list[PaperTask]:
     ]
 
 
-def insertion_chain(work: Work, *, workers: int, progress: bool) -> None:
-    """The chain up to `chain_n`, or to where insertions begin to fail, as one file of one
-    estimate.
-    """
+def insertion_chain(work: Work) -> None:
+    """Write the chain up to `chain_n`, or to where insertions begin to fail, as one estimate."""
     path = work.path("chain", work.preset.chain_n)
     if path.is_file():
         return
     state = work.state(work.preset.chain_n)
-    files = bar_chain.sample(
-        state,
-        work.preset.chain,
-        seed=work.seed,
-        directory=work.directory / "work",
-        workers=workers,
-        progress=progress,
-    )
-    bootstrap = derive_seed(work.seed, "chain bootstrap")
-    estimate = bar_chain.estimate_chain(files, state, seed=bootstrap)
+    files = bar_chain.sample(state, work.preset.chain, work.execution.folder("work"))
+    bootstrap = work.execution.child("chain bootstrap")
+    estimate = bar_chain.estimate_chain(files, state, bootstrap)
     failing = estimate.diagnostics["first_n_where_insertion_fails"]
     if failing is not None and failing >= 2:
-        estimate = bar_chain.estimate_chain(files[:failing], work.state(failing), seed=bootstrap)
+        estimate = bar_chain.estimate_chain(files[:failing], work.state(failing), bootstrap)
     facts = {"first_n_where_insertion_fails": failing}
     write_json(path, finite({"kind": "chain", "estimates": [estimate.to_dict()], "facts": facts}))

@@ -1,13 +1,12 @@
-"""Everything the reproduction says, from the files of its tasks: figures, table.json, table.csv and
-paper.md.
-"""
+"""The outputs of the reproduction, from the files of its tasks: figures, tables and paper.md."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,20 @@ from openmm_nti.runtime.stored import read_arrays
 from openmm_nti.validation.analysis.observables import FreeEnergyCurve
 from openmm_nti.validation.paper import curves, figures, table
 from openmm_nti.validation.paper.curves import REFERENCE, MethodCurve
-from openmm_nti.validation.paper.expenses import expense_lines, expense_rows, training_seconds
-from openmm_nti.validation.paper.jobs import Work, read_estimates
-from openmm_nti.validation.report.verdicts import uncertain
+from openmm_nti.validation.paper.expenses import expense_rows, training_seconds
+from openmm_nti.validation.paper.words import markdown
+from openmm_nti.validation.paper.work import Work, read_estimates
+
+_ORDER = (  # of the figures in paper.md
+    "fig3_radial_distributions",
+    "fig4_number_distributions",
+    "fig5_chemical_potential",
+    "fig5_density",
+    "fig6_free_energy",
+    "brackets",
+    "open_box",
+    "toy",
+)
 
 
 @dataclass
@@ -37,7 +47,7 @@ class Results:
 
 
 def read_results(work: Work) -> Results:
-    """Read all files of tasks."""
+    """Return what the files of all tasks hold."""
     free: dict[int, dict[str, FreeEnergy]] = defaultdict(dict)
     mu: dict[int, list[FreeEnergy]] = defaultdict(list)
     refused: list[tuple[str, int, str]] = []
@@ -71,7 +81,7 @@ def read_results(work: Work) -> Results:
 
 
 def chain_on_grid(chain: FreeEnergy | None, work: Work) -> list[FreeEnergy]:
-    """The insertion chain's beta F_ex at each N of the grid it reaches."""
+    """Return beta F_ex of the insertion chain at each N of the grid that it reaches."""
     if chain is None:
         return []
     curve = FreeEnergyCurve.from_chain(chain, work.preset.box_length_sigma)
@@ -86,7 +96,7 @@ def chain_on_grid(chain: FreeEnergy | None, work: Work) -> list[FreeEnergy]:
 
 
 def write_outputs(work: Work) -> Path:
-    """Draw and tabulate what is there; returns paper.md."""
+    """Draw and tabulate what is there, and return paper.md."""
     results = read_results(work)
     fitted = curves.fitted_curves(
         results.free_energies, results.chain, work.preset.box_length_sigma
@@ -100,7 +110,7 @@ def write_outputs(work: Work) -> Path:
 
 
 def rows(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[dict[str, Any]]:
-    """All rows of the table."""
+    """Return all rows of the table."""
     found = []
     for n, estimates in results.free_energies.items():
         found += table.free_energy_rows(estimates, work.state(n).density_star)
@@ -116,11 +126,11 @@ def rows(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[d
 
 
 def derived_facts(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> dict[str, Any]:
-    """Numbers that are of no single N, for table.json."""
+    """Return the numbers that are of no single N, for table.json."""
     reference = fitted.get(REFERENCE)
     by_curve = {}
     for name, curve in fitted.items():
-        place, error = curves.density_of_minimum(curve, work.seed)
+        place, error = curves.density_of_minimum(curve, work.execution.random("minimum"))
         facts: dict[str, Any] = {
             "degree": curve.fit.degree,
             "chi_squared": curve.fit.chi_squared,
@@ -144,165 +154,66 @@ def derived_facts(work: Work, results: Results, fitted: dict[str, MethodCurve]) 
         },
         "open_boxes": open_boxes,
         "toy": next(iter(results.facts.get("toy", {}).values()), {}),
-        "costs": expense_rows(work),
+        "costs": expense_rows(work, results.facts),
         "training_cpu_seconds": training_seconds(work.model),
     }
 
 
 def draw(work: Work, results: Results, fitted: dict[str, MethodCurve]) -> list[str]:
-    """All figures that there are numbers for; their file names."""
+    """Draw every figure that there are numbers for, and return the files' names."""
     folder = work.directory / "figures"
+    drawn = []
+    with figures.style():
+        for name, function in (
+            *_figures_of_curves(work, results, fitted),
+            *_figures_of_comparisons(work, results, fitted),
+        ):
+            function(folder / f"{name}.svg")
+            drawn.append(name)
+    return sorted(drawn, key=_ORDER.index)
+
+
+def _figures_of_curves(
+    work: Work, results: Results, fitted: dict[str, MethodCurve]
+) -> Iterator[tuple[str, Callable[[Path], Path]]]:
+    """Yield names and drawing functions of what free energies show."""
+    if fitted:
+        points: dict[str, list[tuple[float, FreeEnergy]]] = defaultdict(list)
+        for n, found in results.chemical_potentials.items():
+            for estimate in found:
+                points[estimate.method].append((work.state(n).density_star, estimate))
+        potentials = work.preset.beta_mu_paper
+        yield (
+            "fig4_number_distributions",
+            partial(figures.number_distributions, fitted, potentials),
+        )
+        yield "fig5_chemical_potential", partial(figures.chemical_potentials, fitted, points)
+        yield "fig5_density", partial(figures.mean_densities, fitted)
+    if results.free_energies:
+        yield "fig6_free_energy", partial(figures.free_energies, results.free_energies)
+    if any("path_bracket" in found for found in results.free_energies.values()):
+        yield "brackets", partial(figures.brackets, results.free_energies)
+
+
+def _figures_of_comparisons(
+    work: Work, results: Results, fitted: dict[str, MethodCurve]
+) -> Iterator[tuple[str, Callable[[Path], Path]]]:
+    """Yield names and drawing functions of structures, open boxes and the toy."""
+    names = ("r", "g_data", "err_data", "g_samples", "err_samples")
     radial = {
-        int(n): read_arrays(path, ("r", "g_data", "err_data", "g_samples", "err_samples"))
+        int(n): read_arrays(path, names)
         for n in sorted(results.facts.get("gr", {}))
         if (path := work.path("gr", f"{n:g}").with_suffix(".npz")).is_file()
     }
+    if radial:
+        yield "fig3_radial_distributions", partial(figures.radial_distributions, radial)
     boxes = {
         value: read_arrays(work.path("gcmc", f"{value:g}").with_suffix(".npz"), ("p",))["p"]
         for value in results.facts.get("gcmc", {})
     }
-    points: dict[str, list[tuple[float, FreeEnergy]]] = defaultdict(list)
-    for n, found in results.chemical_potentials.items():
-        for one in found:
-            points[one.method].append((work.state(n).density_star, one))
+    if boxes:
+        yield "open_box", partial(figures.open_box, boxes, fitted.get(REFERENCE))
     toy = work.path("toy", 1).with_suffix(".npz")
-    jobs: dict[str, tuple[bool, Callable[[Path], Path]]] = {
-        "fig3_radial_distributions": (
-            bool(radial),
-            lambda path: figures.radial_distributions(radial, path),
-        ),
-        "fig4_number_distributions": (
-            bool(fitted),
-            lambda path: figures.number_distributions(fitted, work.preset.beta_mu_paper, path),
-        ),
-        "fig5_chemical_potential": (
-            bool(fitted),
-            lambda path: figures.chemical_potentials(fitted, points, path),
-        ),
-        "fig5_density": (bool(fitted), lambda path: figures.mean_densities(fitted, path)),
-        "fig6_free_energy": (
-            bool(results.free_energies),
-            lambda path: figures.free_energies(results.free_energies, path),
-        ),
-        "brackets": (
-            any("path_bracket" in found for found in results.free_energies.values()),
-            lambda path: figures.brackets(results.free_energies, path),
-        ),
-        "open_box": (
-            bool(boxes),
-            lambda path: figures.open_box(boxes, fitted.get(REFERENCE), path),
-        ),
-        "toy": (
-            toy.is_file(),
-            lambda path: figures.toy_profile(
-                read_arrays(toy, ("lambdas", "slope_noised", "slope_exact")), path
-            ),
-        ),
-    }
-    drawn = []
-    with figures.style():
-        for name, (ready, function) in jobs.items():
-            if ready:
-                function(folder / f"{name}.svg")
-                drawn.append(name)
-    return drawn
-
-
-def markdown(work: Work, facts: dict[str, Any], drawn: list[str]) -> str:
-    """paper.md: what the figures and the table say, in words a reader can check."""
-    lines = [
-        "# The paper with numbers",
-        "",
-        f"Model `{work.model}`, preset `{work.preset.name}`, seed {work.seed}. L = "
-        f"{work.preset.box_length_sigma:g} σ.",
-        "Energies in kT, ± one standard error. Every free energy: [table.csv](table.csv), "
-        "[table.json](table.json).",
-        "",
-        *_toy_lines(facts["toy"]),
-        *_curve_lines(facts["curves"]),
-        *_radial_lines(facts["radial_distributions"]),
-        *_open_box_lines(facts["open_boxes"]),
-        *expense_lines(facts["costs"], facts["training_cpu_seconds"]),
-    ]
-    for name in drawn:
-        lines += [f"![{name}](figures/{name}.svg)", "", f"[Data](figures/{name}.csv)", ""]
-    origin = facts["provenance"]["provenance"]
-    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
-    lines += [
-        f"Started {origin['date_utc']} by `{origin['command']}` on {origin['machine']}, git "
-        f"{origin['git_hash']}.",
-        f"Versions: {versions}.",
-        "CPU minutes of the estimates, without reference data and chain: "
-        f"{facts['cpu_seconds_of_tasks'] / 60:.1f}.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _toy_lines(toy: dict[str, Any]) -> list[str]:
-    if not toy:
-        return []
-    return [
-        f"Two Gaussians, ln 3 = {toy['log_z']:.4f}:",
-        f"{uncertain(toy['exact'], toy['exact_err'])} from samples of the learned energy itself,",
-        f"{uncertain(toy['noised'], toy['noised_err'])} from noised samples, which are as good as "
-        "the score.",
-        "",
-    ]
-
-
-def _curve_lines(found: dict[str, Any]) -> list[str]:
-    if not found:
-        return []
-    lines = [
-        "| curve | up to N | degree | χ² / dof | ρ* of smallest βμ_ex | RMS of βμ_ex from "
-        "reference, from ρ* = 0.1 |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, one in found.items():
-        deviation = one.get("rms_beta_mu_ex_from_reference")
-        shown = (
-            ""
-            if deviation is None
-            else "{:.3f} (errors alone: {:.3f}), to ρ* = {:.2f}".format(*deviation)
-        )
-        quality = f"{one['chi_squared']:.1f} / {one['n_degrees_of_freedom']}"
-        place = uncertain(*one["density_of_smallest_beta_mu_ex"])
-        lines.append(
-            f"| {name} | {one['largest_n']} | {one['degree']} | {quality} | {place} | {shown} |"
-        )
-    return [*lines, ""]
-
-
-def _radial_lines(found: dict[str, Any]) -> list[str]:
-    rows_of_n = [
-        f"| {n} | {one['density_star']:.2f} | {one['rms']:.3f} | "
-        f"{one['rms_expected_of_noise']:.3f} | "
-        f"{uncertain(one['energy_difference_kt'], one['energy_difference_err'])} |"
-        for n, one in found.items()
-        if one
-    ]
-    if not rows_of_n:
-        return []
-    head = (
-        "| N | ρ* | RMS of g(r), 0.8–3 σ | RMS that noise alone gives | mean energy per particle, "
-        "samples − data |"
-    )
-    return [head, "|---|---|---|---|---|", *rows_of_n, ""]
-
-
-def _open_box_lines(found: dict[str, Any]) -> list[str]:
-    if not found:
-        return []
-    lines = []
-    for value, one in found.items():
-        expected = "; ".join(
-            f"{name} {uncertain(*number)}"
-            for name, number in one.get("from_free_energies", {}).items()
-            if number
-        )
-        monte_carlo = uncertain(one["mean_number"], one["std_err"])
-        lines.append(
-            f"Open box at βμ = {value} (paper's axis): ⟨N⟩ = {monte_carlo} by Monte Carlo; "
-            f"{expected}."
-        )
-    return [*lines, ""]
+    if toy.is_file():
+        arrays = read_arrays(toy, ("lambdas", "slope_noised", "slope_exact"))
+        yield "toy", partial(figures.toy_profile, arrays)

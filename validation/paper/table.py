@@ -1,11 +1,7 @@
-"""table.json and table.csv: numbers with errors, their distance from the best exact one, and where
-not to use them.
-"""
+"""The table of all numbers: with errors, their distance from the best exact one, and verdicts."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,17 +9,11 @@ from typing import Any
 
 from openmm_nti.files import finite, write_json, write_text
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.validation.paper.curves import MethodCurve, best_exact, reliable
-from openmm_nti.validation.report.verdicts import REFERENCES, uncertain
+from openmm_nti.validation.paper.curves import MethodCurve
+from openmm_nti.validation.report.drawing import csv_text
+from openmm_nti.validation.report.judge import best_exact, is_usable, judge
 
 WIDOM_LIMIT = 0.8  # rho*: beyond, insertion says nothing whatever its own diagnostics think
-BOUNDS = ("neural_ti_bound",)
-_REASONS = {
-    "neural_ti": "the error of the score and of its sampler, which no error bar holds",
-    "ti_softcore": "too few windows",
-    "path_bracket": "the middle of wide bounds",
-    "eos": "an equation of state knows no small box",
-}
 _COLUMNS = (
     "n_particles",
     "density_star",
@@ -46,8 +36,9 @@ _COLUMNS = (
 def free_energy_rows(
     estimates: Mapping[str, FreeEnergy], density_star: float
 ) -> list[dict[str, Any]]:
-    """Rows of beta F_ex at one N. The reference is the best exact estimate; it has no residual to
-    itself.
+    """Return the rows of beta F_ex at one N.
+
+    The reference is the best exact estimate, which has no residual to itself.
     """
     reference = best_exact(estimates)
     rows = []
@@ -55,21 +46,23 @@ def free_energy_rows(
         row = _row(estimate, density_star)
         if reference is not None:
             row |= _residual(estimate, reference.method, reference.value, reference.std_err)
-        rows.append(row | _judged(row, str(estimate.diagnostics.get("verdict", ""))))
+        verdict = judge(estimate, reference)
+        level = "good" if verdict.level == "none" else verdict.level
+        rows.append(row | {"level": level, "note": verdict.text})
     return rows
 
 
 def chemical_potential_rows(
     estimates: Iterable[FreeEnergy], density_star: float, reference: MethodCurve | None
 ) -> list[dict[str, Any]]:
-    """Rows of beta mu_ex at one N, against the fit to the exact free energies."""
+    """Return the rows of beta mu_ex at one N, against the fit to the exact free energies."""
     rows = []
     for estimate in estimates:
         row = _row(estimate, density_star)
         if reference is not None and estimate.n_particles < reference.n[-1]:
             value, error = reference.fit.chemical_potential([estimate.n_particles])
             row |= _residual(estimate, "fit to exact F", float(value[0]), float(error[0]))
-        note = str(estimate.diagnostics.get("verdict", ""))
+        note = estimate.verdict.text
         if estimate.method == "widom" and density_star > WIDOM_LIMIT:
             row["applies"] = False
             note = (
@@ -80,19 +73,17 @@ def chemical_potential_rows(
 
 
 def refused_row(kind: str, n_particles: int, density_star: float, reason: str) -> dict[str, Any]:
-    """A row without a number, for a method that gave none."""
+    """Return a row without a number, for a method that gave none."""
     blank = dict.fromkeys(_COLUMNS)
     facts = {"n_particles": n_particles, "density_star": density_star, "method": kind}
     return {**blank, **facts, "applies": False, "level": "bad", "note": f"refused: {reason}"}
 
 
 def write_table(directory: Path, rows: list[dict[str, Any]], facts: Mapping[str, Any]) -> None:
-    """table.json with `facts` and all rows, table.csv with the rows."""
+    """Write table.json with `facts` and all rows, and table.csv with the rows."""
     write_json(directory / "table.json", finite({**facts, "rows": rows}))
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerows([_COLUMNS, *([_cell(row.get(name)) for name in _COLUMNS] for row in rows)])
-    write_text(directory / "table.csv", lines.getvalue())
+    cells = ([_finite_or_none(row.get(name)) for name in _COLUMNS] for row in rows)
+    write_text(directory / "table.csv", csv_text(_COLUMNS, cells, digits=6))
 
 
 def _row(estimate: FreeEnergy, density_star: float) -> dict[str, Any]:
@@ -105,7 +96,7 @@ def _row(estimate: FreeEnergy, density_star: float) -> dict[str, Any]:
         "convention": estimate.convention,
         "value": estimate.value,
         "std_err": estimate.std_err,
-        "applies": reliable(estimate),
+        "applies": is_usable(estimate),
     }
 
 
@@ -121,38 +112,5 @@ def _residual(estimate: FreeEnergy, method: str, value: float, std_err: float) -
     }
 
 
-def _judged(row: Mapping[str, Any], verdict: str) -> dict[str, Any]:
-    """`level` and `note` of a row of beta F_ex; `verdict` is what its own diagnostics say."""
-    own = f"; {verdict}" if verdict else ""
-    if not row["applies"]:
-        return {"level": "bad", "note": f"do not use{own}"}
-    if row["residual"] is None:
-        text = (
-            "the others are held against it"
-            if row["reference_method"]
-            else "nothing exact stands beside it"
-        )
-        return {"level": "good", "note": text + own}
-    method, residual, error = row["method"], row["residual"], row["residual_err"]
-    distance = f"{uncertain(residual, error)} kT from {row['reference_method']}"
-    if method in BOUNDS:
-        holds = residual <= 2 * error
-        note = "a lower bound, and it holds" if holds else "a lower bound that is violated"
-        return {"level": "good" if holds else "bad", "note": f"{note}: {distance}{own}"}
-    if abs(residual) <= 3 * error:
-        return {"level": "good", "note": f"agrees: {distance}{own}"}
-    if method in REFERENCES:
-        return {"level": "bad", "note": f"disagrees, though both are exact: {distance}{own}"}
-    reason = next(
-        (text for start, text in _REASONS.items() if method.startswith(start)),
-        "outside of its error",
-    )
-    return {"level": "warn", "note": f"{reason}: {distance}{own}"}
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else ""
-    return str(value)
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,7 +7,10 @@ The ideal end is a normalised Gaussian, U_0(x) = x^2 / 2 + ln(2 pi) / 2; the int
 so that ln(Z_1 / Z_0) = ln 3. Noise x_lambda = sin(pi lambda / 2) x + cos(pi lambda / 2) z carries
 samples of the one to the other, and
 
-.. math:: U_\theta(x, \lambda) = (1 - \lambda) U_0(x) + \lambda U_1(x) + \lambda (1 - \lambda) f_\theta(x, \lambda)
+.. math::
+
+   U_\theta(x, \lambda) = (1 - \lambda) U_0(x) + \lambda U_1(x)
+   + \lambda (1 - \lambda) f_\theta(x, \lambda)
 
 is exact at both ends whatever f is. Denoising score matching, E|cos(pi lambda / 2)
 U_theta'(x_lambda) - z|^2, trains it on samples alone. Nothing tells it ln 3; thermodynamic
@@ -25,7 +28,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.runtime.context import Execution, takes_execution
 
 LOG_Z = math.log(3.0)
 _WEIGHT, _CENTRES, _WIDTH = 0.35, (-1.8, 1.4), 0.5
@@ -92,10 +95,11 @@ class ToyEnergy(nn.Module):
         return torch.autograd.grad(self(x, at).sum(), at)[0]
 
 
-def run(config: ToyConfig, *, seed: int) -> ToyResult:
+@takes_execution
+def run(config: ToyConfig, execution: Execution) -> ToyResult:
     """Train on samples of the two Gaussians and integrate."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "toy"))
-    model = train(config, generator, derive_seed(seed, "toy weights"))
+    generator = torch.Generator().manual_seed(execution.seed_of("toy"))
+    model = train(config, generator, execution.seed_of("toy weights"))
     nodes, weights = np.polynomial.legendre.leggauss(config.n_lambdas)
     lambdas, weights = 0.5 * (nodes + 1), 0.5 * weights
     lam = torch.as_tensor(lambdas).repeat_interleave(config.n_samples)

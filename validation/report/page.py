@@ -2,14 +2,13 @@
 network.
 
 It shows what results.json and the files beside it hold and computes nothing but verdicts
-(`verdicts`, `checks`). All tables can be sorted, each figure carries its numbers, and a policy in
+(`judge`). All tables can be sorted, each figure carries its numbers, and a policy in
 the page forbids it to load anything.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,24 +18,13 @@ import jinja2
 
 from openmm_nti.files import read_json, write_text
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.validation.report import checks
-from openmm_nti.validation.report.checks import Answer
-from openmm_nti.validation.report.figures import (
-    ReportFigure,
-    data_address,
-    figures_at,
-    training_figures,
-)
-from openmm_nti.validation.report.verdicts import (
-    DESCRIPTIONS,
-    REFERENCES,
-    has_error,
-    judge,
-    reference_method,
-    uncertain,
-)
+from openmm_nti.free_energy import FreeEnergy, Verdict, uncertain
+from openmm_nti.validation.estimators.registry import all_estimators
+from openmm_nti.validation.report import judge
+from openmm_nti.validation.report.drawing import data_address
+from openmm_nti.validation.report.figures import ReportFigure, figures_at, training_figures
+from openmm_nti.validation.report.judge import Estimates
 
-_Estimates = Mapping[str, Mapping[str, Any]]
 _TEMPLATES = Path(__file__).parent / "templates"
 _LONG = 4  # longer lists are left to results.json
 _QUANTITIES = {"beta_f_ex": "β F_ex", "beta_mu_ex": "β μ_ex"}
@@ -46,19 +34,35 @@ _QUANTITIES = {"beta_f_ex": "β F_ex", "beta_mu_ex": "β μ_ex"}
 class _Row:
     """One estimate in the table."""
 
-    method: str
-    quantity: str
-    value: float
-    std_err: float
-    shown: str
-    convention: str
-    answers: dict[str, Answer]
-    verdict: Answer
-    facts: dict[str, str]
+    found: FreeEnergy
+    answers: dict[str, Verdict]
+    verdict: Verdict
+
+    @property
+    def method(self) -> str:
+        return self.found.method
+
+    @property
+    def quantity(self) -> str:
+        return _QUANTITIES[self.found.quantity]
+
+    @property
+    def shown(self) -> str:
+        return uncertain(self.found.value, self.found.std_err)
 
     @property
     def description(self) -> str:
-        return DESCRIPTIONS.get(self.method, "")
+        known = all_estimators().get(self.method)
+        return known.summary if known is not None else "A method that this version does not know"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return _flat(self.found.to_dict()["diagnostics"])
+
+    @property
+    def levels(self) -> set[str]:
+        """The levels of the verdict and of all answers."""
+        return {self.verdict.level, *(answer.level for answer in self.answers.values())}
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class _Section:
     @property
     def worst(self) -> str:
         """The level of the worst verdict or answer on the state point."""
-        levels = {one.level for row in self.rows for one in (row.verdict, *row.answers.values())}
+        levels = set().union(*(row.levels for row in self.rows))
         return next((level for level in ("bad", "warn") if level in levels), "good")
 
 
@@ -133,84 +137,74 @@ def _environment() -> jinja2.Environment:
 
 def _section(point: Mapping[str, Any], run_directory: Path) -> _Section:
     state = StatePoint.model_validate(point["diagnostics"]["state"])
-    estimates: _Estimates = point.get("beta_f_ex", {})
-    rows = [row for quantity in _QUANTITIES for row in _rows(quantity, point.get(quantity, {}))]
+    estimates = {quantity: read_estimates(point, quantity) for quantity in _QUANTITIES}
+    free_energies = estimates["beta_f_ex"]
+    rows = [row for found in estimates.values() for row in _rows(found)]
     notes = [] if rows else ["There are no estimates at this state point yet."]
-    figures = figures_at(point, run_directory / state.label, state.label, notes)
-    best = min(
-        (name for name in REFERENCES if name in estimates),
-        key=lambda name: _error(estimates[name]),
-        default=None,
-    )
+    everything = {name: found for by_name in estimates.values() for name, found in by_name.items()}
+    best = judge.best_exact(free_energies)
+    facts = {key: value for key, value in point["diagnostics"].items() if key != "state"}
     return _Section(
         state=state,
-        best=best if reference_method(estimates) else None,
-        headline=_headline(estimates, best, rows),
-        bracket=_bracket(estimates),
+        best=best.method if best is not None else None,
+        headline=_headline(free_energies, rows),
+        bracket=_bracket(free_energies),
         rows=rows,
-        figures=figures,
+        figures=figures_at(everything, run_directory / state.label, state.label, notes),
         notes=notes,
-        reference=_flat(
-            {key: value for key, value in point["diagnostics"].items() if key != "state"}
-        ),
+        reference=_flat(facts),
     )
 
 
-def _rows(quantity: str, estimates: _Estimates) -> Iterator[_Row]:
-    order = list(DESCRIPTIONS)
-    for name in sorted(
-        estimates, key=lambda method: order.index(method) if method in order else len(order)
-    ):
-        estimate = estimates[name]
-        verdict = judge(name, estimates)
+def read_estimates(point: Mapping[str, Any], quantity: str) -> dict[str, FreeEnergy]:
+    """Return the estimates of `quantity` in a state point of results.json, by method."""
+    shared = {"n_particles": point["n_particles"], "quantity": quantity}
+    entries: Mapping[str, Any] = point.get(quantity, {})
+    return {name: FreeEnergy.from_dict({**entry, **shared}) for name, entry in entries.items()}
+
+
+def _rows(estimates: Estimates) -> Iterator[_Row]:
+    """Yield a row for each estimate: by preference the exact ones, then the others as in a run."""
+    reference = judge.reference(estimates)
+    for name in sorted(estimates, key=_place):
+        found = estimates[name]
         answers = {
-            "Converged?": checks.converged(name, estimate),
-            "Overlap?": checks.overlap(name, estimates),
-            "In the bracket?": checks.in_bracket(name, estimates)
-            if quantity == "beta_f_ex"
-            else checks.NOT_ASKED,
+            "Converged?": judge.converged(found),
+            "Overlap?": judge.overlap(found, estimates),
+            "In the bracket?": judge.in_bracket(found, estimates),
         }
-        yield _Row(
-            name,
-            _QUANTITIES[quantity],
-            estimate["value"],
-            _error(estimate),
-            uncertain(estimate["value"], estimate["std_err"]),
-            estimate["convention"],
-            answers,
-            Answer(verdict.level, verdict.text),
-            _flat(estimate["diagnostics"]),
-        )
+        yield _Row(found, answers, judge.judge(found, reference))
 
 
-def _headline(estimates: _Estimates, best: str | None, rows: list[_Row]) -> str:
-    if best is None or reference_method(estimates) is None:
+def _place(method: str) -> tuple[bool, bool, int, str]:
+    """Return what sorts the methods of a table; those that this version does not know come last."""
+    known = all_estimators().get(method)
+    if known is None:
+        return True, True, 0, method
+    exact = known.kind == "exact"
+    return False, not exact, known.preference if exact else known.order, method
+
+
+def _headline(estimates: Estimates, rows: list[_Row]) -> str:
+    quote = judge.quote(estimates)
+    if quote is None:
         return "No exact estimate with an error bar yet."
-    bad = [
-        row.method
-        for row in rows
-        if "bad" in {row.verdict.level, *(one.level for one in row.answers.values())}
-    ]
+    best = quote.estimate
+    bad = [row.method for row in rows if "bad" in row.levels]
     agreement = f"Look at {', '.join(bad)} below." if bad else "No estimate contradicts another."
-    return (
-        f"β F_ex = {uncertain(estimates[best]['value'], estimates[best]['std_err'])} kT ({best}). "
-        f"{agreement}"
-    )
+    shown = uncertain(best.value, best.std_err)
+    return f"β F_ex = {shown} kT ({best.method}). {quote.check.text} {agreement}"
 
 
-def _bracket(estimates: _Estimates) -> str:
-    lower, upper = (uncertain(*bound) if bound else None for bound in checks.bracket(estimates))
+def _bracket(estimates: Estimates) -> str:
+    bounds = judge.bracket(estimates)
+    lower = uncertain(*bounds.lower) if bounds.lower is not None else None
+    upper = uncertain(*bounds.upper) if bounds.upper is not None else None
     if lower and upper:
         return f"Rigorous bounds, whatever the network has learned: {lower} and {upper} kT."
-    return (
-        f"Rigorous lower bound, whatever the network has learned: {lower} kT."
-        if lower
-        else "No bounds were computed."
-    )
-
-
-def _error(estimate: Mapping[str, Any]) -> float:
-    return float(estimate["std_err"]) if has_error(estimate) else math.inf
+    if lower:
+        return f"Rigorous lower bound, whatever the network has learned: {lower} kT."
+    return "No bounds were computed."
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -11,8 +11,8 @@ stay with their window: they are of one distribution everywhere. The ideal gas, 
 afresh each time, so every trade with it brings in a configuration that remembers nothing: what
 relaxes slowly in the dense fluid goes down to the gas and comes back new.
 
-Chain c of all windows is a ladder; ladders know nothing of each other and are what the bootstrap
-draws.
+Chain c of all windows is a ladder. Ladders are independent of each other, and the bootstrap draws
+whole ones.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openmm_nti.runtime.context import Execution, takes_execution
+
 Array = NDArray[np.float64]
 
 
@@ -32,20 +34,18 @@ class Dynamics(Protocol):
     """C chains in each of the windows above lambda = 0."""
 
     def advance(self, n_steps: int) -> Array:
-        """Make `n_steps` steps; how many of the moves that needed it were accepted, (windows,), NaN
-        where none did.
-        """
+        """Make `n_steps` steps; return the share of accepted moves, (windows,), NaN for none."""
 
     @property
     def positions(self) -> Tensor:
         """Where the chains are, (windows, C, N, 3), sigma."""
 
     def place(self, positions: Tensor) -> None:
-        """Go on from these positions, of that shape, and with the velocities there were."""
+        """Go on from these positions, of that shape, with the present velocities."""
 
 
 class Exchanged(NamedTuple):
-    """What `sample` returns."""
+    """Frames of all windows, with the potentials and the trades."""
 
     positions: Tensor  # (K, C, n_frames, N, 3), sigma
     potentials: Array  # u_l of the frames of window k, (K, C, n_frames, K), kT
@@ -54,6 +54,7 @@ class Exchanged(NamedTuple):
     traded: NDArray[np.int64]  # those of them that were accepted, (K - 1,)
 
 
+@takes_execution
 def sample(
     dynamics: Dynamics,
     potentials: Callable[[Tensor], Array],
@@ -61,9 +62,9 @@ def sample(
     *,
     n_frames: int,
     n_steps: int,
-    seed: int,
+    execution: Execution,
 ) -> Exchanged:
-    """Keep `n_frames` frames of each chain, `n_steps` steps apart, with trades after each.
+    """Return `n_frames` frames of each chain, `n_steps` steps apart, with trades after each.
 
     Parameters
     ----------
@@ -73,10 +74,10 @@ def sample(
         Reduced potentials of configurations (F, N, 3) at all K lambdas, (F, K).
     box_length_sigma
         Edge of the box.
-    seed
-        Of trades and of the ideal gas.
+    execution
+        Its seed decides the trades and the ideal gas.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(execution.seed)
     frames, energies, acceptance = [], [], []
     n_windows = len(dynamics.positions) + 1
     tried, traded = np.zeros((2, n_windows - 1), dtype=np.int64)
@@ -104,8 +105,9 @@ def sample(
 
 
 def trades(u: Array, lower: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.bool_]:
-    """Which chains trade between windows `lower` (P,) and the next ones, from u_l of window k's
-    chains (K, C, K).
+    """Return which chains trade between the windows `lower` (P,) and the next ones, (P, C).
+
+    `u` holds u_l of the chains of window k, (K, C, K).
     """
     upper = lower + 1
     gain = u[lower, :, lower] + u[upper, :, upper] - u[upper, :, lower] - u[lower, :, upper]
@@ -113,7 +115,7 @@ def trades(u: Array, lower: NDArray[np.int64], random: np.random.Generator) -> N
 
 
 def _exchanged(positions: Tensor, lower: NDArray[np.int64], accepted: Tensor) -> Tensor:
-    """`positions` (K, C, N, 3) after the trades."""
+    """Return `positions` (K, C, N, 3) after the trades."""
     after = positions.clone()
     swap = accepted[..., None, None]
     below, above = positions[lower], positions[lower + 1]

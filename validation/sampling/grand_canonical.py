@@ -1,4 +1,4 @@
-r"""Grand-canonical Monte Carlo: how many particles a box holds that is open to a reservoir.
+r"""Grand-canonical Monte Carlo: the number of particles in a box open to a reservoir.
 
 Independent boxes move side by side, as in `monte_carlo`. A step tries one displacement and, at even
 odds, one insertion at a random place or one removal of a random particle, accepted with
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md.statistics import mean_and_error
-from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.runtime.context import Execution, takes_execution
 
 _FIRST_CAPACITY = 32
 _STEP_SIGMA = 0.5
@@ -43,7 +43,7 @@ class GrandCanonicalConfig(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class OpenBox:
-    """What grand-canonical Monte Carlo found at one chemical potential.
+    """Result of grand-canonical Monte Carlo at one chemical potential.
 
     Attributes
     ----------
@@ -65,15 +65,16 @@ class OpenBox:
     distribution: np.ndarray
 
 
+@takes_execution
 def sample(
-    state: StatePoint, beta_mu: float, config: GrandCanonicalConfig, *, seed: int
+    state: StatePoint, beta_mu: float, config: GrandCanonicalConfig, execution: Execution
 ) -> OpenBox:
-    """Sample N in the box of `state`, whose own n_particles plays no part, at the chemical
-    potential `beta_mu`.
+    """Return samples of N in the box of `state`, open to a reservoir at `beta_mu`.
+
+    `n_particles` of the state plays no part.
     """
-    boxes = _Boxes(
-        state, beta_mu, config.n_walkers, derive_seed(seed, "grand canonical", f"{beta_mu:.6f}")
-    )
+    random = execution.random("grand canonical", f"{beta_mu:.6f}")
+    boxes = _Boxes(state, beta_mu, config.n_walkers, random)
     boxes.run(config.equilibration_steps)
     numbers = np.empty((config.n_frames, config.n_walkers))
     for frame in range(config.n_frames):
@@ -96,19 +97,23 @@ def sample(
 
 
 class _Boxes:
-    """Boxes of different numbers of particles in arrays of one shape: slots from `numbers` on are
-    empty.
+    """Boxes of different numbers of particles, in arrays of one shape.
+
+    Slots from `numbers` on are empty.
     """
 
-    def __init__(self, state: StatePoint, beta_mu: float, n_walkers: int, seed: int) -> None:
-        self._state, self._rng = state, np.random.default_rng(seed)
+    def __init__(
+        self, state: StatePoint, beta_mu: float, n_walkers: int, rng: np.random.Generator
+    ) -> None:
+        self._state = state
+        self._rng = rng
         self._log_zv = beta_mu + 3 * math.log(state.box_length_sigma)
         self._coordinates = np.zeros((3, n_walkers, _FIRST_CAPACITY))
         self._walkers = np.arange(n_walkers)
         self.numbers = np.zeros(n_walkers, dtype=int)
 
     def run(self, n_steps: int) -> None:
-        """`n_steps` steps of every box."""
+        """Make `n_steps` steps of every box."""
         for _ in range(n_steps):
             self._displace()
             self._exchange()
@@ -122,8 +127,9 @@ class _Boxes:
         self._coordinates[:, taken, chosen[taken]] = after[:, taken] % self._state.box_length_sigma
 
     def _exchange(self) -> None:
-        """One insertion or one removal in each box; both need the energy of one particle with the
-        others.
+        """Try one insertion or one removal in each box.
+
+        Both need the energy of one particle with the others.
         """
         inserts = self._rng.random(self.numbers.shape) < 0.5
         chosen = self._random_particles()
@@ -149,13 +155,11 @@ class _Boxes:
             )
 
     def _random_particles(self) -> np.ndarray:
-        """One slot of each box; 0 where the box is empty. Shape (W,)."""
+        """Return one random slot of each box; 0 where the box is empty. Shape (W,)."""
         return np.asarray((self._rng.random(self.numbers.shape) * self.numbers).astype(int))
 
     def _energies(self, places: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-        """Beta U of a particle at `places` (3, W) with all but the one in slot `left_out` (W,).
-        Shape (W,), kT.
-        """
+        """Return beta U (W,) of a particle at `places` (3, W) with all but slot `left_out` (W,)."""
         box, used = self._state.box_length_sigma, max(1, int(self.numbers.max()))
         r2 = np.zeros((len(self.numbers), used))
         for axis in range(3):

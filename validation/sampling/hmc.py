@@ -1,10 +1,11 @@
-r"""Hamiltonian Monte Carlo of many chains at many couplings at once: exact samples of exp(-U),
-without OpenMM.
+r"""Hamiltonian Monte Carlo of many chains at many couplings at once, without OpenMM.
 
 A move gives every chain momenta p ~ N(0, 1), integrates H = U(x, lambda) + p^2 / 2 by leapfrog,
 
-.. math:: p \leftarrow p - \tfrac{\epsilon}{2} \nabla U(x), \quad x \leftarrow x + \epsilon \, p, \quad
-          p \leftarrow p - \tfrac{\epsilon}{2} \nabla U(x), \qquad \text{several times,}
+.. math::
+
+    p \leftarrow p - \tfrac{\epsilon}{2} \nabla U(x), \quad x \leftarrow x + \epsilon \, p,
+    \quad p \leftarrow p - \tfrac{\epsilon}{2} \nabla U(x), \qquad \text{several times,}
 
 and is accepted with probability min(1, exp(-Delta H)): then the samples are those of U whatever the
 step (S. Duane, A. D. Kennedy, B. J. Pendleton and D. Roweth, Phys. Lett. B 195, 216 (1987)). All
@@ -26,13 +27,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openmm_nti.runtime.context import Execution, takes_execution
+
 Array = NDArray[np.float64]
 ATOMS_PER_BATCH = 5120  # on one processor core the time for an atom falls up to here
 Potential = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-_ACCEPTANCE = (
-    0.8  # between 0.6 and 0.9 all are about as good (M. Betancourt et al., arXiv 1411.6669)
-)
+# Between 0.6 and 0.9 all are about as good (M. Betancourt et al., arXiv 1411.6669).
+_ACCEPTANCE = 0.8
 _JITTER = 0.3
 # in units of the root mean square force's inverse, which is the time scale of a harmonic fluid
 _FIRST_STEP = 0.2
@@ -50,13 +52,14 @@ class Point(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What `sample` returns."""
+    """Frames of all windows, with acceptance and steps."""
 
     positions: Tensor  # (K, C, n_frames, N, 3), sigma, unwrapped
     acceptance: Tensor  # (K,), mean probability with which a move was accepted
     step: Tensor  # (K,), mean leapfrog step, sigma sqrt(m / kT)
 
 
+@takes_execution
 def sample(
     potential: Potential,
     box: Tensor,
@@ -66,10 +69,9 @@ def sample(
     n_frames: int,
     n_steps: int,
     equilibration_steps: int,
-    seed: int,
+    execution: Execution,
 ) -> Samples:
-    """Equilibrate C chains in each of K windows, with the steps adapted, and keep a frame after
-    each later move.
+    """Return a frame of C chains in each of K windows after each of `n_frames` moves.
 
     Parameters
     ----------
@@ -84,19 +86,13 @@ def sample(
     n_steps
         Leapfrog steps of a move.
     equilibration_steps
-        Leapfrog steps before, in moves half as long: more of them to find the steps by.
-    seed
-        Decides all moves.
+        Leapfrog steps before the first frame, in moves half as long: more of them to find the steps
+        by.
+    execution
+        Its seed decides all moves.
     """
-    chains = equilibrated(
-        potential,
-        box,
-        lambdas,
-        start,
-        n_steps=n_steps,
-        equilibration_steps=equilibration_steps,
-        seed=seed,
-    )
+    effort = {"n_steps": n_steps, "equilibration_steps": equilibration_steps}
+    chains = equilibrated(potential, box, lambdas, start, **effort, execution=execution)
     frames, acceptance = [], []
     for _ in range(n_frames):
         acceptance.append(chains.move(n_steps).mean(dim=1))
@@ -104,6 +100,7 @@ def sample(
     return Samples(torch.stack(frames, dim=2), torch.stack(acceptance).mean(dim=0), chains.step)
 
 
+@takes_execution
 def equilibrated(
     potential: Potential,
     box: Tensor,
@@ -112,17 +109,18 @@ def equilibrated(
     *,
     n_steps: int,
     equilibration_steps: int,
-    seed: int,
+    execution: Execution,
 ) -> Chains:
-    """The chains before the first frame of `sample`, which takes the same arguments."""
-    chains = Chains(potential, box, lambdas, start, torch.Generator().manual_seed(seed))
+    """Return the chains before the first frame of `sample`, which takes the same arguments."""
+    generator = torch.Generator().manual_seed(execution.seed)
+    chains = Chains(potential, box, lambdas, start, generator)
     short = max(1, n_steps // 2)
     chains.equilibrate(math.ceil(equilibration_steps / short), short)
     return chains
 
 
 def evaluate(potential: Potential, positions: Tensor, box: Tensor, lam: Tensor) -> Point:
-    """Energies and their gradients, from one evaluation.
+    """Return energies and their gradients, from one evaluation.
 
     Parameters
     ----------
@@ -138,9 +136,9 @@ def evaluate(potential: Potential, positions: Tensor, box: Tensor, lam: Tensor) 
     """
     energies, gradients = [], []
     size = max(1, ATOMS_PER_BATCH // positions.shape[1])
-    for part, at in zip(positions.detach().split(size), lam.split(size), strict=True):
+    for part, coupling in zip(positions.detach().split(size), lam.split(size), strict=True):
         x = part.clone().requires_grad_(True)
-        energy = potential(x, box, at)
+        energy = potential(x, box, coupling)
         gradients.append(torch.autograd.grad(energy.sum(), x)[0])
         energies.append(energy.detach())
     return Point(positions, torch.cat(energies), torch.cat(gradients))
@@ -149,7 +147,7 @@ def evaluate(potential: Potential, positions: Tensor, box: Tensor, lam: Tensor) 
 def leapfrog(
     evaluated: Callable[[Tensor], Point], point: Point, momenta: Tensor, step: Tensor, n_steps: int
 ) -> tuple[Point, Tensor]:
-    """Follow Hamilton's equations for `n_steps`; with the momenta turned round the path leads back.
+    """Follow Hamilton's equations for `n_steps`; with reversed momenta the path leads back.
 
     Parameters
     ----------
@@ -215,11 +213,8 @@ class Chains:
         self._generator = generator
         self._point = self._evaluated(start.flatten(0, 1))
         self._longest_step = _LONGEST_STEP * float(box.min())
-        force = (
-            self._by_window(self._point.gradient.square().mean(dim=(1, 2)))
-            .median(dim=1)
-            .values.sqrt()
-        )
+        squares = self._by_window(self._point.gradient.square().mean(dim=(1, 2)))
+        force = squares.median(dim=1).values.sqrt()
         self.step = (_FIRST_STEP / force).clamp(_SHORTEST_STEP, self._longest_step)
 
     @property
@@ -228,8 +223,9 @@ class Chains:
         return self._point.positions.unflatten(0, (self._n_windows, self._n_chains))
 
     def equilibrate(self, n_moves: int, n_steps: int) -> None:
-        """Make `n_moves` moves of `n_steps`, and adapt the step of each window after each, ever
-        less.
+        """Make `n_moves` moves of `n_steps`, and adapt the step of each window after each of them.
+
+        Later adaptations are smaller.
 
         In equilibrium Delta H is nearly normal, of mean d^2 / 2 and standard deviation d ~ step^2,
         and the mean acceptance is 2 Phi(-d / 2) (R. M. Neal, Handbook of Markov Chain Monte Carlo,
@@ -255,7 +251,7 @@ class Chains:
             self.step = torch.stack(tried[n_moves // 2 :]).mean(dim=0).exp()
 
     def advance(self, n_steps: int) -> Array:
-        """One move of every chain; mean acceptance of each window, (K,)."""
+        """Try one move of every chain; return the mean acceptance of each window, (K,)."""
         return self.move(n_steps).mean(dim=1).numpy()
 
     def place(self, positions: Tensor) -> None:
@@ -263,7 +259,7 @@ class Chains:
         self._point = self._evaluated(positions.flatten(0, 1))
 
     def move(self, n_steps: int) -> Tensor:
-        """Try one move of every chain; the probability with which each was accepted, (K, C).
+        """Try one move of every chain; return the probability of its acceptance, (K, C).
 
         Parameters
         ----------
@@ -275,11 +271,8 @@ class Chains:
         factor = 1.0 + _JITTER * (2.0 * self._uniform(shape[:1]) - 1.0)
         step = self.step.repeat_interleave(self._n_chains) * factor
         end, final_momenta = leapfrog(self._evaluated, start, momenta, step, n_steps)
-        rise = (
-            end.energy
-            - start.energy
-            + 0.5 * (final_momenta.square() - momenta.square()).sum(dim=(1, 2))
-        )
+        kinetic = 0.5 * (final_momenta.square() - momenta.square()).sum(dim=(1, 2))
+        rise = end.energy - start.energy + kinetic
         # A path that runs into overlapping cores ends in infinity or NaN: rejected.
         chance = torch.exp(-rise.clamp(min=0.0)).nan_to_num(nan=0.0)
         self._point = Point(
@@ -300,5 +293,5 @@ class Chains:
 
 
 def choose(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Rows of `new` where `accepted` (B,), of `old` elsewhere."""
+    """Return rows of `new` where `accepted` (B,), of `old` elsewhere."""
     return torch.where(accepted.reshape(-1, *[1] * (new.dim() - 1)), new, old)

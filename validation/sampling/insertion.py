@@ -1,25 +1,105 @@
-"""Energies of a test particle at random places in each frame."""
+"""Insertions of a test particle at random places, and the works of a chain of them.
+
+The chain is that of `bar_chain`: Monte Carlo of n particles for every n up to N, all in one box,
+with energies of one more and of one less particle.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.runtime.tasks import track
+from openmm_nti.runtime.context import Execution
+from openmm_nti.validation.analysis.walker_bar import HIGHEST
+from openmm_nti.validation.sampling.monte_carlo import Walkers
 
 _PAIRS_AT_ONCE = 500_000  # bounds memory
 
 
+class BarChainConfig(BaseModel):
+    """Effort spent at each n of the insertion chain."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_walkers: int = Field(
+        default=64, ge=8, description="Independent Monte-Carlo walkers at each n."
+    )
+    n_frames: int = Field(default=4, ge=2, description="Frames kept of each walker.")
+    n_insertions: int = Field(
+        default=500, ge=1, description="Random trial insertions in each frame."
+    )
+    equilibration_sweeps: int = Field(
+        default=300, ge=1, description="Sweeps of each walker before its first frame."
+    )
+    sweeps_between: int = Field(default=50, ge=1, description="Sweeps between frames.")
+
+
+@dataclass(frozen=True, eq=False)
+class Works:
+    """Energies of one more and of one less particle in the frames of n particles.
+
+    Attributes
+    ----------
+    insertions
+        beta U(n + 1) - beta U(n) at random places. Shape (walkers, frames x insertions), kT.
+    removals
+        beta U(n) - beta U(n - 1) of each particle. Shape (walkers, frames x n), kT.
+    drift_z
+        Change of the mean energy from the first to the last frames, in standard errors.
+    """
+
+    insertions: np.ndarray
+    removals: np.ndarray
+    drift_z: float
+
+
+def sample_works(
+    config: BarChainConfig, point: tuple[StatePoint, Execution]
+) -> dict[str, np.ndarray | float]:
+    """Return the works of one n, as `Works` names them.
+
+    Parameters
+    ----------
+    config
+        How to sample.
+    point
+        State point with n particles, and the execution whose seed decides their random numbers.
+    """
+    state, execution = point
+    walkers = Walkers(state, config.n_walkers, execution)
+    walkers.equilibrate(config.equilibration_sweeps)
+    rng = execution.random("insertions")
+    insertions, removals = [], []
+    for _ in range(config.n_frames):
+        for _ in range(config.sweeps_between):
+            walkers.sweep()
+        positions = walkers.positions_sigma
+        insertions.append(insertion_energies(positions, state, config.n_insertions, rng))
+        removals.append(walkers.removal_energies)
+    # Each pair is in the energies of two particles.
+    change = 0.5 * (removals[-1] - removals[0]).sum(axis=1)
+    return {
+        "insertions": np.minimum(np.concatenate(insertions, axis=1), HIGHEST).astype(np.float32),
+        "removals": np.concatenate(removals, axis=1).astype(np.float32),
+        "drift_z": _drift_z(change),
+    }
+
+
+def _drift_z(change: np.ndarray) -> float:
+    """Return the mean over its standard error; 0 where nothing changes, as for one particle."""
+    error = float(change.std(ddof=1)) / math.sqrt(len(change))
+    return 0.0 if error == 0 else float(change.mean()) / error
+
+
 def insertion_energies(
-    positions_sigma: np.ndarray,
-    state: StatePoint,
-    n_insertions: int,
-    rng: np.random.Generator,
-    *,
-    progress: bool = False,
+    positions_sigma: np.ndarray, state: StatePoint, n_insertions: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Beta dU of one more particle at uniformly random places in each frame.
+    """Return beta dU of one more particle at uniformly random places in each frame.
 
     Parameters
     ----------
@@ -31,8 +111,6 @@ def insertion_energies(
         Places tried in each frame.
     rng
         Source of the places.
-    progress
-        Show a progress bar with the time left.
 
     Returns
     -------
@@ -42,7 +120,7 @@ def insertion_energies(
     box = state.box_length_sigma
     energies = np.empty((len(positions_sigma), n_insertions))
     chunk = max(1, _PAIRS_AT_ONCE // positions_sigma.shape[1])
-    for frame in track(range(len(positions_sigma)), "insertions", shown=progress):
+    for frame in range(len(positions_sigma)):
         for start in range(0, n_insertions, chunk):
             places = rng.uniform(0, box, (min(chunk, n_insertions - start), 3))
             r2 = _squared_distances(places, positions_sigma[frame], box)
@@ -56,7 +134,7 @@ def insertion_energies(
 
 
 def _squared_distances(places: np.ndarray, positions: np.ndarray, box: float) -> np.ndarray:
-    """Minimum-image r^2 from each of M places to each of N particles. Shape (M, N), sigma^2."""
+    """Return r^2 of the nearest image from M places to N particles. Shape (M, N), sigma^2."""
     r2 = np.zeros((len(places), len(positions)))
     for axis in range(3):
         separation = places[:, axis, None] - positions[:, axis]

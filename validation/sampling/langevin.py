@@ -2,9 +2,8 @@
 
 The chains of a window are replicas in one Context; several windows take turns in it. The time step
 is as long as the forces allow: a smooth Hamiltonian, far from lambda = 1, vibrates slowly. The mean
-square force is kT times the mean curvature, so the root of it is a frequency (E|grad U|^2 =
-E[laplacian U] holds at equilibrium), and the step is the one asked for at lambda = 1 in units of
-it.
+square force is kT times the mean curvature (E|grad U|^2 = E[laplacian U] holds at equilibrium), so
+its root is a frequency. The step is the one asked for at lambda = 1 in units of it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import openmm
 import torch
 from numpy.typing import NDArray
 from openmm import unit
@@ -23,9 +21,9 @@ from torch import Tensor
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.md.forces import create_system, python_force, torch_force
+from openmm_nti.md.langevin import langevin_context
 from openmm_nti.md.openmm_energy import LAMBDA
-from openmm_nti.md.platforms import fastest_platform, platform_properties
-from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.runtime.context import Execution
 
 Array = NDArray[np.float64]
 LONGEST_TIMESTEP_STAR = 0.05  # sigma sqrt(m / epsilon): with weak forces the friction sets the pace
@@ -35,7 +33,7 @@ _VELOCITY = unit.nanometer / unit.picosecond
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the dynamics.
+    """Settings of the dynamics.
 
     Attributes
     ----------
@@ -72,8 +70,8 @@ class Chains:
         settings is for.
     settings
         Of the dynamics.
-    seed
-        Of velocities and thermostat.
+    execution
+        Its seed decides velocities and thermostat.
     """
 
     def __init__(
@@ -84,36 +82,35 @@ class Chains:
         start: Tensor,
         reference: Tensor,
         settings: Settings,
-        *,
-        seed: int,
+        execution: Execution,
     ) -> None:
-        self._state, self._lambdas, self._shape = state, lambdas, start.shape
+        self._state = state
+        self._lambdas = lambdas
+        self._shape = start.shape
         make_force = torch_force if settings.force == "torch" else python_force
         n_chains = start.shape[1]
         system = create_system(
             state, make_force(model, state, n_replicas=n_chains), n_replicas=n_chains
         )
-        self._integrator = openmm.LangevinMiddleIntegrator(
-            state.temperature_kelvin * unit.kelvin,
-            settings.friction_star / state.time_unit_ps / unit.picosecond,
-            settings.timestep_star * state.time_unit_ps * unit.picosecond,
+        self._context = langevin_context(
+            system,
+            state,
+            timestep_star=settings.timestep_star,
+            friction_star=settings.friction_star,
+            platform=settings.platform,
+            thermostat_seed=execution.seed_of("thermostat"),
         )
-        self._integrator.setRandomNumberSeed(derive_seed(seed, "thermostat"))
-        fastest = fastest_platform(settings.platform)
-        self._context = openmm.Context(
-            system, self._integrator, fastest, platform_properties(fastest)
-        )
+        self._integrator = self._context.getIntegrator()
         strongest = self._rms_force(1.0, reference[torch.arange(n_chains) % len(reference)])
-        own = np.array([self._rms_force(lam, one) for lam, one in zip(lambdas, start, strict=True)])
+        own = np.array([self._rms_force(*pair) for pair in zip(lambdas, start, strict=True)])
         longer = np.clip(
             strongest / own.clip(min=1e-9), 1.0, LONGEST_TIMESTEP_STAR / settings.timestep_star
         )
         self.timestep_star = longer * settings.timestep_star
-        self._positions = [one.reshape(-1, 3).numpy() * state.sigma_nm for one in start]  # nm
-        self._velocities: list[Array | None] = [None] * len(
-            start
-        )  # drawn when a window is first loaded
-        self._seed = derive_seed(seed, "velocities")
+        self._positions = self._in_nm(start)
+        # Velocities are drawn when a window is first loaded.
+        self._velocities: list[Array | None] = [None] * len(start)
+        self._velocity_seed = execution.seed_of("velocities")
         self._loaded: int | None = None  # the window that the Context holds
 
     @property
@@ -124,9 +121,7 @@ class Chains:
         )
 
     def advance(self, n_steps: int) -> Array:
-        """Make `n_steps` steps in each window; NaN for each, since nothing is accepted or rejected.
-        Shape (K,).
-        """
+        """Make `n_steps` steps in each window; return NaN for each, (K,): nothing is rejected."""
         for window in range(len(self._lambdas)):
             if self._loaded != window:
                 self._load(window)
@@ -138,8 +133,12 @@ class Chains:
 
     def place(self, positions: Tensor) -> None:
         """Go on from `positions`, (K, C, N, 3), sigma."""
-        self._positions = [one.reshape(-1, 3).numpy() * self._state.sigma_nm for one in positions]
+        self._positions = self._in_nm(positions)
         self._loaded = None
+
+    def _in_nm(self, positions: Tensor) -> list[Array]:
+        """Return positions (K, C, N, 3), sigma, as OpenMM takes them: an array for each window."""
+        return [window.reshape(-1, 3).numpy() * self._state.sigma_nm for window in positions]
 
     def _load(self, window: int) -> None:
         self._context.setParameter(LAMBDA, float(self._lambdas[window]))
@@ -150,15 +149,16 @@ class Chains:
         velocities = self._velocities[window]
         if velocities is None:  # the same for all windows: the thermostat tells them apart
             self._context.setVelocitiesToTemperature(
-                self._state.temperature_kelvin * unit.kelvin, self._seed
+                self._state.temperature_kelvin * unit.kelvin, self._velocity_seed
             )
         else:
             self._context.setVelocities(velocities)
         self._loaded = window
 
     def _rms_force(self, lam: float, positions: Tensor) -> float:
-        """Root mean square of the forces at `positions` (C, N, 3), sigma, which the Context then
-        holds; kJ/mol/nm.
+        """Return the root mean square force at `positions` (C, N, 3), sigma; kJ/mol/nm.
+
+        The Context then holds these positions.
         """
         self._context.setParameter(LAMBDA, float(lam))
         self._context.setPositions(positions.reshape(-1, 3).numpy() * self._state.sigma_nm)

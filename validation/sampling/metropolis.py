@@ -1,4 +1,4 @@
-"""Trades of atoms between neighbouring places by the Metropolis rule."""
+"""`trades`: neighbouring atoms change places by the Metropolis rule."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from openmm_nti.fluid.energy import nearest_image
 
 Array = NDArray[np.float64]
 _REACH_SIGMA = 1.7  # of a trade: the first shell of neighbours
-
-
-_LONG_SIGMA = 0.4  # tethers on which every pair is visited, at most
+_LONG_SIGMA = 0.4  # above this spread of the tethers, not every pair is visited
 
 
 def trades(
     positions: Array, centres: Array, spread: float, edge: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Which atom sits at each of the N places after a sweep of trades between neighbours, (N,).
+    """Return which atom sits at each of the N places after a sweep of trades, (N,).
 
-    Every pair of places within 1.7 sigma is visited once, in random order, and its atoms change
-    places with probability min(1, exp(-change of |x - centre|^2 / 2 spread^2)): detailed balance
-    holds, for the places stay where they are. On tethers longer than 0.4 sigma most trades succeed,
+    Every pair of places within 1.7 sigma is visited once, in random order. Its atoms change places
+    with probability min(1, exp(-change of |x - centre|^2 / 2 spread^2)). Detailed balance holds,
+    because the places stay where they are. On tethers longer than 0.4 sigma most trades succeed,
     and a share of the pairs is enough.
 
     Parameters
@@ -33,17 +31,16 @@ def trades(
     centres
         Where each atom is tethered, (N, 3), sigma.
     spread
-        Of the tethers, sigma.
+        Standard deviation of a free atom on its tether, sigma.
     edge
-        Of the box, sigma.
+        Length of the box, sigma.
     rng
-        Decides.
+        Random numbers.
     """
     first, second = _near(positions, min(1.0, (_LONG_SIGMA / spread) ** 4), edge, rng)
     whose = np.arange(len(positions))
-    thresholds = (
-        -2.0 * spread**2 * np.log1p(-rng.random(len(first)))
-    )  # of the change of squared lengths
+    # of the change of squared lengths
+    thresholds = -2.0 * spread**2 * np.log1p(-rng.random(len(first)))
 
     def accepted(these: slice | NDArray[np.int64]) -> NDArray[np.bool_]:
         a, b = first[these], second[these]
@@ -53,13 +50,15 @@ def trades(
         return np.asarray(traded - here < thresholds[these])
 
     # Few trades succeed: decide all pairs at once, and again those that a success has changed.
-    verdicts, at = accepted(slice(None)), 0
-    while at < len(first) and verdicts[at:].any():
-        at += int(verdicts[at:].argmax())
-        a, b = first[at], second[at]
+    verdicts = accepted(slice(None))
+    pair = 0
+    while pair < len(first) and verdicts[pair:].any():
+        pair += int(verdicts[pair:].argmax())
+        a, b = first[pair], second[pair]
         whose[[a, b]] = whose[[b, a]]
-        at += 1
-        later = at + np.flatnonzero(np.isin(first[at:], (a, b)) | np.isin(second[at:], (a, b)))
+        pair += 1
+        changed = np.isin(first[pair:], (a, b)) | np.isin(second[pair:], (a, b))
+        later = pair + np.flatnonzero(changed)
         verdicts[later] = accepted(later)
     return whose
 
@@ -67,7 +66,7 @@ def trades(
 def _near(
     positions: Array, share: float, edge: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A share of the pairs of places within reach of a trade, in random order."""
+    """Return a share of the pairs of places within reach of a trade, in random order."""
     first, second = np.triu_indices(len(positions), 1)
     near = np.flatnonzero(_squared(positions[first] - positions[second], edge) < _REACH_SIGMA**2)
     near = rng.permutation(near)[: math.ceil(share * len(near))]
@@ -75,6 +74,6 @@ def _near(
 
 
 def _squared(vectors: Array, edge: float) -> Array:
-    """Squared lengths (n,) of vectors (n, 3) to the nearest image."""
+    """Return squared lengths (n,) of vectors (n, 3) to the nearest image."""
     vectors = nearest_image(vectors, edge)
     return np.asarray(np.einsum("ij,ij->i", vectors, vectors))

@@ -13,13 +13,12 @@ import numpy as np
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.runtime.context import Execution, takes_execution
 
 _FIRST_STEP_SIGMA = 0.3
 _SMALLEST_STEP_SIGMA = 0.01
-_ACCEPTANCE = (
-    0.3  # long moves that often fail decorrelate a fluid sooner than short ones that seldom do
-)
+# Long moves that often fail decorrelate a fluid sooner than short ones that seldom do.
+_ACCEPTANCE = 0.3
 _STEP_FACTOR = 1.1
 
 
@@ -38,15 +37,16 @@ class Walkers:
         Number of particles, box, temperature and pair potential.
     n_walkers
         Number of boxes W.
-    seed
-        Decides the starts and all moves.
+    execution
+        Its seed decides the starts and all moves; `seed=1` may stand in its place.
     """
 
-    def __init__(self, state: StatePoint, n_walkers: int, seed: int) -> None:
+    @takes_execution
+    def __init__(self, state: StatePoint, n_walkers: int, execution: Execution) -> None:
         self._state = state
-        self._rng = np.random.default_rng(derive_seed(seed, "moves"))
+        self._rng = execution.random("moves")
         starts = [
-            lattice_positions_nm(state, derive_seed(seed, "start", walker))
+            lattice_positions_nm(state, execution.seed_of("start", walker))
             for walker in range(n_walkers)
         ]
         # Axes first: the distances of one particle to all others are then sums of contiguous
@@ -64,9 +64,7 @@ class Walkers:
 
     @property
     def removal_energies(self) -> np.ndarray:
-        """Beta U(N) - beta U(N - 1), by which the energy falls when a particle is taken out. Shape
-        (W, N), kT.
-        """
+        """Beta U(N) - beta U(N - 1) for the removal of each particle. Shape (W, N), kT."""
         return np.asarray(self._pairs.sum(axis=2))
 
     def equilibrate(self, n_sweeps: int) -> None:
@@ -79,12 +77,11 @@ class Walkers:
             )
 
     def sweep(self) -> float:
-        """Try to move each particle of each walker once; the share of moves that were accepted."""
+        """Try to move each particle of each walker once; return the share of accepted moves."""
         n_walkers, n_particles = self._coordinates.shape[1:]
         moves = self._rng.uniform(-self.step_sigma, self.step_sigma, (n_particles, 3, n_walkers))
-        thresholds = self._rng.standard_exponential(
-            (n_particles, n_walkers)
-        )  # -ln of uniform numbers
+        # -ln of uniform numbers
+        thresholds = self._rng.standard_exponential((n_particles, n_walkers))
         n_accepted = 0
         for k in range(n_particles):
             places = self._coordinates[:, :, k] + moves[k]
@@ -101,9 +98,7 @@ class Walkers:
         return self._energies_at(self._coordinates[:, :, k], k)
 
     def _energies_at(self, places: np.ndarray, k: int) -> np.ndarray:
-        """Pair energies of particle k, were it at `places` (3, W), with all others. Shape (W, N),
-        kT.
-        """
+        """Return pair energies of particle k, moved to `places` (3, W), with all others, (W, N)."""
         box = self._state.box_length_sigma
         r2 = np.zeros(self._coordinates.shape[1:])
         for axis in range(3):

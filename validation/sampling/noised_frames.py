@@ -1,4 +1,4 @@
-"""Frames noised to a place on the learned path, and what the model says of frames there."""
+"""Frames with the noise of a lambda on the learned path, and the model's energies of frames."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _ATOMS_PER_BATCH = 2560
 def noised_frames(
     ensemble: Ensemble, lam: float, n_frames: int, generator: torch.Generator
 ) -> Tensor:
-    """Frames of the ensemble under the noise of `lam`, (n_frames, N, 3), sigma; different frames
-    while they last.
+    """Return frames of the ensemble with the noise of `lam`, (n_frames, N, 3), sigma.
+
+    They are different frames as long as there are enough.
     """
     available = len(ensemble.positions_nm)
     order = [
@@ -33,7 +34,7 @@ def noised_frames(
 
 
 def noise_of(state: StatePoint, lam: float) -> Tensor:
-    """Standard deviation of the noise at `lam` in each coordinate, (1,), sigma."""
+    """Return the standard deviation of the noise at `lam` in each coordinate, (1,), sigma."""
     level = log_noise(torch.tensor([lam], dtype=torch.float64), cubic_box(state.box_length_sigma))
     return effective_variance(level).sqrt()
 
@@ -41,12 +42,26 @@ def noise_of(state: StatePoint, lam: float) -> Tensor:
 def dudl_of_frames(
     model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lam: float | Tensor
 ) -> Array:
-    """dU/dlambda in kT of frames (F, N, 3) in sigma, at one lambda or at one each (F,), (F,)."""
-    slopes, size = [], max(1, _ATOMS_PER_BATCH // state.n_particles)
+    """Return dU/dlambda of frames, (F,), kT.
+
+    Parameters
+    ----------
+    model
+        Gives the energy.
+    positions
+        The frames, (F, N, 3), sigma.
+    state
+        Their state point.
+    lam
+        One lambda for all frames, or one for each, (F,).
+    """
+    slopes = []
+    size = max(1, _ATOMS_PER_BATCH // state.n_particles)
+    box = cubic_box(state.box_length_sigma)
     lambdas = torch.as_tensor(lam, dtype=torch.float64).expand(len(positions))
     for part, some in zip(positions.split(size), lambdas.split(size), strict=True):
-        at = some.clone().requires_grad_(True)
-        (slope,) = torch.autograd.grad(model(part, cubic_box(state.box_length_sigma), at).sum(), at)
+        path = some.clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(model(part, box, path).sum(), path)
         slopes.append(slope)
     return torch.cat(slopes).numpy()
 
@@ -54,7 +69,8 @@ def dudl_of_frames(
 def reduced_potentials(
     model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lambdas: Array
 ) -> Array:
-    """U in kT of frames (F, N, 3) in sigma at every lambda, (F, K)."""
-    box, at = cubic_box(state.box_length_sigma), torch.as_tensor(lambdas)
+    """Return U of frames (F, N, 3) in sigma at every lambda, (F, K), kT."""
+    box = cubic_box(state.box_length_sigma)
+    path = torch.as_tensor(lambdas)
     parts = positions.split(max(1, model.atoms_per_chunk // state.n_particles))
-    return torch.cat([model.energies_at(part, box, at) for part in parts]).numpy()
+    return torch.cat([model.energies_at(part, box, path) for part in parts]).numpy()

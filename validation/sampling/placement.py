@@ -1,6 +1,4 @@
-"""What windows of the learned path to sample, and how much: the settings, and where the lambdas
-go.
-"""
+"""Settings of the windows along the learned path, and where their lambdas lie."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.reference_md.statistics import MIN_CHAINS
-from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis import control_variates
 from openmm_nti.validation.sampling.noised_frames import dudl_of_frames, noised_frames
 
@@ -33,8 +31,7 @@ class WindowsConfig(BaseModel):
     engine: Literal["openmm", "torch"] = Field(
         default="openmm",
         description="openmm: MD in Contexts with the force; torch: Hamiltonian Monte Carlo, many "
-        "windows in one batch, "
-        "without OpenMM, which finds its steps itself and is exact at any.",
+        "windows in one batch, without OpenMM, which finds its steps itself and is exact at any.",
     )
     n_windows: int | None = Field(
         default=None,
@@ -60,7 +57,7 @@ class WindowsConfig(BaseModel):
     target_error: float = Field(
         default=0.2,
         gt=0,
-        description="Standard error of beta F_ex aimed at, in kT; foreseen from the pilot.",
+        description="Standard error of beta F_ex aimed at, in kT; forecast from the pilot.",
     )
     steps_between: int = Field(
         default=20, ge=1, description="Steps between frames; with `torch`, of one move."
@@ -94,19 +91,19 @@ class WindowsConfig(BaseModel):
         if self.exchange and self.n_chains < MIN_CHAINS:
             raise ValueError(
                 f"exchange with n_chains = {self.n_chains}: chains of exchanging windows are the "
-                "bootstrap's units, "
-                f"give {MIN_CHAINS} or more"
+                f"bootstrap's units, give {MIN_CHAINS} or more"
             )
         return self
 
     def controls(self, model: LambdaHamiltonian) -> bool:
-        """Whether control variates are taken: whether they are asked for and `model` has any."""
+        """Return whether control variates are asked for and `model` has any."""
         return self.control_variates and control_variates.apply_to(model)
 
 
 def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
-    """Frames of each chain for `target_error`, foreseen from the length of the path as
-    `place_windows` returns it.
+    """Return the frames of each chain for `target_error`, from the length of the path.
+
+    `place_windows` returns that length.
 
     K - 1 gaps of std(Delta U) = length / (K - 1) and n decorrelated samples a window give the
     variance length^2 / ((K - 1) n); of neighbouring frames about two in five count. The error
@@ -116,40 +113,55 @@ def frames_needed(length: float, n_windows: int, config: WindowsConfig) -> int:
     return min(_MAX_FRAMES, max(4, math.ceil(samples / config.n_chains)))
 
 
+@takes_execution
 def place_windows(
-    model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsConfig, *, seed: int
+    model: LambdaHamiltonian, ensemble: Ensemble, config: WindowsConfig, execution: Execution
 ) -> tuple[Array, float]:
-    """Lambdas (K,) from 0 to 1, spaced by what noised frames show; and the length of the path, to
-    judge the effort by.
+    """Return lambdas (K,) from 0 to 1, spaced by what noised frames show, and the path's length.
 
     The thermodynamic length is the integral of std(dU/dlambda), of what control variates leave of
-    it. Windows are equidistant in one of element sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|)
-    dlambda: the first term keeps neighbours overlapping for MBAR, the second keeps the mean
-    resolved for TI where it varies and hardly fluctuates.
+    it; the effort can be judged by it. Windows are equidistant in one of element
+    sqrt(var(dU/dlambda) + |d<dU/dlambda>/dlambda|) dlambda: the first term keeps neighbours
+    overlapping for MBAR, the second keeps the mean resolved for TI where it varies and hardly
+    fluctuates.
     """
     pilot = np.linspace(0.0, 1.0, _PILOT_LAMBDAS)
-    slopes, functions, box = [], [], cubic_box(ensemble.state.box_length_sigma)
-    for value in pilot:
-        # The same frames and noise at every lambda: their mean then varies smoothly.
-        generator = torch.Generator().manual_seed(derive_seed(seed, "pilot"))
-        positions = noised_frames(ensemble, value, config.pilot_frames, generator)
-        slopes.append(dudl_of_frames(model, positions, ensemble.state, value))
-        if config.controls(model):
-            at = torch.full((len(positions),), value, dtype=torch.float64)
-            functions.append(control_variates.functions(model, positions, box, at, seed=seed))
-    dudl = np.array(slopes)
-    left = (
-        control_variates.share_left(dudl, np.array(functions))
-        if functions
-        else np.ones(_PILOT_LAMBDAS)
-    )
+    dudl, left = _pilot(model, ensemble, config, execution, pilot)
     variance = dudl.var(axis=1, ddof=1)
     speed = np.sqrt(variance + np.abs(np.gradient(dudl.mean(axis=1), pilot)))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(pilot))])
     count = config.n_windows or max(4, 1 + math.ceil(length[-1] / config.window_length))
-    # A trickle of length everywhere keeps flat stretches of the path from being left without a
-    # window.
+    # A little length everywhere, so that flat stretches of the path get windows too.
     length = length / length[-1] + 0.15 * pilot
     lambdas = np.interp(np.linspace(0.0, length[-1], count), length, pilot)
     lambdas[0], lambdas[-1] = 0.0, 1.0
     return lambdas, float(np.trapezoid(np.sqrt(variance) * left, pilot))
+
+
+def _pilot(
+    model: LambdaHamiltonian,
+    ensemble: Ensemble,
+    config: WindowsConfig,
+    execution: Execution,
+    lambdas: Array,
+) -> tuple[Array, Array]:
+    """Return dU/dlambda of noised frames at each lambda (K, n), and what control variates leave.
+
+    The latter is a share of the standard deviation, (K,).
+    """
+    slopes, functions, box = [], [], cubic_box(ensemble.state.box_length_sigma)
+    for value in lambdas:
+        # The same frames and noise at every lambda: their mean then varies smoothly.
+        generator = torch.Generator().manual_seed(execution.seed_of("pilot"))
+        positions = noised_frames(ensemble, value, config.pilot_frames, generator)
+        slopes.append(dudl_of_frames(model, positions, ensemble.state, value))
+        if config.controls(model):
+            couplings = torch.full((len(positions),), value, dtype=torch.float64)
+            directions = torch.Generator().manual_seed(execution.seed)
+            functions.append(
+                control_variates.functions(model, positions, box, couplings, directions)
+            )
+    dudl = np.array(slopes)
+    if not functions:
+        return dudl, np.ones(len(lambdas))
+    return dudl, control_variates.share_left(dudl, np.array(functions))

@@ -1,9 +1,9 @@
 r"""The soft-core fluid: its pair energy, potential and OpenMM System.
 
-All pairs at once are scaled from nothing to Lennard-Jones (Beutler et al., Chem. Phys. Lett. 222,
-529 (1994)):
+All pairs at once are scaled from nothing to the pair potential u (Beutler et al., Chem. Phys. Lett.
+222, 529 (1994)):
 
-    u_lambda(r) = 4 eps lambda y (y - 1) S(r),    y = 1 / (alpha (1 - lambda) + (r / sigma)^6),
+    u_lambda(r) = lambda u(r_soft) S(r),    r_soft^6 = alpha (1 - lambda) sigma^6 + r^6,
 
 with the cutoff and switching function S of the state point, so u_0 = 0 and u_1 is its pair
 potential.
@@ -13,18 +13,23 @@ from __future__ import annotations
 
 import numpy as np
 import openmm
+from openmm import unit
 
-from openmm_nti.fluid.energy import cutoff_function, nearest_image
+from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.md.fluid_system import set_cutoff
 
 ALPHA = 0.5  # minimises the thermodynamic length of the pair approximation at T* = 1.25
 PARAMETER = "lambda_softcore"
+_RAMP_STAGES = 20
+_OVERLAP_KT = 5.0  # per particle; a fluid without overlaps has less at any lambda
+_FEWEST_WINDOWS = 5
 
 
 def soft_pair(
     r2: np.ndarray, state: StatePoint, lambdas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Soft-core pair energy and its lambda derivative at each lambda.
+    """Return the soft-core pair energy and its lambda derivative at each lambda.
 
     Parameters
     ----------
@@ -40,20 +45,14 @@ def soft_pair(
         1.
     """
     coupling = lambdas.reshape(-1, *[1] * r2.ndim)
-    prefactor = 4 / state.temperature_star * cutoff_function(r2, state)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        y = 1 / (ALPHA * (1 - coupling) + r2**3)
-        energy = np.where(prefactor != 0, prefactor * coupling * y * (y - 1), 0.0)
-        slope = np.where(
-            prefactor != 0, prefactor * y * ((y - 1) + coupling * ALPHA * y * (2 * y - 1)), 0.0
-        )
-    return energy, slope
+    end = state.pair_potential
+    return end.pair_in_kt.soft_core(r2, coupling, ALPHA, end.cutoff.factor(r2))
 
 
 def soft_potential(
     positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced soft-core potential of each frame and its lambda derivative, in float64.
+    """Return the reduced soft-core potential of each frame and its lambda derivative, in float64.
 
     Parameters
     ----------
@@ -77,8 +76,9 @@ def soft_potential(
 
 
 def soft_system(state: StatePoint) -> openmm.System:
-    """The soft-core fluid as an OpenMM System with the global parameter `lambda_softcore` and its
-    derivative.
+    """Return the soft-core fluid as an OpenMM System with the global parameter `lambda_softcore`.
+
+    Its energy derivative is there too.
     """
     system = openmm.System()
     for _ in range(state.n_particles):
@@ -89,24 +89,74 @@ def soft_system(state: StatePoint) -> openmm.System:
 
 
 def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
-    """u_lambda between all pairs of the fluid; interaction groups added to it leave some out."""
-    force = openmm.CustomNonbondedForce(
-        f"4*{state.epsilon_kj_mol!r}*{PARAMETER}*y*(y-1);y = 1/({ALPHA!r}*(1-{PARAMETER}) + "
-        f"(r/{state.sigma_nm!r})^6)"
-    )
+    """Return u_lambda between all pairs; interaction groups added to it leave some out."""
+    force = openmm.CustomNonbondedForce(state.pair.soft_core_expression(ALPHA, PARAMETER))
     force.addGlobalParameter(PARAMETER, 0.0)
     force.addEnergyParameterDerivative(PARAMETER)
-    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-    force.setCutoffDistance(state.cutoff_nm)
-    force.setUseSwitchingFunction(state.convention == "switched")
-    force.setSwitchingDistance(state.switch_nm)
+    set_cutoff(force, state)
     for _ in range(state.n_particles):
         force.addParticle([])
     return force
 
 
+def place_windows(
+    state: StatePoint, n_pairs: float, window_length: float, n_windows: int | None
+) -> np.ndarray:
+    """Return lambdas from 0 to 1, equidistant in the pair estimate of thermodynamic length, (K,).
+
+    That is int std(dU/dlambda) dlambda with
+
+        var(dU/dlambda) = n_pairs / V int (du/dlambda)^2 exp(-u_lambda) 4 pi r^2 dr,
+
+    which is exact at low density and needs no simulation.
+
+    Parameters
+    ----------
+    state
+        Box and pair potential.
+    n_pairs
+        How many pairs are soft.
+    window_length
+        Length between neighbours.
+    n_windows
+        Their number instead; None for as many as `window_length` asks.
+    """
+    grid = np.linspace(0, 1, 401)
+    r = np.linspace(0, state.cutoff_sigma, 2001)[1:]
+    energy, slope = soft_pair(r**2, state, grid)
+    with np.errstate(invalid="ignore"):  # infinity times zero where r -> 0 at lambda = 1
+        integrand = np.nan_to_num(slope**2 * np.exp(-energy)) * 4 * np.pi * r**2
+    deviation = np.sqrt(n_pairs / state.box_length_sigma**3 * np.trapezoid(integrand, r))
+    steps = 0.5 * (deviation[1:] + deviation[:-1]) * np.diff(grid)
+    length = np.concatenate([[0.0], np.cumsum(steps)])
+    count = n_windows or max(_FEWEST_WINDOWS, 1 + int(np.ceil(length[-1] / window_length)))
+    lambdas = np.interp(np.linspace(0, length[-1], count), length, grid)
+    lambdas[[0, -1]] = 0, 1
+    return lambdas
+
+
+def raise_coupling(context: openmm.Context, coupling: float, n_steps: int) -> None:
+    """Raise lambda from 0 to `coupling` in stages during half of the steps, then relax there.
+
+    In a dense fluid some atoms may still overlap when their cores harden. Minimisation moves them
+    apart; an equilibrated fluid never needs it.
+    """
+    integrator = context.getIntegrator()
+    temperature = integrator.getTemperature()
+    n_particles = context.getSystem().getNumParticles()
+    fluid_at_most = _OVERLAP_KT * n_particles * unit.MOLAR_GAS_CONSTANT_R * temperature
+    for stage in range(1, _RAMP_STAGES + 1):
+        context.setParameter(PARAMETER, coupling * stage / _RAMP_STAGES)
+        if context.getState(energy=True).getPotentialEnergy() > fluid_at_most:
+            openmm.LocalEnergyMinimizer.minimize(context, maxIterations=100)
+            velocity_seed = integrator.getRandomNumberSeed() + stage
+            context.setVelocitiesToTemperature(temperature, velocity_seed)
+        integrator.step(n_steps // (2 * _RAMP_STAGES))
+    integrator.step(n_steps // 2)
+
+
 def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Squared minimum-image distances of one frame (N, 3). Shape (N (N - 1) / 2,), sigma^2."""
+    """Return squared nearest-image distances of a frame (N, 3), (N (N - 1) / 2,), sigma^2."""
     first, second = np.triu_indices(state.n_particles, k=1)
     separation = positions_sigma[first] - positions_sigma[second]
     separation = nearest_image(separation, state.box_length_sigma)

@@ -1,10 +1,11 @@
-"""Molecular dynamics of the Lennard-Jones fluid with every atom on a spring, and trades of the
-springs' ends.
+"""`TetheredFluid`: molecular dynamics of a fluid whose atoms are harmonically restrained.
 
-A dense fluid under noise of a quarter of the atoms' distance does not forget which atom is whose:
-two that were to change places would have to squeeze past each other. They are identical, though, so
-exchanging two neighbours costs the energy of the tethers alone, and trades by Metropolis' rule do
-it at once (compare swap Monte Carlo: Grigera, Parisi, Phys. Rev. E 63, 045102 (2001)).
+Each atom is tethered: it hangs on a spring whose other end, its centre, is fixed.
+
+In a dense fluid, two atoms that were to change places would have to squeeze past each other, and
+that hardly ever happens in a simulation. They are identical, though: exchanging two neighbours
+costs the energy of the springs alone. Trades by the Metropolis rule do it at once (compare swap
+Monte Carlo: Grigera, Parisi, Phys. Rev. E 63, 045102 (2001)).
 """
 
 from __future__ import annotations
@@ -18,40 +19,39 @@ from openmm import unit
 
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import lj_system
+from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.platforms import fastest_platform, platform_properties
-from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.sampling.metropolis import trades
 
 Array = NDArray[np.float64]
-_TIMESTEP_STAR, _FRICTION_STAR = 0.008, 1.0
+_TIMESTEP_STAR = 0.008
+_FRICTION_STAR = 1.0
 _N_BLOCKS = 6  # of a chain; the first two of a chain from the model's answer are left out
-_STEPS_BETWEEN_POSITIONS, _STEPS_BETWEEN_TRADES = 10, 40
-# atoms up to which the Reference platform is the quickest: others spend more time on threads or
-# launches
+_STEPS_BETWEEN_POSITIONS = 10
+_STEPS_BETWEEN_TRADES = 40
+# Atoms up to which the Reference platform is the quickest: others lose time to threads or launches.
 _FEW = 40
-_CONTACT_SIGMA, _MOST_PUSHES = (
-    0.8,
-    500,
-)  # atoms are pushed apart to this distance before the minimiser takes over
-_FORCE_TOLERANCE = 50.0  # kJ/mol/nm where a start has no overlaps left; thermal forces are as large
+_CONTACT_SIGMA = 0.8  # atoms are moved apart to this distance before the minimiser takes over
+_MOST_ROUNDS = 500
+_FORCE_TOLERANCE = 50.0  # kJ/mol/nm, as large as thermal forces
 _VELOCITY = unit.nanometer / unit.picosecond
 
 
 class TetheredFluid:
-    """Langevin dynamics of the Lennard-Jones fluid with every atom on a spring, and trades of the
-    springs' ends.
+    """Langevin dynamics of the fluid with every atom on a spring, and trades between neighbours.
 
     Parameters
     ----------
     state
         The fluid.
-    seed
-        Of velocities, thermostat and trades.
+    execution
+        Its seed decides velocities, thermostat and trades.
     """
 
-    def __init__(self, state: StatePoint, seed: int) -> None:
-        self._state, self._rng = state, np.random.default_rng(seed)
+    def __init__(self, state: StatePoint, execution: Execution) -> None:
+        self._state = state
+        self._rng = np.random.default_rng(execution.seed)
         self._force = openmm.CustomExternalForce(
             "0.5 * spring * ((x - x0)^2 + (y - y0)^2 + (z - z0)^2)"
         )
@@ -60,25 +60,28 @@ class TetheredFluid:
             self._force.addPerParticleParameter(name)
         for particle in range(state.n_particles):
             self._force.addParticle(particle, [0.0, 0.0, 0.0])
-        system = lj_system(state)
+        system = fluid_system(state)
         system.addForce(self._force)
         self._integrator = openmm.LangevinMiddleIntegrator(
             state.temperature_kelvin * unit.kelvin,
             _FRICTION_STAR / state.time_unit_ps / unit.picosecond,
             _TIMESTEP_STAR * state.time_unit_ps * unit.picosecond,
         )
-        self._integrator.setRandomNumberSeed(derive_seed(seed, "thermostat"))
+        self._integrator.setRandomNumberSeed(execution.seed_of("thermostat"))
         fastest = fastest_platform("Reference" if state.n_particles <= _FEW else None)
         self._context = openmm.Context(
             system, self._integrator, fastest, platform_properties(fastest)
         )
-        self._centres, self._spread = np.zeros((state.n_particles, 3)), math.inf
+        self._centres = np.zeros((state.n_particles, 3))
+        self._spread = math.inf
 
     def tether(self, centres: Array, spread: float) -> None:
-        """Tether the atoms to `centres` (N, 3) with energy |x - centre|^2 / 2 spread^2 in kT;
-        sigma.
+        """Tether the atoms to `centres` (N, 3): the energy is |x - centre|^2 / 2 spread^2 in kT.
+
+        Centres and spread are in sigma.
         """
-        self._centres, self._spread = centres, spread
+        self._centres = centres
+        self._spread = spread
         for particle, centre in enumerate(centres * self._state.sigma_nm):
             self._force.setParticleParameters(particle, particle, centre)
         self._force.updateParametersInContext(self._context)
@@ -87,20 +90,26 @@ class TetheredFluid:
         )
 
     def displacements(self, start: Array, n_steps: int, *, settle: bool) -> Array:
-        """Mean displacements from the centres in each of six consecutive parts of a chain, (6, N,
-        3), sigma.
+        """Return mean displacements from the centres in six consecutive parts of a chain.
 
         Parameters
         ----------
         start
             Displacements (N, 3) that the chain begins with, sigma.
         n_steps
-            Its length.
+            Length of the chain in MD steps.
         settle
-            Push overlapping atoms apart first.
+            Whether overlaps are removed first.
+
+        Returns
+        -------
+        Array
+            (6, N, 3), sigma.
         """
         positions = self._centres + start
-        self._place(apart(positions, self._state.box_length_sigma) if settle else positions)
+        if settle:
+            positions = remove_overlaps(positions, self._state.box_length_sigma)
+        self._place(positions)
         if settle:
             openmm.LocalEnergyMinimizer.minimize(self._context, _FORCE_TOLERANCE)
         seed = int(self._rng.integers(1, 2**31 - 1))
@@ -110,11 +119,9 @@ class TetheredFluid:
         return np.array([part.mean(axis=0) for part in np.array_split(rounds, _N_BLOCKS)])
 
     def _round(self) -> Array:
-        """Some steps, then trades: the mean displacement, (N, 3), sigma."""
-        total, n_reads = (
-            np.zeros_like(self._centres),
-            _STEPS_BETWEEN_TRADES // _STEPS_BETWEEN_POSITIONS,
-        )
+        """Make some steps, then trades; return the mean displacement, (N, 3), sigma."""
+        total = np.zeros_like(self._centres)
+        n_reads = _STEPS_BETWEEN_TRADES // _STEPS_BETWEEN_POSITIONS
         for _ in range(n_reads):
             self._integrator.step(_STEPS_BETWEEN_POSITIONS)
             positions = self._positions()
@@ -123,50 +130,44 @@ class TetheredFluid:
         return total / n_reads
 
     def _positions(self) -> Array:
-        now = self._context.getState(positions=True)
-        return (
-            np.asarray(now.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-            / self._state.sigma_nm
-        )
+        now = self._context.getState(positions=True).getPositions(asNumpy=True)
+        return np.asarray(now.value_in_unit(unit.nanometer)) / self._state.sigma_nm
 
     def _place(self, positions: Array) -> None:
         self._context.setPositions(positions * self._state.sigma_nm)
 
     def _trade(self, positions: Array) -> None:
-        """Let neighbours change places by Metropolis' rule."""
+        """Let neighbours change places by the Metropolis rule."""
         edge = self._state.box_length_sigma
         whose = trades(positions, self._centres, self._spread, edge, self._rng)
         if (whose == np.arange(len(whose))).all():
             return
-        velocities = (
-            self._context.getState(velocities=True)
-            .getVelocities(asNumpy=True)
-            .value_in_unit(_VELOCITY)
-        )
-        away, moved = np.empty_like(positions), np.empty_like(positions)
-        away[whose], moved[whose] = positions - self._centres[whose], velocities
-        self._place(self._centres + nearest_image(away, edge))
-        self._context.setVelocities(moved)
+        now = self._context.getState(velocities=True).getVelocities(asNumpy=True)
+        displacements = np.empty_like(positions)
+        velocities = np.empty_like(positions)
+        displacements[whose] = positions - self._centres[whose]
+        velocities[whose] = now.value_in_unit(_VELOCITY)
+        self._place(self._centres + nearest_image(displacements, edge))
+        self._context.setVelocities(velocities)
 
 
-def apart(positions: Array, edge: float) -> Array:
-    """`positions` (N, 3) in sigma with overlapping atoms pushed apart, as far as they need for
-    finite forces.
+def remove_overlaps(positions: Array, edge: float) -> Array:
+    """Return `positions` (N, 3) in sigma with overlapping atoms moved apart.
 
-    A minimiser gives up where two atoms are almost in one place.
+    They are moved as far as finite forces need: a minimiser gives up where two atoms are almost in
+    one place.
     """
-    positions = positions + 1e-3 * np.sin(
-        np.arange(positions.size).reshape(positions.shape)
-    )  # no two in one place
+    # a little displacement that differs from atom to atom, so that no two are in one place
+    positions = positions + 1e-3 * np.sin(np.arange(positions.size).reshape(positions.shape))
     first, second = np.triu_indices(len(positions), 1)
-    for _ in range(_MOST_PUSHES):
+    for _ in range(_MOST_ROUNDS):
         vectors = nearest_image(positions[first] - positions[second], edge)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         close = lengths < _CONTACT_SIGMA
         if not close.any():
             break
         # Each of the two goes half of what is missing, and a little more.
-        pushes = vectors[close] * (0.5 * (1.01 * _CONTACT_SIGMA / lengths[close] - 1.0))[:, None]
-        np.add.at(positions, first[close], pushes)
-        np.add.at(positions, second[close], -pushes)
+        steps = vectors[close] * (0.5 * (1.01 * _CONTACT_SIGMA / lengths[close] - 1.0))[:, None]
+        np.add.at(positions, first[close], steps)
+        np.add.at(positions, second[close], -steps)
     return positions

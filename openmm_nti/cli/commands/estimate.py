@@ -1,4 +1,4 @@
-"""Estimates from a trained model: one of them, or all of the paper."""
+"""Estimates from a trained model: the methods there are, one estimate, or all of the paper."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from openmm_nti.cli.commands.options import (
-    METHOD_NAMES,
     MODEL_HELP,
     BoxLength,
     ExecutorOption,
@@ -17,6 +17,7 @@ from openmm_nti.cli.commands.options import (
     Quiet,
     Scheduler,
     console,
+    method_names,
     model_names,
     print_json,
 )
@@ -28,8 +29,8 @@ def estimate(
         typer.Option(
             "--method",
             "-m",
-            autocompletion=lambda: list(METHOD_NAMES),
-            help=f"One of {', '.join(METHOD_NAMES)}.",
+            autocompletion=method_names,
+            help="Name of the method; `openmm-nti methods` lists them.",
         ),
     ],
     model: Annotated[str | None, typer.Option(help=MODEL_HELP, autocompletion=model_names)] = None,
@@ -70,8 +71,8 @@ def estimate(
     """Make one estimate with a trained model, outside of a run.
 
     The state point is that of --data, or else the model's with N particles; reference data are
-    simulated where the method needs them. widom, mbar_softcore, mu_decoupling and bar_chain need no
-    model when there are --data. Examples:
+    simulated where the method needs them. `openmm-nti methods` lists the methods and what each
+    needs; classical ones need no model when there are --data. Examples:
 
         openmm-nti estimate --model lj-fluid-t1.25 --n 100 --method neural_ti_bound
 
@@ -83,17 +84,37 @@ def estimate(
     """
     from openmm_nti.cli.single_estimate import Request, single_estimate
     from openmm_nti.files import finite
+    from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
 
-    request = Request(
-        method, model, n_particles, box_length_sigma, data, settings or [], seed, workers
-    )
+    execution = Execution(seed, workers, output, progress=True)
+    request = Request(method, model, n_particles, box_length_sigma, data, settings or [], execution)
     with tasks_on(executor, scheduler):
-        result = single_estimate(request, output, console().print)
+        result = single_estimate(request, console().print)
     if json:
         print_json(finite(result.to_dict()))
     else:
         typer.echo(str(result))
+
+
+def methods(
+    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the methods: what each estimates, what it needs, and whether a run makes it by default.
+
+    An exact method is right for any network, given enough samples; a model method is as good as the
+    network; a bound is rigorous; an insertion is an approximation without a network. Examples:
+
+        openmm-nti methods
+
+        openmm-nti methods --json
+    """
+    from openmm_nti.cli.methods import list_methods, print_methods
+
+    if json:
+        print_json(list_methods())
+    else:
+        print_methods(Console())
 
 
 def paper(
@@ -126,13 +147,15 @@ def paper(
         openmm-nti paper --output paper --quick --only toy
     """
     from openmm_nti.files import read_json
+    from openmm_nti.runtime.context import Execution
     from openmm_nti.validation.paper import presets
-    from openmm_nti.validation.paper.jobs import Work
     from openmm_nti.validation.paper.run import run as reproduce
+    from openmm_nti.validation.paper.work import Work
 
-    work = Work(presets.QUICK if quick else presets.FULL, model, seed, output)
+    execution = Execution(seed, workers, output, progress=True)
+    work = Work(presets.QUICK if quick else presets.FULL, model, execution)
     names = [name.strip() for name in only.split(",")] if only else []
-    page = reproduce(work, names, workers=workers, say=console().print)
+    page = reproduce(work, names, console().print)
     if json:
         print_json(read_json(output / "table.json"))
     else:

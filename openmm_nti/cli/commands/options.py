@@ -9,27 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-METHOD_NAMES = (
-    "neural_ti_bound",
-    "neural_ti_tethered",
-    "neural_ti",
-    "neural_ti_noised",
-    "path_bar",
-    "path_bracket",
-    "mbar_neural",
-    "bar_neural",
-    "ti_neural_md",
-    "widom",
-    "mbar_softcore",
-    "mu_decoupling",
-    "bar_chain",
-    "eos",
-)
 MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or of a run."
 
 
 def _be_quiet(context: typer.Context, quiet: bool) -> bool:
-    """No progress bars from here on to the end of the command."""
+    """Show no progress bars until the end of the command, if `quiet`."""
     from openmm_nti.runtime.tasks import silence
 
     if quiet:
@@ -37,8 +21,15 @@ def _be_quiet(context: typer.Context, quiet: bool) -> bool:
     return quiet
 
 
+def method_names() -> list[str]:
+    """Return the names of all methods."""
+    from openmm_nti.validation.estimators.registry import all_estimators
+
+    return list(all_estimators())
+
+
 def model_names() -> list[str]:
-    """Names of the shipped models."""
+    """Return the names of the shipped models."""
     from openmm_nti.model_files import shipped_models
 
     return list(shipped_models())
@@ -97,13 +88,19 @@ BoxLength = Annotated[
 ]
 
 
+def overriding(settings: list[str] | None, **values: object) -> list[str]:
+    """Return the settings of `--set`, and after them those options that were given."""
+    given = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return [*(settings or []), *given]
+
+
 def console(*, quiet: bool = False) -> Console:
-    """Where commands say what they are doing; nowhere with --quiet."""
+    """Return the console that commands report progress to; it prints nothing with --quiet."""
     from openmm_nti.runtime.tasks import is_silent
 
     return Console(stderr=True, highlight=False, quiet=quiet or is_silent())
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """The result of a command for programs, on the standard output."""
+    """Print the result of a command for programs, on the standard output."""
     typer.echo(json.dumps(data, indent=2))

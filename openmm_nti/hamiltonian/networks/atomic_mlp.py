@@ -1,4 +1,4 @@
-"""The perceptron that works on one atom at a time."""
+"""`AtomicMLP`: a perceptron that works on one atom at a time."""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,9 @@ from openmm_nti.kernels import CompiledModule, applies_to
 
 
 class AtomicMLP(CompiledModule):
-    """Two hidden layers on an atom's descriptors, with the noise level added to the first and
-    scaling the second.
+    """Applies two hidden layers to the descriptors of each atom.
+
+    The noise level is added to the first layer and scales the second.
     """
 
     def __init__(self, n_inputs: int, width: int, n_outputs: int) -> None:
@@ -23,8 +24,14 @@ class AtomicMLP(CompiledModule):
         nn.init.ones_(self.noise_scale.bias)
 
     def forward(self, described: Tensor, noise: Tensor) -> Tensor:
-        """Outputs (B, N, n_outputs) from descriptors (B, N, n_inputs) and noise features (B,
-        n_noise).
+        """Return outputs (B, N, n_outputs).
+
+        Parameters
+        ----------
+        described
+            Descriptors of the atoms, (B, N, n_inputs).
+        noise
+            Features of the noise level, (B, n_noise).
         """
         n_batch = described.shape[0]
         # What depends on the noise goes to biases and weights, which are far smaller than arrays

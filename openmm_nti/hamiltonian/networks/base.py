@@ -1,63 +1,58 @@
-"""What all networks have in common: how they are configured, their range, and how they are told the
-noise.
+"""What all networks have in common, and how to write another one.
+
+A network is given the edges of each atom once, by `surroundings`, and then evaluated at one or more
+noise levels by `at_noise`. A new kind is one file in this folder::
+
+    class MyConfig(NetworkConfig):
+        kind: Literal["mine"] = "mine"
+        width: int = Field(default=32, ge=1, description="Hidden width.")
+
+    class MyNetwork(LearnedPart):
+        Config = MyConfig
+        summary = "what it is, in half a sentence"
+
+        def __init__(self, config: MyConfig) -> None: ...
+        def surroundings(self, vectors, index, mask): ...  # -> Surroundings
+        def at_noise(self, around, condition): ...  # -> energies (B,)
+
+    NETWORKS = (MyNetwork,)
+
+The two methods carry `@torch.jit.export` and annotations, for a TorchForce compiles them.
+`openmm_nti.testing.check_network("mine")` says whether the kind obeys what the package relies on.
 """
 
-from typing import Literal, Self
+from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.conditioning import NoiseFeatures
+from openmm_nti.hamiltonian.conditioning import Condition, NoiseFeatures
+from openmm_nti.hamiltonian.networks.config import NetworkConfig
+
+ONSET_SQUARED = 0.01  # s_1^2, sigma^2: energies begin as s_eff^2 / (s_eff^2 + s_1^2)
 
 
-class NetworkConfig(BaseModel):
-    """Architecture of the learned part of the path."""
+class Surroundings(NamedTuple):
+    """The edges of each atom, and what a network makes of them that no noise level changes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["density", "painn", "denoiser"] = Field(
-        default="density",
-        description="`density`: invariants at refined positions (the default, and the more "
-        "accurate by far); "
-        "`painn`: equivariant message passing with n_refinements layers of n_channels features, "
-        "for comparison; "
-        "`denoiser`: a score without an energy, for neural_ti_bound alone.",
-    )
-    cutoff_sigma: float = Field(
-        default=2.0, gt=1.2, description="Range of the network's neighbourhoods, in sigma."
-    )
-    n_radial: int = Field(default=8, ge=4, le=64, description="Radial basis functions.")
-    n_channels: int = Field(
-        default=8, ge=2, le=128, description="Radial mixtures of the l = 1 and l = 2 moments."
-    )
-    width: int = Field(default=64, ge=8, le=1024, description="Hidden width of the atomic energy.")
-    n_refinements: int = Field(
-        default=1, ge=0, le=8, description="How often descriptors are taken at moved atoms."
-    )
-    n_moves: int = Field(
-        default=2, ge=1, le=8, description="Moves of the atoms in each refinement."
-    )
-    n_relaxations: int = Field(
-        default=0,
-        ge=0,
-        le=16,
-        description="Steps of relaxation by two-body forces that a `denoiser` is shown.",
-    )
-    dtype: str = Field(
-        default="float32", pattern="^float(32|64)$", description="Precision of the network."
-    )
-
-    @model_validator(mode="after")
-    def _relaxations_are_for_denoisers(self) -> Self:
-        if self.n_relaxations and self.kind != "denoiser":
-            raise ValueError(
-                f"n_relaxations = {self.n_relaxations} needs kind: denoiser, not {self.kind}"
-            )
-        return self
+    vectors: Tensor  # minimum-image vectors to the neighbours, (3, B, N, M), sigma
+    # Neighbours as indices into the (B * N) atoms, (B, N, M); not the `index` of tuples.
+    index: Tensor  # type: ignore[assignment]
+    mask: Tensor  # 1 for a neighbour, 0 for padding; networks may fade it out, (B, N, M)
+    features: Tensor  # of the network's own choice, four dimensions, the batch second
 
 
 class LearnedPart(nn.Module):
     """A network for what is not known of a noised fluid.
+
+    Class attributes
+    ----------------
+    Config
+        Class of its settings. The default of the field `kind` names the kind.
+    summary
+        What it is, for the configuration file, in half a sentence.
+    gives_energy
+        Whether `at_noise` returns energies; otherwise it returns gradients, for a `Denoiser`.
 
     Attributes
     ----------
@@ -65,14 +60,65 @@ class LearnedPart(nn.Module):
         Range of its neighbourhoods, sigma.
     noise
         Features of ln s, in the precision of the network.
+    n_relaxations
+        Steps of relaxation by two-body forces that a network without an energy is shown.
     """
+
+    Config: ClassVar[type[NetworkConfig]]
+    summary: ClassVar[str] = "no description"
+    gives_energy: ClassVar[bool] = True
+    n_relaxations: int = 0
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.cutoff = config.cutoff_sigma
         self.noise = NoiseFeatures()
 
+    @classmethod
+    def kind(cls) -> str:
+        """Return the name of the kind."""
+        return str(cls.Config.model_fields["kind"].default)
+
+    def forward(self, vectors: Tensor, index: Tensor, mask: Tensor, condition: Condition) -> Tensor:
+        """Return `at_noise` of `surroundings`."""
+        return self.at_noise(self.surroundings(vectors, index, mask), condition)
+
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
-        """Set scales on a batch of typical configurations, arguments as for `forward`; here there
-        are none to set.
+        """Set scales on a batch of typical configurations, at ln s (B,); here there are none."""
+
+    def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
+        """Return what does not depend on the noise; for arguments see `Surroundings`."""
+        raise NotImplementedError
+
+    def at_noise(self, around: Surroundings, condition: Condition) -> Tensor:
+        """Return energies (B,), kT, or without an energy gradients (B, N, 3), kT / sigma."""
+        raise NotImplementedError
+
+    @classmethod
+    def may_grow(cls, smaller: Any, larger: Any) -> bool:
+        """Return whether a network of settings `larger` can take up the weights of `smaller`.
+
+        Both are settings of this kind. Unless a kind says more, they must be equal.
         """
+        return bool(smaller == larger)
+
+    @torch.no_grad()
+    def take_weights(self, smaller: nn.Module) -> None:
+        """Take the weights of `smaller`, where `may_grow` allows, so that outputs are the same."""
+        self.load_state_dict(smaller.state_dict())
+
+
+def repeated(around: Surroundings, n_copies: int) -> Surroundings:
+    """Return a batch of the same configurations `n_copies` times, copy after copy."""
+    n_batch, n_atoms = around.index.shape[0], around.index.shape[1]
+    copy = (
+        torch.arange(n_copies, device=around.index.device)
+        .repeat_interleave(n_batch)
+        .reshape(-1, 1, 1)
+    )
+    return Surroundings(
+        around.vectors.repeat(1, n_copies, 1, 1),
+        around.index.repeat(n_copies, 1, 1) + copy * (n_batch * n_atoms),
+        around.mask.repeat(n_copies, 1, 1),
+        around.features.repeat(1, n_copies, 1, 1),
+    )

@@ -1,25 +1,52 @@
-r"""The network of a denoiser: refinements whose way is the answer."""
+r"""The kind `denoiser`: a score from the displacements that refinements find.
+
+The formula is in `openmm_nti.hamiltonian.denoiser`.
+"""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian import relaxation
-from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES
+from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES, Condition
 from openmm_nti.hamiltonian.networks.atomic_mlp import AtomicMLP
-from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
-from openmm_nti.hamiltonian.networks.density import N_GATES, step_length
+from openmm_nti.hamiltonian.networks.base import LearnedPart, Surroundings
+from openmm_nti.hamiltonian.networks.config import MomentConfig
 from openmm_nti.hamiltonian.networks.descriptors import Descriptors, normalise_descriptors
 from openmm_nti.hamiltonian.networks.edges import EdgeSums, exponents, initial_basis
+from openmm_nti.hamiltonian.networks.refinements import (
+    N_GATES,
+    has_more_refinements,
+    step_length,
+    take_weights_with_more_refinements,
+)
+
+
+class DenoiserConfig(MomentConfig):
+    """Architecture of a `denoiser` network."""
+
+    kind: Literal["denoiser"] = "denoiser"
+    n_relaxations: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Steps of relaxation by two-body forces that the network is shown.",
+    )
 
 
 class DenoiserNetwork(LearnedPart):
-    """f_net for a batch of configurations; see the module's formula."""
+    """Gives f_net for a batch of configurations."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    Config = DenoiserConfig
+    summary = "a score without an energy, for neural_ti_bound alone"
+    gives_energy = False
+
+    def __init__(self, config: DenoiserConfig) -> None:
         super().__init__(config)
+        self.n_relaxations = config.n_relaxations
         self.sums = EdgeSums(config.cutoff_sigma)
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         n_refinements = config.n_refinements
@@ -29,15 +56,15 @@ class DenoiserNetwork(LearnedPart):
             Descriptors(config.n_radial, config.n_channels) for _ in range(n_refinements + 1)
         ]
         self.descriptors = nn.ModuleList(descriptors)
-        n_found = descriptors[0].n_outputs
+        n_descriptors = descriptors[0].n_outputs
         self.refinements = nn.ModuleList(
-            Descent(config, n_scalars + n_found * (number + 1), n_vectors)
+            Descent(config, n_scalars + n_descriptors * (number + 1), n_vectors)
             for number in range(n_refinements)
         )
-        # One more input than descriptors: how far the refinements moved the atom, in units of the
-        # noise.
+        # One more input than descriptors: how far the refinements displaced the atom, in units of
+        # the noise.
         self.coefficients = AtomicMLP(
-            n_scalars + n_found * (n_refinements + 1) + 1, config.width, n_vectors
+            n_scalars + n_descriptors * (n_refinements + 1) + 1, config.width, n_vectors
         )
         self.shares = nn.Linear(N_NOISE_FEATURES, max(1, n_refinements))
         for layer in (self.coefficients.last, self.shares):
@@ -50,42 +77,60 @@ class DenoiserNetwork(LearnedPart):
         vectors: Tensor,
         index: Tensor,
         mask: Tensor,
-        log_s: Tensor,
-        variance: Tensor,
+        condition: Condition,
         known: Sequence[Tensor] = (),
     ) -> Tensor:
-        """Vectors (B, N, 3), 1 / sigma; arguments as for `DensityNetwork.forward`.
+        """Return `at_noise` of `surroundings`."""
+        return self.at_noise(self.surroundings(vectors, index, mask), condition, known)
 
-        `known` are the vectors and scalars of `relaxation.relax`, for a network that takes them.
+    def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
+        """Return the edges: a score is never wanted at several noise levels."""
+        no_features = vectors[..., :0]
+        return Surroundings(vectors, index, mask, no_features)
+
+    def at_noise(
+        self, around: Surroundings, condition: Condition, known: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """Return gradients (B, N, 3), 1 / sigma.
+
+        Parameters
+        ----------
+        around, condition
+            Edges and noise level.
+        known
+            Vectors and scalars of `relaxation.relax`, for a network that takes them.
         """
-        noise, variance = self.noise(log_s), variance.unsqueeze(-1)
-        step, polynomials = step_length(variance), exponents(self.basis)
+        noise, variance = self.noise(condition.log_s), condition.variance.unsqueeze(-1)
+        step = step_length(variance)
+        polynomials = exponents(self.basis)
         shares = self.shares(noise)
-        moved = total = torch.zeros_like(vectors[..., 0])
-        moments = self.sums.moments(vectors, moved, index, mask, polynomials)
+        displacement = total = torch.zeros_like(around.vectors[..., 0])
+        moments = self._moments(around, displacement, polynomials)
         described, pulls = self._described(0, moments, noise)
         if known:
-            described, pulls = (
-                torch.cat([known[1], described], dim=-1),
-                torch.cat([pulls, known[0]], dim=-1),
-            )
+            described = torch.cat([known[1], described], dim=-1)
+            pulls = torch.cat([pulls, known[0]], dim=-1)
         for number, descent in enumerate(self.refinements):
-            before = moved
-            moved = descent(
-                (vectors, index, mask), polynomials, moved, described, pulls, noise, step
-            )
-            total = total - shares[:, number : number + 1] * (moved - before) / step.clamp(min=1e-9)
-            moments = self.sums.moments(vectors, moved, index, mask, polynomials)
-            found, pulls = self._described(number + 1, moments, noise)
-            described = torch.cat([described, found], dim=-1)
+            before = displacement
+            displacement = descent(around, polynomials, displacement, described, pulls, noise, step)
+            share = shares[:, number : number + 1]
+            total = total - share * (displacement - before) / step.clamp(min=1e-9)
+            moments = self._moments(around, displacement, polynomials)
+            more, pulls = self._described(number + 1, moments, noise)
+            described = torch.cat([described, more], dim=-1)
             if known:
                 pulls = torch.cat([pulls, known[0]], dim=-1)
-        springs = torch.log1p(moved.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
+        springs = torch.log1p(displacement.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         coefficients = self.coefficients(torch.cat([described, springs], dim=-1), noise)
         total = total + (pulls * coefficients).sum(-1)
         # Of the size that a score has, and of order s_eff^2 where the noise is small.
         total = total * (0.5 * variance / ((variance + 0.01) * (variance + 0.002).sqrt()))
         return (total - total.mean(2, keepdim=True)).permute(1, 2, 0)
+
+    def _moments(self, around: Surroundings, displacement: Tensor, polynomials: Tensor) -> Tensor:
+        return self.sums.moments(
+            around.vectors, displacement, around.index, around.mask, polynomials
+        )
 
     def _described(self, number: int, moments: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         descriptors = cast("Descriptors", self.descriptors[number])
@@ -94,20 +139,30 @@ class DenoiserNetwork(LearnedPart):
 
     @torch.no_grad()
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
-        """Set the descriptors' scales on a batch of typical configurations; arguments as for
-        `forward`.
-        """
-        here = torch.zeros_like(vectors[..., 0])
-        moments = self.sums.moments(vectors, here, index, mask, exponents(self.basis))
+        """Set the descriptors' scales on a batch of typical configurations, at ln s (B,)."""
+        around = self.surroundings(vectors, index, mask)
+        moments = self._moments(around, torch.zeros_like(vectors[..., 0]), exponents(self.basis))
         normalise_descriptors(self, moments, self.noise(log_s))
+
+    @classmethod
+    def may_grow(cls, smaller: DenoiserConfig, larger: DenoiserConfig) -> bool:
+        """Return whether `larger` has more refinements, or relaxations where there were none."""
+        return has_more_refinements(smaller, larger)
+
+    def take_weights(self, smaller: nn.Module) -> None:
+        """Take the weights of a network with fewer refinements or without relaxations."""
+        before = relaxation.n_scalars(cast("DenoiserNetwork", smaller).n_relaxations)
+        n_new_inputs = relaxation.n_scalars(self.n_relaxations) - before
+        take_weights_with_more_refinements(self, smaller, n_new_inputs)
 
 
 class Descent(nn.Module):
-    """Moves the atoms towards the structure under the noise, in steps with inertia and a spring
-    back.
+    """Displaces the atoms towards the structure under the noise.
+
+    The displacements have inertia, and a spring pulls back.
     """
 
-    def __init__(self, config: NetworkConfig, n_described: int, n_vectors: int) -> None:
+    def __init__(self, config: DenoiserConfig, n_described: int, n_vectors: int) -> None:
         super().__init__()
         self.n_radial, self.n_moves = config.n_radial, config.n_moves
         self.sums = EdgeSums(config.cutoff_sigma)
@@ -115,27 +170,37 @@ class Descent(nn.Module):
         self.radial = nn.Linear(N_NOISE_FEATURES, config.n_moves * N_GATES * config.n_radial)
         self.inertia = nn.Linear(N_NOISE_FEATURES, config.n_moves)
         self.stiffness = nn.Linear(N_NOISE_FEATURES, config.n_moves)
-        for layer in (self.gates.last, self.inertia, self.stiffness):  # no atom moves at first
+        for layer in (self.gates.last, self.inertia, self.stiffness):  # no displacement at first
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.radial.bias, std=0.3)
 
     def forward(
         self,
-        edges: tuple[Tensor, Tensor, Tensor],
+        around: Surroundings,
         polynomials: Tensor,
-        moved: Tensor,
+        displacement: Tensor,
         described: Tensor,
         pulls: Tensor,
         noise: Tensor,
         step: Tensor,
     ) -> Tensor:
-        """Displacements from the atoms' positions, (3, B, N); arguments as for `Refinement`.
+        """Return new displacements from the atoms' positions, (3, B, N), sigma.
 
-        In addition `edges` are vectors, index and mask as for `EdgeSums.pushes`, `pulls` (3, B, N,
-        n_vectors) the atoms' vector moments, and `step` (B, 1) is c(s).
+        Parameters
+        ----------
+        around
+            Edges at the atoms' own positions.
+        polynomials
+            From `exponents`, (K, 3).
+        displacement
+            Displacements so far, (3, B, N).
+        described, pulls
+            The atoms' descriptors (B, N, n_described) and vector moments (3, B, N, n_vectors).
+        noise, step
+            Noise features (B, n_noise), and c(s), (B, 1).
         """
-        vectors, index, mask = edges
+        vectors, index, mask, _ = around
         gates, shares = self.gates(described, noise).split([2 * N_GATES, pulls.shape[-1]], -1)
         radial = (self.radial(noise) * -step).reshape(-1, self.n_moves, N_GATES, self.n_radial)
         inertia, stiffness = self.inertia(noise), self.stiffness(noise)
@@ -143,9 +208,12 @@ class Descent(nn.Module):
         for move in range(self.n_moves):
             if move:
                 velocity = inertia[:, move : move + 1] * velocity
-            push = self.sums.pushes(
-                vectors, moved, index, mask, polynomials, radial[:, move], gates
+            messages = self.sums.radial_messages(
+                vectors, displacement, index, mask, polynomials, radial[:, move], gates
             )
-            velocity = velocity + push - stiffness[:, move : move + 1] * moved
-            moved = moved + velocity
-        return moved
+            velocity = velocity + messages - stiffness[:, move : move + 1] * displacement
+            displacement = displacement + velocity
+        return displacement
+
+
+NETWORKS = (DenoiserNetwork,)

@@ -1,5 +1,4 @@
-r"""What an atom sees of its neighbours: radial sums and rotation-invariant products of density
-moments.
+r"""Invariants of an atom's neighbourhood: radial sums and products of density moments.
 
 For radial Gaussians B_k(r) under a smooth cutoff, directions u and real harmonics Y_2 (l = 2, five
 components),
@@ -13,24 +12,12 @@ f_ij|^2; the vector moments can.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES
 from openmm_nti.kernels import CompiledModule, applies_to
-
-
-class Surroundings(NamedTuple):
-    """The edges at the atoms' own positions: what a network needs of a configuration, at whatever
-    noise.
-    """
-
-    vectors: Tensor  # (3, B, N, M), sigma
-    index: Tensor  # type: ignore[assignment]  # (B, N, M), into the (B * N) atoms; not tuple.index
-    mask: Tensor  # (B, N, M), fading towards the cutoff
-    moments: Tensor  # (10, B, K, N)
 
 
 class Descriptors(CompiledModule):
@@ -56,8 +43,9 @@ class Descriptors(CompiledModule):
         self.register_buffer("multiplicities", multiplicities, persistent=False)
 
     def forward(self, moments: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptors, asinh of the scaled invariants, (B, N, n_outputs); and v_c and q_c . v_c,
-        (3, B, N, 2 C).
+        """Return descriptors (B, N, n_outputs), and the vectors v_c and q_c . v_c, (3, B, N, 2 C).
+
+        Descriptors are asinh of the scaled invariants.
 
         Parameters
         ----------
@@ -74,26 +62,26 @@ class Descriptors(CompiledModule):
         weighted = tensor * self.multiplicities
         pairs = torch.cat([vector * vector, vector * vector.roll(-1, 0)])
         of_vector, of_tensor = pairs[:3].sum(0), (weighted * tensor).sum(0)
-        found = torch.cat([moments[0], of_vector, of_tensor, (weighted * pairs).sum(0)], dim=1)
+        invariants = torch.cat([moments[0], of_vector, of_tensor, (weighted * pairs).sum(0)], dim=1)
         vectors = torch.cat([vector, tensor_times_vector(tensor, vector)], dim=2)
-        return torch.asinh(found.transpose(1, 2) * self.scales), vectors.transpose(2, 3)
+        return torch.asinh(invariants.transpose(1, 2) * self.scales), vectors.transpose(2, 3)
 
     def total_densities(self, moments: Tensor) -> Tensor:
-        """The scaled rho_k of `moments`, summed over the atoms of each configuration, (B, K)."""
+        """Return the scaled rho_k, summed over the atoms of each configuration, (B, K)."""
         return moments[0].sum(-1) * self.scales[: self.n_radial]
 
     def vector_scales(self) -> Tensor:
-        """Factors that bring the vectors from `forward` to order one, (2 C,)."""
-        sizes = self.scales[
-            self.n_radial : self.n_radial + 2 * self.n_channels
-        ].sqrt()  # of vectors, then of tensors
+        """Return factors that bring the vectors from `forward` to order one, (2 C,)."""
+        # of vectors, then of tensors
+        sizes = self.scales[self.n_radial : self.n_radial + 2 * self.n_channels].sqrt()
         of_vector, of_tensor = sizes.split(self.n_channels)
         return torch.cat([of_vector, of_vector * of_tensor])
 
     @torch.no_grad()
     def normalise(self, moments: Tensor, noise: Tensor) -> None:
-        """Set the scales to one over the root mean square on a batch; arguments as for
-        `forward`.
+        """Set the scales to one over the root mean square on a batch.
+
+        Arguments are those of `forward`.
         """
         self.scales.fill_(1.0)
         described, _ = self(moments, noise)
@@ -101,33 +89,29 @@ class Descriptors(CompiledModule):
 
 
 def normalise_descriptors(network: nn.Module, moments: Tensor, noise: Tensor) -> None:
-    """Scale all descriptors of `network` on a batch: its moments (10, B, K, N) and noise features
-    (B, n_noise).
+    """Scale all descriptors of `network` on a batch.
+
+    Parameters
+    ----------
+    network
+        Has `Descriptors` among its modules.
+    moments, noise
+        As for `Descriptors.forward`.
     """
     for module in network.modules():
         if isinstance(module, Descriptors):
             module.normalise(moments, noise)
 
 
-def repeated(around: Surroundings, n_copies: int) -> Surroundings:
-    """The same configurations `n_copies` times in a batch, one copy after the other."""
-    n_batch, n_atoms = around.index.shape[0], around.index.shape[1]
-    copy = (
-        torch.arange(n_copies, device=around.index.device)
-        .repeat_interleave(n_batch)
-        .reshape(-1, 1, 1)
-    )
-    return Surroundings(
-        around.vectors.repeat(1, n_copies, 1, 1),
-        around.index.repeat(n_copies, 1, 1) + copy * (n_batch * n_atoms),
-        around.mask.repeat(n_copies, 1, 1),
-        around.moments.repeat(1, n_copies, 1, 1),
-    )
-
-
 def tensor_times_vector(tensor: Tensor, vector: Tensor) -> Tensor:
-    """Q v for q = 3/2 of the symmetric traceless xx, yy, zz, xy, yz, zx in (6, B, C, N), and v (3,
-    B, C, N).
+    """Return the products q v, (3, B, C, N).
+
+    Parameters
+    ----------
+    tensor
+        Symmetric traceless tensors xx, yy, zz, xy, yz, zx, of which q is 3/2, (6, B, C, N).
+    vector
+        v, (3, B, C, N).
     """
     diagonal, across = tensor[:3], tensor[3:]
     product = (

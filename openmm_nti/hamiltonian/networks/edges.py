@@ -1,11 +1,10 @@
-r"""Sums over the edges between an atom and its neighbours, where the atoms are or where they have
-moved to.
+r"""Sums over the edges between an atom and its neighbours, at displaced positions.
 
 With d_ij = x_ij + y_j - y_i for displacements y, radial Gaussians B_k, directions u and a smooth
 envelope e,
 
-.. math:: P_i = \sum_j e(r_{ij}) \, u_{ij} \sum_q (a_{iq} + b_{jq}) \sum_k w_{qk} B_k(r_{ij}), \qquad
-          M_i = \sum_j e(r_{ij}) \, (1, u_{ij}, u_{ij} u_{ij}) \, B_k(r_{ij}) .
+.. math:: P_i = \sum_j e(r_{ij}) \, u_{ij} \sum_q (a_{iq} + b_{jq}) \sum_k w_{qk} B_k(r_{ij}),
+          \qquad M_i = \sum_j e(r_{ij}) \, (1, u_{ij}, u_{ij} u_{ij}) \, B_k(r_{ij}) .
 
 Nearly all of a network's time goes into these two. On a CPU they run as compiled operations where
 those were built (`openmm_nti.kernels`); the PyTorch below is the same for everything else.
@@ -15,6 +14,7 @@ operation runs along rows of all edges, and products with weights are single lar
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,10 +27,16 @@ from openmm_nti.kernels import CompiledModule, applies_to
 # Directions and distances are softened below this, for atoms do pass through each other near the
 # ideal gas.
 _SOFTENING = 0.1  # sigma
-_FADING_SHARE = 0.1  # of the cutoff
-# Gaussians (K, B, N, M), vectors (3, B, N, M), inverse lengths (B, N, M) and envelope (B, N, M) of
-# the edges.
-Edges = tuple[Tensor, Tensor, Tensor, Tensor]
+_ENVELOPE_SHARE = 0.1  # of the cutoff
+
+
+class Edges(NamedTuple):
+    """What sums over edges are made of."""
+
+    gaussians: Tensor  # (K, B, N, M)
+    vectors: Tensor  # (3, B, N, M), sigma
+    inverse: Tensor  # one over softened lengths, (B, N, M), 1 / sigma
+    envelope: Tensor  # smooth cutoff, with the mask, (B, N, M)
 
 
 class EdgeSums(CompiledModule):
@@ -46,25 +52,25 @@ class EdgeSums(CompiledModule):
         super().__init__()
         self.cutoff = cutoff
         self.softening = _SOFTENING
-        self.fading_share = _FADING_SHARE
+        self.envelope_share = _ENVELOPE_SHARE
 
-    def pushes(
+    def radial_messages(
         self,
         vectors: Tensor,
-        moved: Tensor,
+        displacement: Tensor,
         index: Tensor,
         mask: Tensor,
         polynomials: Tensor,
         radial: Tensor,
         gates: Tensor,
     ) -> Tensor:
-        """P_i, (3, B, N).
+        """Return the messages P_i, (3, B, N).
 
         Parameters
         ----------
         vectors
             x_ij, to the neighbours, (3, B, N, M), sigma.
-        moved
+        displacement
             y_i, (3, B, N), sigma.
         index
             Neighbours as indices into the (B * N) atoms, (B, N, M).
@@ -79,10 +85,18 @@ class EdgeSums(CompiledModule):
         """
         if self.compiled and applies_to(vectors):
             return torch.ops.openmm_nti.pushes(
-                vectors, moved, index, mask, polynomials, radial, gates, self.cutoff, self.softening
+                vectors,
+                displacement,
+                index,
+                mask,
+                polynomials,
+                radial,
+                gates,
+                self.cutoff,
+                self.softening,
             )
         gaussians, vectors, inverse, envelope = edges_at(
-            shifted(vectors, moved, index), mask, polynomials, self.cutoff, self.softening
+            shifted(vectors, displacement, index), mask, polynomials, self.cutoff, self.softening
         )
         own, sent = gates.permute(2, 0, 1).chunk(2)
         both = own.unsqueeze(-1) + at_neighbours(sent, index)
@@ -94,17 +108,23 @@ class EdgeSums(CompiledModule):
         return ((forces * both).sum(0) * (envelope * inverse) * vectors).sum(-1)
 
     def moments(
-        self, vectors: Tensor, moved: Tensor, index: Tensor, mask: Tensor, polynomials: Tensor
+        self,
+        vectors: Tensor,
+        displacement: Tensor,
+        index: Tensor,
+        mask: Tensor,
+        polynomials: Tensor,
     ) -> Tensor:
-        """M_i for 1; x, y, z; xx, yy, zz; xy, yz, zx of the directions, (10, B, K, N); arguments as
-        for `pushes`.
+        """Return the moments M_i, (10, B, K, N); arguments as for `radial_messages`.
+
+        They are of 1; x, y, z; xx, yy, zz; xy, yz, zx of the directions.
         """
         if self.compiled and applies_to(vectors):
             return torch.ops.openmm_nti.moments(
-                vectors, moved, index, mask, polynomials, self.cutoff, self.softening
+                vectors, displacement, index, mask, polynomials, self.cutoff, self.softening
             )
         gaussians, vectors, inverse, envelope = edges_at(
-            shifted(vectors, moved, index), mask, polynomials, self.cutoff, self.softening
+            shifted(vectors, displacement, index), mask, polynomials, self.cutoff, self.softening
         )
         n_radial, n_batch, n_atoms, n_neighbours = gaussians.shape
         direction = vectors * inverse
@@ -118,13 +138,13 @@ class EdgeSums(CompiledModule):
         )
         return moments.reshape(n_batch, n_atoms, 10, n_radial).permute(2, 0, 3, 1)
 
-    def fading(self, vectors: Tensor) -> Tensor:
-        """1 for edges shorter than nine tenths of the cutoff, 0 at it, with two continuous
-        derivatives, (B, N, M).
+    def cutoff_envelope(self, vectors: Tensor) -> Tensor:
+        """Return a factor that takes edges to zero at the cutoff, (B, N, M).
 
-        Neighbours are chosen where the atoms are, and moves may bring a far one close: its envelope
-        there is no longer small, and without this factor at the original distance the energy would
-        jump as the edge comes and goes.
+        It is 1 below nine tenths of the cutoff and has two continuous derivatives. Neighbours are
+        chosen where the atoms are, and displacements may bring a far one close. Its own envelope is
+        no longer small there. Without this factor, at the original distance, the energy would jump
+        as the edge comes and goes.
 
         Parameters
         ----------
@@ -132,22 +152,21 @@ class EdgeSums(CompiledModule):
             x_ij, (3, B, N, M), sigma.
         """
         if self.compiled and applies_to(vectors):
-            return torch.ops.openmm_nti.fading(vectors, self.cutoff, self.fading_share)
+            return torch.ops.openmm_nti.fading(vectors, self.cutoff, self.envelope_share)
         r = (vectors.square().sum(0) + 1e-12).sqrt()
-        t = ((1.0 - r / self.cutoff) / self.fading_share).clamp(0.0, 1.0)
+        t = ((1.0 - r / self.cutoff) / self.envelope_share).clamp(0.0, 1.0)
         return t * t * t * (10.0 + t * (6.0 * t - 15.0))
 
 
 def edges_at(
     vectors: Tensor, mask: Tensor, polynomials: Tensor, cutoff: float, softening: float = _SOFTENING
 ) -> Edges:
-    """Gaussians, inverse softened lengths and envelope of the edges, beside the `vectors`
-    themselves.
+    """Return what sums over the edges need.
 
     Parameters
     ----------
     vectors, mask, polynomials
-        As for `EdgeSums.pushes`.
+        As for `EdgeSums.radial_messages`.
     cutoff, softening
         sigma.
     """
@@ -157,7 +176,7 @@ def edges_at(
     powers = torch.stack([from_contact * from_contact, from_contact, torch.ones_like(from_contact)])
     gaussians = torch.mm(polynomials, powers.reshape(3, -1)).exp()
     envelope = torch.rsub(r_squared, 1.0, alpha=1.0 / (cutoff * cutoff)).relu().pow(3) * mask
-    return (
+    return Edges(
         gaussians.reshape(-1, mask.shape[0], mask.shape[1], mask.shape[2]),
         vectors,
         inverse,
@@ -165,22 +184,20 @@ def edges_at(
     )
 
 
-def shifted(vectors: Tensor, moved: Tensor, index: Tensor) -> Tensor:
-    """d_ij, (3, B, N, M), sigma; arguments as for `EdgeSums.pushes`."""
-    return vectors + (at_neighbours(moved, index) - moved.unsqueeze(-1))
+def shifted(vectors: Tensor, displacement: Tensor, index: Tensor) -> Tensor:
+    """Return d_ij, (3, B, N, M), sigma; arguments as for `EdgeSums.radial_messages`."""
+    return vectors + (at_neighbours(displacement, index) - displacement.unsqueeze(-1))
 
 
 def at_neighbours(values: Tensor, index: Tensor) -> Tensor:
-    """Values (C, B, N) of atoms at their neighbours `index` (B, N, M): (C, B, N, M)."""
+    """Return values (C, B, N) of atoms at their neighbours `index` (B, N, M), (C, B, N, M)."""
     n_channels = values.shape[0]
-    found = take(values.reshape(n_channels, -1), index.reshape(-1))
-    return found.reshape(n_channels, index.shape[0], index.shape[1], index.shape[2])
+    taken = take(values.reshape(n_channels, -1), index.reshape(-1))
+    return taken.reshape(n_channels, index.shape[0], index.shape[1], index.shape[2])
 
 
 def initial_basis(cutoff: float, n_radial: int) -> Tensor:
-    """Centres and log sharpness of the Gaussians before any training, (2, n_radial, 1); lengths in
-    sigma.
-    """
+    """Return centres, sigma, and log sharpness of untrained Gaussians, (2, n_radial, 1)."""
     centres = torch.from_numpy(crowded_centres(cutoff, n_radial))
     gaps = torch.gradient(centres)[0]
     return (
@@ -189,19 +206,22 @@ def initial_basis(cutoff: float, n_radial: int) -> Tensor:
 
 
 def exponents(basis: Tensor) -> Tensor:
-    """-a (r - c)^2 as polynomials in r - 1, from their basis c and ln a (2, K, 1): powers 2, 1 and
-    0, (K, 3).
+    """Return the Gaussians' exponents -a (r - c)^2 as polynomials in r - 1, (K, 3).
 
-    About contact, where the Gaussians are sharp, the powers are small and float32 loses nothing.
+    The columns are of the powers 2, 1 and 0. About contact, where the Gaussians are sharp, the
+    powers are small and float32 loses nothing.
+
+    Parameters
+    ----------
+    basis
+        c and ln a, (2, K, 1).
     """
     centre, sharpness = basis[0] - 1.0, basis[1].exp()
     return torch.cat([-sharpness, 2.0 * sharpness * centre, -sharpness * centre * centre], dim=1)
 
 
 def crowded_centres(cutoff: float, n_radial: int) -> NDArray[np.float64]:
-    """`n_radial` distances in sigma, three times as dense about contact as elsewhere,
-    (n_radial,).
-    """
+    """Return distances, sigma, three times as dense about contact as elsewhere, (n_radial,)."""
     r = np.linspace(0.35, cutoff, 2000)
     crowd = np.cumsum(1.0 + 2.0 * np.exp(-0.5 * ((r - 0.95) / 0.2) ** 2))
     places = (np.arange(n_radial) + 0.5) / n_radial

@@ -1,37 +1,50 @@
-r"""An equivariant message-passing network in the place of `network.DensityNetwork`, for comparison.
+r"""The kind `painn`: an equivariant message-passing network, to compare with.
 
 Every atom carries scalars s and vectors v (C features each), as in PaiNN (Schuett, Unke, Gastegger,
 ICML 2021), the kind of network that Mate, Fleuret and Bereau (arXiv 2406.02313) used. A layer
 passes messages along the edges,
 
 .. math:: s_i \leftarrow s_i + \sum_j \phi^s_j W^s(r_{ij}), \qquad
-          v_i \leftarrow v_i + \sum_j \big( \phi^v_j W^v(r_{ij}) v_j + \phi^u_j W^u(r_{ij}) \hat r_{ij} \big),
+          v_i \leftarrow v_i
+          + \sum_j \big( \phi^v_j W^v(r_{ij}) v_j + \phi^u_j W^u(r_{ij}) \hat r_{ij} \big),
 
 with phi a function of s_j and W of the radial basis, and then mixes s and v within each atom. The
 energy is g(s) sum_i [E(s_i) - E(s_i of an atom alone)], with the noise level in every s.
 """
 
-from __future__ import annotations
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES
-from openmm_nti.hamiltonian.networks.base import LearnedPart, NetworkConfig
-from openmm_nti.hamiltonian.networks.descriptors import Surroundings
+from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES, Condition
+from openmm_nti.hamiltonian.networks.base import ONSET_SQUARED, LearnedPart, Surroundings
+from openmm_nti.hamiltonian.networks.config import MomentConfig, NoRelaxations
 from openmm_nti.hamiltonian.networks.edges import Edges, edges_at, exponents, initial_basis
 
 
+class PainnConfig(MomentConfig):
+    """Architecture of a `painn` network."""
+
+    kind: Literal["painn"] = "painn"
+    n_channels: int = Field(
+        default=8, ge=2, le=128, description="Features, of scalars and vectors."
+    )
+    n_refinements: int = Field(default=1, ge=0, le=8, description="Layers, one at least.")
+    n_moves: int = Field(default=2, ge=1, le=8, description="Not used by this kind.")
+    n_relaxations: NoRelaxations = 0
+
+
 class PainnNetwork(LearnedPart):
-    """U_net for a batch of configurations; arguments as for `DensityNetwork`.
+    """Gives U_net for a batch of configurations; see the module's formula."""
 
-    `n_refinements` of the configuration is the number of layers, `n_channels` the number of
-    features.
-    """
+    Config = PainnConfig
+    summary = "equivariant message passing with n_refinements layers, for comparison"
 
-    def __init__(self, config: NetworkConfig, onset_squared: float) -> None:
+    def __init__(self, config: PainnConfig) -> None:
         super().__init__(config)
-        self.onset_squared = onset_squared
+        self.onset_squared = ONSET_SQUARED
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         self.embedding = nn.Linear(N_NOISE_FEATURES, config.n_channels)
         self.layers = nn.ModuleList(
@@ -42,29 +55,19 @@ class PainnNetwork(LearnedPart):
             nn.Linear(config.n_channels, config.width), nn.SiLU(), nn.Linear(config.width, 1)
         )
 
-    def forward(
-        self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor, variance: Tensor
-    ) -> Tensor:
-        """Energies (B,), kT, from edges (3, B, N, M), index and mask (B, N, M), ln s and s_eff^2
-        (B,).
-        """
-        return self.at_noise(self.surroundings(vectors, index, mask), log_s, variance)
-
     @torch.jit.export
     def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
-        """What does not depend on the noise; arguments as for `forward`."""
-        no_moments = vectors[..., :0]
-        return Surroundings(vectors, index, mask, no_moments)
+        """Return the edges: there is nothing to compute before the noise is known."""
+        no_features = vectors[..., :0]
+        return Surroundings(vectors, index, mask, no_features)
 
     @torch.jit.export
-    def at_noise(self, around: Surroundings, log_s: Tensor, variance: Tensor) -> Tensor:
-        """Energies (B,), kT, of `surroundings` at ln s and s_eff^2, (B,)."""
-        index, edges = (
-            around.index,
-            edges_at(around.vectors, around.mask, exponents(self.basis), self.cutoff),
-        )
+    def at_noise(self, around: Surroundings, condition: Condition) -> Tensor:
+        """Return energies (B,), kT."""
+        index = around.index
+        edges = edges_at(around.vectors, around.mask, exponents(self.basis), self.cutoff)
         n_batch, n_atoms = index.shape[0], index.shape[1]
-        level = self.embedding(self.noise(log_s)).unsqueeze(1)
+        level = self.embedding(self.noise(condition.log_s)).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
         vectors = torch.zeros(
             n_batch, n_atoms, 3, scalars.shape[-1], dtype=level.dtype, device=level.device
@@ -75,12 +78,12 @@ class PainnNetwork(LearnedPart):
                 scalars, vectors, alone, alone_vectors, edges, index
             )
         atomic = self.energy(scalars) - self.energy(alone)
-        variance = variance.reshape(-1, 1, 1)
+        variance = condition.variance.reshape(-1, 1, 1)
         return (atomic * variance / (variance + self.onset_squared)).sum((1, 2))
 
 
 class PainnLayer(nn.Module):
-    """Messages along the edges, then a mixing of scalars and vectors within each atom."""
+    """Passes messages along the edges, then mixes scalars and vectors within each atom."""
 
     def __init__(self, n_radial: int, n_features: int) -> None:
         super().__init__()
@@ -103,20 +106,27 @@ class PainnLayer(nn.Module):
         edges: Edges,
         index: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scalars (B, N, C) and vectors (B, N, 3, C), and the same of an atom without neighbours
-        (B, 1, ...).
+        """Return new scalars (B, N, C) and vectors (B, N, 3, C), then both of a lone atom.
+
+        Parameters
+        ----------
+        scalars, vectors
+            Features of the atoms, in the same shapes.
+        alone, alone_vectors
+            Features of an atom without neighbours, (B, 1, C) and (B, 1, 3, C).
+        edges, index
+            From `edges_at`; neighbours as indices into the (B * N) atoms, (B, N, M).
         """
-        gaussians, edge_vectors, inverse, envelope = edges
         n_batch, n_atoms, n_neighbours = index.shape
-        filters = self.filters((gaussians * envelope).permute(1, 2, 3, 0))  # (B, N, M, 3 C)
+        filters = self.filters(
+            (edges.gaussians * edges.envelope).permute(1, 2, 3, 0)
+        )  # (B, N, M, 3 C)
         sent = self.message(scalars).reshape(n_batch * n_atoms, -1)[index] * filters
         to_scalars, to_vectors, along_edge = sent.split(self.n_features, dim=-1)
-        neighbours = vectors.reshape(n_batch * n_atoms, 3, self.n_features)[
-            index
-        ]  # (B, N, M, 3, C)
         flat = n_batch * n_atoms
+        neighbours = vectors.reshape(flat, 3, self.n_features)[index]  # (B, N, M, 3, C)
         edge_sum = torch.bmm(
-            (edge_vectors * inverse).reshape(3, flat, n_neighbours).transpose(0, 1),
+            (edges.vectors * edges.inverse).reshape(3, flat, n_neighbours).transpose(0, 1),
             along_edge.reshape(flat, n_neighbours, self.n_features),
         )
         scalars = scalars + to_scalars.sum(2)
@@ -134,6 +144,8 @@ class PainnLayer(nn.Module):
         norm = (right.square().sum(2) + 1e-6).sqrt()
         gates = self.update(torch.cat([scalars, norm], dim=-1))
         on_vectors, on_product, on_scalars = gates.split(self.n_features, dim=-1)
-        return scalars + on_product * (left * right).sum(
-            2
-        ) + on_scalars, vectors + on_vectors.unsqueeze(2) * left
+        scalars = scalars + on_product * (left * right).sum(2) + on_scalars
+        return scalars, vectors + on_vectors.unsqueeze(2) * left
+
+
+NETWORKS = (PainnNetwork,)

@@ -98,7 +98,9 @@ def test_means_vanish_at_both_ends(lam):
             )
             * 6.0
         )
-    values = control_variates.functions(model, positions, BOX, torch.full((6_000,), lam), seed=1)
+    values = control_variates.functions(
+        model, positions, BOX, torch.full((6_000,), lam), torch.Generator().manual_seed(1)
+    )
     assert values.shape == (6_000, control_variates.N_FUNCTIONS)
     felt = values.std(axis=0) > 0
     assert (

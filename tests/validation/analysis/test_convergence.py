@@ -59,7 +59,7 @@ def test_a_part_without_a_solution_leaves_a_gap(monkeypatch):
     def fails_on_few(data, *_, **settings):
         if data.n_samples < 400:
             raise RuntimeError("MBAR failed")
-        return estimate_mbar(data, STATE, method="mbar", seed=settings["seed"])
+        return estimate_mbar(data, STATE, method="mbar", execution=settings["execution"])
 
     monkeypatch.setattr("openmm_nti.validation.analysis.convergence.estimate_mbar", fails_on_few)
     data, exact = harmonic_windows(np.random.default_rng(1))

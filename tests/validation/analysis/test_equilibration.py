@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.validation.analysis.equilibration import CHANCE, settle
+from openmm_nti.free_energy import Verdict
+from openmm_nti.validation.analysis.equilibration import CHANCE, check_equilibration
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar, estimate_ti
 
 STATE = StatePoint(n_particles=2, box_length_sigma=6, temperature_star=1.25)
 STIFFNESS, DIMENSIONS = 8.0, 10
+GOOD = Verdict("good", "good")
 EXACT = 0.5 * DIMENSIONS * math.log(STIFFNESS)
 
 
@@ -41,15 +43,16 @@ def relaxation(time, n=60, amplitude=0.5):
 
 def test_windows_at_rest_are_used_whole():
     data = oscillators(1)
-    settled = settle(data, method="mbar_softcore")
-    assert settled.data is data
-    assert (settled.error, settled.verdict, settled.facts["left_out"]) == (0, None, 0)
-    assert settled.judged("good") == "good"
+    test = check_equilibration(data, method="mbar_softcore")
+    assert test.data is data
+    assert (test.error, test.verdict, test.facts["left_out"]) == (0, None, 0)
+    assert test.joined(GOOD) is GOOD
 
 
 def test_alarms_on_windows_at_rest_are_as_rare_as_they_should_be():
     alarms = sum(
-        settle(oscillators(seed), method="mbar_softcore").verdict is not None for seed in range(500)
+        check_equilibration(oscillators(seed), method="mbar_softcore").verdict is not None
+        for seed in range(500)
     )
     assert alarms <= 500 * CHANCE + 3 * math.sqrt(500 * CHANCE)
 
@@ -69,9 +72,7 @@ def test_a_short_transient_is_left_out_and_said(estimate, caplog):
     assert facts["change"] < -5 * facts["change_std_err"]
     assert abs(facts["rest"]["change"]) < 2
     assert result.diagnostics["n_samples"] == data.dudl.size // 2
-    assert result.diagnostics["verdict"].startswith(
-        "poor equilibration (only the later half is used"
-    )
+    assert result.verdict.text.startswith("poor equilibration (only the later half is used")
     assert "mbar_softcore: poor" in caplog.text
     assert "raise estimates.softcore.equilibration" in caplog.text
 
@@ -83,10 +84,10 @@ def test_a_drift_to_the_end_has_no_error_bar(estimate):
     )
     assert result.std_err == math.inf
     assert result.diagnostics["drift"]["rest"]["chance"] < CHANCE
-    assert result.diagnostics["verdict"].startswith(
+    assert result.verdict.text.startswith(
         "unreliable, not in equilibrium (the later half does not show"
     )
-    assert "raise estimates.windows.equilibration_steps" in result.diagnostics["verdict"]
+    assert "raise estimates.windows.equilibration_steps" in result.verdict.text
 
 
 @pytest.mark.parametrize("amplitude", [0.1, 0.3, 1.0])
@@ -109,11 +110,11 @@ def test_a_drift_that_was_seen_is_covered_by_the_error(time, amplitude):
 def test_one_bad_window_among_many_is_named():
     excess = np.zeros((9, 60))
     excess[5] = relaxation(8, amplitude=0.8)
-    settled = settle(oscillators(4, excess=excess), method="somebody's")
-    assert settled.facts["worst_lambda"] == pytest.approx(5 / 8)
-    assert abs(settled.facts["worst_z"]) > abs(settled.facts["z"])
-    assert "the window at lambda = 0.625 drifts" in settled.verdict
-    assert settled.verdict.endswith("equilibrate longer before the first frame")
+    test = check_equilibration(oscillators(4, excess=excess), method="somebody's")
+    assert test.facts["worst_lambda"] == pytest.approx(5 / 8)
+    assert abs(test.facts["worst_z"]) > abs(test.facts["z"])
+    assert "the window at lambda = 0.625 drifts" in test.verdict.text
+    assert test.verdict.text.endswith("equilibrate longer before the first frame")
 
 
 def test_chains_of_few_samples():
@@ -121,15 +122,21 @@ def test_chains_of_few_samples():
     drift.
     """
     single = oscillators(5, n=1, n_chains=60)
-    assert settle(single, method="ti").facts is None
-    pairs = settle(oscillators(6, n=2, n_chains=60, excess=np.array([1.0, 0.0])), method="ti")
+    assert check_equilibration(single, method="ti").facts is None
+    pairs = check_equilibration(
+        oscillators(6, n=2, n_chains=60, excess=np.array([1.0, 0.0])), method="ti"
+    )
     assert pairs.error == math.inf
     assert pairs.facts["rest"] is None
 
 
 def test_the_graver_verdict_comes_first():
-    settled = settle(oscillators(2, excess=relaxation(5, amplitude=0.7)), method="mbar")
-    assert settled.judged("unreliable: the windows do not overlap").startswith(
-        "unreliable: the windows"
-    )
-    assert settled.judged("poor overlap").startswith("poor equilibration")
+    test = check_equilibration(oscillators(2, excess=relaxation(5, amplitude=0.7)), method="mbar")
+    worse = test.joined(Verdict("bad", "unreliable: the windows do not overlap"))
+    assert worse.level == "bad"
+    assert worse.text.startswith("unreliable: the windows do not overlap; poor equilibration")
+    same = test.joined(Verdict("warn", "poor overlap"))
+    assert same.level == "warn"
+    assert same.text.startswith("poor equilibration")
+    assert same.text.endswith("; poor overlap")
+    assert test.joined(GOOD).level == "warn"

@@ -8,10 +8,14 @@ import pytest
 from windows import gaussian_windows, harmonic_windows
 
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.validation.analysis import mbar_equations, window_estimates
+from openmm_nti.validation.analysis import mbar_equations
 from openmm_nti.validation.analysis.window_data import WindowData
+from openmm_nti.validation.analysis.window_diagnostics import (
+    graded_overlap,
+    integral_verdict,
+    overlap_verdict,
+)
 from openmm_nti.validation.analysis.window_estimates import estimate_bar, estimate_mbar, estimate_ti
-from openmm_nti.validation.report.verdicts import judge
 
 STATE = StatePoint(n_particles=2, box_length_sigma=6, temperature_star=1.25)
 
@@ -29,7 +33,7 @@ def test_mbar_and_ti_find_the_free_energy_of_an_oscillator():
             "beta_f_ex",
         )
     assert mbar.method == "mbar"
-    assert mbar.diagnostics["verdict"].startswith("good")
+    assert mbar.verdict.level == "good"
     np.testing.assert_allclose(np.sum(mbar.diagnostics["overlap_matrix"], axis=1), 1, atol=1e-6)
 
 
@@ -46,15 +50,58 @@ def test_a_good_verdict_gives_way_to_moves_that_hardly_succeed():
         data, acceptance=np.array([np.nan, *[0.8] * 7, 0.1]), timestep_star=np.full(9, 0.01)
     )
     for estimate in (estimate_mbar, estimate_ti):
-        facts = estimate(data, STATE, method="mbar_neural", seed=1).diagnostics
-        assert facts["verdict"].startswith(
+        result = estimate(data, STATE, method="mbar_neural", seed=1)
+        assert result.verdict.level == "warn"
+        assert result.verdict.text.startswith(
             "few moves accepted (10% at lambda 1): raise equilibration_steps"
         )
-        assert facts["acceptance"] == [None, *[0.8] * 7, 0.1]
-    entry = {"value": 1.0, "std_err": 0.1, "diagnostics": facts}
-    assert judge("ti_neural_md", {"ti_neural_md": entry}).level == "warn"
-    for worse in ("unreliable: the windows do not overlap", "poor overlap"):
-        assert window_estimates._unless_good(worse, data) == worse
+        assert result.diagnostics["acceptance"] == [None, *[0.8] * 7, 0.1]
+    for overlap, level, words in ((1e-4, "bad", "do not overlap"), (0.01, "warn", "poor overlap")):
+        verdict = overlap_verdict(np.array([0.2, *[overlap] * 7]), data, 0.1)
+        assert verdict.level == level
+        assert words in verdict.text
+
+
+def test_nan_empty_and_constant_data_are_not_blessed():
+    data, _ = harmonic_windows(np.random.default_rng(1), n=160)
+    good, nan = np.full(8, 0.2), np.full(8, np.nan)
+    assert overlap_verdict(good, data, 0.1).level == "good"
+    assert integral_verdict(good, data, 0.1, 0.0).level == "good"
+    still = replace(data, dudl=np.ones_like(data.dudl))
+    for verdict in (
+        overlap_verdict(nan, data, 0.1),
+        overlap_verdict(good, data, math.nan),
+        overlap_verdict(good, still, 0.0),
+        integral_verdict(nan, data, 0.1, 0.0),
+        integral_verdict(good, data, math.nan, 0.0),
+        integral_verdict(good, data, 0.1, math.nan),
+        integral_verdict(good, still, 0.0, 0.0),
+        graded_overlap(math.nan),
+    ):
+        assert verdict.level != "good"
+
+
+def test_an_integral_over_windows_that_do_not_overlap_is_not_called_good():
+    """A Gaussian of unit width is moved by 60: F = 0, and nothing is seen between six windows."""
+    lambdas, distance = np.linspace(0, 1, 6), 60.0
+    noise = np.random.default_rng(1).standard_normal((6, 400))
+    x = distance * lambdas[:, None] + noise
+    u_kln = 0.5 * (x[:, :, None] - distance * lambdas) ** 2
+    data = WindowData(lambdas, u_kln, -distance * noise, np.repeat(np.arange(8), 50))
+    result = estimate_ti(data, STATE, method="ti_neural_md", seed=1)
+    assert abs(result.value) < 3 * result.std_err
+    assert result.diagnostics["min_neighbour_overlap"] < 1e-3
+    assert result.verdict.level == "warn"
+    assert "neighbours do not overlap" in result.verdict.text
+    assert estimate_bar(data, STATE, method="bar_neural", seed=1).verdict.level == "bad"
+
+
+def test_diagnostics_are_those_that_were_set():
+    data, _ = harmonic_windows(np.random.default_rng(1))
+    result = estimate_mbar(data, STATE, method="mbar", seed=1)
+    assert "acceptance" not in result.diagnostics
+    assert set(result.to_dict()["diagnostics"]) == {*result.diagnostics.keys(), "verdict"}
+    assert result.diagnostics["control_variates"] is None
 
 
 def test_bar_of_neighbours_is_mbar_of_two_windows():
@@ -70,7 +117,7 @@ def test_bar_of_neighbours_is_mbar_of_two_windows():
     bar = estimate_bar(data, STATE, method="bar_neural", seed=1)
     assert abs(bar.value - exact) < 3 * bar.std_err < 0.6
     assert sum(bar.diagnostics["differences"]) == pytest.approx(bar.value)
-    assert bar.diagnostics["verdict"].startswith("good")
+    assert bar.verdict.level == "good"
 
 
 def test_bar_without_overlap_has_no_error():
@@ -78,7 +125,7 @@ def test_bar_without_overlap_has_no_error():
         data, _ = gaussian_windows(np.random.default_rng(4), spacing=spacing, n_windows=3)
         result = estimate_bar(data, STATE, method="bar", seed=0)
         assert result.std_err == math.inf
-        assert "do not overlap" in result.diagnostics["verdict"]
+        assert "do not overlap" in result.verdict.text
 
 
 @pytest.mark.parametrize("n_chains", [2, 8])
@@ -143,14 +190,15 @@ def test_windows_that_do_not_overlap_give_no_error_bar():
     data, _ = gaussian_windows(np.random.default_rng(4), spacing=25.0, n_windows=3)
     result = estimate_mbar(data, STATE, method="mbar", seed=0)
     assert result.std_err == math.inf
-    assert "do not overlap" in result.diagnostics["verdict"]
+    assert result.verdict.level == "bad"
+    assert "do not overlap" in result.verdict.text
 
 
 def test_poor_overlap_is_named():
     data, _ = gaussian_windows(np.random.default_rng(4), spacing=5.0, n_windows=4)
-    assert (
-        "poor overlap" in estimate_mbar(data, STATE, method="mbar", seed=0).diagnostics["verdict"]
-    )
+    verdict = estimate_mbar(data, STATE, method="mbar", seed=0).verdict
+    assert verdict.level == "warn"
+    assert "poor overlap" in verdict.text
 
 
 def test_forbidden_configurations_are_infinite_and_harmless():
@@ -187,7 +235,7 @@ def test_a_frozen_chain_has_no_error_bar():
     for estimate in (estimate_mbar, estimate_bar, estimate_ti):
         result = estimate(data, STATE, method="frozen", seed=0)
         assert result.std_err == math.inf
-        assert "independent samples" in result.diagnostics["verdict"]
+        assert "independent samples" in result.verdict.text
 
 
 def test_ti_reports_the_error_of_its_rule_when_windows_are_few():
@@ -196,7 +244,7 @@ def test_ti_reports_the_error_of_its_rule_when_windows_are_few():
     fine, _ = harmonic_windows(rng, n=8000, n_windows=40, stiffness=40.0, dimensions=1)
     rough, good = (estimate_ti(data, STATE, method="ti", seed=0) for data in (coarse, fine))
     assert abs(rough.value - exact) < 3 * rough.std_err
-    assert "add windows" in rough.diagnostics["verdict"]
+    assert "add windows" in rough.verdict.text
     assert good.diagnostics["integration_error"] < 0.1 * rough.diagnostics["integration_error"]
     assert abs(good.value - exact) < 3 * good.std_err
 

@@ -9,7 +9,9 @@ from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
 from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import noised_ti
+from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.noised_ti import NoisedTIConfig
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
@@ -52,7 +54,7 @@ def test_a_bad_network_shows():
     model = make_random_model(trio, "float32")
     found = noised_ti.estimate(model, exact_ensemble(trio, 2000), config, seed=1)
     assert abs(found.value - exact) > 5 * found.std_err
-    assert found.diagnostics["verdict"].startswith("carries the network's error")
+    assert found.verdict.text.startswith("carries the network's error")
 
 
 def test_the_error_is_that_of_repeats(pairs):
@@ -61,6 +63,31 @@ def test_the_error_is_that_of_repeats(pairs):
     repeats = [noised_ti.estimate(model, pairs, config, seed=seed) for seed in range(30)]
     spread = np.std([one.value for one in repeats], ddof=1)
     assert 0.7 < spread / np.mean([one.diagnostics["statistical_err"] for one in repeats]) < 1.4
+
+
+def test_the_estimator_shows_its_profile(pairs, tmp_path):
+    (one,) = noised_ti.ESTIMATORS
+    config = NoisedTIConfig(n_levels=8, n_frames=16)
+    model = LambdaHamiltonian(PAIR.pair_potential)
+    found = one.estimate(Job(PAIR, pairs, model, Execution(seed=1)), config)
+    assert isinstance(found.diagnostics, one.Diagnostics)
+    (figure,) = one.figures(found, tmp_path)
+    assert [row[1:] for row in figure.rows] == list(
+        zip(
+            found.diagnostics.lambdas,
+            found.diagnostics.dudl_mean,
+            found.diagnostics.dudl_std_err,
+            strict=True,
+        )
+    )
+    assert one.evaluations(config, found) == 2 * 9 * 16
+
+
+def test_slopes_that_are_not_finite_are_refused(pairs, monkeypatch):
+    monkeypatch.setattr(noised_ti, "dudl_of_frames", lambda *_: np.full(16, np.nan))
+    model = LambdaHamiltonian(PAIR.pair_potential)
+    with pytest.raises(ValueError, match="neural_ti_noised: 72 of 72 dudl are not finite"):
+        noised_ti.estimate(model, pairs, NoisedTIConfig(n_levels=8, n_frames=8), seed=1)
 
 
 def test_few_frames_are_refused(pairs):

@@ -23,7 +23,8 @@ PROBE = """
 addEventListener("load", () => {
   const found = {};
   for (const frame of document.querySelectorAll("iframe")) {
-    const page = frame.contentDocument, root = page.documentElement, table = page.querySelector("table");
+    const page = frame.contentDocument, root = page.documentElement;
+    const table = page.querySelector("table");
     const order = () => [...table.tBodies[0].rows].map(row => row.cells[0].dataset.sort);
     const before = order();
     table.tHead.querySelectorAll("button")[1].click();
@@ -34,12 +35,14 @@ addEventListener("load", () => {
     found[frame.id] = {
       too_wide: root.scrollWidth - root.clientWidth, before, ascending, restored: order(),
       list_shown: list.getClientRects().length > 0,
-      figures: [...page.querySelectorAll("figure svg")].every(svg => svg.getBoundingClientRect().height > 100),
+      figures: [...page.querySelectorAll("figure svg")].every(
+        svg => svg.getBoundingClientRect().height > 100),
       loaded: frame.contentWindow.performance.getEntriesByType("resource").length,
       numbers: atob(page.querySelector("figure a").href.split(",")[1]).split("\\n")[0],
     };
   }
-  document.body.replaceChildren(Object.assign(document.createElement("pre"), {textContent: JSON.stringify(found)}));
+  const text = {textContent: JSON.stringify(found)};
+  document.body.replaceChildren(Object.assign(document.createElement("pre"), text));
 });
 """
 

@@ -14,7 +14,7 @@ from openmm_nti import LambdaHamiltonian, StatePoint
 from openmm_nti.validation.analysis import window_bootstrap
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_bar, estimate_mbar, estimate_ti
-from openmm_nti.validation.sampling import exchange, windows
+from openmm_nti.validation.sampling import exchange, window_parts, windows
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 EXCHANGING = windows.WindowsConfig(
@@ -96,7 +96,7 @@ def test_a_draw_of_the_bootstrap_takes_whole_ladders():
     wrong, right = (estimate_ti(one, PAIR, method="any", seed=1).std_err for one in (data, ladders))
     assert right == pytest.approx(offset[::10].std(ddof=1) / math.sqrt(32), rel=0.2)
     assert wrong < 0.6 * right
-    for weights in window_bootstrap.draw(ladders, 3, seed=1).weights:
+    for weights in window_bootstrap.draw(ladders, 3, np.random.default_rng(1)).weights:
         assert (weights == weights[0]).all()
 
 
@@ -104,7 +104,7 @@ def test_ladders_resume_to_the_same_numbers(pairs, tmp_path, monkeypatch):
     model = LambdaHamiltonian(PAIR.pair_potential)
     config = EXCHANGING.model_copy(update={"engine": "torch", "n_windows": 4, "n_chains": 10})
     whole = windows.sample(model, pairs, config, seed=3, directory=tmp_path / "a", progress=False)
-    run, started = windows._exchanging, []
+    run, started = window_parts._exchanging, []
 
     def dies_once(task):
         started.append(list(task.chains))
@@ -112,7 +112,7 @@ def test_ladders_resume_to_the_same_numbers(pairs, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return run(task)
 
-    monkeypatch.setattr(windows, "_exchanging", dies_once)
+    monkeypatch.setattr(window_parts, "_exchanging", dies_once)
     with pytest.raises(KeyboardInterrupt):
         windows.sample(model, pairs, config, seed=3, directory=tmp_path / "b", progress=False)
     resumed = windows.sample(model, pairs, config, seed=3, directory=tmp_path / "b", progress=False)

@@ -35,7 +35,7 @@ def test_boxes_grow_when_they_are_full():
 
 
 def test_energies_leave_out_empty_slots_and_the_particle_itself():
-    boxes = _Boxes(FLUID, 0.0, 2, seed=1)
+    boxes = _Boxes(FLUID, 0.0, 2, np.random.default_rng(1))
     boxes.numbers[:] = 2, 1
     boxes._coordinates[:, 0, 1] = (
         1.2,

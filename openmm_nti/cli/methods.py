@@ -1,0 +1,42 @@
+"""The methods as a list, for `openmm-nti methods`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from openmm_nti.validation.estimators.registry import all_estimators
+
+_NEEDS = {"model": "a model", "energy": "a model with an energy", "data": "data"}
+
+
+def list_methods() -> dict[str, dict[str, Any]]:
+    """Return what there is to know of each method, by its name."""
+    return {
+        name: {
+            "quantity": known.quantity,
+            "kind": known.kind,
+            "needs": sorted(known.needs),
+            "in_runs": known.in_runs,
+            "section": known.section,
+            "summary": known.summary,
+        }
+        for name, known in all_estimators().items()
+    }
+
+
+def print_methods(console: Console) -> None:
+    """Show the methods as a table within 80 columns, in the order of a run."""
+    table = Table(title="Methods", show_lines=True)
+    table.add_column("method", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("what it is, what it needs, and whether a run makes it")
+    for name, known in list_methods().items():
+        needs = " and ".join(_NEEDS[need] for need in known["needs"]) or "the state point alone"
+        asked = "" if known["in_runs"] else f", where estimates.{known['section']} asks for it"
+        facts = f"{known['quantity']} from {needs}; in runs{asked}"
+        table.add_row(name, known["kind"], f"{known['summary']}\n[dim]{facts}[/dim]")
+    console.print(table)
+    console.print("Settings of each: estimates.* in the file that `openmm-nti init` writes.")

@@ -1,0 +1,1 @@
+"""Pair potentials, one a file: a new file in this folder is a new `type` everywhere."""

@@ -1,0 +1,264 @@
+"""Reads a state point whose species have names: the `species:` form of a configuration.
+
+temperature_kelvin: 149.75
+box_length_nm: 2.043          # or box_nm: [x, y, z], or density_star
+species:
+  Ar: {n_particles: 40, mass_dalton: 39.948, sigma_nm: 0.3405, epsilon_kj_mol: 0.99607}
+potential: {type: lennard_jones, cutoff_nm: 1.0215, switch_nm: 0.85125}
+pairs: {Ar-Kr: {epsilon_kj_mol: 1.1}}    # where the mixing rule does not hold
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+from pydantic import ValidationError
+
+from openmm_nti.fluid.cutoff import Cutoff
+from openmm_nti.fluid.fluid import Fluid
+from openmm_nti.fluid.general import GeneralState
+from openmm_nti.fluid.potentials.base import PairPotential
+from openmm_nti.fluid.potentials.registry import potential_class
+
+STATE_KEYS = (
+    "temperature_kelvin",
+    "temperature_star",
+    "box_length_nm",
+    "box_nm",
+    "density_star",
+    "species",
+    "potential",
+    "pairs",
+)
+_CUTOFF_KEYS = ("cutoff_nm", "switch_nm", "convention")
+_MIXING = ("lorentz_berthelot",)
+_CUTOFF_SIGMA, _SWITCH_SHARE = 3.0, 2.5 / 3.0
+
+
+def plain_form(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain keys of `StatePoint` for a state point in the `species:` form.
+
+    Raises
+    ------
+    ValueError
+        In one line that names the key and what to change.
+    """
+    _check_keys("system", data, STATE_KEYS)
+    species, potential = _mapping(data, "species"), _mapping(data, "potential")
+    if not species:
+        raise ValueError("species holds no species: give at least one, such as Ar: {...}")
+    kind = potential_class(potential.get("type", "lennard_jones"))
+    shared = {
+        name: potential[name]
+        for name in kind.parameter_names()
+        if name in potential and name not in ("sigma_nm", "epsilon_kj_mol")
+    }
+    _check_keys("potential", potential, ("type", "mixing", *_CUTOFF_KEYS, *kind.parameter_names()))
+    if potential.get("mixing", _MIXING[0]) not in _MIXING:
+        raise ValueError(
+            f"potential: mixing = {potential['mixing']!r} is unknown: choose {_MIXING[0]}, or give "
+            "the pairs of unlike species in pairs"
+        )
+    own = [name for name in kind.parameter_names() if name not in shared]
+    for name, entry in species.items():
+        _check_species(name, entry, own)
+    edges = _edges(data)
+    if len(species) == 1 and len(set(edges)) < 2:
+        if data.get("pairs"):
+            raise ValueError("pairs: there is one species; give its parameters in species")
+        return _one_species(data, species, potential, kind, shared, edges)
+    return _several(data, species, potential, kind, shared, edges)
+
+
+def numbers_of_particles(system: Any) -> list[Any]:
+    """Return a mapping for each N, where the one species of `system` has a list of them."""
+    species = system.get("species") if isinstance(system, dict) else None
+    if isinstance(species, dict) and len(species) == 1:
+        ((name, entry),) = species.items()
+        numbers = entry.get("n_particles") if isinstance(entry, dict) else None
+        if isinstance(numbers, list) and numbers:
+            return [
+                {**system, "species": {name: {**entry, "n_particles": number}}}
+                for number in numbers
+            ]
+    return [system]
+
+
+def _one_species(
+    data: Mapping[str, Any],
+    species: Mapping[str, Any],
+    potential: Mapping[str, Any],
+    kind: type[PairPotential],
+    shared: Mapping[str, Any],
+    edges: tuple[float, ...],
+) -> dict[str, Any]:
+    """Return plain keys for one species in a cubic box."""
+    ((name, entry),) = species.items()
+    plain: dict[str, Any] = {"species_name": name}
+    extra = dict(shared)
+    for key, value in entry.items():
+        in_form = key not in ("n_particles", "mass_dalton", "sigma_nm", "epsilon_kj_mol")
+        (extra if in_form else plain)[key] = value
+    form = {"type": kind.model_fields["type"].default, **extra}
+    for key in ("temperature_kelvin", "temperature_star", "density_star"):
+        if data.get(key) is not None:
+            plain[key] = data[key]
+    if edges:
+        plain["box_length_nm"] = edges[0]
+    sigma = _positive("sigma_nm", entry.get("sigma_nm", 0.3405))
+    if potential.get("cutoff_nm") is not None:
+        plain["cutoff_sigma"] = _positive("cutoff_nm", potential["cutoff_nm"]) / sigma
+        plain["switch_sigma"] = _SWITCH_SHARE * plain["cutoff_sigma"]
+    if potential.get("switch_nm") is not None:
+        plain["switch_sigma"] = _positive("switch_nm", potential["switch_nm"]) / sigma
+    if "convention" in potential:
+        plain["convention"] = potential["convention"]
+    return {**plain, "potential": form}
+
+
+def _several(
+    data: Mapping[str, Any],
+    species: Mapping[str, Any],
+    potential: Mapping[str, Any],
+    kind: type[PairPotential],
+    shared: Mapping[str, Any],
+    edges: tuple[float, ...],
+) -> dict[str, Any]:
+    """Return plain keys, in units of the first species, with all the rest in `general`."""
+    for key in ("temperature_star", "density_star"):
+        if data.get(key) is not None:
+            raise ValueError(
+                f"{key} needs one species in a cubic box: give temperature_kelvin and "
+                "box_length_nm or box_nm"
+            )
+    if not edges:
+        raise ValueError("the size of the box is missing: give box_length_nm or box_nm: [x, y, z]")
+    if data.get("temperature_kelvin") is None:
+        raise ValueError("the temperature is missing: give temperature_kelvin")
+    first = next(iter(species.values()))
+    sigma = _positive("sigma_nm", first.get("sigma_nm", 0.3405))
+    cutoff_nm = _positive("cutoff_nm", potential.get("cutoff_nm") or _CUTOFF_SIGMA * sigma)
+    switch_nm = _positive("switch_nm", potential.get("switch_nm") or _SWITCH_SHARE * cutoff_nm)
+    convention = potential.get("convention", "switched")
+    alike: dict[str, tuple[float, PairPotential]] = {}
+    for name, entry in species.items():
+        own = {k: v for k, v in entry.items() if k not in ("n_particles", "mass_dalton")}
+        mass = _positive(f"species: {name}: mass_dalton", entry["mass_dalton"])
+        alike[name] = (mass, _built(f"species: {name}", kind, {**shared, **own}))
+    numbers = [_count(name, entry["n_particles"]) for name, entry in species.items()]
+    cutoff = Cutoff(cutoff_nm=cutoff_nm, switch_nm=switch_nm, convention=convention)
+    fluid = Fluid.mixture(alike, cutoff, _pairs(data, alike))
+    cube = edges if len(edges) == 3 else edges * 3
+    general = GeneralState(
+        fluid=fluid, composition=tuple(numbers), edges_nm=(cube[0], cube[1], cube[2])
+    )
+    reference = {k: first[k] for k in ("sigma_nm", "epsilon_kj_mol", "mass_dalton") if k in first}
+    return {
+        **reference,
+        "n_particles": sum(numbers),
+        "box_length_nm": (cube[0] * cube[1] * cube[2]) ** (1 / 3),
+        "temperature_kelvin": data["temperature_kelvin"],
+        "cutoff_sigma": cutoff_nm / sigma,
+        "switch_sigma": switch_nm / sigma,
+        "convention": convention,
+        "general": general,
+    }
+
+
+def _pairs(
+    data: Mapping[str, Any], alike: Mapping[str, tuple[float, PairPotential]]
+) -> dict[frozenset[str], PairPotential]:
+    """Return the potentials that `pairs` gives, each over what the mixing rule would say."""
+    unlike = {f"{a}-{b}": (a, b) for a, b in combinations(alike, 2)}
+    names = {**unlike, **{f"{b}-{a}": (a, b) for a, b in unlike.values()}}
+    found: dict[frozenset[str], PairPotential] = {}
+    for key, given in _mapping(data, "pairs").items():
+        if key not in names:
+            raise ValueError(
+                f"pairs: {key} is no pair of two different species: choose from {', '.join(unlike)}"
+            )
+        first, second = names[key]
+        mixed = alike[first][1].mixed(alike[second][1])
+        kind = potential_class(given.get("type", mixed.type))
+        base = mixed.parameters() if isinstance(mixed, kind) else {}
+        own = {name: value for name, value in given.items() if name != "type"}
+        _check_keys(f"pairs: {key}", own, kind.parameter_names())
+        found[frozenset((first, second))] = _built(f"pairs: {key}", kind, {**base, **own})
+    return found
+
+
+def _built(where: str, kind: type[PairPotential], parameters: dict[str, Any]) -> PairPotential:
+    try:
+        return kind(**parameters)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        raise ValueError(f"{where}: {name}: {problem['msg']}") from None
+
+
+def _edges(data: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the edges given in nm: none, one of a cube, or three; one of three equal ones."""
+    given = [key for key in ("box_length_nm", "box_nm", "density_star") if data.get(key)]
+    if len(given) != 1:
+        said = f"{' and '.join(given)} are" if given else "none of them is"
+        raise ValueError(
+            f"give the size of the box once, as box_length_nm, box_nm or density_star: {said} given"
+        )
+    if given[0] == "density_star":
+        return ()
+    value = data[given[0]]
+    if given[0] == "box_length_nm":
+        return (_positive("box_length_nm", value),)
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise ValueError(f"box_nm = {value!r} must be the three edges of the box: [x, y, z]")
+    edges = tuple(_positive("box_nm", edge) for edge in value)
+    return edges[:1] if len(set(edges)) == 1 else edges
+
+
+def _check_species(name: str, entry: Any, parameters: list[str]) -> None:
+    if not isinstance(entry, Mapping):  # a ValueError, for pydantic reports no other
+        raise ValueError(  # noqa: TRY004
+            f"species: {name} must be a mapping with n_particles, mass_dalton, ..."
+        )
+    wanted = ("n_particles", "mass_dalton", *parameters)
+    _check_keys(f"species: {name}", entry, wanted)
+    if missing := [key for key in wanted if entry.get(key) is None]:
+        raise ValueError(f"species: {name} lacks {', '.join(missing)}: add it")
+
+
+def _check_keys(where: str, given: Mapping[str, Any], valid: Any) -> None:
+    for key in given:
+        if key not in valid:
+            close = difflib.get_close_matches(str(key), list(valid), n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ValueError(f"{where}: unknown key {key}; {hint}valid keys: {', '.join(valid)}")
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(  # noqa: TRY004
+            f"{key} = {value!r} must be a mapping of names to values"
+        )
+    return value
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0.0 < number < float("inf"):
+        raise ValueError(f"{name} = {value!r} must be a positive number")
+    return number
+
+
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"species: {name}: n_particles = {value!r} must be a whole number above 0")
+    return value

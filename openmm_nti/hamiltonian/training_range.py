@@ -1,0 +1,82 @@
+"""`TrainingRange`: the states a model was trained for, and what is outside of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.state import StatePoint
+
+_RELATIVE = 1e-6  # rounding of a density
+
+
+@dataclass(frozen=True)
+class TrainingRange:
+    """Temperatures and densities that the training data cover.
+
+    Attributes
+    ----------
+    temperature_star
+        Lowest and highest T*; equal for a model of one temperature.
+    density_star
+        Lowest and highest rho*; None where no data are known.
+    """
+
+    temperature_star: tuple[float, float]
+    density_star: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, potential: ReducedPotential, trained_on: Sequence[StatePoint]) -> Self:
+        """Return the range of a model of `potential` with data at the states `trained_on`."""
+        temperatures = [potential.temperature_star, *(s.temperature_star for s in trained_on)]
+        densities = [state.density_star for state in trained_on]
+        return cls(
+            (min(temperatures), max(temperatures)),
+            (min(densities), max(densities)) if densities else None,
+        )
+
+    def differences(self, potential: ReducedPotential, state: StatePoint) -> list[str]:
+        """Return what of `state` a model of `potential` does not serve, as `name = ..., ...`.
+
+        Kind of potential, cutoff and convention must be equal; the temperature must be in range.
+        """
+        theirs = state.pair_potential
+        low, high = self.temperature_star
+        inside = low * (1 - 1e-9) <= theirs.temperature_star <= high * (1 + 1e-9)
+        return [
+            f"{name} = {_shown(getattr(potential, name))} in the model, "
+            f"{_shown(getattr(theirs, name))} in the state"
+            for name in potential.differing(theirs)
+            if not (name == "temperature_star" and inside)
+        ]
+
+    def holds_density(self, state: StatePoint) -> bool:
+        """Return whether the density is in range, or the range is unknown."""
+        if self.density_star is None:
+            return True
+        low, high = self.density_star
+        return low * (1 - _RELATIVE) <= state.density_star <= high * (1 + _RELATIVE)
+
+    def card(self) -> dict[str, Any]:
+        """Return the range for a model's card."""
+        densities = self.density_star
+        return {
+            "temperature_star": list(self.temperature_star),
+            "density_star": None if densities is None else list(densities),
+        }
+
+    @classmethod
+    def from_card(cls, card: dict[str, Any]) -> Self:
+        """Return the range that `card` wrote."""
+        low, high = card["temperature_star"]
+        densities = card["density_star"]
+        return cls(
+            (float(low), float(high)),
+            None if densities is None else (float(densities[0]), float(densities[1])),
+        )
+
+
+def _shown(value: Any) -> Any:
+    return getattr(value, "type", value)

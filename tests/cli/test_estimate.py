@@ -1,0 +1,158 @@
+"""Everything done with a finished model: single estimates, samples and exports."""
+
+import json
+
+import mdtraj
+import openmm
+import pytest
+from tiny import TINY
+
+from openmm_nti.reference_md import ReferenceConfig
+
+
+def test_estimate_repeats_a_number_of_the_run(finished, cli, numbers):
+    (data,) = (finished / "reference").glob("*.h5")
+    settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bound"].items()]
+    bound = ["--method", "neural_ti_bound", "--model", finished, "--seed", 3, "--json", *settings]
+    result = cli("estimate", *bound, "--data", data)
+    assert result.exit_code == 0, result.output
+    estimate = json.loads(result.stdout)
+    assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[
+        6, "neural_ti_bound"
+    ]
+
+
+def test_estimate_simulates_the_reference_data_it_needs(
+    finished, tmp_path, monkeypatch, cli, numbers
+):
+    module = "openmm_nti.cli.single_estimate.ReferenceConfig"
+    monkeypatch.setattr(module, lambda: ReferenceConfig(**TINY["reference"]))
+    settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bound"].items()]
+    bound = [
+        "--method",
+        "neural_ti_bound",
+        "--model",
+        finished,
+        "--n",
+        6,
+        "--seed",
+        3,
+        "--json",
+        *settings,
+    ]
+    result = cli("estimate", *bound, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (
+        json.loads(result.stdout)["value"]
+        == numbers(finished / "results.json")[6, "neural_ti_bound"][0]
+    )
+    other = cli(
+        "estimate", *bound, "--n", 7, "--data", tmp_path / "reference" / "N6_L6_T1.25_switched.h5"
+    )
+    assert other.exit_code == 2
+    assert "leave out --n" in other.output
+
+
+def test_a_model_elsewhere_than_trained_warns(finished, cli):
+    reverse = [
+        "--method",
+        "neural_ti",
+        "--model",
+        finished,
+        "--set",
+        "n_samples=4",
+        "--set",
+        "n_steps=10",
+    ]
+    with pytest.warns(
+        UserWarning, match=r"outside of the model's training range, 0.02778 to 0.02778"
+    ):
+        result = cli("estimate", *reverse, "--n", 8)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "neural_ti_bond"], "did you mean neural_ti_bound"),
+        (["-m", "neural_ti_bound"], "add --model"),
+        (["-m", "neural_ti_bound", "--model", "nothing"], "no model at nothing"),
+        (["-m", "widom", "--set", "insertions=3"], "did you mean n_insertions_per_frame"),
+    ],
+)
+def test_estimate_says_what_is_missing(finished, arguments, message, cli):
+    (data,) = (finished / "reference").glob("*.h5")
+    result = cli("estimate", *arguments, "--data", data)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_estimate_by_the_insertion_chain_needs_no_data(finished, tmp_path, cli, numbers):
+    settings = [f"--set={key}={value}" for key, value in TINY["estimates"]["bar_chain"].items()]
+    chain = [
+        "--method",
+        "bar_chain",
+        "--model",
+        finished,
+        "--n",
+        6,
+        "--seed",
+        3,
+        "--json",
+        *settings,
+    ]
+    result = cli("estimate", *chain, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    estimate = json.loads(result.stdout)
+    assert (estimate["value"], estimate["std_err"]) == numbers(finished / "results.json")[
+        6, "bar_chain"
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["bar_chain"]
+
+
+def test_estimate_asks_for_the_state_point(finished, cli):
+    for arguments, message in (
+        ([], "--model with --n, or --data"),
+        (["--model", finished], "Add --n N"),
+    ):
+        result = cli("estimate", "-m", "neural_ti", *arguments)
+        assert result.exit_code == 2
+        assert message in result.output
+
+
+def test_samples_are_a_trajectory(finished, tmp_path, cli):
+    result = cli(
+        "sample",
+        finished,
+        "--output",
+        tmp_path / "s.h5",
+        "--set",
+        "n_samples=4",
+        "--set",
+        "n_steps=10",
+    )
+    assert result.exit_code == 0, result.output
+    assert mdtraj.load(tmp_path / "s.h5").xyz.shape == (4, 6, 3)
+
+
+def test_the_exported_system_runs_in_openmm(finished, tmp_path, cli):
+    pytest.importorskip("openmmtorch")
+    with pytest.warns(UserWarning, match="training range"):
+        result = cli(
+            "export", finished / "model", "--output", tmp_path, "--n", 4, "--box-length-sigma", 7
+        )
+    assert result.exit_code == 0, result.output
+    system = openmm.XmlSerializer.deserialize((tmp_path / "system.xml").read_text())
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions([openmm.Vec3(0.4 * i, 0.0, 0.0) for i in range(4)])
+    context.setParameter("lambda_nti", 0.5)
+    energy = context.getState(getEnergy=True, getParameterDerivatives=True)
+    assert energy.getEnergyParameterDerivatives()["lambda_nti"] != 0.0
+    assert (tmp_path / "hamiltonian.pt").stat().st_size > 0
+
+
+def test_a_box_too_small_for_the_model_is_refused(finished, tmp_path, cli):
+    result = cli("export", finished, "--output", tmp_path / "x", "--box-length-sigma", 5)
+    assert result.exit_code == 2
+    assert "under two cutoffs" in result.output

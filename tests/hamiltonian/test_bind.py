@@ -1,0 +1,68 @@
+"""Models bound to other states: same weights, other tables; and what the training range allows."""
+
+import pytest
+import torch
+from models import make_random_model
+
+from openmm_nti import LambdaHamiltonian, StatePoint, load_model, save_model
+from openmm_nti.files import read_json, write_json
+from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.training_range import TrainingRange
+from openmm_nti.model_files import CARD_FILE, check_model_fits
+
+COLD = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25)
+HOT = COLD.model_copy(update={"temperature_star": 2.0})
+LAM = torch.tensor([0.4, 0.9, 1.0], dtype=torch.float64)
+
+
+def energies(model, positions):
+    x = torch.as_tensor(positions[:1])
+    with torch.no_grad():
+        return model(x.expand(3, -1, -1), cubic_box(6.0), LAM)
+
+
+def test_a_bound_model_is_one_made_for_the_state(fluid_positions):
+    model = make_random_model(COLD)
+    before = energies(model, fluid_positions)
+    bound = model.bind(HOT)
+    made = LambdaHamiltonian(HOT.pair_potential, model.network_config).eval()
+    made.load_state_dict(model.state_dict())
+    assert (energies(bound, fluid_positions) == energies(made, fluid_positions)).all()
+    assert (energies(model, fluid_positions) == before).all()
+    assert not (before == energies(bound, fluid_positions)).any()
+    assert next(bound.network.parameters()) is next(model.network.parameters())
+    assert model.bind(COLD) is model
+    assert bound.bind(HOT) is bound
+
+
+def test_the_training_range_decides_what_fits():
+    model = LambdaHamiltonian(COLD.pair_potential)
+    check_model_fits(model, COLD)
+    with pytest.raises(ValueError, match=r"temperature_star = 1\.25 in the model, 2\.0 in the st"):
+        check_model_fits(model, HOT)
+    model.training_range = TrainingRange((1.0, 2.5))
+    check_model_fits(model, HOT)
+    short = HOT.model_copy(update={"cutoff_sigma": 2.8})
+    with pytest.raises(ValueError, match=r"cutoff_sigma = 3\.0 in the model, 2\.8 in the state"):
+        check_model_fits(model, short)
+
+
+def test_the_card_keeps_range_and_potential_and_an_old_card_is_read(tmp_path, fluid_positions):
+    model = make_random_model(COLD)
+    save_model(model, tmp_path, trained_on=[COLD])
+    card = read_json(tmp_path / CARD_FILE)
+    assert card["format"] == 2
+    assert card["potential"]["potential"] == {"type": "lennard_jones"}
+    assert card["range"]["temperature_star"] == [1.25, 1.25]
+    loaded = load_model(tmp_path)
+    assert loaded.training_range == TrainingRange.of(COLD.pair_potential, [COLD])
+    assert (energies(loaded, fluid_positions) == energies(model, fluid_positions)).all()
+    old = {key: value for key, value in card.items() if key not in ("range", "reference")}
+    del old["potential"]["potential"]
+    write_json(tmp_path / CARD_FILE, {**old, "format": 1})
+    again = load_model(tmp_path)
+    assert again.training_range == loaded.training_range
+    assert (energies(again, fluid_positions) == energies(model, fluid_positions)).all()
+    write_json(tmp_path / CARD_FILE, {**card, "format": 3})
+    with pytest.raises(ValueError, match="not a model card of format 1 or 2"):
+        load_model(tmp_path)

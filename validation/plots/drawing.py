@@ -1,0 +1,70 @@
+"""What the drawing functions share: colours, axes, legends, and `save`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from openmm_nti.files import atomic_path, write_text
+
+# Three hues that stay apart on light and dark paper and for colour-blind readers.
+COLOURS = ("#2f7ed8", "#d9741a", "#2a9d72")
+
+
+def axes_for(ax: Axes | None) -> Axes:
+    """Return `ax`, or axes on a new figure where there is none."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt
+
+    axes: Axes = plt.subplots(layout="constrained")[1]
+    return axes
+
+
+def with_legend(ax: Axes) -> Axes:
+    """Return `ax` with a legend, if anything in it has a name."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False)
+    return ax
+
+
+def save(ax: Axes, path: str | Path, columns: Mapping[str, np.ndarray | Sequence[float]]) -> Path:
+    """Write the figure of `ax` to `path`, and the numbers it shows beside it, as CSV.
+
+    Parameters
+    ----------
+    ax
+        The drawing.
+    path
+        Its suffix chooses the format: .svg, .png or .pdf.
+    columns
+        Columns of equal length by their names.
+
+    Returns
+    -------
+    Path
+        The file of the numbers: `path` with the suffix .csv.
+
+    Raises
+    ------
+    TypeError
+        If `ax` is not on a figure of its own.
+    ValueError
+        If the columns differ in length.
+    """
+    figure, path = ax.get_figure(), Path(path)
+    if not isinstance(figure, Figure):
+        raise TypeError(
+            "these axes are in a subfigure or in none: draw on axes of a Figure to save it"
+        )
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(columns), *(",".join(repr(float(number)) for number in row) for row in rows)]
+    numbers = path.with_suffix(".csv")
+    write_text(numbers, "\n".join(lines) + "\n")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    return numbers

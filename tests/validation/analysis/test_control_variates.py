@@ -161,7 +161,7 @@ def test_two_particles_along_the_learned_path(tmp_path):
     """
     model, data = LambdaHamiltonian(PAIR.pair_potential), exact_ensemble(PAIR, 4_000)
     config = windows.WindowsConfig(
-        n_windows=6, n_chains=64, n_frames=6, equilibration_steps=20, steps_between=10
+        n_windows=8, n_chains=64, n_frames=6, equilibration_steps=40, steps_between=20
     )
     found = windows.sample(model, data, config, seed=5, directory=tmp_path, progress=False)
     exact = pair_free_energy(PAIR)

@@ -1,11 +1,14 @@
 """Neural TI over noised data: right where the score is, off by the network's error elsewhere."""
 
+import math
+
 import numpy as np
 import pytest
 from exact import exact_ensemble, pair_free_energy
 from models import make_random_model
 
 from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import noised_ti
 from openmm_nti.validation.estimators.base import Job
@@ -37,18 +40,20 @@ def test_two_particles_exactly(pairs):
 
 
 def test_a_bad_network_shows():
-    """A crowded pair: two particles in a large box hardly feel the network."""
-    crowded = StatePoint(
-        n_particles=2,
+    """Three crowded particles: two in a large box hardly feel the network."""
+    trio = StatePoint(
+        n_particles=3,
         box_length_sigma=2.6,
         temperature_star=1.25,
         cutoff_sigma=1.3,
         switch_sigma=1.2,
     )
+    anywhere = np.random.default_rng(0).uniform(0, trio.box_length_sigma, size=(200_000, 3, 3))
+    exact = -math.log(np.exp(-reduced_potential_numpy(anywhere, trio)).mean())
     config = NoisedTIConfig(n_levels=16, n_frames=400)
-    pairs = exact_ensemble(crowded, 1000)
-    found = noised_ti.estimate(make_random_model(crowded), pairs, config, seed=1)
-    assert abs(found.value - pair_free_energy(crowded)) > 5 * found.std_err
+    model = make_random_model(trio, "float32")
+    found = noised_ti.estimate(model, exact_ensemble(trio, 2000), config, seed=1)
+    assert abs(found.value - exact) > 5 * found.std_err
     assert found.verdict.text.startswith("carries the network's error")
 
 

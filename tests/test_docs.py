@@ -65,7 +65,7 @@ def test_a_page_that_adds_something_shows_one_short_file(kind):
 
 
 def run_console(code):
-    for line in code.splitlines():
+    for line in code.replace("\\\n", " ").splitlines():
         dollar, command, *arguments = shlex.split(line, comments=True)
         assert (dollar, command) == ("$", "openmm-nti")
         result = CliRunner().invoke(app, arguments)

@@ -1,5 +1,6 @@
-"""Excess chemical potential against density, from one insertion chain, beside the equation of
-state.
+"""Excess chemical potential against density, from one insertion chain.
+
+The figure shows the equation of state beside it.
 
 Usage: python examples/chemical_potential.py [N] [OUTPUT], by default N = 40 (two minutes on one
 core). OUTPUT gets chemical_potential.svg and the numbers it shows, chemical_potential.csv. Needs

@@ -1,5 +1,6 @@
-"""Our Hamiltonian in your OpenMM script: build a System, add the TorchForce, step, read U and
-dU/dlambda.
+"""A learned Hamiltonian in your own OpenMM script, as a TorchForce.
+
+The script builds a System, adds the TorchForce, takes steps, and reads U and dU/dlambda.
 
 Usage: python examples/drop_in_torchforce.py [MODEL], with the model of a finished run, such as
 demo-output/model.

@@ -1,5 +1,6 @@
-"""Alchemical growth: ramps from the ideal gas to the fluid and back, and Bennett's acceptance ratio
-of their works.
+"""Alchemical growth: ramps of lambda from the ideal gas to the fluid and back.
+
+Bennett's acceptance ratio of their works gives the free energy.
 
 Usage: python examples/growth_ramp.py [MODEL] [RAMPS] [STEPS PER CHANGE OF LAMBDA]
 """

@@ -1,8 +1,9 @@
-"""Your own trajectory of the fluid in, its excess free energy out as a figure, with a trained model
-and no more MD.
+"""The excess free energy of your own trajectory of the fluid, with a trained model.
+
+The result is a figure; no more MD is needed.
 
 Usage: python examples/own_trajectory.py TRAJECTORY [TOPOLOGY] [MODEL] [PATHS], where TOPOLOGY is
-`-` for formats that hold their own. N and the cubic box are read from the trajectory; temperature
+`-` for formats that contain it. N and the cubic box are read from the trajectory; temperature
 and cutoff must be those of the model (for argon and lj-fluid-t1.25: 149.75 K, cutoff 3 sigma,
 switching from 2.5 sigma), at constant volume. For other particles than argon, set sigma_nm and
 epsilon_kj_mol below. Writes own_trajectory.svg, and own_trajectory.csv with its numbers.

@@ -1,5 +1,6 @@
-"""Thermodynamic integration by hand: beta F_ex = integral of <dU/dlambda> over lambda, from plain
-OpenMM.
+"""Thermodynamic integration by hand, in plain OpenMM.
+
+The free energy beta F_ex is the integral of <dU/dlambda> over lambda.
 
 Usage: python examples/ti_by_hand.py [MODEL] [FRAMES]
 """

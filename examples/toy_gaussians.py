@@ -1,5 +1,6 @@
-"""Neural TI in one dimension: an energy learned from samples of two Gaussians knows that their ln Z
-is ln 3.
+"""Neural TI in one dimension: the free energy of two Gaussians, learned from samples.
+
+The exact result is ln Z = ln 3.
 
 Usage: python examples/toy_gaussians.py [STEPS], by default 1500 steps of training (seconds on one
 core).

@@ -1,6 +1,4 @@
-"""Neural thermodynamic integration for OpenMM: learned paths from the ideal gas to an interacting
-fluid.
-"""
+"""Neural thermodynamic integration for OpenMM: learned paths from the ideal gas to a fluid."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -53,7 +51,7 @@ _moved.install()
 
 
 def __getattr__(name: str) -> Any:
-    """What needs OpenMM is imported when it is asked for: training does without."""
+    """Import the parts that need OpenMM at their first use, for training does without OpenMM."""
     if name in _WITH_OPENMM:
         return getattr(importlib.import_module(_WITH_OPENMM[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

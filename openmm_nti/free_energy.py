@@ -142,8 +142,9 @@ class FreeEnergy:
         return math.isfinite(self.std_err)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as a plain dictionary; readers of schema 1 find the verdict's text in
-        the diagnostics.
+        """Return all fields as a plain dictionary.
+
+        The verdict's text is in the diagnostics as well, where readers of schema 1 look for it.
         """
         return {
             "value": self.value,

@@ -1,8 +1,7 @@
-"""A model on disk: weights as safetensors and a JSON card that says what it is; nothing that
-unpickles.
+"""Models on disk: weights as safetensors, and a JSON card that describes the model.
 
-Models that ship with the package lie in `openmm_nti/models`, each in the folder of its name, and
-load by that name.
+Neither file is a pickle, so loading a model runs no code. Models that ship with the package lie in
+`openmm_nti/models`, each in the folder of its name, and load by that name.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.references.registry import reference_named
 
 FORMAT = 2
-_READABLE = (1, 2)  # 1 has no range, and names no kind of potential: Lennard-Jones
+_READABLE = (1, 2)  # format 1 has no training range, and is always Lennard-Jones
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 DENOISER_FOLDER = "denoiser"
@@ -40,21 +39,22 @@ def save_model(
     seed: int = 0,
     training: dict[str, Any] | None = None,
 ) -> Path:
-    """Write `model` to `directory` (model.safetensors and model.json), each atomically, the card
-    last.
+    """Write `model` to `directory`, as model.safetensors and model.json.
+
+    Each file is written atomically, the card last.
 
     Parameters
     ----------
     model
-        What to save.
+        Model to save.
     directory
-        Made if it does not exist.
+        Directory of the two files; made if it does not exist.
     trained_on
         State points of the reference data.
     seed
         Random seed of the training run.
     training
-        Any further facts for the card (steps, losses, cost).
+        Further facts for the card, such as steps, losses and cost.
 
     Returns
     -------
@@ -85,19 +85,19 @@ def save_model(
 
 
 def load_model(path: str | Path) -> LambdaHamiltonian:
-    """Read a Hamiltonian saved by `save_model`, in evaluation mode.
+    """Return a Hamiltonian saved by `save_model`, in evaluation mode.
 
     Parameters
     ----------
     path
-        Its directory, either file in it, the directory of a run, or the name of a shipped model
-        (`shipped_models`).
+        Directory of the model, either file in it, the directory of a run, or the name of a shipped
+        model (`shipped_models`).
 
     Raises
     ------
     ValueError
-        If a file is missing, truncated, of another format, or if weights and card do not belong
-        together; if the model is a denoiser, which has no energy.
+        If a file is missing, truncated or of another format, if weights and card do not belong
+        together, or if the model is a denoiser, which has no energy.
     """
     model = load_any_model(path)
     if isinstance(model, LambdaHamiltonian):
@@ -110,26 +110,25 @@ def load_model(path: str | Path) -> LambdaHamiltonian:
 
 
 def load_denoiser(path: str | Path) -> NoisedFluid:
-    """The best score at `path` for the denoising bound: the model's companion in `denoiser/`, or
-    else the model itself.
+    """Return the best score at `path` for the denoising bound.
 
-    Arguments and errors as for `load_model`.
+    It is the denoiser in the folder `denoiser` beside the model, or else the model itself.
+    Arguments and errors are those of `load_model`.
     """
     return load_any_model(denoiser_directory(path))
 
 
 def denoiser_directory(path: str | Path) -> Path:
-    """Where `load_denoiser` reads from."""
+    """Return the directory from which `load_denoiser` reads."""
     directory = model_directory(path)
     companion = directory / DENOISER_FOLDER
     return companion if (companion / CARD_FILE).is_file() else directory
 
 
 def training_core_seconds(path: str | Path) -> float | None:
-    """What the training took of all processes, earlier trainings that it went on from included;
-    None if not known.
+    """Return the time that training took of all processes together, or None if it is unknown.
 
-    `path` is as for `load_model`.
+    Earlier trainings from which it started are included. `path` is as for `load_model`.
     """
     facts = read_card(model_directory(path))["training"]
     return facts.get(
@@ -138,7 +137,7 @@ def training_core_seconds(path: str | Path) -> float | None:
 
 
 def load_any_model(path: str | Path) -> NoisedFluid:
-    """`load_model` for a Hamiltonian or a denoiser, whichever the card describes."""
+    """Return the Hamiltonian or the denoiser at `path`; see `load_model`."""
     directory = model_directory(path)
     card = read_card(directory)
     try:
@@ -160,7 +159,7 @@ def load_any_model(path: str | Path) -> NoisedFluid:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
-            f"{weights} and {CARD_FILE} are of different models: copy both again"
+            f"{weights} and {CARD_FILE} belong to different models: copy both again"
         ) from error
     model.trained_on = tuple(StatePoint(**state) for state in card["trained_on"])
     model.training_range = (
@@ -173,12 +172,12 @@ def load_any_model(path: str | Path) -> NoisedFluid:
 
 
 def shipped_models() -> dict[str, Path]:
-    """Directories of the models that come with the package, by name."""
+    """Return the directories of the models that come with the package, by name."""
     return {card.parent.name: card.parent for card in sorted(SHIPPED.glob(f"*/{CARD_FILE}"))}
 
 
 def model_directory(path: str | Path) -> Path:
-    """The directory of a model given as for `load_model`; ValueError if there is none."""
+    """Return the directory of the model at `path`; ValueError if there is none."""
     shipped = shipped_models()
     if str(path) in shipped and not Path(path).exists():
         return shipped[str(path)]
@@ -194,12 +193,12 @@ def model_directory(path: str | Path) -> Path:
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """The JSON card of the model at `path`.
+    """Return the JSON card of the model at `path`.
 
     Raises
     ------
     ValueError
-        If it is missing, truncated, or written in a format this version does not read.
+        If the card is missing, truncated, or of a format that this version does not read.
     """
     file = model_directory(path) / CARD_FILE
     card = read_json(file)
@@ -212,12 +211,12 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 
 def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
-    """Refuse a state outside of the model's training range; of its density, warn alone.
+    """Refuse a state outside of the model's training range; for its density, only warn.
 
     Raises
     ------
     ValueError
-        Naming what differs: kind of potential, temperature, cutoff, switching or convention.
+        If the kind of potential, temperature, cutoff, switching or convention differs.
     """
     trained = model.training_range
     if differences := trained.differences(model.potential, state):
@@ -236,5 +235,5 @@ def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
 
 
 def weights_fingerprint(model: NoisedFluid) -> str:
-    """Return the fingerprint of a model: equal models, equal string."""
+    """Return the fingerprint of a model, which is the same for equal models."""
     return model.fingerprint()

@@ -1,4 +1,4 @@
-"""The batch of a training step: which ensemble, which of its frames, under which noise."""
+"""The batch of a training step: the choice of its ensemble, frames and noise levels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 def ensemble_of_step(step: int, ensembles: Sequence[CleanData]) -> int:
     """Return the index of the ensemble that step number `step` trains on.
 
-    Each is chosen in proportion to its number of particles, evenly spread over the steps.
+    An ensemble's turns are proportional to its number of particles, and evenly spread.
     """
     sizes = torch.tensor([data.positions.shape[1] for data in ensembles], dtype=torch.float64)
     place = (step + 0.5) * _GOLDEN % 1.0
@@ -30,14 +30,14 @@ def ensemble_of_step(step: int, ensembles: Sequence[CleanData]) -> int:
 
 
 def noise_range(data: CleanData, config: TrainingConfig) -> tuple[float, float]:
-    """Return ln s of the smallest and the largest noise."""
+    """Return ln s of the smallest and the largest noise level."""
     return math.log(config.noise_min_sigma), float(log_noise_max(data.box))
 
 
 def random_batch(
     data: CleanData, config: TrainingConfig, n_atoms: int, generator: torch.Generator
 ) -> NoisedBatch:
-    """Return random frames under noise, of about `n_atoms` atoms together, two frames at least.
+    """Return random frames under noise: about `n_atoms` atoms together, at least two frames.
 
     Noise levels are stratified, and noise comes in antithetic pairs.
     """

@@ -1,4 +1,4 @@
-"""What can be chosen about training."""
+"""`TrainingConfig`: the settings of a training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainingConfig(BaseModel):
-    """Score matching on reference ensembles."""
+    """Settings of score matching on reference ensembles."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,13 +18,13 @@ class TrainingConfig(BaseModel):
     max_minutes: float | None = Field(
         default=None,
         gt=0,
-        description="Wall-time budget: the schedule is hurried to end in time. Leave empty for a "
+        description="Wall-time budget: the schedule is shortened to end in time. Leave empty for a "
         "result that repeats.",
     )
     atoms_per_step: int = Field(
         default=640,
         ge=2,
-        description="Noised atoms in a step, shared out over configurations of one N and over "
+        description="Noised atoms in a step, divided into configurations of one N and over "
         "processes.",
     )
     learning_rate: float = Field(default=3e-3, gt=0, description="Adam's largest learning rate.")
@@ -38,28 +38,27 @@ class TrainingConfig(BaseModel):
         default=0.995,
         ge=0,
         lt=1,
-        description="Decay of the running average of the weights, which is what is kept.",
+        description="Decay of the running average of the weights; the average is kept.",
     )
     noise_min_sigma: float = Field(
         default=0.01,
         gt=0.006,
-        description="Smallest noise trained on, in sigma; below, the known terms suffice.",
+        description="Smallest noise in training, in sigma; below it the known terms suffice.",
     )
     focus_sigma: tuple[float, float] = Field(
         default=(0.03, 0.5),
-        description="Noise between these, in sigma, is where dense fluids are hard to learn.",
+        description="Range of noise, in sigma, in which dense fluids are hard to learn.",
     )
     focus_share: float = Field(
         default=0.73,
         ge=0,
         le=1,
-        description="Share of the noise levels drawn from focus_sigma; the rest elsewhere.",
+        description="Share of the noise levels that are drawn from focus_sigma.",
     )
     start_from: str | None = Field(
         default=None,
-        description="Model to start from in place of random weights: a directory or a shipped "
-        "name. Of the same "
-        "network, or of one with fewer refinements.",
+        description="Model to start from instead of random weights: a directory or a shipped name. "
+        "Its network must be the same, or have fewer refinements.",
     )
     validation_fraction: float = Field(
         default=0.1, gt=0, lt=0.5, description="Share of frames held out."

@@ -1,4 +1,4 @@
-r"""Held-out frames: the loss, and how far the network raises the bound at each noise.
+r"""Validation on held-out frames: the loss, and the gain in the bound at each noise level.
 
 The lower bound on beta F_ex (`validation.estimators.denoising_bound`) adds up, over the noise, half
 of 2 E[f . g*] - E|f|^2 for the model's gradient f. Against the two-body path f_0 on the same frames
@@ -7,8 +7,8 @@ and the same noise,
 .. math:: G = \int \Big( E[f \cdot g^*] - \tfrac12 E|f|^2
           - E[f_0 \cdot g^*] + \tfrac12 E|f_0|^2 \Big) d(s_{eff}^2)
 
-is how far the network has raised the bound, in kT. What is constant, the noise of the target,
-cancels, so that even small changes from one evaluation to the next mean something.
+is how far the network has raised the bound, in kT. The noise of the target is the same in all
+evaluations and cancels, so even small changes between evaluations are significant.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _ATOMS_PER_BATCH = 2560
 class _Decile:
     """Antithetic noised frames of one tenth of the range of ln s."""
 
-    noise_sigma: float  # its middle
+    noise_sigma: float  # noise level in the middle of the tenth
     batch: NoisedBatch
-    weight: Tensor  # of each configuration in the integral over s_eff^2
+    weight: Tensor  # weight of each configuration in the integral over s_eff^2
     baseline: Tensor  # `NoisedBatch.bound_terms` of the two-body path
 
 
@@ -46,13 +46,13 @@ class HeldOut:
     label
         Name of the state point in the metrics.
     clean
-        The frames.
+        Held-out frames.
     model
-        Supplies the two-body path.
+        Model that supplies the two-body path.
     log_low, log_high
         Range of ln s; every tenth of it gets the same number of frames, at stratified levels.
     generator
-        Random numbers of the noise.
+        Generator of the random noise.
     """
 
     def __init__(

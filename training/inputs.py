@@ -1,4 +1,4 @@
-"""Checks of what a training is given, and the fingerprint of all that decides its result."""
+"""Checks of the inputs of a training, and the fingerprint of all that decides its result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from openmm_nti.training.parallel import local_rank
 
 
 def directory_of(execution: Execution) -> Path:
-    """Return the folder of the training, which is made; ValueError where there is none."""
+    """Make the folder of the training and return it; ValueError where none is given."""
     if execution.directory is None:
         raise ValueError("directory = None: a training needs a folder for its model and checkpoint")
     execution.directory.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
     fits = may_grow(other.network_config, model.network_config)
     if not fits or other.potential != model.potential:
         raise ValueError(
-            f"start_from: the model at {start} is of another network or potential: use the same "
+            f"start_from: the model at {start} has another network or potential: use the same "
             "ones; only n_refinements may be larger here, and n_relaxations where there were none"
         )
     return other
@@ -74,7 +74,7 @@ def chosen_device(name: str) -> torch.device:
 
 
 def metrics_until(path: Path, step: int) -> list[dict[str, Any]]:
-    """Return the lines of a file of metrics up to `step`; none where there is no file."""
+    """Return the lines of a file of metrics up to `step`; none if there is no file."""
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

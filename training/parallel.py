@@ -1,6 +1,6 @@
-"""Training in several processes, which take the mean of their gradients.
+"""Training in several processes, which average their gradients.
 
-Every process draws noise of its own.
+Every process draws its own noise.
 
 `torchrun --nproc-per-node 2 -m openmm_nti.cli train CONFIG --output DIR` starts the processes and
 tells each its rank in the environment. Without torchrun there is one process, and nothing here does
@@ -18,12 +18,12 @@ from torch import Tensor
 
 
 class Processes:
-    """The processes of this training.
+    """The processes that share this training.
 
     Attributes
     ----------
     rank, size
-        Number of this process, and how many there are.
+        Number of this process, and number of processes.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -60,7 +60,7 @@ class Processes:
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Return the number of this process and how many there are; (0, 1) without torchrun."""
+    """Return the number of this process and of all processes; (0, 1) without torchrun."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 

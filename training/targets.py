@@ -1,8 +1,8 @@
 r"""Noised configurations and the score target of least variance.
 
-For x_t = x_0 + s_eff z two unbiased targets for grad U at x_t are z / s_eff (denoising; variance 1
-/ s_eff^2) and beta grad U(x_0) (target score; variance I_0 = <|beta grad U|^2> per degree of
-freedom). Their mix
+For x_t = x_0 + s_eff z there are two unbiased targets for grad U at x_t. One is z / s_eff
+(denoising; variance 1 / s_eff^2), the other beta grad U(x_0) (target score; variance I_0 = <|beta
+grad U|^2> per degree of freedom). Their mixture
 
 .. math:: g^* = (1 - c) \frac{z}{s_{eff}} + c \, \beta \nabla U(x_0), \qquad
           c = \frac{1}{1 + s_{eff}^2 I_0},
@@ -29,16 +29,16 @@ _ATOMS_AT_A_TIME = 12_800
 
 @dataclass(frozen=True)
 class CleanData:
-    """Frames of the interacting fluid with what the targets need, on one device, float64.
+    """Frames of the interacting fluid and all that the targets need, on one device, float64.
 
     Attributes
     ----------
     positions
-        (F, N, 3), sigma.
+        Positions of the atoms, (F, N, 3), sigma.
     gradient
         beta grad U at the frames, (F, N, 3), 1 / sigma.
     box
-        (3,), sigma.
+        Edges of the box, (3,), sigma.
     gradient_square
         I_0, mean square of `gradient` per degree of freedom, 0-dim, 1 / sigma^2.
     """
@@ -52,7 +52,7 @@ class CleanData:
     def from_ensemble(
         cls, ensemble: Ensemble, model: NoisedFluid, device: torch.device | str
     ) -> CleanData:
-        """Take the frames of `ensemble`; `model` supplies the gradient of the energy."""
+        """Return the frames of `ensemble`, with the energy gradients of `model`."""
         positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64, device=device)
         box = cubic_box(ensemble.state.box_length_sigma, device)
         gradient = torch.cat(
@@ -91,7 +91,7 @@ class NoisedBatch:
     def split(self, size: int) -> list[NoisedBatch]:
         """Return consecutive batches of at most `size` configurations."""
         parts = (
-            each.split(size) for each in (self.positions, self.log_s, self.target, self.precision)
+            array.split(size) for array in (self.positions, self.log_s, self.target, self.precision)
         )
         return [
             NoisedBatch(x, self.box, log_s, g, weight)
@@ -100,7 +100,7 @@ class NoisedBatch:
 
 
 def frames_at_a_time(positions: Tensor) -> int:
-    """Return how many frames (F, N, 3) to take at a time, so that memory does not grow with N."""
+    """Return how many frames to take at a time, so that memory does not grow with N."""
     return max(1, _ATOMS_AT_A_TIME // positions.shape[1])
 
 
@@ -110,9 +110,9 @@ def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
     Parameters
     ----------
     clean
-        B frames.
+        Data of B frames.
     log_s
-        A noise level for each frame, (B,).
+        Noise level ln s of each frame, (B,).
     z
         Standard normal numbers, (B, N, 3).
     """
@@ -128,16 +128,16 @@ def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
 def antithetic_batch(
     clean: CleanData, frames: Tensor, log_s: Tensor, generator: torch.Generator
 ) -> NoisedBatch:
-    """Return chosen frames under noise z, then all of them under -z, 2 n configurations.
+    """Return chosen frames under noise z, then the same frames under -z: 2 n configurations.
 
     Parameters
     ----------
     clean, frames
         Data, and indices of the frames to take, (n,).
     log_s
-        A noise level for each of them, (n,).
+        Noise level ln s of each of these frames, (n,).
     generator
-        Random numbers of the noise.
+        Generator of the random noise.
     """
     device = clean.positions.device
     z = torch.randn(
@@ -156,7 +156,7 @@ def stratified_log_noise(
     focus: tuple[float, float] = (-math.inf, math.inf),
     focus_share: float = 0.0,
 ) -> Tensor:
-    """Return `n_levels` values of ln s, one in each of as many strata of equal probability.
+    """Return `n_levels` values of ln s, one from each of `n_levels` equally probable strata.
 
     A share `focus_share` falls uniformly between the two values of `focus`. The rest is uniform
     over [log_low, log_high] outside of it.

@@ -1,8 +1,8 @@
-"""The training of one model on reference ensembles, in one process or several (`parallel`).
+"""The training of a model on reference ensembles, in one process or several (`parallel`).
 
 Every step takes its frames, noise levels and noise from a generator seeded by the training's seed
-and the step's number. So a training that was stopped and resumed takes the same steps as one that
-was not.
+and the step's number. So a training that was stopped and resumed takes the same steps as one
+without a break.
 """
 
 from __future__ import annotations
@@ -61,25 +61,26 @@ def train(
     Parameters
     ----------
     ensembles
-        Reference frames, of one pair potential; N and the box may differ.
+        Reference frames of one pair potential; N and the box may differ.
     network, config
-        Architecture and training settings.
+        Architecture of the network, and settings of the training.
     execution
-        Its seed decides initial weights, the held-out frames and all noise. Its folder, which must
-        be given, receives model.safetensors, model.json, checkpoint.safetensors and metrics.jsonl.
-        What is there already is taken up: a finished model is returned, a checkpoint continued. The
-        parts may be given as keywords instead: `seed=1, directory=folder, progress=True`.
+        Seed, folder and progress. The seed decides initial weights, held-out frames and all noise.
+        The folder, which must be given, receives model.safetensors, model.json,
+        checkpoint.safetensors and metrics.jsonl. If it holds a finished model, this is returned; if
+        it holds a checkpoint, the training goes on from there. The parts may be given as keywords
+        instead: `seed=1, directory=folder, progress=True`.
 
     Returns
     -------
     LambdaHamiltonian or Denoiser
-        As the kind of network says, with the running average of the weights, in evaluation mode, on
-        the CPU.
+        The kind of network decides which. The model has the running average of the weights, and is
+        in evaluation mode on the CPU.
 
     Raises
     ------
     ValueError
-        If there is no folder; if the ensembles are of different pair potentials, too small, or not
+        If there is no folder, or the ensembles are of different pair potentials, too small, or not
         those of the training in the folder.
     """
     directory = directory_of(execution)
@@ -97,7 +98,7 @@ def train(
 
 
 class _Training:
-    """State of one training run."""
+    """The state of one training run."""
 
     def __init__(
         self,
@@ -144,7 +145,7 @@ class _Training:
         self.metrics = metrics_until(self.folder / METRICS_FILE, self.step)
 
     def run(self) -> None:
-        """Step until the budget of steps or minutes is spent."""
+        """Take steps until the budget of steps or minutes is spent."""
         began = time.monotonic() - self.seconds
         is_main = self.processes.is_main_process
         losses: list[Tensor] = []
@@ -162,7 +163,7 @@ class _Training:
                 bar.update(task, completed=self.step, total=round(self.step / self._share_done()))
 
     def _progress(self) -> str:
-        """Return how far the network has raised each state point's bound above the two-body one."""
+        """Return in words how far the network has raised the bound of each state point."""
         gains = (f"{item['gain_kt']:+.1f}" for item in self.metrics[-1]["held_out"].values())
         return f"training, bound {' '.join(gains)} kT"
 
@@ -195,7 +196,7 @@ class _Training:
         )
 
     def _split(self, ensemble: Ensemble, number: int) -> None:
-        """Hold out a share of the frames, under noise that stays the same in all validations."""
+        """Hold out a share of the frames, with the same noise in all validations."""
         data = CleanData.from_ensemble(ensemble, self.model, self.device)
         n_frames = len(data.positions)
         n_held_out = max(1, round(self.config.validation_fraction * n_frames))
@@ -222,8 +223,7 @@ class _Training:
         self.model.network.normalise(vectors, index, mask, batch.log_s.to(vectors.dtype))
 
     def _take_step(self, share: float) -> Tensor:
-        # Each process has noise of its own; one process alone has that of a training without
-        # torchrun.
+        # Each process has its own noise; a single process has that of a training without torchrun.
         number = self.step * self.processes.size + self.processes.rank
         self.generator.manual_seed(self.execution.seed_of("step", number))
         data = self.training_data[ensemble_of_step(self.step, self.training_data)]
@@ -235,7 +235,7 @@ class _Training:
         self.processes.average_gradients(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self.optimiser.step()
-        # Early averages forget the first steps sooner.
+        # Early in the training, the average forgets old weights faster.
         decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
         self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.average.update_parameters(self.model)
@@ -247,8 +247,8 @@ class _Training:
     def _learning_rate(self, share: float) -> float:
         """Return a rate that rises over the warm-up and falls as half a cosine.
 
-        It is no `lr_scheduler` of PyTorch, for those count steps: here the share of the budget that
-        is spent decides, which may be one of time.
+        A `lr_scheduler` of PyTorch counts steps. Here the spent share of the budget decides, which
+        may be a budget of time.
         """
         rate = self.config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
         return rate * min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))

@@ -76,8 +76,9 @@ def reference_seconds(config: ReferenceConfig, n: int, pace: Pace) -> float:
 
 
 def recorded_steps(config: ReferenceConfig) -> int:
-    """Return the MD steps of all chains after equilibration: a frame is independent of the fifth
-    before it.
+    """Return the expected number of MD steps of all chains after equilibration.
+
+    It is assumed that every fifth recorded frame is independent.
     """
     pilot = 2 * config.segment_steps * config.n_replicas
     wanted = _STEPS_BETWEEN_FRAMES * config.n_frames * config.frame_interval

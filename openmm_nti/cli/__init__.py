@@ -1,4 +1,4 @@
-"""The command `openmm-nti`; the only place that puts all stages together."""
+"""The command `openmm-nti`, which puts all stages together."""
 
 from openmm_nti.cli.app import app
 

@@ -1,4 +1,4 @@
-"""`python -m openmm_nti.cli`, the same as the command `openmm-nti`."""
+"""The entry point of `python -m openmm_nti.cli`, the same as the command `openmm-nti`."""
 
 from openmm_nti.cli import app
 

@@ -1,4 +1,4 @@
-"""The typer application `openmm-nti`: its help, its commands in the order of the help."""
+"""The typer application `openmm-nti`: its help text, and its commands in order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ app = typer.Typer(
 
 
 def _show_version(wanted: bool) -> None:
-    """Print the versions that a report of a problem should name, and end."""
+    """Print the versions to name in a report of a problem, and end the program."""
     if wanted:
         from openmm_nti.cli.doctor import version_line
 
@@ -65,7 +65,7 @@ def main(
         bool, typer.Option("--debug", help="Show the traceback of an error.")
     ] = False,
 ) -> None:
-    """`debug` is read by `FriendlyGroup`; the help text is the application's."""
+    """Print warnings on one line each; `FriendlyGroup` reads `debug`."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 

@@ -1,6 +1,4 @@
-"""Validation errors as a person wants to read them: the key, what is wrong, and the closest valid
-keys.
-"""
+"""Readable validation errors: the key, what is wrong with it, and the closest valid keys."""
 
 from __future__ import annotations
 
@@ -9,29 +7,29 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-# What a StatePoint takes beside its fields.
+# Keys that a StatePoint takes beside its fields.
 _STATE_ALTERNATIVES = ("box_length_nm", "density_star", "temperature_kelvin")
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used; the message says which key and why."""
+    """A configuration that cannot be used; the message names the key and the reason."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], *, source: str) -> str:
-    """One line for each problem that pydantic found in data meant for `model`."""
+    """Return one line for each problem that pydantic found in data for `model`."""
     lines = [_line(problem, model) for problem in error.errors(include_url=False)]
     return "\n".join([f"{source} cannot be used:", *(f"  {line}" for line in lines)])
 
 
 def valid_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
-    """Keys allowed in the section at `path` below `model`; empty where there is no such section."""
+    """Return the keys of the section at `path` below `model`; empty if there is no such section."""
     for name in path:
         field = model.model_fields.get(name)
         section = _section(field.annotation) if field else None
         if section is None:
             return []
         model = section
-    # Settings of several kinds, as of networks, say themselves which keys there are.
+    # Settings that have several kinds, such as those of networks, list their keys themselves.
     keys: list[str] = getattr(model, "known_keys", lambda: list(model.model_fields))()
     return [*keys, *_STATE_ALTERNATIVES] if path == ("system",) else keys
 
@@ -62,7 +60,7 @@ def _suggestion(name: str, keys: list[str]) -> str:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The model inside an annotation such as `Model`, `Model | None` or `tuple[Model, ...]`."""
+    """Return the model in an annotation: `Model`, `Model | None` or `tuple[Model, ...]`."""
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate

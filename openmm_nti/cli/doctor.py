@@ -1,6 +1,4 @@
-"""`openmm-nti doctor`: what is installed, whether it works together, and what to do if it does
-not.
-"""
+"""`openmm-nti doctor`: checks of the installation, with advice where something is broken."""
 
 from __future__ import annotations
 
@@ -29,8 +27,8 @@ PLUGIN_BUILDS = (
 )
 _RANGES = {"openmm": ((8, 5), (8, 6)), "torch": ((2, 11), (2, 13))}
 _CRASHES = (
-    "the process crashed; openmm, torch and openmm-torch are of versions that do not fit: install "
-    "the known good set"
+    "the process crashed: the versions of openmm, torch and openmm-torch do not fit together; "
+    "install the known good set"
 )
 _NO_DEVICE = "harmless where the machine has no such device; otherwise see docs/installation.md"
 _SYMBOLS = {
@@ -44,7 +42,7 @@ Verdict = Literal["good", "warning", "bad"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what was found and, where it is not good, what to do."""
+    """The result of one check and, if it is not good, what to do."""
 
     subject: str
     found: str
@@ -64,7 +62,7 @@ class Findings:
         return all(item.verdict != "bad" for item in self.items)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return all findings as a dictionary for JSON."""
         return {
             "healthy": self.healthy,
             "known_good": KNOWN_GOOD,
@@ -73,7 +71,7 @@ class Findings:
 
 
 def examine() -> Findings:
-    """Look at everything a calculation needs; never raises for a broken installation."""
+    """Check everything a calculation needs; a broken installation raises no error."""
     installed = versions()
     items = [judge_version(name, version) for name, version in installed.items()]
     items.append(
@@ -92,19 +90,19 @@ def examine() -> Findings:
 def version_line() -> str:
     """Return the versions of openmm-nti, openmm, torch and the installed plugin builds."""
     names = ("openmm", "torch", *PLUGIN_BUILDS)
-    found = {name: version for name in names if (version := _version_of(name)) is not None}
-    plugin = "" if found.keys() & set(PLUGIN_BUILDS) else ", no openmm-torch plugin as a wheel"
-    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    installed = {name: version for name in names if (version := _version_of(name)) is not None}
+    plugin = "" if installed.keys() & set(PLUGIN_BUILDS) else ", no openmm-torch plugin as a wheel"
+    listed = ", ".join(f"{name} {version}" for name, version in installed.items())
     return f"openmm-nti {__version__} ({listed}{plugin})"
 
 
 def judge_plugin_builds(builds: dict[str, str]) -> Finding:
-    """Exactly one build of openmm-torch may be installed: all hold the same files.
+    """Return whether exactly one build of openmm-torch is installed: all have the same files.
 
     Parameters
     ----------
     builds
-        Versions of the installed builds by the name of their distribution.
+        Versions of the installed builds, by the name of their distribution.
     """
     listed = ", ".join(f"{name} {version}" for name, version in builds.items())
     if not builds:
@@ -127,7 +125,7 @@ def judge_plugin_builds(builds: dict[str, str]) -> Finding:
 
 
 def plugin_failures(messages: Sequence[str]) -> list[Finding]:
-    """One finding for each cause in OpenMM's messages "Error loading library PATH: CAUSE"."""
+    """Return a finding for each cause in OpenMM's "Error loading library PATH: CAUSE"."""
     plugins: dict[str, list[str]] = {}
     for message in messages:
         library, _, cause = message.strip().removeprefix("Error loading library ").partition(": ")
@@ -154,7 +152,7 @@ def print_findings(findings: Findings, console: Console) -> None:
 
 
 def judge_version(name: str, version: str) -> Finding:
-    """Whether `version` of package `name` is within the range that works."""
+    """Return whether `version` of the package `name` is in the range that works."""
     if version == "not installed":
         return Finding(name, version, "bad", "install openmm-nti with its requirements")
     if name in _RANGES:
@@ -176,7 +174,7 @@ def _version_of(distribution: str) -> str | None:
 
 
 def _platforms(items: list[Finding]) -> list[str]:
-    """Names of OpenMM's platforms; adds what was found about them and their plugins to `items`."""
+    """Return the names of OpenMM's platforms, and add findings about them to `items`."""
     try:
         import openmm
     except ImportError as error:
@@ -192,7 +190,7 @@ def _platforms(items: list[Finding]) -> list[str]:
 
 
 def _choice() -> Finding:
-    """Which force `NeuralPath` and openmm-ml make here where none is asked for, and why."""
+    """Return which force `NeuralPath` and openmm-ml make here by default, and why."""
     from openmm_nti.md.plugin import why_not_torch
 
     subject = "force chosen by default"
@@ -208,7 +206,7 @@ def _choice() -> Finding:
 
 
 def _compiled() -> Finding:
-    """Whether the networks' inner operations are compiled."""
+    """Return whether the inner operations of the networks are compiled."""
     from openmm_nti.kernels import library_path, loaded
 
     if loaded():
@@ -222,7 +220,7 @@ def _compiled() -> Finding:
 
 
 def _torch_force(platform_name: str) -> Finding:
-    """Energy and dU/dlambda of the three-particle TorchForce on one platform."""
+    """Return whether the TorchForce of the probe gives correct numbers on one platform."""
     subject = f"TorchForce on {platform_name}"
     command = [sys.executable, "-m", torch_force_probe.__name__, platform_name]
     try:
@@ -240,7 +238,7 @@ def _torch_force(platform_name: str) -> Finding:
 
 
 def judge_numbers(subject: str, numbers: dict[str, float]) -> Finding:
-    """Compare the probe's energy and derivative, kJ/mol, with the exact ones."""
+    """Compare the energy and derivative of the probe, in kJ/mol, with the exact numbers."""
     found = f"U = {numbers['energy']:.6g}, dU/dlambda = {numbers['derivative']:.6g} kJ/mol"
     exact = (torch_force_probe.ENERGY, torch_force_probe.DERIVATIVE)
     if all(

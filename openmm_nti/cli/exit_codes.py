@@ -1,4 +1,4 @@
-"""What the exit status of `openmm-nti` means, and how errors become one message."""
+"""The exit status of `openmm-nti`, and the conversion of errors to messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 
 class ExitCode(IntEnum):
-    """What the exit status says to a script; `meaning` says it to a person."""
+    """The exit status of a command, for scripts; `meaning` is its text."""
 
     DONE = 0
     FAILED = 1
@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """In a few words."""
+        """The meaning of the status in a few words."""
         return _MEANINGS[self]
 
 
@@ -39,7 +39,7 @@ _KEEPS_ITS_WORK = ("run", "generate", "train", "paper", "estimate")
 
 
 class FriendlyGroup(TyperGroup):
-    """A group of commands whose expected errors are a message instead of a traceback."""
+    """A group of commands whose expected errors give a message instead of a traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep the command line, to say how to go on with it."""
@@ -47,7 +47,7 @@ class FriendlyGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command; see `ExitCode` for how each kind of error ends."""
+        """Run the chosen command; `ExitCode` lists the exit status of each kind of error."""
         previous = signal.signal(signal.SIGTERM, _interrupt)
         try:
             return super().invoke(ctx)
@@ -71,7 +71,7 @@ class FriendlyGroup(TyperGroup):
 
 
 def how_to_go_on(arguments: list[str]) -> str:
-    """What to say when the command with these arguments was interrupted."""
+    """Return the message after an interruption of the command with these arguments."""
     command = next((word for word in arguments if not word.startswith("-")), "")
     keeps = any(word.startswith(("--output", "-o")) for word in arguments)
     if command not in _KEEPS_ITS_WORK or not keeps:
@@ -86,9 +86,7 @@ def how_to_go_on(arguments: list[str]) -> str:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End a job that its scheduler stops as Ctrl-C would: worker processes are ended, whole files
-    are kept.
-    """
+    """Treat a stop by the scheduler like Ctrl-C: workers end, and complete files are kept."""
     raise KeyboardInterrupt
 
 

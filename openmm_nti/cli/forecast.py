@@ -1,8 +1,8 @@
-"""How long a calculation will take and what it leaves on disk, forecast before it starts.
+"""The forecast of the time and disk space that a calculation will take.
 
-The pace of this machine is measured in a moment (`pace`); estimators say what they take at that
-pace. Expect a factor of two either way: how many frames decorrelate, and how many windows a path
-takes, is seen only when it runs.
+The pace of this machine is measured in a moment (`pace`). Estimators then forecast their time at
+that pace. Expect a factor of two either way: only the run itself shows how many frames decorrelate,
+and how many windows a path takes.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _FRAMES_OF_AN_ESTIMATE = 4000  # kept by an estimate, in double precision, with 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is left to do.
+    """The time and disk space that the rest of a calculation will take.
 
     Attributes
     ----------
     stages
         Seconds of one core for each stage, by its name.
     n_processes
-        They share everything but the training.
+        Number of processes, which share everything but the training.
     megabytes
-        What will be written.
+        Size of the files that will be written.
     """
 
     stages: Mapping[str, float]
@@ -56,7 +56,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """The wall time on cores that have nothing else to do."""
+        """Wall time on cores that are otherwise idle."""
         return sum(
             value / (1 if name == TRAINING else self.n_processes)
             for name, value in self.stages.items()
@@ -74,8 +74,8 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class _Left:
-    """Work that is not on disk yet."""
+class _Remaining:
+    """The work whose results are not on disk yet."""
 
     training: bool
     reference: list[StatePoint]
@@ -88,38 +88,41 @@ class _Left:
 def forecast_run(
     config: RunConfig, directory: RunDirectory, stages: Sequence[str] | None = None
 ) -> Forecast:
-    """Return what is left of a run of `config` in `directory`.
+    """Return the forecast for the rest of a run of `config` in `directory`.
 
     Parameters
     ----------
     config, directory
-        The run.
+        Configuration and directory of the run.
     stages
-        Any of `REFERENCE` and `TRAINING`; by default these and all estimates.
+        Any of `REFERENCE` and `TRAINING`; by default both of these and all estimates.
     """
-    left = _left(config, directory, stages)
-    if not left:
+    remaining = _remaining(config, directory, stages)
+    if not remaining:
         return Forecast({}, config.workers, 0.0)
     pace = measure(config.system[0], build_model(config.system[0].pair_potential, config.network))
     seconds: dict[str, float] = {}
-    if left.reference:
+    if remaining.reference:
         seconds[REFERENCE] = sum(
-            reference_seconds(config.reference, state.n_particles, pace) for state in left.reference
+            reference_seconds(config.reference, state.n_particles, pace)
+            for state in remaining.reference
         )
-    if left.training:
+    if remaining.training:
         numbers = [state.n_particles for state in config.system]
         seconds[TRAINING] = training_seconds(config.training, numbers, pace)
-    for section, state in left.estimates:
+    for section, state in remaining.estimates:
         settings = getattr(config.estimates, section)
         name = sections()[section][0].name
         more = _section_seconds(sections()[section], settings, state, pace)
         seconds[name] = seconds.get(name, 0.0) + more
-    size = sum(_reference_bytes(config.reference, state) for state in left.reference)
-    size += sum(_estimate_bytes(state) for _, state in left.estimates)
+    size = sum(_reference_bytes(config.reference, state) for state in remaining.reference)
+    size += sum(_estimate_bytes(state) for _, state in remaining.estimates)
     return Forecast(seconds, config.workers, size / _MEGABYTE)
 
 
-def _left(config: RunConfig, directory: RunDirectory, stages: Sequence[str] | None) -> _Left:
+def _remaining(
+    config: RunConfig, directory: RunDirectory, stages: Sequence[str] | None
+) -> _Remaining:
     wanted = (REFERENCE, TRAINING) if stages is None else stages
     training = TRAINING in wanted and not (directory.model / WEIGHTS_FILE).is_file()
     reference = [
@@ -133,7 +136,7 @@ def _left(config: RunConfig, directory: RunDirectory, stages: Sequence[str] | No
         for state in config.system
         if is_left(known, config, directory, state)
     )
-    return _Left(training, reference, list(estimates))
+    return _Remaining(training, reference, list(estimates))
 
 
 def is_left(
@@ -155,7 +158,7 @@ def forecast_estimate(
     n_processes: int,
     simulate: bool,
 ) -> Forecast:
-    """Return what one estimate takes, with the reference data before it if `simulate`."""
+    """Return the forecast for one estimate, with its reference data if `simulate`."""
     pace = measure(state, model)
     stages = {known.name: _section_seconds([known], settings, state, pace)}
     size = _estimate_bytes(state)
@@ -167,12 +170,12 @@ def forecast_estimate(
 
 
 def check_disk(forecast: Forecast, output: Path) -> None:
-    """Refuse to begin what the disk of `output` has no room for.
+    """Refuse a calculation if the disk of `output` has too little room for it.
 
     Raises
     ------
     ConfigError
-        Naming what is needed and what is free.
+        If the disk is too full; the message names the needed and the free space.
     """
     place = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free / _MEGABYTE
@@ -186,7 +189,7 @@ def check_disk(forecast: Forecast, output: Path) -> None:
 def _section_seconds(
     estimators: Sequence[Estimator], settings: Any, state: StatePoint, pace: Pace
 ) -> float:
-    """Return the time of estimators that share their samples: that of the dearest of them."""
+    """Return the time of estimators that share their samples: the longest of their times."""
     return max(
         known.seconds(settings, state.n_particles, pace)
         for known in estimators
@@ -195,13 +198,13 @@ def _section_seconds(
 
 
 def _reference_bytes(config: ReferenceConfig, state: StatePoint) -> float:
-    """Return the size of the recorded chains and of the ensemble, in single precision."""
+    """Return the size of the recorded chains and of the ensemble, in bytes."""
     recorded = recorded_steps(config) / config.frame_interval
     return 12 * state.n_particles * (recorded + config.n_frames)
 
 
 def _estimate_bytes(state: StatePoint) -> float:
-    """Return the size of what the estimates of one section keep, roughly."""
+    """Return the rough size of the files of the estimates of one section, in bytes."""
     return 24 * state.n_particles * _FRAMES_OF_AN_ESTIMATE
 
 

@@ -1,4 +1,4 @@
-"""The methods as a list, for `openmm-nti methods`."""
+"""The list of methods that `openmm-nti methods` shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEEDS = {"model": "a model", "energy": "a model with an energy", "data": "data"
 
 
 def list_methods() -> dict[str, dict[str, Any]]:
-    """Return what there is to know of each method, by its name."""
+    """Return the properties of each method, by its name."""
     return {
         name: {
             "quantity": known.quantity,

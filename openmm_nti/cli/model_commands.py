@@ -1,4 +1,4 @@
-"""What `openmm-nti` does with a finished model: list it, export it for OpenMM, draw samples."""
+"""The commands for a finished model: list it, export it for OpenMM, and draw samples."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def print_models(console: Console) -> None:
 def state_of_model(
     path: str, n_particles: int | None, box_length_sigma: float | None
 ) -> StatePoint:
-    """Return the state point a model was trained on first, with another N or box where given.
+    """Return the first state point of a model's training, with another N or box if given.
 
     Raises
     ------
     ConfigError
-        If the model's card names no state point and one of the two is missing, or they do not fit
-        the model.
+        If the model's card has no state point and N or box is missing, or they do not fit the
+        model.
     """
     card = read_card(path)
     trained_on: list[dict[str, Any]] = card["trained_on"]
@@ -73,7 +73,7 @@ def state_of_model(
 
 
 def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
-    """Write hamiltonian.pt (TorchScript) and system.xml (a System with the model in it)."""
+    """Write hamiltonian.pt (TorchScript) and system.xml (a System with the model); return both."""
     model = load_model(path)
     module = output / "hamiltonian.pt"
     system = output / "system.xml"
@@ -94,8 +94,7 @@ def write_samples(
     """Draw configurations by reverse diffusion, save them, and return how many there are."""
     if output.suffix != ".h5":
         raise ValueError(
-            f"--output {output} must end in .h5, the format that mdtraj reads and the ensembles "
-            "are in"
+            f"--output {output} must end in .h5, the format of ensembles, which mdtraj reads too"
         )
     positions = neural_ti.sample(load_model(path), state, config, execution)
     facts = {

@@ -1,7 +1,7 @@
 """The stages of a run, in order: reference data, training, estimates, results.
 
-Each stage takes up what is on disk, so `run` again is `resume`. Random numbers come from (seed,
-state point, stage).
+Each stage goes on from what is on disk, so a second `run` resumes the first. Random numbers depend
+on the seed, the state point and the stage.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from openmm_nti.validation.report.page import write_report
 
 
 class Pipeline:
-    """One run: its configuration, its directory, and where it says what it is doing."""
+    """One run: its configuration, its directory, and the console for its messages."""
 
     def __init__(self, config: RunConfig, directory: RunDirectory, console: Console) -> None:
         self.config = config
@@ -41,7 +41,7 @@ class Pipeline:
         self.execution = Execution(config.seed, config.workers, directory.path, progress=True)
 
     def run(self) -> None:
-        """Do everything, up to results.json and report.html.
+        """Run all stages, up to results.json and report.html.
 
         Raises
         ------
@@ -51,8 +51,8 @@ class Pipeline:
         kind = self.config.network.kind
         if not network_class(kind).gives_energy:
             raise ValueError(
-                f"network.kind: {kind} has no energies to estimate with: `train` it alone, or use "
-                "`density`"
+                f"network.kind = {kind} gives no energies, which estimates need: only `train` it, "
+                "or use `density`"
             )
         self.forecast()
         ensembles = self.reference()
@@ -62,12 +62,12 @@ class Pipeline:
         self.report()
 
     def forecast(self, *stages: str) -> None:
-        """Say how long what is left of the stages will take: by default of all, with estimates.
+        """Print how long the rest of `stages` will take; by default all, with the estimates.
 
         Raises
         ------
         ConfigError
-            If the disk has no room for what they write.
+            If the disk has too little room for their files.
         """
         forecast = forecast_run(self.config, self.directory, stages or None)
         check_disk(forecast, self.directory.path)
@@ -75,12 +75,12 @@ class Pipeline:
             self.console.print(str(forecast))
 
     def import_trajectory(self, trajectory: Path, topology: Path | None) -> None:
-        """Make the reference ensemble from a trajectory of the user's own.
+        """Make the reference ensemble from the user's own trajectory.
 
         Raises
         ------
         ValueError
-            If the run has several state points, or holds reference data already.
+            If the run has several state points, or has reference data already.
         """
         if len(self.config.system) > 1:
             raise ValueError(
@@ -109,7 +109,7 @@ class Pipeline:
         return [self.directory.ensemble(state) for state in self.config.system]
 
     def _ready_ensembles(self) -> list[Ensemble]:
-        """Return the ensembles on disk: several processes of one training never simulate."""
+        """Return the ensembles on disk, for a training in several processes simulates none."""
         try:
             return [self.directory.ensemble(state) for state in self.config.system]
         except FileNotFoundError as error:
@@ -128,7 +128,7 @@ class Pipeline:
         return train(ensembles, self.config.network, self.config.training, execution)
 
     def estimate(self, model: NoisedFluid, ensemble: Ensemble) -> None:
-        """Make all estimates at one state point that are asked for and not on disk yet."""
+        """Make those estimates of the configuration at one state point that are not on disk yet."""
         state = ensemble.state
         self._say("estimates", str(state))
         job = Job(state, ensemble, model, self.execution.folder(state.label))
@@ -150,7 +150,7 @@ class Pipeline:
 
 
 def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:
-    """Write g(r) of the data, and of the model's own samples if there are any, to gr.npz."""
+    """Write g(r) of the data, and of the model's samples if there are any, to gr.npz."""
     box = ensemble.state.box_length_sigma
     r, g = gr.radial_distribution(ensemble.positions_sigma, box)
     arrays = {"r_sigma": r, "g_data": g}

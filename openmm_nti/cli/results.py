@@ -1,4 +1,4 @@
-"""results.json (docs/results_schema.md) and the table at the end of a run."""
+"""The file results.json (docs/results_schema.md), and the table at the end of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_estimate(path: Path, estimate: FreeEnergy) -> None:
 
 
 def read_estimates(directory: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
-    """Return all estimates at `state` that are on disk, by name of the method."""
+    """Return all estimates at `state` that are on disk, in the order of the methods' names."""
     paths = sorted(directory.estimates(state).glob("*.json"))
     return [FreeEnergy.from_dict(read_json(path)) for path in paths]
 
@@ -44,7 +44,7 @@ def write_results(directory: RunDirectory, config: RunConfig) -> None:
 
 
 def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:
-    """Show every estimate of the run within 80 columns, and below them the numbers to quote."""
+    """Show every estimate of the run in 80 columns, and below them the numbers to quote."""
     table = Table(title="Estimates in kT")
     for heading in ("quantity", "method", "convention"):
         table.add_column(heading, no_wrap=True)
@@ -70,8 +70,8 @@ def print_table(directory: RunDirectory, config: RunConfig, console: Console) ->
 
 
 def _quote(estimates: list[FreeEnergy]) -> str:
-    """Return the number of beta F_ex to quote, and what confirms it, in words."""
-    of_f = {found.method: found for found in estimates if found.quantity == "beta_f_ex"}
+    """Return a sentence with the beta F_ex to quote, and what confirms it."""
+    of_f = {known.method: known for known in estimates if known.quantity == "beta_f_ex"}
     quote = judge.quote(of_f)
     if quote is None:
         return "no exact estimate with an error bar yet."
@@ -99,8 +99,8 @@ def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
 
 def _diagnostics(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
     ensemble = directory.ensemble(state)
-    # When and from where a stage ran is in the files themselves: a resumed run ends in the same
-    # results.json.
+    # The files themselves say when and where a stage ran. It is left out here, so that a resumed
+    # run gives the same results.json.
     reference = {
         key: value for key, value in ensemble.provenance.items() if key not in _CIRCUMSTANCES
     }

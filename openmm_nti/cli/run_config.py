@@ -2,8 +2,8 @@
 
 The sections below `estimates` come from the registry of estimators.
 
-`system` gives one or several state points: a StatePoint's fields with `n_particles` as a number or
-a list, or a list of such mappings. The other sections are the stages' own configurations.
+`system` gives one or several state points: the fields of a StatePoint with `n_particles` as a
+number or a list, or a list of such mappings. The other sections are the settings of the stages.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ else:
 
 
 def _one_for_each_n(system: Any) -> Any:
-    """Spread mappings whose `n_particles` is a list over one mapping for each N."""
+    """Return one mapping for each N, where `n_particles` may be a list."""
     mappings = system if isinstance(system, list | tuple) else [system]
     if not mappings:
         raise ValueError("no state point is given: give n_particles, a box and a temperature")
     spread: list[Any] = []
-    for mapping in (each for listed in mappings for each in numbers_of_particles(listed)):
+    for mapping in (one_n for listed in mappings for one_n in numbers_of_particles(listed)):
         numbers = mapping.get("n_particles") if isinstance(mapping, dict) else None
         if isinstance(numbers, list) and numbers:
             spread.extend({**mapping, "n_particles": number} for number in numbers)
@@ -78,19 +78,19 @@ def _one_for_each_n(system: Any) -> Any:
 
 
 class RunConfig(BaseModel):
-    """A whole calculation, from the state points to the estimates."""
+    """The settings of a whole calculation, from the state points to the estimates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(
-        default=1, ge=0, description="Decides every random number of the run; `--seed` replaces it."
+        default=1, ge=0, description="Random seed of the whole run; `--seed` replaces it."
     )
     workers: int = Field(
         default=1, ge=1, description="Processes for independent simulations; never changes results."
     )
     system: Annotated[tuple[StatePoint, ...], BeforeValidator(_one_for_each_n)] = Field(
-        description="The fluid. n_particles may be a list: one model is trained for all, estimates "
-        "are made for each.",
+        description="The fluid. n_particles may be a list: one model is trained for all N, and "
+        "estimates are made for each.",
     )
     reference: ReferenceConfig = Field(
         default_factory=ReferenceConfig,
@@ -126,12 +126,12 @@ class RunConfig(BaseModel):
 
 
 def load_config(path: Path, settings: list[str]) -> RunConfig:
-    """Read a YAML file, apply settings such as `training.n_steps=500`, and validate.
+    """Return the configuration in a YAML file, changed by settings such as `seed=2`.
 
     Raises
     ------
     ConfigError
-        Naming each bad key with the closest valid ones, or the bad value and what is allowed.
+        If a key or a value is bad; the message names it, and the closest keys or allowed values.
     """
     data = _read_mapping(path)
     for setting in settings:
@@ -143,7 +143,7 @@ def load_config(path: Path, settings: list[str]) -> RunConfig:
 
 
 def section_config(section: str, settings: list[str]) -> Any:
-    """Return the settings of `estimates.<section>`: the defaults with `settings` applied."""
+    """Return the settings of `estimates.<section>`: the defaults, changed by `settings`."""
     content: dict[str, Any] = {}
     for setting in settings:
         apply_setting(content, setting)
@@ -180,7 +180,7 @@ def apply_setting(data: dict[str, Any], setting: str) -> None:
         section = section[step]
         if not isinstance(section, dict):
             raise ConfigError(
-                f"--set {setting}: `{step}` is no section with keys in this file: edit the file"
+                f"--set {setting}: `{step}` is not a section with keys in this file: edit the file"
             )
     try:
         section[name] = yaml.safe_load(text)

@@ -1,7 +1,7 @@
-"""The directory of one run: where each file lies, and the rules for starting in it and going on.
+"""The directory of one run: its files, and the rules for starting and resuming a run in it.
 
-A directory belongs to one configuration. Stages write whole files only and look for their own
-output first, so going on after any interruption is running again in the same directory.
+A directory belongs to one configuration. Stages write only complete files and look for their own
+output first. So after any interruption, running again in the same directory resumes the run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FREE_TO_CHANGE = ("workers",)  # decides how fast a run is, never its results
 
 
 class RunDirectory:
-    """Paths below the directory of a run.
+    """The paths of the files in the directory of a run.
 
     Attributes
     ----------
@@ -43,21 +43,22 @@ class RunDirectory:
         self.model = path / "model"
 
     def ensemble(self, state: StatePoint) -> Ensemble:
-        """The reference ensemble of `state`, as it is on disk: the same numbers in a first run and
-        a resumed one.
+        """Return the reference ensemble of `state`, always from disk.
+
+        So a first run and a resumed run have the same numbers.
         """
         return Ensemble.load(self.reference / f"{state.label}.h5")
 
     def state(self, state: StatePoint) -> Path:
-        """The folder of everything estimated at `state`."""
+        """Return the folder of all results at `state`."""
         return self.path / state.label
 
     def estimates(self, state: StatePoint) -> Path:
-        """The folder of one JSON file for each estimate at `state`."""
+        """Return the folder of the JSON files of the estimates at `state`."""
         return self.state(state) / "estimates"
 
     def stored_config(self) -> RunConfig:
-        """The configuration this directory belongs to.
+        """Return the configuration of the run in this directory.
 
         Raises
         ------
@@ -70,22 +71,21 @@ class RunDirectory:
 
 
 def open_run(path: Path, config: RunConfig, *, resume: bool) -> RunDirectory:
-    """Start a run of `config` in `path`, or take up the one that is there.
+    """Start a run of `config` in `path`, or resume the run that is there.
 
     Parameters
     ----------
     path
-        Made if it does not exist.
+        Directory of the run; made if it does not exist.
     config
-        What to run.
+        Configuration of the run.
     resume
-        Allow `path` to hold a run of the same configuration already.
+        Whether `path` may hold a run of the same configuration already.
 
     Raises
     ------
     ConfigError
-        If `path` holds other files, a run that was not to be resumed, or a run of another
-        configuration.
+        If `path` holds other files, a run of another configuration, or any run without `resume`.
     """
     directory = RunDirectory(path)
     if path.exists() and not path.is_dir():
@@ -101,7 +101,7 @@ def open_run(path: Path, config: RunConfig, *, resume: bool) -> RunDirectory:
         raise ConfigError(
             f"{path} is not empty and holds no config.yaml of a run: name another --output"
         )
-    # The configuration goes first: a start that is killed right here can be taken up.
+    # The configuration goes first: a run that is killed right after it can be resumed.
     write_text(directory.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     if not directory.provenance.is_file():
         write_json(directory.provenance, provenance(config.seed))
@@ -125,7 +125,7 @@ def _refuse_another_config(directory: RunDirectory, config: RunConfig) -> None:
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
+    """Return nested mappings as one mapping with dotted keys."""
     if not isinstance(data, dict):
         return {prefix: data}
     return {

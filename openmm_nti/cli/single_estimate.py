@@ -1,4 +1,4 @@
-"""`openmm-nti estimate`: one method at one state point, outside of a run."""
+"""`openmm-nti estimate`: an estimate by one method at one state point, outside of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _A_MOMENT = 2.0  # seconds
 
 @dataclass(frozen=True)
 class Request:
-    """What to estimate; the options of `openmm-nti estimate`."""
+    """The options of `openmm-nti estimate`, which say what to estimate."""
 
     method: str
     model: str | None
@@ -40,20 +40,20 @@ class Request:
 def single_estimate(
     request: Request, say: Callable[[str], None] = lambda _text: None
 ) -> FreeEnergy:
-    """Load the model, simulate the data that are missing, and return the estimate.
+    """Return the estimate, after loading the model and simulating missing data.
 
     Parameters
     ----------
     request
         What to estimate.
     say
-        Receives the forecast, if that is more than a moment.
+        Function that receives the forecast as text, if it is longer than a moment.
 
     Raises
     ------
     ValueError
-        Before any simulation, if the method is unknown, a model or a state point is missing, or
-        they do not fit.
+        If the method is unknown, a model or a state point is missing, or they do not fit together.
+        It is raised before any simulation.
     """
     chosen = estimator(request.method)
     config = section_config(chosen.section, request.settings)
@@ -67,7 +67,7 @@ def single_estimate(
         execution = replace(request.execution, directory=directory)
         job = Job(state, stored, trained, execution.folder(state.label))
         if chosen.needs_model:
-            _ = job.score  # say that it is missing before anything is simulated
+            _ = job.score  # raises an error now, not after a simulation, if it is missing
         simulate = stored is None and "data" in chosen.needs
         forecast = forecast_estimate(
             chosen, config, state, trained, n_processes=execution.workers, simulate=simulate
@@ -82,7 +82,7 @@ def single_estimate(
 
 
 def _model(chosen: Estimator, request: Request) -> NoisedFluid | None:
-    """Return the model asked for; its denoiser where the method needs no energy."""
+    """Return the requested model, or its denoiser if the method needs no energy."""
     if request.model is None:
         return None
     takes_a_denoiser = chosen.needs_model and "energy" not in chosen.needs
@@ -98,7 +98,7 @@ def _state(request: Request, stored: Ensemble | None) -> StatePoint:
             raise ConfigError(f"--data is of {stored.state}: leave out --n and --box-length-sigma")
         return stored.state
     if request.model is None:
-        raise ConfigError("which state point? Give --model with --n, or --data")
+        raise ConfigError("the state point is missing: give --model with --n, or --data")
     if request.n_particles is None:
-        raise ConfigError("how many particles? Add --n N, or --data FILE")
+        raise ConfigError("the number of particles is missing: add --n N, or --data FILE")
     return state_of_model(request.model, request.n_particles, request.box_length_sigma)

@@ -1,6 +1,4 @@
-"""The commented YAML file that `openmm-nti init` writes, made from the configuration's own
-descriptions.
-"""
+"""The commented YAML file of `openmm-nti init`, made from the descriptions of the settings."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ _WIDTH = 100
 
 
 def commented_yaml() -> str:
-    """A complete configuration: each key with its default and, above it, what it means."""
+    """Return a complete configuration: each key with its default, and its meaning above it."""
     lines = [*_comment(_HEADER, 0), ""]
     for name, field in RunConfig.model_fields.items():
         lines += _comment(field.description or "", 0)

@@ -1,9 +1,9 @@
-"""A TorchForce on three particles, run by `openmm-nti doctor` in a process of its own, for wrong
-versions crash.
+"""A test of a TorchForce on three particles, for `openmm-nti doctor`.
 
-The force is U = lambda * sum of x^2 over three particles at x = 1, 2, 3 nm, so U = 14 lambda and
-dU/dlambda = 14 kJ/mol. The System also goes through XML, where a mismatched OpenMM ends in a
-segmentation fault. Prints JSON.
+It runs in its own process, because wrong versions crash. The force is U = lambda * sum of x^2 over
+three particles at x = 1, 2, 3 nm, so U = 14 lambda and dU/dlambda = 14 kJ/mol. The System also goes
+through XML, where an OpenMM that does not fit ends in a segmentation fault. The result is printed
+as JSON.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ DERIVATIVE = 14.0
 
 class _Harmonic(torch.nn.Module):
     def forward(self, positions: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
-        """U = lambda sum x^2, kJ/mol; positions (3, 3), nm."""
+        """Return U = lambda sum x^2 in kJ/mol, for positions (3, 3) in nm."""
         return lam * positions.square().sum()
 
 
 def probe(platform_name: str) -> dict[str, float]:
-    """Energy and dU/dlambda on one platform, kJ/mol, from a System that went through XML."""
+    """Return energy and dU/dlambda in kJ/mol on a platform, of a System that went through XML."""
     import openmm
     import openmmtorch
 

@@ -1,9 +1,9 @@
-"""The networks' inner operations in C++ for CPUs, built once by `openmm-nti compile`; optional.
+"""The networks' inner operations in C++ for CPUs; optional, built once by `openmm-nti compile`.
 
-Without them, on a GPU and in float64, the same runs as PyTorch operations
+Without them, on a GPU and in float64, PyTorch operations compute the same
 (`hamiltonian.networks.edges` and `descriptors`). On a CPU those are several times slower. The
-library depends on nothing but PyTorch. Its file name holds what it was built from and for, so that
-another version of either leads to another file.
+library depends only on PyTorch. Its file name contains a hash of the source, the PyTorch version
+and the processor, so another version of any of them has another file.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class CompiledModule(nn.Module):
         self.compiled = loaded()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A pickled model may arrive where nothing is compiled."""
+        """Restore a pickled module, perhaps on a machine where nothing is compiled."""
         super().__setstate__(state)
         self.__dict__["compiled"] = self.compiled and loaded()
 
@@ -67,19 +67,19 @@ def use_compiled(module: nn.Module, wanted: bool) -> None:
 
 
 def applies_to(values: Tensor) -> bool:
-    """Whether the compiled operations take `values`."""
+    """Return whether the compiled operations of networks take `values`."""
     return values.device.type == "cpu" and values.dtype == torch.float32
 
 
 def applies_to_double(values: Tensor) -> bool:
-    """Whether those of pairs, which are in double precision, take `values`."""
+    """Return whether the compiled operations of pairs, in double precision, take `values`."""
     return values.device.type == "cpu" and values.dtype == torch.float64
 
 
 def library_path() -> Path:
-    """Where the library of this source, PyTorch and processor is, or would be.
+    """Return the path of the library for this source, PyTorch and processor.
 
-    In the directory of OPENMM_NTI_KERNELS, or else openmm_nti in the user's cache.
+    The file need not exist. It is in the directory of OPENMM_NTI_KERNELS, or else openmm_nti in the user's cache.
     """
     sources = [path.read_text() for path in sorted([*_FOLDER.glob("*.h"), _SOURCE])]
     built_from = " ".join((*sources, torch.__version__, *_FLAGS, *_THREADS, *_processor_flags()))
@@ -90,12 +90,13 @@ def library_path() -> Path:
 
 
 def build() -> Path:
-    """Compile the library if it is not there, and return its path; half a minute.
+    """Compile the library if it does not exist, in half a minute, and return its path.
 
     Raises
     ------
     RuntimeError
-        If there is no C++ compiler (that of the environment variable CXX, or c++), or it fails.
+        If there is no C++ compiler (the one that the environment variable CXX names, or c++), or
+        the compiler fails.
     """
     path = library_path()
     if path.is_file():
@@ -124,8 +125,8 @@ def build() -> Path:
         except FileNotFoundError:
             raise RuntimeError(
                 f"there is no C++ compiler {compiler!r}: install one (apt install g++, or conda "
-                "install cxx-compiler) "
-                "or name it in CXX; everything works without the compiled operations, but slower"
+                "install cxx-compiler) or name it in CXX; everything works without the compiled "
+                "operations, but slower"
             ) from None
         except subprocess.CalledProcessError as error:
             raise RuntimeError(
@@ -138,8 +139,9 @@ def build() -> Path:
 
 @cache
 def loaded() -> bool:
-    """Whether the compiled operations are there; they are loaded if so. OPENMM_NTI_KERNELS=off
-    leaves them out.
+    """Load the compiled operations if they exist, and return whether they do.
+
+    OPENMM_NTI_KERNELS=off leaves them out.
     """
     if os.environ.get("OPENMM_NTI_KERNELS") == "off":
         return False
@@ -158,8 +160,9 @@ def loaded() -> bool:
 
 
 def _processor_flags() -> tuple[str, ...]:
-    """Compiler flags for the vector units that PyTorch finds: not of this very processor, for homes
-    are shared.
+    """Return compiler flags for the vector units that PyTorch finds.
+
+    They are not for this very processor, because several machines may share a home directory.
     """
     if (
         platform.machine().lower() in {"x86_64", "amd64"}

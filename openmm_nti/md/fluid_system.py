@@ -14,12 +14,12 @@ from openmm_nti.fluid.state import StatePoint, check_supported
 
 @dataclass(frozen=True)
 class LJFluid:
-    """The interacting fluid as an OpenMM script wants it, whatever its pair potential.
+    """The interacting fluid in the objects of an OpenMM script, with any pair potential.
 
     Parameters
     ----------
     state
-        N, box, temperature, convention, and what an atom is: argon by default.
+        State point: N, box, temperature, convention and the kind of atom, by default argon.
     seed
         Random seed for the positions.
     """
@@ -28,7 +28,7 @@ class LJFluid:
     seed: int = 1
 
     def create_system(self) -> openmm.System:
-        """Return the System of `fluid_system`, anew at each call."""
+        """Return a new System from `fluid_system`."""
         return fluid_system(self.state)
 
     @property
@@ -80,7 +80,7 @@ def set_cutoff(
 
 
 def leave_out(force: openmm.Force, particle: int, n_particles: int) -> None:
-    """Take one particle out of the force of `fluid_system`: the others keep their interactions."""
+    """Take one particle out of the force of `fluid_system`; the others keep interacting."""
     if isinstance(force, openmm.NonbondedForce):
         _, sigma, _ = force.getParticleParameters(particle)
         force.setParticleParameters(particle, 0.0, sigma, 0.0)
@@ -90,7 +90,7 @@ def leave_out(force: openmm.Force, particle: int, n_particles: int) -> None:
 
 
 def fluid_topology(state: StatePoint) -> app.Topology:
-    """Return the fluid as an OpenMM Topology: one chain of N residues AR, an argon atom each."""
+    """Return the fluid as an OpenMM Topology: one chain of N residues AR of one argon atom."""
     topology = app.Topology()
     chain = topology.addChain()
     argon = app.Element.getBySymbol("Ar")

@@ -1,5 +1,4 @@
-"""The learned Hamiltonian as an OpenMM force: two thin adapters over one module, and one reader of
-dU/dlambda.
+"""The learned Hamiltonian as an OpenMM force: two thin adapters over one module.
 
 `torch_force` runs inside OpenMM with a derivative by `lambda_nti`; `python_force` runs wherever
 OpenMM >= 8.5 does, also where no openmm-torch wheel exists. Energies are in kJ/mol, positions in
@@ -40,11 +39,11 @@ def torch_force(
     fusion: Fusion | None = STATIC_FUSION,
     portable: bool = False,
 ) -> Any:
-    """`model` as an openmmtorch.TorchForce with the global parameter `lambda_nti` and the
-    derivative by it.
+    """Return `model` as an openmmtorch.TorchForce with the global parameter `lambda_nti`.
 
-    Its property `useCUDAGraphs` must stay off: the model counts neighbours at every step, and reads
-    the count back from the device, which CUDA forbids while it records a graph.
+    The force computes the derivative by this parameter. Its property `useCUDAGraphs` must stay off:
+    the model counts neighbours at every step and reads the count back from the device, which CUDA
+    forbids while it records a graph.
 
     Parameters
     ----------
@@ -52,21 +51,21 @@ def torch_force(
         A Hamiltonian of the state's pair potential. It is copied into the force: later changes have
         no effect.
     state
-        The system it acts on.
+        State point of the particles on which the force acts.
     particles
-        Which particles of a larger System these are, (n_replicas * N,); the others feel nothing.
-        None for all.
+        Indices of these particles in a larger System, (n_replicas * N,); the others feel no force.
+        None for all particles.
     n_replicas
-        See `OpenMMEnergy`.
+        Number of independent replicas, as for `OpenMMEnergy`.
     lambda_nti
-        The parameter's default, with which a Context starts.
+        Default of the parameter, with which a Context starts.
     fusion
         TorchScript's fusion strategy, as for `torch.jit.set_fusion_strategy`, which acts on the
-        whole process; None leaves what is set.
+        whole process; None changes nothing.
     portable
-        Leave the compiled operations out (`openmm-nti compile`): XML of the System is then read in
-        any process that has openmm-torch. With them, which are several times faster on a CPU,
-        import openmm_nti before reading it.
+        Whether to leave the compiled operations out (`openmm-nti compile`). XML of the System can
+        then be read in any process that has openmm-torch. The compiled operations are several times
+        faster on a CPU, but need openmm_nti to be imported before the XML is read.
 
     Raises
     ------
@@ -94,11 +93,10 @@ def python_force(
     n_replicas: int = 1,
     lambda_nti: float = 1.0,
 ) -> openmm.PythonForce:
-    """`model` as an openmm.PythonForce with the global parameter `lambda_nti`; arguments as for
-    `torch_force`.
+    """Return `model` as an openmm.PythonForce with the global parameter `lambda_nti`.
 
-    A System with it is serialised by pickling the model, and unpickling runs code: load such XML
-    from people you trust.
+    Arguments are those of `torch_force`. A System with this force is serialised by pickling the
+    model, and unpickling runs code: load such XML only from people you trust.
     """
     check_model_fits(model, state)
     energy = OpenMMEnergy(model.bind(state), state, n_replicas, particles)
@@ -118,18 +116,17 @@ def add_to_system(
     particles: Particles = None,
     n_replicas: int = 1,
 ) -> openmm.Force:
-    """Check `system` (`openmm_nti.md.system_checks`), add the model's force to it, and return the
-    force.
+    """Check `system` with `check_system`, add the model's force to it, and return the force.
 
     Parameters
     ----------
     make_force
-        `torch_force` or `python_force`; the other arguments are theirs.
+        `torch_force` or `python_force`, which also take the other arguments.
 
     Raises
     ------
     ValueError
-        As `check_system` and the maker of the force raise it.
+        If `check_system` or `make_force` refuses the arguments.
     """
     check_system(system, state, particles=particles, n_replicas=n_replicas)
     force = make_force(model, state, particles=particles, n_replicas=n_replicas)
@@ -138,7 +135,7 @@ def add_to_system(
 
 
 def create_system(state: StatePoint, *forces: Any, n_replicas: int = 1) -> openmm.System:
-    """A System of the state's particles in its periodic box, with `forces` and nothing else."""
+    """Return a System of the state's particles in its periodic box, with `forces` alone."""
     system = openmm.System()
     system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
     for _ in range(state.n_particles * n_replicas):

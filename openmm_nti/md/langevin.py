@@ -22,15 +22,15 @@ def langevin_context(
     Parameters
     ----------
     system
-        What moves.
+        System to simulate.
     state
-        Supplies the temperature and the unit of time.
+        State point that supplies the temperature and the unit of time.
     timestep_star, friction_star
         Time step in sigma sqrt(m / epsilon), and friction in the inverse of that.
     platform
         Name of the OpenMM platform; None for the fastest.
     thermostat_seed
-        Decides the random forces.
+        Random seed of the thermostat.
     """
     integrator = openmm.LangevinMiddleIntegrator(
         state.temperature_kelvin,
@@ -38,5 +38,5 @@ def langevin_context(
         timestep_star * state.time_unit_ps,
     )
     integrator.setRandomNumberSeed(thermostat_seed)
-    found = fastest_platform(platform)
-    return openmm.Context(system, integrator, found, platform_properties(found))
+    chosen = fastest_platform(platform)
+    return openmm.Context(system, integrator, chosen, platform_properties(chosen))

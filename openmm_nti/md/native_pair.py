@@ -1,15 +1,14 @@
-r"""The two-body path as a force of OpenMM's own, without torch at run time: a CustomNonbondedForce
-over a table.
+r"""The two-body path as OpenMM's own CustomNonbondedForce over a table, without torch.
 
 .. math:: U_2(x, \lambda) = \sum_{i<j} \Phi(r_{ij}, s(\lambda)), \qquad
           \lambda = 1 - \frac{\ln s - \ln s_{min}}{\ln s_{max} - \ln s_{min}} .
 
-ln s is linear in lambda, so the table of `hamiltonian.two_body`, equally spaced in r and ln s, is
-one in r and lambda for a fixed box, and OpenMM's spline through its nodes is the module's. Only the
-ends differ: OpenMM's spline is natural (no curvature) there and zero beyond. The table therefore
-goes on past r = 0 and lambda = 1, by the polynomials of the module's spline, until the difference,
-which falls by 0.27 a node, is gone. It ends where the path does, at the noise where Phi is zero for
-good.
+ln s is linear in lambda. So for a fixed box the table of `hamiltonian.two_body`, equally spaced in
+r and ln s, is also a table in r and lambda. OpenMM's spline through its nodes is that of the
+module, except at the ends: there it is natural (without curvature), and zero beyond. The table is
+therefore continued past r = 0 and lambda = 1 by the polynomials of the module's spline. The
+difference falls by a factor 0.27 per node, and the table goes on until it is gone. It ends with the
+path, at the noise from which on Phi is zero.
 
 The constant C(lambda) of the path is left out: it is zero at both ends and no force feels it.
 """
@@ -41,11 +40,11 @@ def native_pair_force(
     particles: Sequence[int] | np.ndarray | None = None,
     n_system: int | None = None,
 ) -> openmm.CustomNonbondedForce:
-    """`model` without its network, as CustomNonbondedForce with `lambda_nti` (1 at first) and the
-    derivative by it.
+    """Return `model` without its network, as a CustomNonbondedForce with `lambda_nti`.
 
-    A path with the same two ends, so free energies along it are as exact; without the network it
-    needs more windows. On the Reference platform, energies, forces and dU/dlambda equal those of
+    The parameter is 1 at first, and the force computes the derivative by it. The path has the same
+    two ends, so free energies along it are as exact; without the network it needs more windows. On
+    the Reference platform, energies, forces and dU/dlambda equal those of
     `LambdaHamiltonian.pair_energy` to 1e-7.
 
     Parameters
@@ -54,11 +53,12 @@ def native_pair_force(
         A Hamiltonian of the state's pair potential; `LambdaHamiltonian(state.pair_potential)` will
         do.
     state
-        The system it acts on. The table is for its box: make the force anew for another.
+        State point of the particles on which the force acts. The table is for its box: make a new
+        force for another box.
     particles
-        Which particles of a larger System these are, (N,); None for all.
+        Indices of these particles in a larger System, (N,); None for all particles.
     n_system
-        How many particles the System has, where it has others: OpenMM counts them.
+        Number of all particles in a larger System, which OpenMM needs to know.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def native_pair_force(
 
 
 def _table(state: StatePoint) -> openmm.Continuous2DFunction:
-    """Phi in kJ/mol over r in nm and lambda."""
+    """Return the table of Phi in kJ/mol over r in nm and lambda."""
     log_s, r, values = two_body_table(state.pair_potential)
     r_step = r[1] - r[0]
     log_s_step = log_s[1] - log_s[0]

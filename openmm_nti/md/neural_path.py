@@ -1,6 +1,4 @@
-"""`NeuralPath`: a model and a state point together, the learned path from ideal gas to fluid as
-OpenMM objects.
-"""
+"""`NeuralPath`: the learned path from ideal gas to fluid as OpenMM objects."""
 
 from __future__ import annotations
 
@@ -21,8 +19,9 @@ Implementation = Literal["auto", "torch", "python"]
 
 
 class NeuralPath:
-    """U(x, lambda) of `model` in `state`: Systems and forces with the global parameter
-    `lambda_nti`.
+    """Makes OpenMM Systems and forces of a model at a state point.
+
+    Their energy is U(x, lambda), with the global parameter `lambda_nti` for lambda.
 
     Parameters
     ----------
@@ -30,13 +29,13 @@ class NeuralPath:
         A Hamiltonian of the state's pair potential, or what `load_model` reads: a shipped model's
         name or a path.
     state
-        N, the cubic box, the temperature and what an atom is.
+        State point: N, the cubic box, the temperature and the kind of atom.
 
     Raises
     ------
     ValueError
-        If there is no such model; from the methods, if it is of another pair potential than
-        `state`.
+        If there is no such model. The methods raise it if the model is of another pair potential
+        than `state`.
     """
 
     def __init__(self, model: LambdaHamiltonian | str | Path, state: StatePoint) -> None:
@@ -46,7 +45,7 @@ class NeuralPath:
     def create_system(
         self, lambda_nti: float = 1.0, *, implementation: Implementation = "auto"
     ) -> openmm.System:
-        """The particles in their box with `force`; a Context starts at `lambda_nti`."""
+        """Return a System of the particles with `force`; a Context starts at `lambda_nti`."""
         return create_system(self.state, self.force(lambda_nti, implementation=implementation))
 
     def force(
@@ -57,24 +56,24 @@ class NeuralPath:
         particles: Particles = None,
         n_replicas: int = 1,
     ) -> Any:
-        """The path as a force of OpenMM.
+        """Return the path as an OpenMM force.
 
         Parameters
         ----------
         lambda_nti
-            The parameter's default, with which a Context starts.
+            Default of the parameter, with which a Context starts.
         implementation
-            `torch` for `torch_force`, `python` for `python_force`, `auto` for the first that works
-            here: see `openmm_nti.md.plugin.why_not_torch` and `openmm-nti doctor`.
+            `torch` for `torch_force`, `python` for `python_force`, or `auto` for the first of the
+            two that works here; see `openmm_nti.md.plugin.why_not_torch` and `openmm-nti doctor`.
         particles, n_replicas
             As for `torch_force`.
 
         Raises
         ------
         ValueError
-            For an unknown implementation, and as `torch_force` raises it.
+            If the implementation is unknown, or `torch_force` refuses the arguments.
         RuntimeError
-            If a TorchForce is asked for and cannot be used here.
+            If `implementation` is `torch` and a TorchForce cannot be used here.
         """
         makers = {"torch": torch_force, "python": python_force}
         if implementation == "auto":
@@ -96,9 +95,7 @@ class NeuralPath:
     def native_pair_force(
         self, lambda_nti: float = 1.0, *, particles: Particles = None, n_system: int | None = None
     ) -> openmm.CustomNonbondedForce:
-        """Its two-body part without torch, by `native_pair.native_pair_force`: at OpenMM's own
-        speed.
-        """
+        """Return the two-body part as OpenMM's own force; see `native_pair.native_pair_force`."""
         force = native_pair_force(self.model, self.state, particles=particles, n_system=n_system)
         force.setGlobalParameterDefaultValue(0, lambda_nti)
         return force

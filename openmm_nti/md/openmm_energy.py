@@ -1,4 +1,4 @@
-"""The learned Hamiltonian in OpenMM's units: the one module behind every force.
+"""`OpenMMEnergy`: the learned Hamiltonian in OpenMM's units, used by all its forces.
 
 It is compiled by TorchScript, which cannot read postponed annotations on a class: there are none in
 this file.
@@ -26,20 +26,18 @@ BOX_TOLERANCE = 1e-4  # relative; PDB files round the box, and a barostat moves 
 
 
 class OpenMMEnergy(nn.Module):
-    """U(x, lambda) in OpenMM's units, for one system or for several independent replicas of it side
-    by side.
+    """Computes U(x, lambda) in OpenMM's units, for one system or several independent replicas.
 
     Parameters
     ----------
     model
         The Hamiltonian.
     state
-        Supplies N, the box, sigma and kT.
+        State point that supplies N, the box, sigma and kT.
     n_replicas
-        This many copies of the N particles, one after the other, that do not see each other.
+        Number of copies of the N particles, one after the other, that do not interact.
     particles
-        Which particles of a larger System they are, (n_replicas * N,); None where the System has no
-        others.
+        Indices of the particles in a larger System, (n_replicas * N,); None if it has no others.
 
     Raises
     ------
@@ -74,14 +72,14 @@ class OpenMMEnergy(nn.Module):
         )
 
     def forward(self, positions: Tensor, box_vectors: Tensor, lambda_nti: Tensor) -> Tensor:
-        """Energy in kJ/mol, 0-dim.
+        """Return the energy in kJ/mol, 0-dim.
 
         Parameters
         ----------
         positions
-            Of all particles of the System, (n, 3), nm, unwrapped.
+            Positions of all particles of the System, (n, 3), nm, unwrapped.
         box_vectors
-            (3, 3), nm: the cube of the state.
+            Vectors of the box, (3, 3), nm, which must be the cube of the state.
         lambda_nti
             Coupling, 0-dim.
         """
@@ -96,8 +94,9 @@ class OpenMMEnergy(nn.Module):
 
     @torch.jit.export
     def reduced(self, positions: Tensor, box_vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """The model's particles, (n_replicas, N, 3), and the edges of the box, (3,), sigma;
-        arguments as `forward`.
+        """Return the positions of the model's particles and the edges of the box, in sigma.
+
+        The shapes are (n_replicas, N, 3) and (3,). Arguments are those of `forward`.
         """
         if self.is_subset:
             positions = positions.index_select(0, self.particles)
@@ -106,15 +105,14 @@ class OpenMMEnergy(nn.Module):
 
     @torch.jit.export
     def fault(self, positions: Tensor, box_vectors: Tensor) -> str:
-        """What is wrong with the configuration, empty if nothing is; arguments as for `forward`."""
+        """Return what is wrong with the configuration, or ""; arguments as for `forward`."""
         if self.is_subset:
             if positions.shape[0] <= self.last_particle:
                 return "openmm_nti: particles holds indices beyond the last particle of the System"
         elif positions.shape[0] != self.n_replicas * self.n_particles:
             return (
                 "openmm_nti: the System has another number of particles than the force was made "
-                "for: "
-                "make the force with particles=[...]"
+                "for: make the force with particles=[...]"
             )
         if not bool(torch.isfinite(positions).all()):
             return "openmm_nti: positions contain NaN or infinity: use a shorter step"
@@ -130,35 +128,32 @@ class OpenMMEnergy(nn.Module):
             return "openmm_nti: the box is under two cutoffs of the model: enlarge the box"
         return (
             "openmm_nti: the box is not the cube of the state: at constant pressure the noise of a "
-            "lambda would "
-            "change with the box; remove the barostat, or make the force for this box"
+            "lambda would change with the box; remove the barostat, or make the force for this box"
         )
 
 
 def checked_particles(
     particles: Sequence[int] | np.ndarray, state: StatePoint, n_replicas: int = 1
 ) -> list[int]:
-    """`particles` as plain indices.
+    """Return `particles` as a list of indices, after checks.
 
     Raises
     ------
     ValueError
-        If they are no integers, negative, listed twice, or not n_replicas * N.
+        If the indices are not integers, negative, listed twice, or not n_replicas * N in number.
     """
     indices = np.asarray(particles)
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise ValueError(
             f"particles must be a list of integer indices, not of shape {indices.shape} and type "
-            f"{indices.dtype}: "
-            "for a mask, give numpy.flatnonzero(mask)"
+            f"{indices.dtype}: for a mask, give numpy.flatnonzero(mask)"
         )
     expected = n_replicas * state.n_particles
     if indices.size != expected:
         copies = f" in each of {n_replicas} replicas" if n_replicas > 1 else ""
         raise ValueError(
             f"particles holds {indices.size} indices, but the state has n_particles = "
-            f"{state.n_particles}{copies}: "
-            f"give {expected} indices or change n_particles"
+            f"{state.n_particles}{copies}: give {expected} indices or change n_particles"
         )
     if indices.min() < 0:
         raise ValueError(f"particles holds {indices.min()}: indices count from 0, as in the System")
@@ -174,14 +169,14 @@ def checked_particles(
 def script(
     module: nn.Module, fusion: Fusion | None = STATIC_FUSION, *, portable: bool = False
 ) -> torch.jit.ScriptModule:
-    """Compile `module` to TorchScript, ready for TorchForce.
+    """Return `module` compiled to TorchScript, ready for TorchForce.
 
-    With `portable` it holds none of the compiled operations of `openmm_nti.kernels`: it is slower
-    on a CPU, and loads in a process that never imports openmm_nti.
+    With `portable` it contains none of the compiled operations of `openmm_nti.kernels`. It is then
+    slower on a CPU, and can be loaded in a process that does not import openmm_nti.
 
-    TorchScript's profiling executor re-specialises on changing neighbour counts and runs at half of
-    eager speed; one static fusion (a process-wide setting) restores parity. None leaves what is
-    set.
+    TorchScript's profiling executor compiles again as the number of neighbours changes, and runs at
+    half the speed of eager mode. One static fusion, a setting of the whole process, makes both
+    equally fast. If `fusion` is None, the setting stays as it is.
     """
     module = copy.deepcopy(module)
     if portable:

@@ -13,8 +13,8 @@ _FASTEST_FIRST = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
 def fastest_platform(name: str | None = None) -> openmm.Platform:
     """Return the first of CUDA, HIP, OpenCL, CPU and Reference on which a Context can be made.
 
-    A platform may be installed and still not work, for want of a device or a driver. So a small
-    Context is made on each, until one succeeds.
+    An installed platform may lack a device or a driver. So a small Context is made on each, until
+    one succeeds.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ def fastest_platform(name: str | None = None) -> openmm.Platform:
 def platform_properties(
     platform: openmm.Platform, threads: int = 1, deterministic: bool = True
 ) -> dict[str, str]:
-    """Return properties for a Context whose forces repeat to the bit, of those `platform` has.
+    """Return those properties of `platform` that make its forces repeat to the bit.
 
     Parameters
     ----------
     platform
-        Where the Context will be made.
+        Platform of the Context.
     threads
         Number of CPU threads. GPUs compute in mixed precision.
     deterministic

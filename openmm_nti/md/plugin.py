@@ -1,4 +1,4 @@
-"""The openmm-torch plugin where it can be used, and the reason where it cannot."""
+"""Access to the openmm-torch plugin, or the reason why it cannot be used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CRASHES_FROM = (8, 6)
 
 
 def openmmtorch() -> Any:
-    """Return the plugin's module, which has no wheel on some platforms.
+    """Return the module of the plugin, which has no wheel on some platforms.
 
     Raises
     ------
@@ -25,8 +25,7 @@ def openmmtorch() -> Any:
     if tuple(int(part) for part in version.split(".")[:2]) >= _CRASHES_FROM:
         raise RuntimeError(
             f"OpenMM {version} crashes when a TorchForce is copied or read from XML: pip install "
-            "'openmm>=8.5,<8.6', "
-            "or use openmm_nti.md.forces.python_force"
+            "'openmm>=8.5,<8.6', or use openmm_nti.md.forces.python_force"
         )
     try:
         with dropped_messages({"": "simtk.openmm"}):  # its import warns of an old name of OpenMM
@@ -34,8 +33,7 @@ def openmmtorch() -> Any:
     except ImportError as error:
         raise RuntimeError(
             f"openmm-torch cannot be imported ({error}): install openmm-nti[cpu] or "
-            "openmm-nti[cuda13], "
-            "run `openmm-nti doctor`, or use openmm_nti.md.forces.python_force"
+            "openmm-nti[cuda13], run `openmm-nti doctor`, or use openmm_nti.md.forces.python_force"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`PythonEnergy`: the learned Hamiltonian as an openmm.PythonForce calls it."""
+"""`PythonEnergy`: the learned Hamiltonian as a callable for openmm.PythonForce."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from openmm_nti.md.openmm_energy import LAMBDA, OpenMMEnergy
 
 
 class PythonEnergy:
-    """Callable inside the force of `python_force`.
+    """The function that the force of `python_force` calls.
 
     It pickles together with its module, so a System that holds it can be written as XML.
 
     Parameters
     ----------
     module
-        Computes the energy from positions, box and lambda.
+        Module that computes the energy from positions, box and lambda.
     """
 
     def __init__(self, module: OpenMMEnergy) -> None:

@@ -17,7 +17,7 @@ from openmm_nti.md.plugin import openmmtorch
 from openmm_nti.md.python_energy import PythonEnergy, positions_and_box
 from openmm_nti.md.system_checks import check_constant_volume
 
-# OpenMM hands out copies of a force's module and function, slowly: each is read once.
+# OpenMM returns copies of a force's module and function, slowly: each is read once.
 _modules: WeakKeyDictionary[openmm.Context, Any] = WeakKeyDictionary()
 _python_functions: WeakKeyDictionary[openmm.Context, dict[int, Any]] = WeakKeyDictionary()
 
@@ -31,14 +31,14 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
     Parameters
     ----------
     context
-        Holds at least one force with the parameter.
+        Context with at least one force that has the parameter.
     parameter
         Name of lambda in the Context.
 
     Raises
     ------
     ValueError
-        If no force has the parameter, or one that has it does not compute the derivative.
+        If no force has the parameter, or a force has it but does not compute the derivative.
     """
     if parameter not in context.getParameters():
         raise ValueError(
@@ -55,8 +55,7 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
         if parameter in depends and parameter not in derives:
             raise ValueError(
                 f"force {force.getName()} depends on {parameter} but reports no derivative by it: "
-                "call "
-                f"addEnergyParameterDerivative({parameter!r}) before the Context is made"
+                f"call addEnergyParameterDerivative({parameter!r}) before the Context is made"
             )
         native = native or parameter in derives
     if native:
@@ -72,12 +71,12 @@ def reduced_potentials(
     """Return U(x, lambda) in kT at every lambda for the configuration in `context`.
 
     These are the numbers that MBAR needs of a frame. The Context's own lambda stays as it is, and
-    other forces in the System do not count. What the lambdas share is computed once.
+    other forces in the System do not count. What does not depend on lambda is computed once.
 
     Parameters
     ----------
     context
-        Holds exactly one force made by `torch_force` or `python_force`.
+        Context with exactly one force made by `torch_force` or `python_force`.
     lambdas
         Values of lambda, (K,).
 
@@ -126,7 +125,7 @@ def _module(context: openmm.Context) -> Any:
 
 
 def _typed(force: Any) -> Any:
-    """Return `force` with its own type: OpenMM hands out a TorchForce as a bare Force."""
+    """Return `force` with its own type: OpenMM returns a TorchForce as a bare Force."""
     if type(force) is not openmm.Force:
         return force
     torch_force_type = openmmtorch().TorchForce  # only plugins' forces come out untyped
@@ -134,7 +133,7 @@ def _typed(force: Any) -> Any:
 
 
 def _parameters(force: Any) -> tuple[list[str], list[str]]:
-    """Return the names of a force's global parameters, and of those it differentiates by."""
+    """Return the names of a force's global parameters, and of those with a derivative."""
     if not hasattr(force, "getNumGlobalParameters"):
         return [], []
     depends = [force.getGlobalParameterName(i) for i in range(force.getNumGlobalParameters())]
@@ -164,7 +163,7 @@ def _python_dudl(
 def _python_function(force: openmm.PythonForce, context: openmm.Context, index: int) -> Any:
     """Return the Python object that computes the PythonForce at `index` of the System.
 
-    OpenMM's bindings do not hand it out, but the force's XML holds its pickle in hexadecimal.
+    OpenMM's bindings do not return it, but the force's XML contains its pickle in hexadecimal.
     """
     known = _python_functions.setdefault(context, {})
     if index not in known:

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Exchange:
-    """Result of a replica exchange.
+    """The result of a replica exchange.
 
     Attributes
     ----------
@@ -45,13 +45,13 @@ class Exchange:
 
 
 class ReplicaExchange:
-    """Hamiltonian replica exchange whose walkers take turns in one Context.
+    """Runs Hamiltonian replica exchange, with one walker after the other in one Context.
 
     Parameters
     ----------
     context
-        Holds one learned force and a thermostat at the model's temperature. All walkers start from
-        its positions, unless `set_positions` gives them others.
+        Context with one learned force and a thermostat at the model's temperature. All walkers
+        start from its positions, unless `set_positions` gives them others.
     lambdas
         Values of lambda in order, (K,).
     seed
@@ -69,7 +69,7 @@ class ReplicaExchange:
         start = context.getState(getPositions=True, getVelocities=True)
         self._states: list[openmm.State] = [start] * self.lambdas.size
         self._walkers = np.arange(self.lambdas.size)
-        self._turn = 0
+        self._iteration = 0
 
     def set_positions(self, positions: list[Array]) -> None:
         """Give each walker positions (N, 3) in nm, such as noised frames, and new velocities."""
@@ -93,14 +93,14 @@ class ReplicaExchange:
                 self._propagate(number, float(value), steps)
                 u_kln[number, :, iteration] = reduced_potentials(self._context, self.lambdas)
             walkers[iteration] = self._walkers
-            for pair in range(self._turn % 2, k - 1, 2):
+            for pair in range(self._iteration % 2, k - 1, 2):
                 tried[pair] += 1
                 accepted[pair] += self._swap(pair, u_kln[:, :, iteration])
-            self._turn += 1
+            self._iteration += 1
         return Exchange(u_kln, walkers, accepted / np.maximum(tried, 1))
 
     def _propagate(self, number: int, value: float, steps: int) -> None:
-        """Run the walker at lambda number `number`, which is `value`, for `steps` steps."""
+        """Run the walker number `number` for `steps` steps at lambda = `value`."""
         state = self._states[number]
         self._context.setParameter(LAMBDA, value)
         self._context.setPositions(state.getPositions(asNumpy=True))

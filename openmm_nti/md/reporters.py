@@ -1,4 +1,4 @@
-"""`LambdaReporter`: lambda, dU/dlambda and reduced potentials as a CSV or Parquet file."""
+"""`LambdaReporter`: writes lambda, dU/dlambda and reduced potentials as CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openmm_nti.md.readers import dudl, reduced_potentials
 
 
 class LambdaReporter:
-    """OpenMM reporter that writes lambda and dU/dlambda to a file, as a Simulation runs.
+    """An OpenMM reporter that writes lambda and dU/dlambda to a file as a Simulation runs.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class LambdaReporter:
 
 
 class _ParquetFile:
-    """Table of numbers in a Parquet file, which is complete after every row."""
+    """A table of numbers in a Parquet file, which is complete after every row."""
 
     def __init__(self, path: Path, columns: list[str]) -> None:
         try:

@@ -1,4 +1,4 @@
-r"""Nonequilibrium switching: lambda changes in steps, and the work of the changes is recorded.
+r"""Nonequilibrium switching: the work done on the system while lambda changes in steps.
 
 The work along lambda_0 -> ... -> lambda_n is the sum of the energy differences of the steps, each
 at fixed positions:
@@ -23,7 +23,7 @@ from openmm_nti.md.readers import reduced_potentials
 
 
 def switch(context: openmm.Context, lambdas: Sequence[float], steps_per_change: int) -> np.ndarray:
-    """Return the work that is done up to each of `lambdas` while lambda runs through them.
+    """Return the cumulative work at each of `lambdas` while lambda runs through them.
 
     Parameters
     ----------

@@ -1,6 +1,4 @@
-"""What a System must be for the learned force: checked once, at the start, with a message that says
-what to change.
-"""
+"""Checks at the start that a System suits the learned force; messages say what to change."""
 
 from __future__ import annotations
 
@@ -26,20 +24,20 @@ def check_system(
     Parameters
     ----------
     system
-        With its particles and its default box; forces of any kind may be in it.
+        System with its particles and its default box; it may contain other forces of any kind.
     state
-        What the force is made for.
+        State point for which the force is made.
     particles
-        Which particles the force acts on, (n_replicas * N,); None for all.
+        Indices of the particles on which the force acts, (n_replicas * N,); None for all.
     n_replicas
-        See `OpenMMEnergy`.
+        Number of independent replicas, as for `OpenMMEnergy`.
 
     Raises
     ------
     ValueError
-        For a barostat, a box that is triclinic, under two cutoffs or not the cube of `state`, bad
-        indices, another number of particles, and for virtual sites, particles without mass or
-        constraints among those it acts on.
+        If the System has a barostat, another number of particles, or a box that is triclinic, under
+        two cutoffs or not the cube of `state`. If `particles` are bad indices. If the force would
+        act on virtual sites, particles without mass or constrained particles.
     """
     check_constant_volume(system)
     _check_box(system, state)
@@ -48,8 +46,8 @@ def check_system(
         if n_system != n_replicas * state.n_particles:
             raise ValueError(
                 f"the System has {n_system} particles, but the force acts on "
-                f"{n_replicas * state.n_particles}: say "
-                "which by particles=[...], or change n_particles of the state"
+                f"{n_replicas * state.n_particles}: name these by particles=[...], or change "
+                "n_particles of the state"
             )
         chosen = list(range(n_system))
     else:
@@ -62,14 +60,12 @@ def check_system(
 
 
 def check_constant_volume(system: openmm.System) -> None:
-    """Refuse a System with a barostat of any kind: ValueError with the reason."""
+    """Refuse a System with a barostat of any kind, by a ValueError with the reason."""
     for force in system.getForces():
         if "Barostat" in type(force).__name__:
             raise ValueError(
                 f"the System has a {type(force).__name__}: the noise of a given lambda depends on "
-                "the box, so the "
-                "learned path is one of constant volume; remove the barostat and run at constant "
-                "volume"
+                "the box, so the learned path needs constant volume; remove the barostat"
             )
 
 
@@ -87,16 +83,14 @@ def _check_box(system: openmm.System, state: StatePoint) -> None:
     if edges.min() < 2.0 * state.cutoff_nm * (1.0 - 1e-6):
         raise ValueError(
             f"the System's box, {edges.min():g} nm, is under two cutoffs of the model "
-            f"({2.0 * state.cutoff_nm:g} nm): "
-            "enlarge it, or set it by setDefaultPeriodicBoxVectors if it is still OpenMM's default "
-            "of 2 nm"
+            f"({2.0 * state.cutoff_nm:g} nm): enlarge it, or set it by "
+            "setDefaultPeriodicBoxVectors if it is still OpenMM's default of 2 nm"
         )
     if np.abs(edges - length).max() > BOX_TOLERANCE * length:
         raise ValueError(
             f"the System's box is {' x '.join(f'{edge:g}' for edge in edges)} nm, but the state's "
-            "is a cube of "
-            f"{length:g} nm: set it by setDefaultPeriodicBoxVectors, or change box_length_nm of "
-            "the state"
+            f"is a cube of {length:g} nm: set it by setDefaultPeriodicBoxVectors, or change "
+            "box_length_nm of the state"
         )
 
 
@@ -104,8 +98,8 @@ def _check_particles(system: openmm.System, chosen: list[int]) -> None:
     for index in chosen:
         if system.isVirtualSite(index):
             raise ValueError(
-                f"particle {index} is a virtual site: the force acts on particles that move by "
-                "themselves"
+                f"particle {index} is a virtual site: leave it out, for the force acts on "
+                "particles that move by themselves"
             )
         if system.getParticleMass(index).value_in_unit(unit.dalton) <= 0.0:
             raise ValueError(
@@ -117,6 +111,5 @@ def _check_particles(system: openmm.System, chosen: list[int]) -> None:
         if first in ours or second in ours:
             raise ValueError(
                 f"particles {first} and {second} are constrained: at lambda = 0 the particles of "
-                "the force are an "
-                "ideal gas, and must be free; remove the constraint"
+                "the force are an ideal gas, and must be free; remove the constraint"
             )

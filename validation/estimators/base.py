@@ -133,9 +133,7 @@ class Estimator(ABC):
         return bool(self.needs & {"model", "energy"})
 
     def applies(self, config: Any, state: StatePoint) -> bool:
-        """Return whether the estimator can serve `state` with these settings; a run skips it
-        otherwise.
-        """
+        """Return whether the estimator applies to `state` with these settings; else runs skip it."""
         del config, state
         return True
 

@@ -44,7 +44,7 @@ def style() -> Iterator[None]:
 
 
 def radial_distributions(sets: Mapping[int, Mapping[str, np.ndarray]], path: Path) -> Path:
-    """Fig 3: g(r) of data and of reverse-diffusion samples, a panel for each N."""
+    """Draw figure 3: g(r) of data and of reverse-diffusion samples, a panel for each N."""
     panels = _panels(len(sets), 1, width=2.4)
     columns: dict[str, np.ndarray] = {}
     for ax, (n, arrays) in zip(panels, sets.items(), strict=True):
@@ -60,7 +60,7 @@ def radial_distributions(sets: Mapping[int, Mapping[str, np.ndarray]], path: Pat
 def number_distributions(
     curves: Mapping[str, MethodCurve], beta_mu_paper: Sequence[float], path: Path
 ) -> Path:
-    """Fig 4: p(N) at each chemical potential, a panel for each."""
+    """Draw figure 4: p(N), a panel for each chemical potential."""
     panels = _panels(len(beta_mu_paper), 1, width=3.0)
     longest = max(len(curve.n) for curve in curves.values())
     columns = {"N": np.arange(longest, dtype=float)}
@@ -91,8 +91,9 @@ def chemical_potentials(
     points: Mapping[str, Sequence[tuple[float, FreeEnergy]]],
     path: Path,
 ) -> Path:
-    """Fig 5: beta mu_ex(rho) from the fits, with Widom and the equation of state as points, and
-    residuals below.
+    """Draw figure 5: beta mu_ex(rho) from the fits, and residuals below.
+
+    Widom insertion and the equation of state are shown as points.
     """
     ax, below = _panels(1, 2, width=6.0)
     columns: dict[str, np.ndarray] = {}
@@ -126,7 +127,7 @@ def chemical_potentials(
 
 
 def mean_densities(curves: Mapping[str, MethodCurve], path: Path) -> Path:
-    """Fig 5: <rho>(mu) on the paper's axis."""
+    """Draw the inset of figure 5: <rho>(mu) on the axis of the paper."""
     (ax,) = _panels(1, 1, width=5.0)
     axis = np.linspace(*_MU_RANGE[:2], _MU_RANGE[2])
     columns = {"beta_mu_paper": axis}
@@ -146,9 +147,7 @@ def mean_densities(curves: Mapping[str, MethodCurve], path: Path) -> Path:
 
 
 def free_energies(estimates: Estimates, path: Path) -> Path:
-    """Fig 6: -beta F_ex(N) by every method, and below it the distance from the best exact
-    estimate.
-    """
+    """Draw figure 6: -beta F_ex(N) by every method, and distances from the best below."""
     ax, below = _panels(1, 2, width=6.5)
     numbers = sorted(estimates)
     methods = sorted({name for found in estimates.values() for name in found})
@@ -176,7 +175,7 @@ def free_energies(estimates: Estimates, path: Path) -> Path:
 
 
 def brackets(estimates: Estimates, path: Path) -> Path:
-    """The rigorous bounds from path weights over N, as distances from the best exact estimate."""
+    """Draw the bounds from path weights over N, as distances from the best exact estimate."""
     (ax,) = _panels(1, 1, width=5.0)
     numbers = [n for n in sorted(estimates) if "path_bracket" in estimates[n]]
     facts = [estimates[n]["path_bracket"].diagnostics for n in numbers]
@@ -194,7 +193,7 @@ def brackets(estimates: Estimates, path: Path) -> Path:
 def open_box(
     distributions: Mapping[float, np.ndarray], curve: MethodCurve | None, path: Path
 ) -> Path:
-    """Grand-canonical Monte Carlo beside p(N) from free energies."""
+    """Draw p(N) from grand-canonical Monte Carlo beside that from free energies."""
     (ax,) = _panels(1, 1, width=5.0)
     longest = max(map(len, distributions.values()))
     columns = {"N": np.arange(longest, dtype=float)}
@@ -216,7 +215,7 @@ def open_box(
 
 
 def toy_profile(arrays: Mapping[str, np.ndarray], path: Path) -> Path:
-    """<dU/dlambda> of the one-dimensional example."""
+    """Draw <dU/dlambda> of the one-dimensional example."""
     (ax,) = _panels(1, 1, width=4.5)
     for number, (name, label) in enumerate(
         (("slope_noised", "noised samples"), ("slope_exact", "own samples"))

@@ -83,14 +83,14 @@ class ToyEnergy(nn.Module):
         self.last = nn.Linear(width, 1)
 
     def forward(self, x: Tensor, lam: Tensor) -> Tensor:
-        """Energies (B,) in kT of x (B,) at lambda (B,)."""
+        """Return energies (B,) in kT of x (B,) at lambda (B,)."""
         angle = 0.5 * math.pi * lam
         features = torch.stack([x, torch.sin(angle), torch.cos(angle)], dim=1)
         learned = self.last(self.network(features)).squeeze(1)
         return (1 - lam) * ideal_energy(x) + lam * interacting_energy(x) + lam * (1 - lam) * learned
 
     def slope(self, x: Tensor, lam: Tensor) -> Tensor:
-        """dU/dlambda, (B,)."""
+        """Return dU/dlambda, (B,), kT."""
         at = lam.clone().requires_grad_(True)
         return torch.autograd.grad(self(x, at).sum(), at)[0]
 
@@ -122,7 +122,7 @@ def run(config: ToyConfig, execution: Execution) -> ToyResult:
 
 
 def train(config: ToyConfig, generator: torch.Generator, weights_seed: int) -> ToyEnergy:
-    """Denoising score matching from fresh weights."""
+    """Train a model with fresh weights by denoising score matching, and return it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(weights_seed)
         model = ToyEnergy().double()
@@ -142,12 +142,12 @@ def train(config: ToyConfig, generator: torch.Generator, weights_seed: int) -> T
 
 
 def ideal_energy(x: Tensor) -> Tensor:
-    """U_0 of a normalised Gaussian, kT; any shape."""
+    """Return U_0 of a normalised Gaussian, kT, in the shape of the argument."""
     return 0.5 * x.square() + 0.5 * math.log(2 * math.pi)
 
 
 def interacting_energy(x: Tensor) -> Tensor:
-    """U_1 of two Gaussians of total weight 3, kT; any shape."""
+    """Return U_1 of two Gaussians of total weight 3, kT, in the shape of the argument."""
     logs = [
         math.log(share / (_WIDTH * math.sqrt(2 * math.pi))) - 0.5 * ((x - centre) / _WIDTH).square()
         for share, centre in zip((_WEIGHT, 1 - _WEIGHT), _CENTRES, strict=True)
@@ -156,14 +156,14 @@ def interacting_energy(x: Tensor) -> Tensor:
 
 
 def draw(n: int, generator: torch.Generator) -> Tensor:
-    """Samples of the two Gaussians, (n,)."""
+    """Return samples of the two Gaussians, (n,)."""
     first = torch.rand(n, generator=generator, dtype=torch.float64) < _WEIGHT
     centre = torch.where(first, _CENTRES[0], _CENTRES[1]).double()
     return centre + _WIDTH * torch.randn(n, generator=generator, dtype=torch.float64)
 
 
 def noised(x: Tensor, lam: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x_lambda and the noise z in it, (B,) each."""
+    """Return x_lambda and the noise z in it, (B,) each."""
     z = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     angle = 0.5 * math.pi * lam
     return torch.sin(angle) * x + torch.cos(angle) * z, z
@@ -173,8 +173,9 @@ def noised(x: Tensor, lam: Tensor, generator: torch.Generator) -> tuple[Tensor, 
 def metropolis(
     model: ToyEnergy, x: Tensor, lam: Tensor, n_moves: int, generator: torch.Generator
 ) -> Tensor:
-    """Samples (B,) after Metropolis moves under the learned energy, long enough to cross between
-    Gaussians.
+    """Return samples (B,) after Metropolis moves under the learned energy.
+
+    The moves are long enough to cross between the Gaussians.
     """
     energy = model(x, lam)
     for _ in range(n_moves):

@@ -1,7 +1,6 @@
-"""The figures of a report: each as inline SVG in the colour of the page's text, with its numbers as
-CSV.
+"""The figures of a report, each with its numbers as CSV.
 
-Estimators supply their own figures. Figures of the same name are drawn on the same axes, so that
+They are inline SVG in the colour of the page's text. Estimators supply their own figures. Figures of the same name are drawn on the same axes, so that
 profiles of several methods can be compared. This module adds what belongs to a state point as a
 whole, and to the training.
 """

@@ -1,9 +1,8 @@
-"""report.html: one page that holds everything to judge a run by, and needs no other file and no
-network.
+"""report.html: one page with everything needed to judge a run.
 
-It shows what results.json and the files beside it hold and computes nothing but verdicts
-(`judge`). All tables can be sorted, each figure carries its numbers, and a policy in
-the page forbids it to load anything.
+It shows the contents of results.json and of the files beside it, and computes only verdicts
+(`judge`). It needs no other file and no network: a policy in the page forbids it to load anything.
+All tables can be sorted, and each figure carries its numbers.
 """
 
 from __future__ import annotations
@@ -208,7 +207,7 @@ def _bracket(estimates: Estimates) -> str:
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as one, with dotted keys."""
+    """Return nested mappings as one mapping with dotted keys."""
     flat = {}
     for key, value in data.items():
         if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):

@@ -1,1 +1,1 @@
-"""What each command takes, and nothing else: heavy packages are imported inside the functions."""
+"""The commands and their options; heavy packages are imported inside the functions."""

@@ -1,4 +1,4 @@
-"""Estimates from a trained model: the methods there are, one estimate, or all of the paper."""
+"""The commands for estimates from a trained model: `estimate`, `methods` and `paper`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def estimate(
         typer.Option(
             "--output",
             "-o",
-            help="Keep reference data and simulations here, and go on from them the next time.",
+            help="Directory for reference data and simulations, which the next call goes on from.",
         ),
     ] = None,
     settings: Annotated[
@@ -56,10 +56,10 @@ def estimate(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Effort, such as n_levels=64; keys as in estimates.* of `init`.",
+            help="Setting of the method, such as n_levels=64; keys as in estimates.* of `init`.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes for independent simulations.")] = 1,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
@@ -70,9 +70,9 @@ def estimate(
 ) -> None:
     """Make one estimate with a trained model, outside of a run.
 
-    The state point is that of --data, or else the model's with N particles; reference data are
-    simulated where the method needs them. `openmm-nti methods` lists the methods and what each
-    needs; classical ones need no model when there are --data. Examples:
+    The state point is that of --data, or else that of the model with N particles. Reference data
+    are simulated if the method needs them. `openmm-nti methods` lists the methods and what each
+    needs. Classical methods need no model if --data is given. Examples:
 
         openmm-nti estimate --model lj-fluid-t1.25 --n 100 --method neural_ti_bound
 
@@ -100,10 +100,10 @@ def estimate(
 def methods(
     json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
-    """List the methods: what each estimates, what it needs, and whether a run makes it by default.
+    """List the methods: what each estimates, what it needs, and whether a run uses it.
 
-    An exact method is right for any network, given enough samples; a model method is as good as the
-    network; a bound is rigorous; an insertion is an approximation without a network. Examples:
+    An exact method is right for any network, given enough samples. A model method is as good as the
+    network. A bound is rigorous. An insertion is an approximation without a network. Examples:
 
         openmm-nti methods
 
@@ -119,10 +119,10 @@ def methods(
 
 def paper(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Directory of the reproduction; made if missing.")
+        Path, typer.Option("--output", "-o", help="Directory of the results; made if missing.")
     ],
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer N and less effort: minutes instead of hours.")
+        bool, typer.Option("--quick", help="Fewer N and fewer samples: minutes instead of hours.")
     ] = False,
     only: Annotated[
         str | None,
@@ -131,16 +131,15 @@ def paper(
     model: Annotated[
         str, typer.Option(help=MODEL_HELP, autocompletion=model_names)
     ] = "lj-fluid-t1.25",
-    seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes for independent pieces.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes for independent simulations.")] = 2,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Compute the figures of the paper from a trained model, with errors and every baseline beside
-    them.
+    """Compute the figures of the paper from a trained model, with errors and all baselines.
 
-    Writes table.csv, table.json, figures with their numbers, and paper.md. Says first how long it
-    will take; run again after an interruption, it goes on. Examples:
+    Writes table.csv, table.json, figures with their numbers, and paper.md. It first says how long
+    it will take. After an interruption, the same command goes on. Examples:
 
         openmm-nti paper --output paper --quick
 

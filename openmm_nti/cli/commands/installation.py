@@ -1,4 +1,4 @@
-"""What is installed: compile it, check it."""
+"""The commands for the installation: `compile` and `doctor`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from openmm_nti.cli.exit_codes import ExitCode
 
 
 def compile_kernels() -> None:
-    """Build the compiled operations for this processor, once: half a minute, and a CPU is several
-    times faster.
+    """Build the compiled operations for this processor, which make a CPU several times faster.
 
-    Needs a C++ compiler: c++, or the one that CXX names. They go to the directory of
-    OPENMM_NTI_KERNELS, or to openmm_nti in the user's cache, and are found there from then on;
-    OPENMM_NTI_KERNELS=off leaves them out. An example:
+    It takes half a minute, once, and needs a C++ compiler: c++, or the one that CXX names. The
+    operations go to the directory of OPENMM_NTI_KERNELS, or to openmm_nti in the user's cache, and
+    are used from then on. OPENMM_NTI_KERNELS=off leaves them out. An example:
 
         openmm-nti compile
     """
@@ -29,10 +28,9 @@ def compile_kernels() -> None:
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check the installation: versions, plugins, and the energy and dU/dlambda of a TorchForce on
-    three particles.
+    """Check the installation: versions, plugins, and a TorchForce on three particles.
 
-    Ends with status 3 where something is broken. An example:
+    Ends with status 3 if something is broken. An example:
 
         openmm-nti doctor --json
     """

@@ -1,4 +1,4 @@
-"""Trained models: list them, draw from them, export them."""
+"""The commands for trained models: `models`, `sample` and `export`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openmm_nti.cli.commands.options import BoxLength, Json, Model, Number, Quie
 def models(
     json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
 ) -> None:
-    """List the trained models that come with the package, with what they are for.
+    """List the trained models that come with the package, and the fluid of each.
 
     An example:
 
@@ -39,15 +39,14 @@ def sample(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Effort; keys as in estimates.neural_ti of `init`."
+            "--set", metavar="KEY=VALUE", help="Setting; keys as in estimates.neural_ti of `init`."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides every random number.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Draw configurations of the fluid from the model alone, by reverse diffusion from the ideal
-    gas.
+    """Draw configurations of the fluid from the model, by reverse diffusion from the ideal gas.
 
     An example:
 
@@ -81,11 +80,10 @@ def export(
     box_length_sigma: BoxLength = None,
     json: Json = False,
 ) -> None:
-    """Write the model for OpenMM: hamiltonian.pt (TorchScript, for TorchForce) and system.xml (a
-    whole System).
+    """Write the model for OpenMM, as hamiltonian.pt and system.xml.
 
-    Either file is enough: the System contains the model. Its global parameter is lambda_nti. An
-    example:
+    The first is TorchScript, for a TorchForce; the second is a System that contains the model.
+    Either file is enough. The global parameter of the force is lambda_nti. An example:
 
         openmm-nti export lj-fluid-t1.25 --n 100 --output exported
     """

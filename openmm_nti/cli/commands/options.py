@@ -1,4 +1,4 @@
-"""Options and arguments that several commands take, and where commands write."""
+"""The options and arguments that several commands share, and the console for messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or
 
 
 def _be_quiet(context: typer.Context, quiet: bool) -> bool:
-    """Show no progress bars until the end of the command, if `quiet`."""
+    """Hide all progress bars until the end of the command, if `quiet`."""
     from openmm_nti.runtime.tasks import silence
 
     if quiet:
@@ -41,13 +41,15 @@ ConfigFile = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Directory of the run; made if missing.")
 ]
-Seed = Annotated[int | None, typer.Option(help="Replaces `seed` of the configuration.", min=0)]
+Seed = Annotated[
+    int | None, typer.Option(help="Random seed; replaces that of the configuration.", min=0)
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Replaces one value, such as system.n_particles=60; repeatable.",
+        help="Value to replace, such as system.n_particles=60; repeatable.",
     ),
 ]
 ExecutorOption = Annotated[
@@ -62,7 +64,10 @@ Scheduler = Annotated[
 Quiet = Annotated[
     bool,
     typer.Option(
-        "--quiet", "-q", callback=_be_quiet, help="Only the result: no progress, no forecast."
+        "--quiet",
+        "-q",
+        callback=_be_quiet,
+        help="Print the result alone: no progress, no forecast.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -89,18 +94,18 @@ BoxLength = Annotated[
 
 
 def overriding(settings: list[str] | None, **values: object) -> list[str]:
-    """Return the settings of `--set`, and after them those options that were given."""
+    """Return the settings of `--set`, followed by the options that were given."""
     given = [f"{name}={value}" for name, value in values.items() if value is not None]
     return [*(settings or []), *given]
 
 
 def console(*, quiet: bool = False) -> Console:
-    """Return the console that commands report progress to; it prints nothing with --quiet."""
+    """Return the console for messages of commands; it prints nothing with --quiet."""
     from openmm_nti.runtime.tasks import is_silent
 
     return Console(stderr=True, highlight=False, quiet=quiet or is_silent())
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """Print the result of a command for programs, on the standard output."""
+    """Print the result of a command as JSON on the standard output."""
     typer.echo(json.dumps(data, indent=2))

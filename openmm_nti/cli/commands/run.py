@@ -1,4 +1,4 @@
-"""A whole run, and its stages one by one."""
+"""The commands for a whole run, and for its stages one by one."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def run(
     seed: Seed = None,
     settings: Settings = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that --output holds.")
+        bool, typer.Option("--resume", help="Go on with the run in the directory of --output.")
     ] = False,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Do everything: reference data, training, all estimates, results.json and report.html.
+    """Run all stages: reference data, training, estimates, results.json and report.html.
 
-    Says first how long it will take and what it will write. A run that was stopped, at any moment,
-    goes on with --resume and ends in the same numbers. Examples:
+    It first says how long it will take and how much it will write. A run that was stopped at any
+    moment goes on with --resume, and gives the same numbers. Examples:
 
         openmm-nti run fluid.yaml --output fluid
 
@@ -101,9 +101,9 @@ def generate(
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Make the reference data of a run only, by MD or from your own trajectory.
+    """Make only the reference data of a run, by MD or from your own trajectory.
 
-    Go on with `train`, or with `run ... --resume`, on the same CONFIG and DIR. Examples:
+    Continue with `train`, or with `run ... --resume`, on the same CONFIG and DIR. Examples:
 
         openmm-nti generate fluid.yaml --output fluid
 
@@ -134,10 +134,9 @@ def train(
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Train the Hamiltonian of a run only (and make its reference data first, where they are
-    missing).
+    """Train only the model of a run, after making its reference data if they are missing.
 
-    Given again, it goes on from the last checkpoint. Examples:
+    The same command after an interruption goes on from the last checkpoint. Examples:
 
         openmm-nti train fluid.yaml --output fluid
 
@@ -167,7 +166,7 @@ def report(
 ) -> None:
     """Write results.json and report.html again from the estimates in DIR, and show the table.
 
-    It works on an unfinished run too. An example:
+    It works on an unfinished run, too. An example:
 
         openmm-nti report fluid
     """
@@ -192,6 +191,6 @@ def _pipeline(config: Path, output: Path, settings: list[str], *, resume: bool) 
     from openmm_nti.training.parallel import rank_and_size
 
     resolved = load_config(config, settings)
-    is_main_process = rank_and_size()[0] == 0  # of those that torchrun starts, one reports
+    is_main_process = rank_and_size()[0] == 0  # only one of torchrun's processes prints messages
     directory = open_run(output, resolved, resume=resume)
     return Pipeline(resolved, directory, console(quiet=not is_main_process))

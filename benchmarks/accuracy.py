@@ -1,18 +1,22 @@
-"""How accurate a model is: bounds and estimates against reference values, and its samples against
-data.
+"""The accuracy of a model: its estimates against reference values, and its samples against data.
 
-For every ensemble file in DATA (frames the model was not trained on) prints the lower bound of the
-model alone, that with tethered chains, neural_ti_tethered and neural_ti, each with its bias; the
-RMS difference of g(r) over 0.8 <= r <= 3 sigma between reverse-diffusion samples and data, beside
-what two sets of frames this large would show by chance; and the difference of the mean energies per
-particle. With --card the numbers are written into the model's card. Usage:
+The frames of the ensemble files in DATA must not be those of the training. For each file these
+numbers are printed:
+
+- the lower bound of the model alone, that with tethered chains, neural_ti_tethered and neural_ti,
+  each with its bias;
+- the RMS difference of g(r) between reverse-diffusion samples and data over 0.8 <= r <= 3 sigma,
+  and the difference that two sets of so many frames have by chance;
+- the difference of the mean energies per particle.
+
+With --card the numbers are written into the model's card. Usage:
 
     openmm-nti generate examples/lj_pretrained.yaml --output data --seed 2 --set
     reference.n_frames=800 python benchmarks/accuracy.py lj-fluid-t1.25 data/reference [--steps 400]
     [--workers 2] [--card]
 
---samples takes one number, or one for each file in the order of N: dense fluids need fewer for the
-same g(r).
+--samples takes one number for all files, or one for each in the order of N: dense fluids need fewer
+samples for the same g(r).
 """
 
 import argparse
@@ -43,8 +47,9 @@ METHODS = [
 def blocks(
     ensemble: Ensemble, positions: np.ndarray, n_blocks: int = 20
 ) -> tuple[np.ndarray, np.ndarray]:
-    """g(r) over 0.8 <= r <= 3 sigma, and U/N in epsilon, of equal pieces of the frames: shapes (B,
-    R) and (B,).
+    """Return g(r) and U/N of equal blocks of the frames.
+
+    The first is over 0.8 <= r <= 3 sigma, (B, R), the second in epsilon, (B,).
     """
     state = ensemble.state
     pieces = np.split(positions[: len(positions) // n_blocks * n_blocks], n_blocks)
@@ -58,8 +63,9 @@ def blocks(
 
 
 def structure(ensemble: Ensemble, samples: np.ndarray) -> dict:
-    """What tells samples from data: g(r) and energy per particle, each with what chance alone would
-    show.
+    """Return the differences between samples and data in g(r) and in energy per particle.
+
+    Each comes with the difference that chance alone would give.
     """
     data_g, data_u = blocks(ensemble, ensemble.positions_sigma)
     model_g, model_u = blocks(ensemble, samples)
@@ -75,7 +81,7 @@ def structure(ensemble: Ensemble, samples: np.ndarray) -> dict:
 
 
 def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.Namespace) -> dict:
-    """Everything about one state point; kept in OUTPUT, from where it is taken the next time."""
+    """Return the row of one state point; it is kept in OUTPUT and read from there later."""
     state = ensemble.state
     done = Path(options.output) / state.label / "accuracy.json"
     if done.is_file():
@@ -101,7 +107,7 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
         config = section_config(known.section)(**settings[known.section])
         began = time.perf_counter()
         found[name] = known.estimate(Job(state, ensemble, trained, execution), config)
-        seconds = time.perf_counter() - began  # of the last, which takes longest
+        seconds = time.perf_counter() - began  # of the last method, which takes longest
     facts = found["neural_ti_bound"].diagnostics
     with np.load(folder / "neural_ti.npz") as file:
         observed = structure(ensemble, file["positions_sigma"])
@@ -120,7 +126,7 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
 
 
 def main() -> None:
-    """Print the table; errors in brackets are standard errors in kT."""
+    """Print the table, with standard errors in kT in brackets."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("data", type=Path)

@@ -1,19 +1,19 @@
-"""What an error of 0.3 kT costs: wall time and energy-with-force evaluations of four methods at
-several N.
+"""The cost of an error of 0.3 kT: wall time and evaluations of four methods at several N.
 
 Every method runs once with modest settings in one process. Its time and evaluations are then scaled
-to a standard error of 0.3 kT by (std_err / 0.3)^2, as for independent samples: a scaled number, not
-a measured one. Reference data are counted with the methods that need them, and scaled like them.
-The core seconds of training, from the card of the model or of its denoiser, are a constant; the
-table has the total without it and with it, and the total without it over that of `mbar_softcore`.
-The bound stays a bound: its gap is in no error here. The bound and `path_bar` take the model's
-denoiser, where it has one.
+to a standard error of 0.3 kT by (std_err / 0.3)^2, as for independent samples. So these are scaled
+numbers, not measured ones. Reference data are counted with the methods that need them, and scaled
+like them. The core seconds of training, from the card of the model or of its denoiser, are a
+constant. The table has the total without it and with it, and the ratio of the total without it to
+that of `mbar_softcore`. The gap of the bound is in no error here. The bound and `path_bar` take the
+model's denoiser, if it has one.
 
-An evaluation is one of one configuration of N particles: of the model for `mbar_neural`, `path_bar`
-and `neural_ti_bound`, of the plain soft-core force for `mbar_softcore`, and of Lennard-Jones forces
-for the reference data, in a column of their own. They follow from the settings: steps times chains
-times windows, and levels times paths. What pilots and the energies of samples at other windows take
-is in the times, but not in the evaluations. Usage:
+An evaluation is one energy with forces of one configuration of N particles. It is one of the model
+for `mbar_neural`, `path_bar` and `neural_ti_bound`, and one of the plain soft-core force for
+`mbar_softcore`. Evaluations of Lennard-Jones forces for the reference data have their own column.
+All numbers of evaluations follow from the settings: steps times chains times windows, and levels
+times paths. Pilots and energies of samples at other windows are in the times, but not in the
+evaluations. Usage:
 
     python benchmarks/cost.py --output cost [--n 40 120 200] [--methods path_bar ...] [--model
     lj-fluid-t1.25]
@@ -35,7 +35,7 @@ from openmm_nti.validation.paper.expenses import TARGET, reference_steps, traini
 
 SEED = 1
 DATA = ReferenceConfig(n_frames=160, segment_frames=50)
-EFFORT = {  # of the sections that are measured; their first method stands for each
+EFFORT = {  # settings of each measured section, of which the first method is run
     "bound": {"n_levels": 24, "n_pairs": 96, "n_tethered": 0},
     "paths": {"n_paths": 64, "n_steps": 300},
     "windows": {"n_chains": 16, "n_frames": 10},
@@ -46,7 +46,7 @@ COSTS = {KNOWN[section].name: KNOWN[section] for section in EFFORT}
 
 
 def reference_data(state: StatePoint, folder: Path) -> tuple[Ensemble, dict]:
-    """The data, and what they cost; both from disk if they are there."""
+    """Return the reference data and their cost, from disk if they are there."""
     path = folder / "reference.json"
     began = time.perf_counter()
     (ensemble,) = generate([state], DATA, seed=SEED, directory=folder / "reference", progress=False)
@@ -62,7 +62,7 @@ def reference_data(state: StatePoint, folder: Path) -> tuple[Ensemble, dict]:
 
 
 def measure(method: str, state: StatePoint, model_name: str, output: Path) -> dict:
-    """The costs of one method at one state point; from its file if that is there."""
+    """Return the costs of one method at one state point, from its file if that exists."""
     folder = output / state.label
     path = folder / f"{method}.json"
     if path.is_file():
@@ -93,9 +93,7 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
 
 
 def scaled(row: dict, training: float) -> dict:
-    """`row` with what an error of 0.3 kT costs by (std_err / 0.3)^2; None where the error is
-    infinite.
-    """
+    """Return `row` with its costs scaled to an error of 0.3 kT; None if the error is infinite."""
     factor = (row["std_err"] / TARGET) ** 2 if row["std_err"] is not None else None
     if factor is None or not math.isfinite(factor):
         names = (
@@ -116,7 +114,7 @@ def scaled(row: dict, training: float) -> dict:
 
 
 def line(row: dict, softcore_seconds: float | None) -> str:
-    """One row of the table; the error is infinite where windows do not overlap."""
+    """Return a row of the table; the error is infinite if windows do not overlap."""
     start = (
         f"{row['n_particles']:<4d} {row['method']:16s} {row['value']:9.2f} {row['std_err']:8.3f} "
     )
@@ -134,7 +132,7 @@ def line(row: dict, softcore_seconds: float | None) -> str:
 
 
 def main() -> None:
-    """Measure what is not on disk, print the table and write it to OUTPUT/cost.json."""
+    """Measure the costs that are not on disk, print the table and write OUTPUT/cost.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--n", type=int, nargs="+", default=(40, 120, 200))
@@ -142,9 +140,7 @@ def main() -> None:
     parser.add_argument("--model", default="lj-fluid-t1.25")
     options = parser.parse_args()
     training = training_seconds(options.model)
-    print(
-        "times in seconds, _ev: evaluations; from `scaled` on, all are scaled to an error of 0.3 kT"
-    )
+    print("times in seconds, _ev: evaluations; columns from `scaled` on are for an error of 0.3 kT")
     print(
         "N    method               value  std_err   method   data method_ev    data_ev     scaled "
         "+training "

@@ -1,14 +1,13 @@
-"""Are the error bars right? Each exact estimator at N = 20, many times over, against the known free
-energy.
+"""A test of the error bars: each exact estimator many times over, against the known free energy.
 
-Every seed makes reference data of its own and from them all estimates, with small settings. The
-model is the same for all seeds: by default a small one, trained on data of a seed beside them in a
-minute. The fluid is that of the paper, `switched`; its beta F_ex is that of reference_values.json.
-Counted is how often
+Every seed makes its own reference data at N = 20, and from them all estimates, with small settings.
+The model is the same for all seeds. By default it is a small one, trained in a minute on data of
+another seed. The fluid is that of the paper, `switched`, with beta F_ex from reference_values.json.
+The benchmark counts how often
 
     |value - truth| < 1.96 sqrt(std_err^2 + truth_err^2).
 
-One file a seed in OUTPUT, so that a stopped run goes on. Usage:
+Every seed has a file in OUTPUT, so a stopped run goes on. Usage:
 
     python benchmarks/coverage.py OUTPUT [--seeds 20] [--model NAME] [--methods path_bar ...]
     [--workers 1]
@@ -57,8 +56,8 @@ EFFORT = {
 }
 NETWORK = NetworkConfig(n_radial=6, n_channels=4, width=16, n_refinements=1)
 TRAINING = TrainingConfig(n_steps=400)
-# Every method of these sections whose number is the free energy itself. That of neural_ti_tethered
-# is, but for errors of the model at very small and very large noise.
+# Every method of these sections that estimates the free energy itself. So does neural_ti_tethered,
+# except for errors of the model at very small and very large noise.
 COVERED = [
     name
     for name, known in all_estimators().items()
@@ -67,9 +66,7 @@ COVERED = [
 
 
 def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> dict:
-    """Value, standard error and seconds of each method; from the file of this seed where that has
-    them.
-    """
+    """Return value, standard error and seconds of each method, from the seed's file if there."""
     path = output / f"seed_{seed:03d}.json"
     results = read_json(path) if path.is_file() else {}
     missing = [method for method in methods if method not in results]
@@ -90,7 +87,7 @@ def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> d
 
 
 def small_model(output: Path) -> str:
-    """Directory of a small model, trained on data of seed 0; trained already if it is there."""
+    """Return the directory of a small model, trained on data of seed 0 if it is not there."""
     seed = derive_seed(0, "coverage")
     folder = output / "model"
     ensembles = generate([STATE], DATA, seed=seed, directory=folder / "reference", progress=False)
@@ -98,9 +95,9 @@ def small_model(output: Path) -> str:
     return str(folder)
 
 
-def summary(found: list[list[float]]) -> dict:
-    """The row of a method from its values and errors over all seeds."""
-    values, errors, seconds = np.array(found).T
+def summary(results: list[list[float]]) -> dict:
+    """Return the row of a method from its values, errors and seconds of all seeds."""
+    values, errors, seconds = np.array(results).T
     deviations = values - TRUTH[0]
     mean_err = math.hypot(values.std(ddof=1) / math.sqrt(values.size), TRUTH[1])
     return {

@@ -1,10 +1,9 @@
-"""Networks against each other at equal time: how far each raises the lower bound on beta F_ex, at
-every N.
+"""A comparison of networks at equal training time, by their lower bounds on beta F_ex.
 
-Each is trained alone for the same minutes on the frames in DATA, from the same seed. Printed is the
-gain over the two-body path's bound on held-out frames under the same noise for all, in kT, with its
-standard error: differences between rows are far better known than the gains. Trainings that are
-done are not repeated. Usage:
+Each is trained alone for the same minutes on the frames in DATA, from the same seed. The table has
+its gain over the bound of the two-body path at every N, in kT, with a standard error. The held-out
+frames and their noise are the same for all, so differences between rows are far better known than
+the gains. Finished trainings are not repeated. Usage:
 
     openmm-nti generate examples/lj_pretrained.yaml --output pretrained OMP_NUM_THREADS=1 python
     benchmarks/networks.py networks pretrained/reference [--minutes 10] [--networks energy ...]
@@ -17,24 +16,26 @@ from openmm_nti import Ensemble, NetworkConfig
 from openmm_nti.model_files import read_card
 from openmm_nti.training import TrainingConfig, train
 
-_SEEN = {"cutoff_sigma": 1.8, "n_radial": 10, "n_channels": 12, "width": 128}
+_SHARED = {"cutoff_sigma": 1.8, "n_radial": 10, "n_channels": 12, "width": 128}
 NETWORKS = {
-    "energy": NetworkConfig(**_SEEN, n_refinements=2, n_moves=3),
-    "energy, none moves": NetworkConfig(**_SEEN, n_refinements=0),
-    "energy, 4 refinements": NetworkConfig(**_SEEN, n_refinements=4, n_moves=3),
+    "energy": NetworkConfig(**_SHARED, n_refinements=2, n_moves=3),
+    "energy, none moves": NetworkConfig(**_SHARED, n_refinements=0),
+    "energy, 4 refinements": NetworkConfig(**_SHARED, n_refinements=4, n_moves=3),
     "painn": NetworkConfig(
         kind="painn", cutoff_sigma=2.0, n_radial=10, n_channels=32, n_refinements=3
     ),
-    "denoiser": NetworkConfig(kind="denoiser", **_SEEN, n_refinements=2, n_moves=3),
+    "denoiser": NetworkConfig(kind="denoiser", **_SHARED, n_refinements=2, n_moves=3),
     "denoiser, relaxations": NetworkConfig(
-        kind="denoiser", **_SEEN, n_refinements=2, n_moves=3, n_relaxations=4
+        kind="denoiser", **_SHARED, n_refinements=2, n_moves=3, n_relaxations=4
     ),
-    "denoiser, 4 refinements": NetworkConfig(kind="denoiser", **_SEEN, n_refinements=4, n_moves=3),
+    "denoiser, 4 refinements": NetworkConfig(
+        kind="denoiser", **_SHARED, n_refinements=4, n_moves=3
+    ),
 }
 
 
 def main() -> None:
-    """Train what is not on disk, and print a row for each network."""
+    """Train the networks that are not on disk, and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("data", type=Path)

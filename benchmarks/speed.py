@@ -1,22 +1,21 @@
-"""What the model costs, as ratios of calls taken in turn in one process: a shared machine's
-absolute times mean little.
+"""The speed of the model, as ratios of calls that alternate in one process.
 
-Each time is the lowest of its rounds: processor time of the process with one thread, wall time with
---threads 2 or more (on a machine that does nothing else) and where there is a GPU. The scaling with
-N is always that of one thread.
+Absolute times mean little on a shared machine. Each time is the lowest of its rounds. With one
+thread it is processor time of the process. With --threads 2 or more (on a machine that does nothing
+else), or on a GPU, it is wall time. The scaling with N is always that of one thread.
 
 - Energy and forces at N = 200, L = 6 sigma (rho* = 0.93): bare module, TorchForce, PythonForce, and
   the same network with all pairs as neighbours, in units of OpenMM's own Lennard-Jones force.
-- The gradient of the training loss, beside all pairs as neighbours with the two-body part in the
-  graph, differentiated twice: what one writes first.
-- Energies of a frame at 24 lambdas, in units of one.
-- Energy and forces at rho* = 0.8 and growing N: time and peak memory, a process each; logarithmic
-  slope, and a line a + b N through the points, with what it predicts for 10^5 particles.
-- Chains of a lambda window in one Context, beside one Context for each.
-- Windows of Hamiltonian Monte Carlo as one batch, beside one window after the other.
+- The gradient of the training loss, compared with the simplest program: all pairs as neighbours,
+  with the two-body part in the graph and differentiated twice.
+- Energies of a frame at 24 lambdas, in units of the energy at one lambda.
+- Energy and forces at rho* = 0.8 and growing N: time and peak memory, each N in its own process;
+  the logarithmic slope, a line a + b N through the points, and its forecast for 10^5 particles.
+- Chains of a lambda window in one Context, compared with a Context for each.
+- Windows of Hamiltonian Monte Carlo as one batch, compared with one window after the other.
 
-Writes speed.json and speed.png to the directory of --output. Lattices under noise of 0.1 sigma; the
-shipped model.
+The model is the shipped one, and positions are lattices under noise of 0.1 sigma. speed.json and
+speed.png are written to the directory of --output.
 """
 
 import argparse
@@ -60,7 +59,7 @@ from openmm_nti.validation.sampling.hmc import Chains
 
 
 def forces(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
-    """Seconds of one energy with forces, by every way there is."""
+    """Return the seconds of one energy with forces, for each kind of force and module."""
     calls = {
         "OpenMM Lennard-Jones": evaluation(fluid_system(DENSE), DENSE),
         "two-body path in OpenMM": evaluation(
@@ -77,7 +76,7 @@ def forces(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
 
 
 def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
-    """Seconds of one gradient of the loss."""
+    """Return the seconds of one gradient of the loss."""
     times = {}
     for n_particles, n_configurations in ((200, 8), (40, 32)):
         state = StatePoint(n_particles=n_particles, box_length_sigma=6.0, temperature_star=1.25)
@@ -109,7 +108,7 @@ def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
 
 
 def many_lambdas(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
-    """Seconds of the energies of one frame: at one lambda, at one with forces, at 24."""
+    """Return the seconds of one frame: at one lambda, at one with forces, and at 24 lambdas."""
     model = model.to(DEVICE)
     positions = torch.as_tensor(
         disordered_nm(DENSE, seed=1) / DENSE.sigma_nm, device=DEVICE
@@ -127,7 +126,7 @@ def many_lambdas(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
 
 
 def chains(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
-    """Seconds of ten MD steps of sixteen chains at N = 40, in one Context and in sixteen."""
+    """Return the seconds of ten MD steps of 16 chains at N = 40, in one Context and in 16."""
     state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
 
     def contexts(n_contexts: int) -> Callable[[], object]:
@@ -151,20 +150,22 @@ def chains(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
 
 
 def windows(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
-    """Seconds of ten leapfrog steps of four chains in each of 16 windows at N = 40, as one batch
-    and one by one.
+    """Return the seconds of ten leapfrog steps in 16 windows, as one batch and one by one.
+
+    Each window has four chains at N = 40.
     """
     state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
     n_windows = 16
     model = model.to(DEVICE)
     start = np.stack([disordered_nm(state, seed) for seed in range(4 * n_windows)]) / state.sigma_nm
-    each = torch.as_tensor(start, device=DEVICE).unflatten(0, (n_windows, 4))
+    positions = torch.as_tensor(start, device=DEVICE).unflatten(0, (n_windows, 4))
     lambdas = torch.linspace(0.3, 1.0, n_windows, dtype=torch.float64)
     box = cubic_box(state.box_length_sigma, DEVICE)
     generator = torch.Generator().manual_seed(1)
-    whole = Chains(model, box, lambdas, each, generator)
+    whole = Chains(model, box, lambdas, positions, generator)
     single = [
-        Chains(model, box, lambdas[k : k + 1], each[k : k + 1], generator) for k in range(n_windows)
+        Chains(model, box, lambdas[k : k + 1], positions[k : k + 1], generator)
+        for k in range(n_windows)
     ]
     calls: Calls = {
         "16 windows, one batch": lambda: whole.move(10).cpu(),
@@ -186,7 +187,7 @@ def show(title: str, times: dict[str, float], base: str) -> None:
 
 
 def plot(results: dict, path: Path) -> None:
-    """Ratios of energy with forces as bars, and time for each atom against N."""
+    """Plot the ratios of energy with forces as bars, and the time per atom against N."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -210,7 +211,7 @@ def plot(results: dict, path: Path) -> None:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure all times, print them, and write them with a figure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -228,7 +229,7 @@ def main() -> None:
         default=[500, 1000, 2000, 5000, 10000],
         help="N of the scaling",
     )
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch; OpenMM has one")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch; OpenMM has one")
     options = parser.parse_args()
     if options.rounds < 3 or len(options.sizes) < 2:
         parser.error("--rounds must be at least 3, and --sizes two or more")

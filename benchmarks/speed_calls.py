@@ -1,4 +1,4 @@
-"""The calls whose time `speed.py` measures, and how it takes them in turn.
+"""The calls whose time `speed.py` measures, and their clock.
 
 Each time is the lowest of its rounds: processor time of the process with one thread on a CPU, wall
 time otherwise.
@@ -26,8 +26,9 @@ Calls = dict[str, Callable[[], object]]
 
 
 class AllPairs(LambdaHamiltonian):
-    """Every atom is everyone's neighbour, nothing is compiled, and autograd does all
-    derivatives.
+    """A model written simply: all atoms are neighbours, and autograd computes all derivatives.
+
+    It uses no compiled operations.
     """
 
     def __init__(self, model: LambdaHamiltonian) -> None:
@@ -37,13 +38,13 @@ class AllPairs(LambdaHamiltonian):
         use_compiled(self, False)
 
     def near(self, pairs: Pairs) -> Pairs:
-        """All N - 1 others."""
+        """Return all pairs, so that every atom has N - 1 neighbours."""
         return pairs
 
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
     ) -> Tensor:
-        """Gradient of the whole energy by autograd."""
+        """Return the gradient of the whole energy by autograd."""
         positions = positions.detach().requires_grad_(True)
         learned = self._learned(
             positions, box, log_s, self.search.pairs(positions, box, self.reach)
@@ -53,7 +54,7 @@ class AllPairs(LambdaHamiltonian):
 
 
 def disordered_nm(state: StatePoint, seed: int) -> np.ndarray:
-    """A lattice under noise of 0.1 sigma, (N, 3), nm."""
+    """Return a lattice under noise of 0.1 sigma, (N, 3), nm."""
     noise = np.random.default_rng(seed).normal(
         scale=0.1 * state.sigma_nm, size=(state.n_particles, 3)
     )
@@ -61,8 +62,9 @@ def disordered_nm(state: StatePoint, seed: int) -> np.ndarray:
 
 
 def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float]:
-    """Lowest seconds of each call, taken in turn after rounds that do not count (TorchScript
-    compiles there).
+    """Return the lowest seconds of each call over rounds in which the calls alternate.
+
+    The first rounds do not count, because TorchScript compiles in them.
     """
     clock = (
         time.process_time if DEVICE == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
@@ -70,8 +72,7 @@ def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in range(-warm_up, rounds):
         for name, call in calls.items():
-            # as in a simulation, where the call before was the same one, and what it needs is in
-            # the cache
+            # In a simulation the call before was the same, and its data are in the cache.
             call()
             began = clock()
             call()
@@ -81,9 +82,7 @@ def lowest_times(calls: Calls, rounds: int, warm_up: int = 3) -> dict[str, float
 
 
 def context_of(system: openmm.System, state: StatePoint) -> openmm.Context:
-    """A Context of `system` on the fastest platform, with a thermostat and positions for every
-    replica.
-    """
+    """Return a Context of `system` on the fastest platform, with a thermostat and positions."""
     name = fastest_platform()
     integrator = openmm.LangevinMiddleIntegrator(
         state.temperature_kelvin, 1.0 / state.time_unit_ps, 0.004 * state.time_unit_ps
@@ -95,7 +94,7 @@ def context_of(system: openmm.System, state: StatePoint) -> openmm.Context:
 
 
 def evaluation(system: openmm.System, state: StatePoint) -> Callable[[], object]:
-    """A function that makes OpenMM compute energy and forces anew."""
+    """Return a function that makes OpenMM compute energy and forces anew."""
     context = context_of(system, state)
     positions = context.getState(getPositions=True).getPositions(asNumpy=True)
 
@@ -109,8 +108,9 @@ def evaluation(system: openmm.System, state: StatePoint) -> Callable[[], object]
 def bare_evaluation(
     model: LambdaHamiltonian, state: StatePoint, *, scripted: bool = False, slope: bool = False
 ) -> Callable[[], object]:
-    """A function that computes energy and gradient of the bare module, with `slope` dU/dlambda
-    too.
+    """Return a function that computes energy and gradient of the bare module.
+
+    With `slope` it computes dU/dlambda as well.
     """
     module = OpenMMEnergy(model, state).to(DEVICE)
     module = script(module) if scripted else module

@@ -1,4 +1,4 @@
-"""Time and memory of energy and forces at growing N, each point in a process of its own."""
+"""Time and memory of energy and forces at growing N, each point in its own process."""
 
 import multiprocessing
 import resource
@@ -15,8 +15,9 @@ LARGE = 100_000
 
 
 def scaling_point(n_particles: int) -> tuple[float, float]:
-    """Seconds of energy with forces, and the peak memory of this process in GiB (of the GPU where
-    it runs there).
+    """Return the seconds of energy with forces, and the peak memory in GiB.
+
+    The memory is that of this process, or of the GPU if it runs there.
     """
     torch.set_num_threads(1)
     state = StatePoint(n_particles=n_particles, density_star=LIQUID_DENSITY, temperature_star=1.25)
@@ -28,7 +29,7 @@ def scaling_point(n_particles: int) -> tuple[float, float]:
 
 
 def scaling(sizes: list[int]) -> dict[str, list[float]]:
-    """`scaling_point` at all sizes."""
+    """Return the times and memories of `scaling_point` at all sizes."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
         points = [pool.submit(scaling_point, size).result() for size in sizes]
@@ -37,7 +38,7 @@ def scaling(sizes: list[int]) -> dict[str, list[float]]:
 
 
 def line_through(sizes: list[float], values: list[float]) -> tuple[float, float]:
-    """A and b of a + b N, by least squares of the relative errors."""
+    """Return a and b of the line a + b N by least squares of the relative errors."""
     weights = 1.0 / np.array(values)
     design = np.column_stack([np.ones(len(sizes)), sizes]) * weights[:, None]
     a, b = np.linalg.lstsq(design, np.ones(len(sizes)), rcond=None)[0]
@@ -45,12 +46,13 @@ def line_through(sizes: list[float], values: list[float]) -> tuple[float, float]
 
 
 def cost_model(points: dict[str, list[float]]) -> dict[str, float]:
-    """Lines through time and memory, the logarithmic slope of the time, and what they say of many
-    particles.
+    """Return lines through time and memory, and their forecast for many particles.
+
+    The logarithmic slope of the time is returned, too.
     """
     sizes = points["n_particles"]
-    (a, b) = line_through(sizes, points["seconds"])
-    (c, d) = line_through(sizes, points["memory_gib"])
+    a, b = line_through(sizes, points["seconds"])
+    c, d = line_through(sizes, points["memory_gib"])
     slope = np.polyfit(np.log(sizes), np.log(points["seconds"]), 1)[0]
     per_atom = np.array(points["seconds"]) / sizes
     return {

@@ -79,7 +79,8 @@ def applies_to_double(values: Tensor) -> bool:
 def library_path() -> Path:
     """Return the path of the library for this source, PyTorch and processor.
 
-    The file need not exist. It is in the directory of OPENMM_NTI_KERNELS, or else openmm_nti in the user's cache.
+    The file need not exist. Its directory is OPENMM_NTI_KERNELS, or else openmm_nti in the user's
+    cache.
     """
     sources = [path.read_text() for path in sorted([*_FOLDER.glob("*.h"), _SOURCE])]
     built_from = " ".join((*sources, torch.__version__, *_FLAGS, *_THREADS, *_processor_flags()))

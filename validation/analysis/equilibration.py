@@ -66,7 +66,7 @@ class EquilibrationTest:
 
 
 def check_equilibration(data: WindowData, *, method: str) -> EquilibrationTest:
-    """Test for drift in all windows together and in each; after one, leave out the first halves.
+    """Test for drift in all windows together and in each; after a drift, drop the first halves.
 
     Where the drift ends, the later half alone is used: averaging over a transient would keep its
     bias. What half of the data does not show may still be there, so the error grows by what the

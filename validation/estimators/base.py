@@ -133,7 +133,7 @@ class Estimator(ABC):
         return bool(self.needs & {"model", "energy"})
 
     def applies(self, config: Any, state: StatePoint) -> bool:
-        """Return whether the estimator applies to `state` with these settings; else runs skip it."""
+        """Return whether the estimator applies to `state`; if not, a run skips it."""
         del config, state
         return True
 

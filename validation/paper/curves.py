@@ -46,7 +46,7 @@ class MethodCurve:
         return np.asarray(self.n / self.fit.box_length_sigma**3)
 
     def chemical_potential(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """N, beta mu_ex(N) and its standard error for N = 1, ..., M - 1."""
+        """Return N, beta mu_ex(N) and its standard error for N = 1, ..., M - 1."""
         numbers = self.n[1:-1]
         return numbers, *self.fit.chemical_potential(numbers)
 

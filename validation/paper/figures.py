@@ -38,7 +38,7 @@ _MU_RANGE = (-29.0, -25.8, 65)  # on the paper's axis
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Text stays text in the SVG, and equal numbers give equal files."""
+    """Set a style in which text stays text in the SVG, and equal numbers give equal files."""
     with mpl.rc_context(_STYLE):
         yield
 
@@ -127,7 +127,7 @@ def chemical_potentials(
 
 
 def mean_densities(curves: Mapping[str, MethodCurve], path: Path) -> Path:
-    """Draw the inset of figure 5: <rho>(mu) on the axis of the paper."""
+    """Draw <rho>(mu) of figure 5, on the axis of the paper."""
     (ax,) = _panels(1, 1, width=5.0)
     axis = np.linspace(*_MU_RANGE[:2], _MU_RANGE[2])
     columns = {"beta_mu_paper": axis}

@@ -91,8 +91,8 @@ class ToyEnergy(nn.Module):
 
     def slope(self, x: Tensor, lam: Tensor) -> Tensor:
         """Return dU/dlambda, (B,), kT."""
-        at = lam.clone().requires_grad_(True)
-        return torch.autograd.grad(self(x, at).sum(), at)[0]
+        coupling = lam.clone().requires_grad_(True)
+        return torch.autograd.grad(self(x, coupling).sum(), coupling)[0]
 
 
 @takes_execution

@@ -1,8 +1,8 @@
 """The figures of a report, each with its numbers as CSV.
 
-They are inline SVG in the colour of the page's text. Estimators supply their own figures. Figures of the same name are drawn on the same axes, so that
-profiles of several methods can be compared. This module adds what belongs to a state point as a
-whole, and to the training.
+They are inline SVG in the colour of the page's text. Estimators supply their own figures. Figures
+of the same name are drawn on the same axes, so that profiles of several methods can be compared.
+This module adds the figures of a whole state point, and of the training.
 """
 
 from __future__ import annotations

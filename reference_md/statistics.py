@@ -287,6 +287,6 @@ def _finite(series: np.ndarray) -> np.ndarray:
     series = np.asarray(series, dtype=np.float64)
     if not series.size or not np.isfinite(series).all():
         raise ValueError(
-            "a series must be finite and not empty: remove its NaN and infinite samples first"
+            "a series must be finite and not empty: remove NaN and infinite samples first"
         )
     return series

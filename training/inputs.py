@@ -60,8 +60,9 @@ def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
     fits = may_grow(other.network_config, model.network_config)
     if not fits or other.potential != model.potential:
         raise ValueError(
-            f"start_from: the model at {start} has another network or potential: use the same "
-            "ones; only n_refinements may be larger here, and n_relaxations where there were none"
+            f"start_from: the model at {start} is of another network or potential: use the "
+            "same ones; only n_refinements may be larger here, and n_relaxations where there were "
+            "none"
         )
     return other
 

@@ -180,7 +180,7 @@ def apply_setting(data: dict[str, Any], setting: str) -> None:
         section = section[step]
         if not isinstance(section, dict):
             raise ConfigError(
-                f"--set {setting}: `{step}` is not a section with keys in this file: edit the file"
+                f"--set {setting}: `{step}` is no section with keys in this file: edit the file"
             )
     try:
         section[name] = yaml.safe_load(text)

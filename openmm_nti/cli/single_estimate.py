@@ -98,7 +98,7 @@ def _state(request: Request, stored: Ensemble | None) -> StatePoint:
             raise ConfigError(f"--data is of {stored.state}: leave out --n and --box-length-sigma")
         return stored.state
     if request.model is None:
-        raise ConfigError("the state point is missing: give --model with --n, or --data")
+        raise ConfigError("the state point is missing. Give --model with --n, or --data")
     if request.n_particles is None:
-        raise ConfigError("the number of particles is missing: add --n N, or --data FILE")
+        raise ConfigError("the number of particles is missing. Add --n N, or --data FILE")
     return state_of_model(request.model, request.n_particles, request.box_length_sigma)

@@ -46,7 +46,7 @@ def check_system(
         if n_system != n_replicas * state.n_particles:
             raise ValueError(
                 f"the System has {n_system} particles, but the force acts on "
-                f"{n_replicas * state.n_particles}: name these by particles=[...], or change "
+                f"{n_replicas * state.n_particles}: say which by particles=[...], or change "
                 "n_particles of the state"
             )
         chosen = list(range(n_system))

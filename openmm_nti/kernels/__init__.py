@@ -2,8 +2,9 @@
 optional.
 
 Without them, on a GPU and in float64 the same runs as PyTorch operations
-(`hamiltonian.networks.edges` and `descriptors`), on a CPU several times slower. The library depends on nothing but PyTorch; its file
-name holds what it was built from and for, so that another version of either leads to another file.
+(`hamiltonian.networks.edges` and `descriptors`), on a CPU several times slower. The library depends
+on nothing but PyTorch; its file name holds what it was built from and for, so that another version
+of either leads to another file.
 """
 
 import hashlib

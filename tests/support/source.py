@@ -67,10 +67,10 @@ def at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             yield from at_import(node.orelse)
         elif isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
-            for part in ("body", "orelse", "finalbody"):
-                yield from at_import(getattr(node, part, []))
-            for handler in getattr(node, "handlers", []):
-                yield from at_import(handler.body)
+            for part in ("body", "orelse", "handlers", "finalbody"):
+                for below in getattr(node, part, []):
+                    handler = isinstance(below, ast.ExceptHandler)
+                    yield from at_import(below.body if handler else [below])
 
 
 def module_of(name: str) -> str | None:

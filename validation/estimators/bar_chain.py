@@ -40,7 +40,7 @@ from openmm_nti.validation.analysis.walker_bar import (
     solve,
 )
 from openmm_nti.validation.estimators.base import Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.plots.window_figures import chain_figure
 from openmm_nti.validation.sampling.insertion import BarChainConfig, Works, sample_works

@@ -26,7 +26,7 @@ from openmm_nti.free_energy import (
 )
 from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
 from openmm_nti.runtime.context import Execution
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 
 Kind = Literal["exact", "model", "bound", "insertion"]

@@ -36,7 +36,7 @@ from openmm_nti.validation.estimators.model_bound import (
     ModelBoundDiagnostics,
     model_bound,
 )
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.bounds import gap_figure
 from openmm_nti.validation.plots.figure import Figure
 

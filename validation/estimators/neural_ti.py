@@ -37,7 +37,7 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
 from openmm_nti.validation.analysis.regression import regressed_mean, require_finite
 from openmm_nti.validation.estimators.base import Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.plots.profiles import profile_figure
 from openmm_nti.validation.sampling.reverse_diffusion import ReverseDiffusion

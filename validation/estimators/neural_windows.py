@@ -25,7 +25,7 @@ from openmm_nti.validation.analysis.window_estimates import (
     estimate_ti,
 )
 from openmm_nti.validation.estimators.base import NOT_ASKED, Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.plots.profiles import profile_figure
 from openmm_nti.validation.plots.window_figures import convergence_figure, overlap_figure

@@ -29,7 +29,7 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.regression import require_finite
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.neural_ti import integral_converged
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.plots.profiles import profile_figure
 from openmm_nti.validation.sampling.noised_frames import dudl_of_frames, noise_of

@@ -32,7 +32,7 @@ from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.works import Works, bar, bounds_of, overlap_of
 from openmm_nti.validation.estimators.base import NOT_ASKED, Bounds, Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.bounds import works_figure
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.sampling.noising_paths import PathConfig, sample

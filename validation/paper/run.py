@@ -14,8 +14,8 @@ from openmm_nti.files import finite, provenance, read_json, write_json
 from openmm_nti.model_files import weights_fingerprint
 from openmm_nti.reference_md import generate
 from openmm_nti.validation.estimators import bar_chain
-from openmm_nti.validation.estimators.pace import measure, reference_seconds
 from openmm_nti.validation.estimators.registry import estimator
+from openmm_nti.validation.pace import measure, reference_seconds
 from openmm_nti.validation.paper.expenses import forecast_seconds
 from openmm_nti.validation.paper.jobs import estimators_of, run_task
 from openmm_nti.validation.paper.summary import write_outputs

@@ -21,7 +21,7 @@ from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators import denoising_bound, neural_ti
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.model_bound import model_bound
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling import noised_frames, windows
 from openmm_nti.validation.sampling.reverse_diffusion import Corrector, evaluate
 

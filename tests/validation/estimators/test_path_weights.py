@@ -11,8 +11,8 @@ from openmm_nti import Ensemble, LambdaHamiltonian, StatePoint
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import path_weights
 from openmm_nti.validation.estimators.base import Job
-from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.estimators.path_weights import PathConfig, Works
+from openmm_nti.validation.pace import Pace
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 CONFIG = PathConfig(n_paths=1000, n_steps=30)

@@ -14,8 +14,8 @@ from openmm_nti.validation.estimators import denoising_bound, tethered
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
 from openmm_nti.validation.estimators.model_bound import ModelBound
-from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.estimators.tethered import Gap
+from openmm_nti.validation.pace import Pace
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 PUSH = 2.0  # kT / sigma

@@ -14,7 +14,7 @@ from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.estimators import bar_chain, decoupling, neural_windows, softcore
 from openmm_nti.validation.estimators.base import Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling import window_parts
 from openmm_nti.validation.sampling.windows import WindowsConfig
 

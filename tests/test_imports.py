@@ -29,7 +29,6 @@ ROWS = (
     ("openmm_ml",),
     ("reference_md",),
     ("training",),
-    ("testing",),
     ("validation.analysis",),
     ("validation.sampling",),
     ("validation.plots", "validation.pace"),

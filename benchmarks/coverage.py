@@ -92,7 +92,7 @@ def small_model(output: Path) -> str:
     """Directory of a small model, trained on data of seed 0; trained already if it is there."""
     seed, folder = derive_seed(0, "coverage"), output / "model"
     ensembles = generate([STATE], DATA, seed=seed, directory=folder / "reference", progress=False)
-    train(ensembles, NETWORK, TRAINING, seed=seed, directory=folder)
+    train(ensembles, NETWORK, TRAINING, seed=seed, directory=folder, progress=True)
     return str(folder)
 
 

@@ -58,7 +58,7 @@ def main() -> None:
     )
     for name in options.networks:
         folder = options.output / name.replace(", ", "_").replace(" ", "_")
-        train(ensembles, NETWORKS[name], config, seed=1, directory=folder)
+        train(ensembles, NETWORKS[name], config, seed=1, directory=folder, progress=True)
         facts = read_card(folder)["training"]
         gains = (facts["held_out"][ensemble.state.label] for ensemble in ensembles)
         cells = " ".join(f"{gain['gain_kt']:7.2f}({gain['gain_err']:.2f})" for gain in gains)

@@ -22,7 +22,7 @@ output = Path(sys.argv[2] if len(sys.argv) > 2 else "chemical-potential")
 state = openmm_nti.StatePoint(n_particles=n_particles, box_length_sigma=6.0, temperature_star=1.25)
 
 estimate = bar_chain.estimate(state, bar_chain.BarChainConfig(), seed=1, directory=output)
-print(estimate, estimate.diagnostics["verdict"], sep="; ")
+print(estimate, estimate.verdict.text, sep="; ")
 
 fit = fit_curve(FreeEnergyCurve.from_chain(estimate, state.box_length_sigma))
 print(

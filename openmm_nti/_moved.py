@@ -96,7 +96,7 @@ _NEW_PLACES = {
 # Modules that have no successor, and what to use now.
 _GONE = {
     "cli.estimators": "every estimator is an object in openmm_nti.validation.estimators.registry",
-    "validation.cost": "Pace in openmm_nti.validation.estimators.pace measures this machine",
+    "validation.cost": "Pace in openmm_nti.validation.pace measures this machine",
 }
 
 

@@ -1,6 +1,4 @@
-"""Reference ensembles of the interacting fluid: simulated by OpenMM, or read from a trajectory of
-the user's own.
-"""
+"""Reference ensembles of the interacting fluid: simulated, or read from a user's trajectory."""
 
 from openmm_nti.reference_md.config import ReferenceConfig
 from openmm_nti.reference_md.generate import generate

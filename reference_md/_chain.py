@@ -1,4 +1,4 @@
-"""One chain of Langevin dynamics, in segments that make an interrupted run repeat to the bit.
+"""Chains of Langevin dynamics, in segments that make an interrupted run repeat to the bit.
 
 Each segment starts a new OpenMM Context from the positions and velocities (float64) that the one
 before left in its file, with random numbers seeded by (seed, state, chain, segment). A run that was
@@ -8,7 +8,6 @@ Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,15 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from openmm_nti.files import atomic_path, fingerprint
+from openmm_nti.files import fingerprint
 from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weights
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.platforms import fastest_platform, platform_properties
 from openmm_nti.reference_md.config import ReferenceConfig
-from openmm_nti.runtime.tasks import derive_seed
+from openmm_nti.runtime.context import Execution
+from openmm_nti.runtime.stored import read_arrays, write_arrays
 
 # Settings that say how many frames are wanted, not what they are: raising them continues the same
 # chains.
@@ -33,30 +33,38 @@ _EXTENT = {"n_frames", "n_replicas", "max_steps"}
 
 @dataclass(frozen=True)
 class Chain:
-    """One chain and how far to take it."""
+    """A chain, and how many segments it is to have."""
 
     state: StatePoint
     config: ReferenceConfig
-    seed: int
+    execution: Execution
     number: int
     n_segments: int
-    directory: Path
 
     def __str__(self) -> str:
         return f"chain {self.number} of {self.state}"
 
     def path(self, segment: int) -> Path:
-        """File of one segment; its folder is named by everything that decides the frames."""
+        """Return the file of a segment, in a folder named by everything that decides the frames.
+
+        Raises
+        ------
+        ValueError
+            If the execution has no folder.
+        """
+        if self.execution.directory is None:
+            raise ValueError(
+                "directory = None: reference simulations need a folder for their files"
+            )
         settings = self.config.model_dump(exclude=_EXTENT)
-        name = fingerprint([self.state.model_dump(), settings, self.seed])
-        folder = self.directory / "chains" / f"{self.state.label}-{name}"
+        name = fingerprint([self.state.model_dump(), settings, self.execution.seed])
+        folder = self.execution.directory / "chains" / f"{self.state.label}-{name}"
         return folder / f"chain{self.number:03d}-segment{segment:03d}.npz"
 
     def read(self, name: str) -> np.ndarray:
-        """One recorded quantity of all segments, in the order of time. Shape (frames, ...)."""
-        return np.concatenate(
-            [read_segment(self.path(segment), name) for segment in range(self.n_segments)]
-        )
+        """Return a recorded quantity of all segments, in the order of time. Shape (frames, ...)."""
+        paths = [self.path(segment) for segment in range(self.n_segments)]
+        return np.concatenate([read_arrays(path, [name])[name] for path in paths])
 
 
 def run_chain(chain: Chain) -> None:
@@ -69,24 +77,7 @@ def run_chain(chain: Chain) -> None:
     for segment in range(chain.n_segments):
         path = chain.path(segment)
         if not path.exists():
-            recorded = _run_segment(chain, segment)
-            with atomic_path(path) as temporary:
-                np.savez(temporary, **recorded)
-
-
-def read_segment(path: Path, name: str) -> np.ndarray:
-    """Read one array of a segment's file.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged.
-    """
-    try:
-        with path.open("rb") as stream, np.load(stream) as content:
-            return np.asarray(content[name])
-    except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is truncated or damaged: delete it and run again") from error
+            write_arrays(path, _run_segment(chain, segment))
 
 
 def _run_segment(chain: Chain, segment: int) -> dict[str, Any]:
@@ -125,13 +116,13 @@ def _record(context: openmm.Context, chain: Chain) -> dict[str, Any]:
 
 
 def wrap(positions_nm: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Positions in [0, L], rounded to the float32 that files keep. Shape of `positions_nm`, nm."""
+    """Return positions in [0, L], nm, rounded to the float32 that files keep."""
     box = state.box_length_nm
     return (positions_nm - box * np.floor(positions_nm / box)).astype(np.float32)
 
 
 def _context(chain: Chain, segment: int) -> openmm.Context:
-    """A Context at the first step of a segment."""
+    """Return a Context at the first step of a segment."""
     state, config = chain.state, chain.config
     integrator = openmm.LangevinMiddleIntegrator(
         state.temperature_kelvin,
@@ -139,7 +130,7 @@ def _context(chain: Chain, segment: int) -> openmm.Context:
         config.timestep_star * state.time_unit_ps,
     )
     seeds = [
-        derive_seed(chain.seed, state.label, chain.number, segment, use)
+        chain.execution.seed_of(state.label, chain.number, segment, use)
         for use in ("noise", "start", "velocity")
     ]
     integrator.setRandomNumberSeed(seeds[0])
@@ -148,9 +139,9 @@ def _context(chain: Chain, segment: int) -> openmm.Context:
         fluid_system(state), integrator, platform, platform_properties(platform)
     )
     if segment > 0:
-        before = chain.path(segment - 1)
-        context.setPositions(read_segment(before, "positions_nm"))
-        context.setVelocities(read_segment(before, "velocities"))
+        before = read_arrays(chain.path(segment - 1), ["positions_nm", "velocities"])
+        context.setPositions(before["positions_nm"])
+        context.setVelocities(before["velocities"])
         return context
     context.setPositions(lattice_positions_nm(state, seeds[1]))
     openmm.LocalEnergyMinimizer.minimize(context, maxIterations=200)

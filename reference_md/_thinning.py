@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md import statistics
 
+_LARGEST_DRIFT = 4  # standard errors
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How much independent information recorded chains hold, judged by their energy.
+    """How many decorrelated frames recorded chains hold, judged by their energy.
 
     Attributes
     ----------
@@ -32,8 +35,12 @@ class Sampling:
 
 
 def judge(reduced_potentials: np.ndarray) -> Sampling:
-    """Equilibration and statistical inefficiency of chains of the same length. Shape (chains, n),
-    kT.
+    """Return equilibration and statistical inefficiency of chains of the same length.
+
+    Parameters
+    ----------
+    reduced_potentials
+        Energies. Shape (chains, n), kT.
     """
     t0 = statistics.equilibration(reduced_potentials)
     equilibrated = reduced_potentials[:, t0:]
@@ -50,8 +57,9 @@ def thin(
     n_frames: int,
     provenance: dict[str, Any],
 ) -> Ensemble:
-    """At most `n_frames` decorrelated frames, evenly spaced over the equilibrated parts of all
-    chains.
+    """Return at most `n_frames` decorrelated frames of chains, without their equilibration.
+
+    They are evenly spaced in accumulated weight.
 
     Parameters
     ----------
@@ -83,7 +91,7 @@ def thin(
         "n_eff": kept,
         "frames_per_chain": np.bincount(chain[indices], minlength=len(energies)).tolist(),
         "mean_reduced_potential": [mean, error],
-        "energy_drift_z": round(energy_drift(energies, sampling.g), 3),
+        "energy_drift_z": energy_drift(energies, sampling.g),
     }
     return Ensemble(
         state,
@@ -94,35 +102,42 @@ def thin(
             **facts,
             "warnings": [
                 *provenance.get("warnings", []),
-                *_doubts(sampling, kept, n_frames, facts),
+                *_warnings(sampling, kept, n_frames, facts["energy_drift_z"]),
             ],
         },
     )
 
 
-def energy_drift(energies: np.ndarray, g: float) -> float:
-    """Difference of the mean energy of the second and first halves of all chains, in its standard
-    errors.
+def energy_drift(energies: np.ndarray, g: float) -> float | None:
+    """Return the change of the mean energy from first to second halves, in standard errors.
+
+    None says that it cannot be known: chains of a single frame, constant energies, or NaN.
+
+    Parameters
+    ----------
+    energies
+        Of all chains. Shape (chains, n), kT.
+    g
+        Statistical inefficiency.
     """
     half = energies.shape[1] // 2
     spread = float(energies.std())
-    if half == 0 or spread == 0:
-        return 0.0
+    if not (half > 0 and spread > 0 and math.isfinite(spread)):
+        return None
     n_eff = max(1.0, len(energies) * half / g)
-    return float(
-        (energies[:, -half:].mean() - energies[:, :half].mean()) / (spread * np.sqrt(2 / n_eff))
-    )
+    change = energies[:, -half:].mean() - energies[:, :half].mean()
+    return round(float(change / (spread * np.sqrt(2 / n_eff))), 3)
 
 
-def _doubts(sampling: Sampling, kept: int, wanted: int, facts: dict[str, Any]) -> list[str]:
-    doubts = []
+def _warnings(sampling: Sampling, kept: int, wanted: int, drift: float | None) -> list[str]:
+    warnings = []
     if kept < wanted:
-        doubts.append(
+        warnings.append(
             f"only {kept} decorrelated frames of {wanted} wanted (statistical inefficiency "
             f"{sampling.g:.1f})"
         )
-    if abs(facts["energy_drift_z"]) > 4:
-        doubts.append(
-            f"the energy drifts: its halves differ by {facts['energy_drift_z']:.1f} standard errors"
-        )
-    return doubts
+    if drift is None:
+        warnings.append("whether the energy drifts is unknown: it does not vary, or frames are few")
+    elif not abs(drift) <= _LARGEST_DRIFT:
+        warnings.append(f"the energy drifts: its halves differ by {drift:.1f} standard errors")
+    return warnings

@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ReferenceConfig(BaseModel):
-    """Settings of the reference simulations; times are in steps or in Lennard-Jones units sigma
-    sqrt(m / epsilon).
+    """Settings of the reference simulations.
+
+    Times are in steps, or in Lennard-Jones units sigma sqrt(m / epsilon).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,10 +56,10 @@ class ReferenceConfig(BaseModel):
 
     @property
     def segment_steps(self) -> int:
-        """Recorded steps of one segment."""
+        """Return the recorded steps of one segment."""
         return self.segment_frames * self.frame_interval
 
     @property
     def max_segments(self) -> int:
-        """Segments after which a chain ends."""
+        """Return the number of segments after which a chain ends."""
         return self.max_steps // self.segment_steps

@@ -1,5 +1,4 @@
-"""Reference ensembles of the Lennard-Jones fluid: several state points in one call, each until it
-has enough frames.
+"""Reference ensembles of the fluid by molecular dynamics, each until it has enough frames.
 
 Every state point runs `n_replicas` independent chains. After each round the statistical
 inefficiency of the energy says how long the chains must become to hold `n_frames` decorrelated
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +23,18 @@ from openmm_nti.reference_md import statistics
 from openmm_nti.reference_md._chain import Chain, run_chain
 from openmm_nti.reference_md._thinning import judge, thin
 from openmm_nti.reference_md.config import ReferenceConfig
-from openmm_nti.runtime.tasks import run_tasks
+from openmm_nti.runtime.context import Execution, takes_execution
 
 _PILOT_SEGMENTS = 2
 _MARGIN = 1.05  # on the predicted length, so that one more round is seldom needed
 _log = logging.getLogger(__name__)
 
 
+@takes_execution
 def generate(
-    states: Sequence[StatePoint],
-    config: ReferenceConfig,
-    *,
-    seed: int,
-    directory: Path,
-    workers: int = 1,
-    progress: bool = True,
+    states: Sequence[StatePoint], config: ReferenceConfig, execution: Execution
 ) -> list[Ensemble]:
-    """Simulate each state point and write `directory/<state.label>.h5`.
+    """Simulate each state point and write `<state.label>.h5` into the execution's folder.
 
     What is there already is not simulated again: finished ensembles are read, interrupted chains go
     on, and the frames are those of an undisturbed run, to the bit on the CPU platform.
@@ -51,14 +45,10 @@ def generate(
         State points, each once.
     config
         How to simulate.
-    seed
-        With `config`, decides every frame.
-    directory
-        Where the ensembles go; the recorded chains are under its folder `chains`.
-    workers
-        Processes, one chain at a time each.
-    progress
-        Show a progress bar.
+    execution
+        Its seed decides, with `config`, every frame. Its folder, which must be given, receives the
+        ensembles, and the recorded chains in `chains`. The parts may be given as keywords instead:
+        `seed=1, directory=folder, workers=2, progress=True`.
 
     Returns
     -------
@@ -68,64 +58,64 @@ def generate(
     Raises
     ------
     ValueError
-        If two states have the same label, or `directory` holds an ensemble made with other
-        settings.
+        If there is no folder, two states have the same label, or the folder holds an ensemble made
+        with other settings.
     TaskError
         If a simulation fails.
     """
-    directory = Path(directory)
+    if execution.directory is None:
+        raise ValueError("directory = None: reference ensembles need a folder for their files")
     labels = [state.label for state in states]
     if len(set(labels)) < len(labels):
         raise ValueError(
             f"states = {', '.join(labels)}: each label must occur once; remove the repeated state "
             "point"
         )
-    made_with = {
-        state.label: fingerprint([state.model_dump(), config.model_dump(), seed])
-        for state in states
-    }
+    paths = {state: execution.directory / f"{state.label}.h5" for state in states}
     done = {
-        state.label: _read_finished(directory, state, made_with[state.label])
-        for state in states
-        if _ensemble_path(directory, state).exists()
+        state: _read_finished(path, _made_with(state, config, execution))
+        for state, path in paths.items()
+        if path.exists()
     }
-    lengths = {
-        state: min(_PILOT_SEGMENTS, config.max_segments)
-        for state in states
-        if state.label not in done
-    }
+    for ensemble in _simulate([state for state in states if state not in done], config, execution):
+        ensemble.save(paths[ensemble.state])
+        done[ensemble.state] = ensemble
+    return [done[state] for state in states]
+
+
+def _simulate(
+    states: Sequence[StatePoint], config: ReferenceConfig, execution: Execution
+) -> Iterator[Ensemble]:
+    """Yield the ensembles of `states` as they get ready, in rounds of longer and longer chains."""
+    lengths = dict.fromkeys(states, min(_PILOT_SEGMENTS, config.max_segments))
     description = "reference MD"
     while lengths:
         groups = {
-            state: _chains(state, config, seed, directory, length)
+            state: [
+                Chain(state, config, execution, number, length)
+                for number in range(config.n_replicas)
+            ]
             for state, length in lengths.items()
         }
         largest_first = sorted(groups, key=lambda state: -state.n_particles)
-        run_tasks(
-            run_chain,
-            [chain for state in largest_first for chain in groups[state]],
-            workers=workers,
-            description=description,
-            progress=progress,
-        )
-        for state, chains in groups.items():
-            needed = _segments_needed(chains, config)
+        chains = [chain for state in largest_first for chain in groups[state]]
+        execution.run(run_chain, chains, description)
+        for state, group in groups.items():
+            needed = _segments_needed(group, config)
             if needed > lengths[state]:
                 lengths[state] = needed
                 continue
             del lengths[state]
-            done[state.label] = _finish(chains, config, made_with[state.label], seed)
-            done[state.label].save(_ensemble_path(directory, state))
+            yield _finish(group, config, execution)
         description = "reference MD, until enough frames are decorrelated"
-    return [done[label] for label in labels]
 
 
-def _ensemble_path(directory: Path, state: StatePoint) -> Path:
-    return directory / f"{state.label}.h5"
+def _made_with(state: StatePoint, config: ReferenceConfig, execution: Execution) -> str:
+    """Return the fingerprint of all that decides an ensemble."""
+    return fingerprint([state.model_dump(), config.model_dump(), execution.seed])
 
 
-def _read_finished(directory: Path, state: StatePoint, made_with: str) -> Ensemble:
-    path = _ensemble_path(directory, state)
+def _read_finished(path: Path, made_with: str) -> Ensemble:
     ensemble = Ensemble.load(path)
     if ensemble.provenance.get("made_with") != made_with:
         raise ValueError(
@@ -135,17 +125,10 @@ def _read_finished(directory: Path, state: StatePoint, made_with: str) -> Ensemb
     return ensemble
 
 
-def _chains(
-    state: StatePoint, config: ReferenceConfig, seed: int, directory: Path, length: int
-) -> list[Chain]:
-    return [
-        Chain(state, config, seed, number, length, directory) for number in range(config.n_replicas)
-    ]
-
-
 def _segments_needed(chains: Sequence[Chain], config: ReferenceConfig) -> int:
-    """Length at which the chains hold enough decorrelated frames; their present one when they do,
-    or may not grow.
+    """Return the number of segments at which the chains hold enough decorrelated frames.
+
+    It is their present number when they do already, or may not grow.
     """
     sampling = judge(_read(chains, "reduced_potentials"))
     length = chains[0].n_segments
@@ -156,23 +139,21 @@ def _segments_needed(chains: Sequence[Chain], config: ReferenceConfig) -> int:
 
 
 def _read(chains: Sequence[Chain], name: str) -> np.ndarray:
-    """One recorded quantity of all chains. Shape (chains, frames, ...)."""
+    """Return a recorded quantity of all chains. Shape (chains, frames, ...)."""
     return np.stack([chain.read(name) for chain in chains])
 
 
-def _finish(
-    chains: Sequence[Chain], config: ReferenceConfig, made_with: str, seed: int
-) -> Ensemble:
+def _finish(chains: Sequence[Chain], config: ReferenceConfig, execution: Execution) -> Ensemble:
     state = chains[0].state
     temperature = statistics.mean_and_error(_read(chains, "temperatures_star").ravel())
     facts: dict[str, Any] = {
-        **provenance(seed),
-        "made_with": made_with,
+        **provenance(execution.seed),
+        "made_with": _made_with(state, config, execution),
         "config": config.model_dump(),
         "platform": fastest_platform(config.platform).getName(),
         "n_steps": chains[0].n_segments * config.segment_steps * len(chains),
         "temperature_star": list(temperature),
-        "warnings": _temperature_doubts(temperature, state),
+        "warnings": temperature_warnings(*temperature, state),
     }
     ensemble = thin(
         state,
@@ -187,11 +168,13 @@ def _finish(
     return ensemble
 
 
-def _temperature_doubts(temperature: tuple[float, float], state: StatePoint) -> list[str]:
-    mean, error = temperature
-    if abs(mean - state.temperature_star) <= 5 * error + 0.005 * state.temperature_star:
+def temperature_warnings(mean: float, error: float, state: StatePoint) -> list[str]:
+    """Return a warning unless the kinetic temperature is that of `state` within its error."""
+    allowed = 5 * error + 0.005 * state.temperature_star
+    if math.isfinite(allowed) and abs(mean - state.temperature_star) <= allowed:
         return []
-    return [
+    warning = (
         f"the velocities say T* = {mean:.4f} +- {error:.4f} instead of {state.temperature_star:g}: "
         "lower timestep_star"
-    ]
+    )
+    return [warning]

@@ -1,10 +1,8 @@
-"""Equilibration, decorrelation and error bars of correlated series: the project's one place for
-them.
+"""Equilibration, decorrelation and error bars of correlated series.
 
 The statistical inefficiency is g = 1 + 2 sum_t (1 - t/n) C(t), with C the normalised
 autocorrelation function: n correlated samples are worth n / g independent ones. Equilibration ends
-where the number n / g of what is left is largest (Chodera, J. Chem. Theory Comput. 12, 1799
-(2016)).
+where n / g of what is left is largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)).
 
 Where chains start independently, a series has the shape (chains, n): C is then taken around the
 mean of all chains, so that chains which disagree with each other show as a large g.

@@ -1,16 +1,15 @@
-"""Runs the documentation: each `python` or `console` block below a line `<!-- runnable -->` (see
-CONTRIBUTING.md).
-"""
+"""Runs the documentation: see "Tests" in CONTRIBUTING.md for the marks in the pages."""
 
 import importlib.util
 import re
 import shlex
-from pathlib import Path
+import textwrap
 
 import mdtraj
 import numpy as np
 import pytest
 import typer.main
+from pages import FILE, LINK, PAGES, PYTHON, ROOT, RUNNABLE, anchors, files_in_place, page_name
 from typer.testing import CliRunner
 
 from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint, save_model
@@ -19,14 +18,6 @@ from openmm_nti.cli.exit_codes import ExitCode
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.lattice import lattice_positions_nm
-
-ROOT = Path(__file__).parent.parent
-PAGES = [
-    ROOT / "README.md",
-    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_" not in path.parent.name),
-]
-BLOCK = re.compile(r"^<!-- runnable -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#:]+\.\w+)(?:#[^)]*)?\)")
 
 
 @pytest.fixture(scope="module")
@@ -45,40 +36,73 @@ def run_directory(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_runnable_blocks_run(page, run_directory, monkeypatch, capsys):
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_runnable_blocks_run(page, run_directory, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(run_directory.parent)
     namespace = {"__name__": page.stem}
-    for language, code in BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language == "python":
-            exec(compile(code, str(page), "exec"), namespace)
-            assert capsys.readouterr().out
-        else:
-            assert language == "console"
-            run_console(code)
+    with files_in_place(page, tmp_path):
+        for language, code in RUNNABLE.findall(page.read_text(encoding="utf-8")):
+            if language == "python":
+                exec(compile(code, str(page), "exec"), namespace)
+                assert capsys.readouterr().out
+            else:
+                assert language == "console"
+                run_console(code)
+        namespace.clear()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_python_blocks_compile(page):
+    for code in PYTHON.findall(page.read_text(encoding="utf-8")):
+        compile(textwrap.dedent(code), str(page), "exec")
+
+
+@pytest.mark.parametrize("kind", ["an_estimator", "a_potential", "a_network"])
+def test_a_page_that_adds_something_shows_one_short_file(kind):
+    page = ROOT / "docs" / f"add_{kind}.md"
+    ((_, code),) = FILE.findall(page.read_text(encoding="utf-8"))
+    assert 10 < len(code.splitlines()) < 60
 
 
 def run_console(code):
-    for line in code.splitlines():
+    for line in code.replace("\\\n", " ").splitlines():
         dollar, command, *arguments = shlex.split(line, comments=True)
         assert (dollar, command) == ("$", "openmm-nti")
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, f"{line}\n{result.output}"
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page):
-    for target in LINK.findall(page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_links_lead_to_files_and_headings(page):
+    for target, heading in LINK.findall(page.read_text(encoding="utf-8")):
+        path = page.parent / target if target else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if heading and path.suffix == ".md":
+            assert heading in anchors(path), f"{page.name} links to {target}#{heading}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_lines_of_text_are_under_120_characters(page):
+    in_code = False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        in_code ^= line.lstrip().startswith("```")
+        if not (in_code or line.lstrip().startswith(("|", "$$"))):
+            assert len(line) <= 120, f"{page.name}:{number}"
+
+
+def test_the_api_reference_lists_modules_that_exist():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    modules = re.findall(r"automodule:: (\S+)", text)
+    assert len(modules) > 40
+    assert all(importlib.util.find_spec(module) for module in modules)
 
 
 def test_the_notebooks_are_notebooks_to_jupytext():
     jupytext = pytest.importorskip("jupytext")
     for page in (ROOT / "docs" / "notebooks").glob("*.md"):
         cells = jupytext.read(page).cells
-        assert sum(cell.cell_type == "code" for cell in cells) == len(
-            BLOCK.findall(page.read_text(encoding="utf-8"))
-        )
+        blocks = RUNNABLE.findall(page.read_text(encoding="utf-8"))
+        assert sum(cell.cell_type == "code" for cell in cells) == len(blocks)
 
 
 def test_the_command_reference_has_every_command_option_and_exit_status(tmp_path):

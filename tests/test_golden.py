@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from golden import model_numbers
 
-STORED = Path(__file__).parent / "golden.json"
+STORED = Path(__file__).parent / "support" / "golden.json"
 
 
 def test_the_shipped_models_give_the_stored_numbers():

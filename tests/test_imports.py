@@ -24,16 +24,17 @@ ROWS = (
     ("hamiltonian",),
     ("model_files",),
     ("md",),
+    ("testing",),
     ("openmm_ml",),
     ("reference_md",),
     ("training",),
     ("validation.analysis",),
     ("validation.sampling",),
-    ("validation.plots",),
-    ("validation.estimators",),
+    ("validation.plots", "validation.pace"),
+    ("validation.estimators", "validation.testing"),
     ("validation.report",),
     ("validation.paper",),
-    ("cli", "testing"),
+    ("cli",),
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 

@@ -1,4 +1,4 @@
-"""Everything a training needs to go on as if it had never stopped, in one safetensors file."""
+"""Checkpoints: all that a training needs to go on as if it had never stopped, in one file."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def save_checkpoint(
 ) -> None:
     """Write weights, their running average and Adam's moments after `step` steps, atomically.
 
-    `inputs` is the fingerprint of configuration and data; a checkpoint of other inputs is not
-    resumed from.
+    `inputs` is the fingerprint of configuration and data. A training of other inputs does not go on
+    from the checkpoint.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.items()}
@@ -54,7 +54,7 @@ def load_checkpoint(
     *,
     inputs: str,
 ) -> tuple[int, float]:
-    """Restore in place what `save_checkpoint` wrote; returns steps done and seconds spent.
+    """Restore in place what `save_checkpoint` wrote, and return steps done and seconds spent.
 
     Raises
     ------
@@ -64,7 +64,8 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+            # The file has no iterator.
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{path} is truncated or no checkpoint ({error}): delete it to start again"

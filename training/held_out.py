@@ -1,14 +1,14 @@
-r"""Held-out frames: the loss, and where along the noise the model earns its bound.
+r"""Held-out frames: the loss, and how far the network raises the bound at each noise.
 
-The lower bound on beta F_ex (`validation.bounds`) adds up, over the noise, half of 2 E[f . g*] -
-E|f|^2 for the model's gradient f. Against the two-body path f_0 on the same frames and the same
-noise,
+The lower bound on beta F_ex (`validation.estimators.denoising_bound`) adds up, over the noise, half
+of 2 E[f . g*] - E|f|^2 for the model's gradient f. Against the two-body path f_0 on the same frames
+and the same noise,
 
-.. math:: G = \int \Big( E[f \cdot g^*] - \tfrac12 E|f|^2 - E[f_0 \cdot g^*] + \tfrac12 E|f_0|^2 \Big) d(s_{eff}^2)
+.. math:: G = \int \Big( E[f \cdot g^*] - \tfrac12 E|f|^2
+          - E[f_0 \cdot g^*] + \tfrac12 E|f_0|^2 \Big) d(s_{eff}^2)
 
-is how far the network has raised the bound, in kT: the gap to the truth that training closes. What
-is constant in it (the noise of the target) cancels, so that changes from one evaluation to the next
-mean something at once.
+is how far the network has raised the bound, in kT. What is constant, the noise of the target,
+cancels, so that even small changes from one evaluation to the next mean something.
 """
 
 from __future__ import annotations
@@ -30,18 +30,16 @@ _ATOMS_PER_BATCH = 2560
 
 @dataclass(frozen=True)
 class _Decile:
-    """Antithetic noised frames of one tenth of ln s, and what each is worth along the two-body
-    path.
-    """
+    """Antithetic noised frames of one tenth of the range of ln s."""
 
     noise_sigma: float  # its middle
     batch: NoisedBatch
     weight: Tensor  # of each configuration in the integral over s_eff^2
-    baseline: Tensor
+    baseline: Tensor  # `NoisedBatch.bound_terms` of the two-body path
 
 
 class HeldOut:
-    """Held-out frames of one state point, noised once and for all.
+    """Held-out frames of one state point, with noise that stays the same.
 
     Parameters
     ----------
@@ -54,7 +52,7 @@ class HeldOut:
     log_low, log_high
         Range of ln s; every tenth of it gets the same number of frames, at stratified levels.
     generator
-        Of the noise.
+        Random numbers of the noise.
     """
 
     def __init__(
@@ -74,15 +72,16 @@ class HeldOut:
         ]
 
     def evaluate(self, model: NoisedFluid) -> dict[str, Any]:
-        """Mean loss; gain over the two-body path by decile of ln s and in all, with standard
-        errors, kT.
+        """Return the mean loss, and gains over the two-body path with standard errors, kT.
+
+        Gains are given for each decile of ln s and for all together.
         """
         losses, gains, errors = [], [], []
         for decile in self.deciles:
             gradient = _gradient(model, decile.batch)
             error = (gradient - decile.batch.target).square().mean((1, 2))
             losses.append((error * decile.batch.precision).mean())
-            gain = (decile.batch.worth(gradient) - decile.baseline) * decile.weight
+            gain = (decile.batch.bound_terms(gradient) - decile.baseline) * decile.weight
             pairs = gain.reshape(2, -1).mean(0)  # a frame with its noise of either sign
             gains.append(float(pairs.mean()))
             errors.append(float(pairs.std()) / math.sqrt(len(pairs)))
@@ -111,7 +110,7 @@ class HeldOut:
         batch = antithetic_batch(clean, frames, low + width * place, generator)
         # d(s_eff^2) = 2 s^2 d(ln s), and the bound has a factor 1/2.
         weight = width * torch.exp(2.0 * batch.log_s)
-        baseline = batch.worth(model.pair_gradient(batch.positions, batch.box, batch.log_s))
+        baseline = batch.bound_terms(model.pair_gradient(batch.positions, batch.box, batch.log_s))
         return _Decile(math.exp(low + 0.5 * width), batch, weight, baseline)
 
 

@@ -1,8 +1,9 @@
-"""One training in several processes: every process draws its own noise, and all take the mean
-gradient.
+"""Training in several processes, which take the mean of their gradients.
+
+Every process draws noise of its own.
 
 `torchrun --nproc-per-node 2 -m openmm_nti.cli train CONFIG --output DIR` starts the processes and
-tells each its rank in the environment; without torchrun there is one process, and nothing here does
+tells each its rank in the environment. Without torchrun there is one process, and nothing here does
 anything.
 """
 
@@ -16,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-class Workers:
+class Processes:
     """The processes of this training.
 
     Attributes
@@ -32,8 +33,8 @@ class Workers:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     @property
-    def leads(self) -> bool:
-        """Whether this process validates and writes the files."""
+    def is_main_process(self) -> bool:
+        """Whether this process validates and writes files."""
         return self.rank == 0
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
@@ -49,8 +50,8 @@ class Workers:
         ):
             gradient.copy_(mean.view_as(gradient))
 
-    def agree(self, value: float) -> float:
-        """`value` of the leading process; also waits for all processes to be here."""
+    def of_main_process(self, value: float) -> float:
+        """Return `value` of the main process, once all processes have called this."""
         if self.size == 1:
             return value
         shared = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -59,12 +60,10 @@ class Workers:
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Number of this process and how many there are, as torchrun says in the environment; (0, 1)
-    without it.
-    """
+    """Return the number of this process and how many there are; (0, 1) without torchrun."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, which is the number of its GPU."""
+    """Return the number of this process on its machine, which is the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))

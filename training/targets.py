@@ -64,7 +64,7 @@ class CleanData:
         return cls(positions, gradient, box, gradient.square().mean())
 
     def subset(self, index: Tensor) -> CleanData:
-        """The frames at `index`, with the whole ensemble's I_0."""
+        """Return the frames at `index`, with the whole ensemble's I_0."""
         return CleanData(
             self.positions[index], self.gradient[index], self.box, self.gradient_square
         )
@@ -72,24 +72,24 @@ class CleanData:
 
 @dataclass(frozen=True)
 class NoisedBatch:
-    """Noised configurations (B, N, 3) in sigma, ln s (B,), their target (B, N, 3) and its precision
-    (B,).
-    """
+    """Noised configurations and the targets of their scores."""
 
-    positions: Tensor
-    box: Tensor
-    log_s: Tensor
-    target: Tensor
-    precision: Tensor
+    positions: Tensor  # (B, N, 3), sigma
+    box: Tensor  # (3,), sigma
+    log_s: Tensor  # (B,)
+    target: Tensor  # g*, (B, N, 3), 1 / sigma
+    precision: Tensor  # one over the variance of the target, (B,), sigma^2
 
-    def worth(self, gradient: Tensor) -> Tensor:
-        """2 grad . g* - |grad|^2 of each configuration, (B,): at most E|grad U*|^2 on average, for
-        any `gradient`.
+    def bound_terms(self, gradient: Tensor) -> Tensor:
+        """Return 2 grad . g* - |grad|^2 of each configuration, (B,), for a model's `gradient`.
+
+        These are what the lower bound adds up. For any gradient their mean is at most that of
+        |grad U*|^2.
         """
         return (gradient * (2.0 * self.target - gradient)).sum((1, 2))
 
     def split(self, size: int) -> list[NoisedBatch]:
-        """Consecutive batches of at most `size` configurations."""
+        """Return consecutive batches of at most `size` configurations."""
         parts = (
             each.split(size) for each in (self.positions, self.log_s, self.target, self.precision)
         )
@@ -100,13 +100,21 @@ class NoisedBatch:
 
 
 def frames_at_a_time(positions: Tensor) -> int:
-    """How many frames (F, N, 3) to take at a time so that memory does not grow with N."""
+    """Return how many frames (F, N, 3) to take at a time, so that memory does not grow with N."""
     return max(1, _ATOMS_AT_A_TIME // positions.shape[1])
 
 
 def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
-    """Add noise s_eff z to every frame of `clean` (B frames) at levels `log_s` (B,), with z (B, N,
-    3) ~ N(0, 1).
+    """Return the frames of `clean` under noise s_eff z.
+
+    Parameters
+    ----------
+    clean
+        B frames.
+    log_s
+        A noise level for each frame, (B,).
+    z
+        Standard normal numbers, (B, N, 3).
     """
     variance = effective_variance(log_s).reshape(-1, 1, 1)
     spread = variance.sqrt()
@@ -120,8 +128,16 @@ def noise_batch(clean: CleanData, log_s: Tensor, z: Tensor) -> NoisedBatch:
 def antithetic_batch(
     clean: CleanData, frames: Tensor, log_s: Tensor, generator: torch.Generator
 ) -> NoisedBatch:
-    """`frames` (n,) of `clean` under noise z, then -z, at levels `log_s` (n,): 2 n
-    configurations.
+    """Return chosen frames under noise z, then all of them under -z, 2 n configurations.
+
+    Parameters
+    ----------
+    clean, frames
+        Data, and indices of the frames to take, (n,).
+    log_s
+        A noise level for each of them, (n,).
+    generator
+        Random numbers of the noise.
     """
     device = clean.positions.device
     z = torch.randn(
@@ -140,10 +156,10 @@ def stratified_log_noise(
     focus: tuple[float, float] = (-math.inf, math.inf),
     focus_share: float = 0.0,
 ) -> Tensor:
-    """`n_levels` values of ln s, one in each of as many strata of equal probability.
+    """Return `n_levels` values of ln s, one in each of as many strata of equal probability.
 
-    A share `focus_share` falls, uniformly in ln s, between the two values of `focus`; the rest is
-    uniform over [log_low, log_high] outside of it.
+    A share `focus_share` falls uniformly between the two values of `focus`. The rest is uniform
+    over [log_low, log_high] outside of it.
     """
     place = (
         torch.randperm(n_levels, generator=generator)

@@ -61,7 +61,9 @@ def main(
             help="Show the versions of openmm-nti, openmm, torch and the plugin.",
         ),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+    debug: Annotated[  # noqa: ARG001
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
 ) -> None:
     """`debug` is read by `FriendlyGroup`; the help text is the application's."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"

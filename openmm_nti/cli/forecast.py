@@ -21,14 +21,14 @@ from openmm_nti.hamiltonian import NoisedFluid, build_model
 from openmm_nti.model_files import WEIGHTS_FILE
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.validation.estimators.base import Estimator
-from openmm_nti.validation.estimators.pace import (
+from openmm_nti.validation.estimators.registry import all_estimators, sections
+from openmm_nti.validation.pace import (
     Pace,
     measure,
     recorded_steps,
     reference_seconds,
     training_seconds,
 )
-from openmm_nti.validation.estimators.registry import all_estimators, sections
 
 REFERENCE, TRAINING = "reference data", "training"
 _MEGABYTE = 1e6

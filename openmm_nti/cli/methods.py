@@ -9,7 +9,7 @@ from rich.table import Table
 
 from openmm_nti.validation.estimators.registry import all_estimators
 
-_NEEDS = {"model": "model", "energy": "model with energy", "data": "data"}
+_NEEDS = {"model": "a model", "energy": "a model with an energy", "data": "data"}
 
 
 def list_methods() -> dict[str, dict[str, Any]]:
@@ -28,14 +28,15 @@ def list_methods() -> dict[str, dict[str, Any]]:
 
 
 def print_methods(console: Console) -> None:
-    """Show the methods as a table, in the order of a run."""
-    table = Table(title="Methods")
+    """Show the methods as a table within 80 columns, in the order of a run."""
+    table = Table(title="Methods", show_lines=True)
     table.add_column("method", no_wrap=True)
-    for heading in ("quantity", "kind", "needs", "in runs", "summary"):
-        table.add_column(heading)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("what it is, what it needs, and whether a run makes it")
     for name, known in list_methods().items():
-        needs = ", ".join(_NEEDS[need] for need in known["needs"]) or "nothing"
-        in_runs = "yes" if known["in_runs"] else f"{known['section']}: {{}}"
-        table.add_row(name, known["quantity"], known["kind"], needs, in_runs, known["summary"])
+        needs = " and ".join(_NEEDS[need] for need in known["needs"]) or "the state point alone"
+        asked = "" if known["in_runs"] else f", where estimates.{known['section']} asks for it"
+        facts = f"{known['quantity']} from {needs}; in runs{asked}"
+        table.add_row(name, known["kind"], f"{known['summary']}\n[dim]{facts}[/dim]")
     console.print(table)
     console.print("Settings of each: estimates.* in the file that `openmm-nti init` writes.")

@@ -1,6 +1,4 @@
-"""What `openmm-nti` does with a finished model: load it, export it for OpenMM, draw samples from
-it.
-"""
+"""What `openmm-nti` does with a finished model: list it, export it for OpenMM, draw samples."""
 
 from __future__ import annotations
 
@@ -20,12 +18,13 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.forces import create_system, torch_force
 from openmm_nti.md.openmm_energy import OpenMMEnergy, script
 from openmm_nti.model_files import load_model, read_card, shipped_models
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import neural_ti
 from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
 
 
 def print_models(console: Console) -> None:
-    """A table of the shipped models: fluid, and the N it was trained on."""
+    """Show the shipped models as a table: their fluid, and the N they were trained on."""
     table = Table(title="Shipped models")
     for heading in ("name", "fluid", "trained at N"):
         table.add_column(heading)
@@ -53,7 +52,7 @@ def print_models(console: Console) -> None:
 def state_of_model(
     path: str, n_particles: int | None, box_length_sigma: float | None
 ) -> StatePoint:
-    """The state point a model was trained on first, with another N or box where one is given.
+    """Return the state point a model was trained on first, with another N or box where given.
 
     Raises
     ------
@@ -73,9 +72,7 @@ def state_of_model(
 
 
 def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
-    """Write hamiltonian.pt (TorchScript) and system.xml (OpenMM System with the model in it) to
-    `output`.
-    """
+    """Write hamiltonian.pt (TorchScript) and system.xml (a System with the model in it)."""
     model = load_model(path)
     module, system = output / "hamiltonian.pt", output / "system.xml"
     with atomic_path(module) as temporary:
@@ -90,18 +87,20 @@ def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
 
 
 def write_samples(
-    path: str, state: StatePoint, output: Path, config: NeuralTIConfig, *, seed: int
+    path: str, state: StatePoint, output: Path, config: NeuralTIConfig, execution: Execution
 ) -> int:
-    """Draw configurations of `state` by reverse diffusion, save them as an ensemble, and return
-    their number.
-    """
+    """Draw configurations by reverse diffusion, save them, and return how many there are."""
     if output.suffix != ".h5":
         raise ValueError(
             f"--output {output} must end in .h5, the format that mdtraj reads and the ensembles "
             "are in"
         )
-    positions = neural_ti.sample(load_model(path), state, config, seed=seed, progress=True)
-    facts = {**provenance(seed), "made_by": "reverse diffusion", "config": config.model_dump()}
+    positions = neural_ti.sample(load_model(path), state, config, execution)
+    facts = {
+        **provenance(execution.seed),
+        "made_by": "reverse diffusion",
+        "config": config.model_dump(),
+    }
     Ensemble(
         state, positions * state.sigma_nm, reduced_potential_numpy(positions, state), facts
     ).save(output)

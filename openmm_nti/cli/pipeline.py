@@ -104,6 +104,7 @@ class Pipeline:
             seed=self.config.seed,
             directory=self.directory.reference,
             workers=self.config.workers,
+            progress=True,
         )
         return [self.directory.ensemble(state) for state in self.config.system]
 
@@ -123,13 +124,8 @@ class Pipeline:
     def train(self, ensembles: Sequence[Ensemble]) -> NoisedFluid:
         """Return the trained model."""
         self._say("training", f"{self.config.training.n_steps} steps")
-        return train(
-            ensembles,
-            self.config.network,
-            self.config.training,
-            seed=self.config.seed,
-            directory=self.directory.model,
-        )
+        execution = self.execution.folder("model")
+        return train(ensembles, self.config.network, self.config.training, execution)
 
     def estimate(self, model: NoisedFluid, ensemble: Ensemble) -> None:
         """Make all estimates at one state point that are asked for and not on disk yet."""

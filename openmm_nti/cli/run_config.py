@@ -125,8 +125,8 @@ class RunConfig(BaseModel):
         return {**mappings[0], "n_particles": numbers if len(numbers) > 1 else numbers[0]}
 
 
-def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
-    """Read a YAML file, apply `--set key=value` settings and `--seed`, and validate.
+def load_config(path: Path, settings: list[str]) -> RunConfig:
+    """Read a YAML file, apply settings such as `training.n_steps=500`, and validate.
 
     Raises
     ------
@@ -136,8 +136,6 @@ def load_config(path: Path, settings: list[str], seed: int | None) -> RunConfig:
     data = _read_mapping(path)
     for setting in settings:
         apply_setting(data, setting)
-    if seed is not None:
-        data["seed"] = seed
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:

@@ -66,7 +66,7 @@ class RunDirectory:
         """
         if not self.config.is_file():
             raise ConfigError(f"{self.path} is not the directory of a run: it holds no config.yaml")
-        return load_config(self.config, [], None)
+        return load_config(self.config, [])
 
 
 def open_run(path: Path, config: RunConfig, *, resume: bool) -> RunDirectory:

@@ -76,7 +76,7 @@ def single_estimate(
         if forecast.seconds > _A_MOMENT:
             say(str(forecast))
         if simulate:
-            data = _reference(state, execution, directory / "reference")
+            (data,) = generate([state], ReferenceConfig(), execution.folder("reference"))
             job = replace(job, data=data)
         return chosen.estimate(job, config)
 
@@ -102,15 +102,3 @@ def _state(request: Request, stored: Ensemble | None) -> StatePoint:
     if request.n_particles is None:
         raise ConfigError("how many particles? Add --n N, or --data FILE")
     return state_of_model(request.model, request.n_particles, request.box_length_sigma)
-
-
-def _reference(state: StatePoint, execution: Execution, folder: Path) -> Ensemble:
-    """Return reference data at `state`, made with the default effort or taken from the folder."""
-    (ensemble,) = generate(
-        [state],
-        ReferenceConfig(),
-        seed=execution.seed,
-        directory=folder,
-        workers=execution.workers,
-    )
-    return ensemble

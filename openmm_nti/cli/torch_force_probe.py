@@ -44,7 +44,8 @@ def probe(platform_name: str) -> dict[str, float]:
     context.setPositions([openmm.Vec3(x, 0.0, 0.0) for x in (1.0, 2.0, 3.0)])
     state = context.getState(getEnergy=True, getParameterDerivatives=True)
     return {
-        "energy": state.getPotentialEnergy()._value,  # noqa: SLF001  (kJ/mol, without the unit package)
+        # In kJ/mol, without the package of units.
+        "energy": state.getPotentialEnergy()._value,  # noqa: SLF001
         "derivative": state.getEnergyParameterDerivatives()["lambda_probe"],
     }
 

@@ -171,7 +171,7 @@ def closer(pairs: Pairs, cutoff: float) -> Pairs:
 
 def use_cells(positions: Tensor, box: Tensor, cutoff: float, fewest_particles: int = 1000) -> bool:
     """Whether cells find the pairs sooner than a look at all of them; arguments as for
-    `find_pairs`.
+    `PairSearch.pairs`.
     """
     return positions.shape[1] >= fewest_particles and bool((box >= 4.0 * cutoff).all())
 
@@ -180,7 +180,7 @@ def pairs_of_all(
     positions: Tensor, box: Tensor, cutoff: float, at_a_time: int = 4_000_000
 ) -> tuple[Tensor, Tensor]:
     """Pairs closer than `cutoff` among all, as two rows of flat indices; arguments as for
-    `find_pairs`.
+    `PairSearch.pairs`.
     """
     n_particles = positions.shape[1]
     half = n_particles // 2

@@ -190,8 +190,7 @@ class LambdaHamiltonian(NoisedFluid):
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         vectors, index, mask = self.neighbourhoods(positions, near)
         dtype = vectors.dtype
-        # A copy: of a tensor that a tuple may share, TorchScript does not merge equal expressions.
-        condition = Condition(log_s.to(dtype).clone(), effective_variance(log_s).to(dtype))
+        condition = Condition(log_s.to(dtype), effective_variance(log_s).to(dtype))
         learned = self.network(vectors, index, mask, condition)
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 

@@ -1,9 +1,9 @@
-"""The networks' inner operations in C++, for CPUs: built once by `openmm-nti compile`, and
-optional.
+"""The networks' inner operations in C++ for CPUs, built once by `openmm-nti compile`; optional.
 
-Without them, on a GPU and in float64 the same runs as PyTorch operations (`hamiltonian.edges` and
-`descriptors`), on a CPU several times slower. The library depends on nothing but PyTorch; its file
-name holds what it was built from and for, so that another version of either leads to another file.
+Without them, on a GPU and in float64, the same runs as PyTorch operations
+(`hamiltonian.networks.edges` and `descriptors`). On a CPU those are several times slower. The
+library depends on nothing but PyTorch. Its file name holds what it was built from and for, so that
+another version of either leads to another file.
 """
 
 import hashlib

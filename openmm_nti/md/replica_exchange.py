@@ -82,7 +82,7 @@ class ReplicaExchange:
             self._states[number] = self._context.getState(getPositions=True, getVelocities=True)
 
     def run(self, n_iterations: int, steps: int) -> Exchange:
-        """Run all walkers for `n_iterations` iterations of `steps` steps, each followed by swaps."""
+        """Run all walkers for `n_iterations` times `steps` steps, each followed by swaps."""
         k = self.lambdas.size
         u_kln = np.empty((k, k, n_iterations))
         walkers = np.empty((n_iterations, k), dtype=np.int64)

@@ -40,7 +40,7 @@ def current_executor() -> Executor:
 
 @contextmanager
 def executor(name: str, scheduler: str | None = None) -> Iterator[None]:
-    """Run the tasks inside a `with` block where `name` says.
+    """Run the tasks inside the block where `name` says.
 
     Parameters
     ----------

@@ -51,25 +51,28 @@ def fingerprint(inputs: Any) -> str:
 
 
 def _plain(data: Any) -> Any:
-    """`data` as what JSON knows."""
+    """Return `data` as what JSON knows."""
     if data is None or isinstance(data, str | bool | int | float):
-        return data
-    if isinstance(data, Fingerprinted):
-        return data.fingerprint()
-    if isinstance(data, BaseModel):
-        return [type(data).__name__, _plain(data.model_dump(mode="json"))]
-    if isinstance(data, np.ndarray | np.generic):
-        array = np.ascontiguousarray(data)
-        digest = hashlib.sha256(array.tobytes()).hexdigest()
-        return ["array", str(array.dtype), list(array.shape), digest]
-    if isinstance(data, Mapping):
-        return {str(key): _plain(value) for key, value in data.items()}
-    if isinstance(data, Sequence | set | frozenset):
-        return [_plain(item) for item in (data if isinstance(data, Sequence) else sorted(data))]
-    if dataclasses.is_dataclass(data) and not isinstance(data, type):
-        names = [one.name for one in dataclasses.fields(data)]
-        return [type(data).__name__, {name: _plain(getattr(data, name)) for name in names}]
-    raise TypeError(f"{type(data).__name__} has no fingerprint: give it a method `fingerprint`")
+        plain: Any = data
+    elif isinstance(data, Fingerprinted) and not isinstance(data, type):
+        plain = data.fingerprint()
+    elif isinstance(data, BaseModel):
+        plain = [type(data).__name__, _plain(data.model_dump(mode="json"))]
+    elif isinstance(data, np.ndarray | np.generic):
+        digest = hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest()
+        plain = ["array", str(data.dtype), list(data.shape), digest]
+    elif isinstance(data, Mapping):
+        plain = {str(key): _plain(value) for key, value in data.items()}
+    elif isinstance(data, Sequence):
+        plain = [_plain(item) for item in data]
+    elif isinstance(data, set | frozenset):
+        plain = [_plain(item) for item in sorted(data)]
+    elif dataclasses.is_dataclass(data) and not isinstance(data, type):
+        names = [field.name for field in dataclasses.fields(data)]
+        plain = [type(data).__name__, {name: _plain(getattr(data, name)) for name in names}]
+    else:
+        raise TypeError(f"{type(data).__name__} has no fingerprint: give it a method `fingerprint`")
+    return plain
 
 
 def write_arrays(path: str | Path, arrays: Arrays) -> None:

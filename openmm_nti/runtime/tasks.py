@@ -107,7 +107,7 @@ def derive_seed(seed: int, *names: object) -> int:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Hide all progress bars inside a `with` block."""
+    """Hide all progress bars inside the block."""
     token = _silent.set(True)
     try:
         yield

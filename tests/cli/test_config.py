@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from openmm_nti.cli.commands.options import overriding
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.run_config import RunConfig, load_config
 from openmm_nti.cli.template import commented_yaml
@@ -24,8 +25,10 @@ def test_the_template_is_the_default_configuration():
 def test_set_replaces_values_and_a_list_of_n_makes_several_states(tiny):
     config = load_config(
         tiny,
-        ["system.n_particles=[4, 6]", "training.learning_rate=1e-3", "estimates.widom=null"],
-        9,
+        overriding(
+            ["system.n_particles=[4, 6]", "training.learning_rate=1e-3", "estimates.widom=null"],
+            seed=9,
+        ),
     )
     assert [state.n_particles for state in config.system] == [4, 6]
     assert config.training.learning_rate == 1e-3
@@ -35,17 +38,16 @@ def test_set_replaces_values_and_a_list_of_n_makes_several_states(tiny):
 
 def test_the_resolved_configuration_reads_back_the_same(tiny, tmp_path):
     for system in ("n_particles=[4, 6]", "n_particles=5"):
-        config = load_config(tiny, [f"system.{system}"], None)
+        config = load_config(tiny, [f"system.{system}"])
         copy = tmp_path / "copy.yaml"
         copy.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-        assert load_config(copy, [], None) == config
+        assert load_config(copy, []) == config
 
 
 def test_density_gives_each_n_its_box(tiny):
     config = load_config(
         tiny,
         ["system.box_length_sigma=null", "system.density_star=0.02", "system.n_particles=[6, 8]"],
-        1,
     )
     assert [state.density_star for state in config.system] == pytest.approx([0.02, 0.02])
     assert RunConfig.model_validate(config.model_dump()) == config
@@ -73,7 +75,7 @@ def test_density_gives_each_n_its_box(tiny):
 )
 def test_a_bad_setting_is_one_clear_message(tiny, cli, tmp_path, setting, message):
     with pytest.raises(ConfigError, match=message):
-        load_config(tiny, [setting], None)
+        load_config(tiny, [setting])
     result = cli("run", tiny, "--output", tmp_path / "out", "--set", setting)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
@@ -88,7 +90,7 @@ def test_a_bad_file_is_one_clear_message(tmp_path, text, message):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        load_config(path, [], None)
+        load_config(path, [])
 
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -96,4 +98,4 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_examples_are_valid(path):
-    assert load_config(path, [], None).system
+    assert load_config(path, []).system

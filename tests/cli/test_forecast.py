@@ -7,13 +7,13 @@ from openmm_nti.cli.forecast import forecast_estimate
 from openmm_nti.model_files import load_model
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.training import TrainingConfig
-from openmm_nti.validation.estimators.pace import (
+from openmm_nti.validation.estimators.registry import all_estimators, estimator, section_config
+from openmm_nti.validation.pace import (
     Pace,
     measure,
     reference_seconds,
     training_seconds,
 )
-from openmm_nti.validation.estimators.registry import all_estimators, estimator, section_config
 
 STATE = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
 PACE = Pace(gradient_seconds=(1e-4, 5e-5), md_seconds=(5e-5, 1e-6))

@@ -9,7 +9,7 @@ from openmm_nti.cli.run_directory import open_run
 
 @pytest.fixture
 def config(tiny):
-    return load_config(tiny, [], None)
+    return load_config(tiny, [])
 
 
 def test_a_new_directory_gets_configuration_and_provenance(config, tmp_path):
@@ -37,7 +37,6 @@ def test_resume_with_another_configuration_names_the_keys(config, tiny, tmp_path
     other = load_config(
         tiny,
         ["training.n_steps=21", "system.n_particles=7", "workers=2", "estimates.widom=null"],
-        None,
     )
     with pytest.raises(ConfigError) as caught:
         open_run(tmp_path / "run", other, resume=True)
@@ -50,7 +49,7 @@ def test_resume_with_another_configuration_names_the_keys(config, tiny, tmp_path
 
 def test_workers_may_change(config, tiny, tmp_path):
     open_run(tmp_path / "run", config, resume=False)
-    open_run(tmp_path / "run", load_config(tiny, ["workers=2"], None), resume=True)
+    open_run(tmp_path / "run", load_config(tiny, ["workers=2"]), resume=True)
 
 
 def test_a_directory_of_other_files_is_left_alone(config, tmp_path):

@@ -36,7 +36,7 @@ def test_ramps_both_ways_give_the_free_energy_by_bar(context):
     """Both ends start in equilibrium without simulation: uniform positions, and exact samples of
     the pair.
     """
-    n_ramps = 80
+    n_ramps = 40
     rng = np.random.default_rng(1)
     fluid = exact_ensemble(PAIR, n_ramps, seed=5).positions_nm
     works = {"up": [], "down": []}
@@ -62,7 +62,7 @@ def test_the_work_of_a_sudden_switch_is_the_difference_of_energies(context):
 
 def test_replica_exchange_gives_the_free_energy_by_mbar(context):
     """Frames of one exchange are correlated, so the error is that of independent exchanges."""
-    lambdas, n_exchanges, n_iterations = LAMBDAS[::2], 10, 8
+    lambdas, n_exchanges, n_iterations = LAMBDAS[::2], 8, 5
     k = len(lambdas)
     starts = exact_ensemble(PAIR, n_exchanges * k, seed=6).positions_nm.reshape(
         n_exchanges, k, 2, 3

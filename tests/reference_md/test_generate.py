@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from openmm_nti import Ensemble, StatePoint
 from openmm_nti.fluid.energy import pair_energy, reduced_potential_numpy
 from openmm_nti.reference_md import ReferenceConfig, _chain, generate
+from openmm_nti.reference_md._thinning import energy_drift
+from openmm_nti.reference_md.generate import temperature_warnings
 from openmm_nti.runtime.tasks import TaskError
 
 FEW = StatePoint(n_particles=8, box_length_sigma=6, temperature_star=1.25)
@@ -167,7 +169,7 @@ def test_a_damaged_segment_is_named(tmp_path):
     victim = next(iter(tmp_path.rglob("chain001-segment001.npz")))
     victim.write_bytes(victim.read_bytes()[:200])
     with pytest.raises(
-        ValueError, match=r"chain001-segment001\.npz is truncated or damaged: delete it"
+        ValueError, match=r"chain001-segment001\.npz is truncated or not whole.*: delete it"
     ):
         run(tmp_path)
 
@@ -197,3 +199,22 @@ def test_settings_that_cannot_work_are_refused():
         ReferenceConfig(max_steps=100)
     with pytest.raises(ValidationError, match="n_framse\n.*not permitted"):
         ReferenceConfig(n_framse=10)
+
+
+@pytest.mark.parametrize(
+    ("mean", "error"), [(np.nan, 0.01), (1.25, np.nan), (1.25, np.inf), (1.4, 0.01)]
+)
+def test_a_wrong_or_unknown_temperature_is_a_warning(mean, error):
+    assert temperature_warnings(1.26, 0.01, FEW) == []
+    assert "lower timestep_star" in temperature_warnings(mean, error, FEW)[0]
+
+
+@pytest.mark.parametrize("energies", [np.full((2, 8), np.nan), np.ones((2, 8)), np.ones((2, 1))])
+def test_a_drift_that_cannot_be_known_is_none(energies):
+    assert energy_drift(energies, 1.0) is None
+    assert energy_drift(np.arange(40.0).reshape(1, 40), 1.0) > 4
+
+
+def test_no_folder_is_refused():
+    with pytest.raises(ValueError, match="directory = None: reference ensembles need a folder"):
+        generate([FEW], QUICK, seed=1)

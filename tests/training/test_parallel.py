@@ -12,9 +12,10 @@ from exact import exact_ensemble
 
 from openmm_nti import NetworkConfig, StatePoint, load_model
 from openmm_nti.model_files import read_card
+from openmm_nti.runtime.context import Execution
 from openmm_nti.training import TrainingConfig
 from openmm_nti.training.loss import score_loss
-from openmm_nti.training.parallel import Workers
+from openmm_nti.training.parallel import Processes
 from openmm_nti.training.train import _Training
 
 STATE = StatePoint(n_particles=3, box_length_sigma=6.0, temperature_star=1.25)
@@ -30,7 +31,8 @@ from openmm_nti.training import train
 from openmm_nti.training.parallel import rank_and_size
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
-model = train([Ensemble.load(folder / "data.h5")], NETWORK, CONFIG, seed=4, directory=folder / "model", progress=False)
+data = Ensemble.load(folder / "data.h5")
+model = train([data], NETWORK, CONFIG, seed=4, directory=folder / "model")
 torch.save(model.state_dict(), folder / f"rank{rank_and_size()[0]}.pt")
 """
 
@@ -69,9 +71,15 @@ def test_two_processes_agree_and_take_the_mean_of_their_gradients(tmp_path):
 
 def test_the_mean_gradient_is_that_of_all_draws_together(tmp_path, monkeypatch):
     """What two processes add up is the gradient of the loss over both of their batches."""
-    run = _Training([exact_ensemble(STATE, 60)], NETWORK, CONFIG, 4, tmp_path, "")
+    run = _Training(
+        [exact_ensemble(STATE, 60)],
+        NETWORK,
+        CONFIG,
+        Execution(seed=4, directory=tmp_path),
+        "",
+    )
     run.generator.manual_seed(1)
-    batches = [run._draw(run.training_data[0]) for _ in range(2)]
+    batches = [run._random_batch(run.training_data[0]) for _ in range(2)]
     parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
 
     def gradient(loss):
@@ -82,10 +90,10 @@ def test_the_mean_gradient_is_that_of_all_draws_together(tmp_path, monkeypatch):
     each = [gradient(score_loss(run.model, batch)) for batch in batches]
     both = gradient(0.5 * sum(score_loss(run.model, batch) for batch in batches))
     other = iter(each[1:])
-    workers = Workers(torch.device("cpu"))
-    workers.size = 2
+    processes = Processes(torch.device("cpu"))
+    processes.size = 2
     monkeypatch.setattr("torch.distributed.all_reduce", lambda flat: flat.add_(next(other)))
     gradient(score_loss(run.model, batches[0]))
-    workers.average_gradients(parameters)
+    processes.average_gradients(parameters)
     found = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
     torch.testing.assert_close(found, both, rtol=1e-4, atol=1e-7)

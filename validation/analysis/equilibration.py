@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EquilibrationTest:
-    """What the test found, and the samples to estimate from.
+    """Result of the equilibration test, with the samples to estimate from.
 
     Attributes
     ----------

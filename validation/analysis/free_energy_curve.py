@@ -96,7 +96,8 @@ class FreeEnergyCurve:
         ValueError
             For another method, or a chain in which insertions failed.
         """
-        if estimate.method != "bar_chain" or not math.isfinite(estimate.std_err):
+        is_chain = "neighbour_correlation" in estimate.diagnostics
+        if not is_chain or not math.isfinite(estimate.std_err):
             raise ValueError(f"{estimate}: a bar_chain estimate with an error bar is needed")
         facts = estimate.diagnostics
         values, errors = np.array(facts["beta_mu_ex"]), np.array(facts["beta_mu_ex_std_err"])

@@ -1,4 +1,4 @@
-r"""What experiments report, from beta F_ex(N) in one box: mu(rho), p(N) and <rho>(mu).
+r"""Chemical potential, p(N) and mean density, from beta F_ex(N) in one box.
 
 The chemical potential is counted from the ideal gas at one particle per sigma^3,
 
@@ -51,7 +51,7 @@ _CUT_OFF = 1e-3  # of the largest p(N): what the last N may hold
 
 @dataclass(frozen=True, eq=False)
 class CurveFit:
-    """The polynomial of the module docstring.
+    """A polynomial for beta F_ex(N), as in the module docstring.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ _NO_ERROR = "unreliable: too few independent samples for an error"
 
 
 class WindowDiagnostics(Diagnostics):
-    """Facts of MBAR, BAR and thermodynamic integration; each has those that it sets.
+    """Facts beside MBAR, BAR and thermodynamic integration; each sets its own fields.
 
     Attributes
     ----------

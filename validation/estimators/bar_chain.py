@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,17 +40,25 @@ from openmm_nti.validation.analysis.walker_bar import (
     solve,
 )
 from openmm_nti.validation.estimators.base import Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.plots.window_figures import chain_figure
-from openmm_nti.validation.sampling.insertion import BarChainConfig, Works, sample
+from openmm_nti.validation.sampling.insertion import BarChainConfig, Works, sample_works
 
-__all__ = ["BarChain", "BarChainConfig", "ChainDiagnostics", "Works", "estimate", "estimate_chain"]
-__all__ += ["sample"]
+__all__ = [
+    "BarChain",
+    "BarChainConfig",
+    "ChainDiagnostics",
+    "Works",
+    "estimate",
+    "estimate_chain",
+    "sample",
+]
 
 _GOOD_INSERTIONS = 100  # independent ones that a step should rest on: an error of 0.1 kT
 _TOO_FEW_INSERTIONS = 20  # below, neither the value of a step nor its error means anything
 _DRIFT = 4.0  # standard errors
+_EDITION = 1  # of stored works: raise it when the same settings make other arrays
 # In steps of MD of the fluid: a sweep, per particle and per walker, what all walkers share of it,
 # and an insertion.
 _SWEEP, _SHARED_WALKERS, _INSERTION = 0.035, 32, 0.03
@@ -96,6 +105,43 @@ def estimate(state: StatePoint, config: BarChainConfig, execution: Execution) ->
     """Return beta F_ex of `state` by `sample` and `estimate_chain`; see `sample`."""
     works = sample(state, config, execution)
     return estimate_chain(works, state, execution.child("bootstrap"))
+
+
+@takes_execution
+def sample(state: StatePoint, config: BarChainConfig, execution: Execution) -> list[Works]:
+    """Return the works of all n from 1 to N.
+
+    Each finished n is a file, so that an interrupted run goes on where it stopped, and the chain to
+    a larger N in the same box goes on from a shorter one.
+
+    Parameters
+    ----------
+    state
+        The last state point of the chain.
+    config
+        How to sample.
+    execution
+        Equal seeds give equal samples. The files are kept in `bar_chain/` of its folder.
+
+    Returns
+    -------
+    list[Works]
+        For n = 1, 2, ..., N; in single precision, as files keep them.
+    """
+    # A StatePoint of one particle would be refused: a copy is not checked.
+    states = [state.model_copy(update={"n_particles": n}) for n in range(1, state.n_particles + 1)]
+    box = f"the insertion chain at L = {state.box_length_sigma:g} sigma"
+    arrays = execution.map_stored(
+        partial(sample_works, config),
+        [(one, execution.child("bar_chain", one.n_particles)) for one in states],
+        name="bar_chain",
+        inputs=[states[0], config, _EDITION],  # not N: longer chains share the files
+        description="insertion chain",
+        labels=[f"n = {one.n_particles} of {box}" for one in states],
+    )
+    return [
+        Works(found["insertions"], found["removals"], float(found["drift_z"])) for found in arrays
+    ]
 
 
 @takes_execution
@@ -220,12 +266,13 @@ class BarChain(Estimator):
             for k in range(1, n + 1)
         )
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the chemical potential along the chain."""
-        del directory
+        del folder
         facts = found.diagnostics
         if "box_length_sigma" in facts:  # results of 0.1.0 do not have it
             yield chain_figure(
+                self.name,
                 facts["beta_mu_ex"],
                 facts["beta_mu_ex_std_err"],
                 facts["box_length_sigma"],

@@ -26,7 +26,7 @@ from openmm_nti.free_energy import (
 )
 from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
 from openmm_nti.runtime.context import Execution
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 
 Kind = Literal["exact", "model", "bound", "insertion"]
@@ -183,9 +183,9 @@ class Estimator(ABC):
         del found
         return Bounds()
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield what there is to draw, from the result and from files in the state's folder."""
-        del found, directory
+        del found, folder
         yield from ()
 
 

@@ -33,7 +33,6 @@ from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.neural_windows import WindowEstimator, n_evaluations
-from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.estimators.softcore import (
     SoftcoreConfig,
     chain_context,
@@ -41,6 +40,7 @@ from openmm_nti.validation.estimators.softcore import (
     together,
     window_lambdas,
 )
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling.softcore_fluid import raise_coupling, soft_force, soft_pair
 
 _EDITION = 1  # of stored samples: raise it when the same settings make other arrays

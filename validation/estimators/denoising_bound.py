@@ -36,7 +36,7 @@ from openmm_nti.validation.estimators.model_bound import (
     ModelBoundDiagnostics,
     model_bound,
 )
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.bounds import gap_figure
 from openmm_nti.validation.plots.figure import Figure
 
@@ -222,22 +222,13 @@ def _from_chains(
     return facts, verdict
 
 
-class NeuralTIBound(Estimator):
-    """The rigorous lower bound."""
+class _FromDenoising(Estimator):
+    """An estimator from noised frames and tethered chains, which it shares with the other one."""
 
-    name = "neural_ti_bound"
     section = "bound"
     Config = BoundConfig
-    Diagnostics = BoundDiagnostics
-    kind = "bound"
     needs = frozenset({"model", "data"})
-    summary = "Lower bound from denoising, by the network and then by tethered chains"
     in_runs = True
-    order = 10
-
-    def estimate(self, job: Job, config: BoundConfig) -> FreeEnergy:
-        """Return the bound of the model, raised by tethered chains."""
-        return estimate(job.score, job.ensemble, config, job.execution)
 
     def seconds(self, config: BoundConfig, n: int, pace: Pace) -> float:
         """Return about how many CPU seconds noised frames and tethered chains take."""
@@ -249,6 +240,20 @@ class NeuralTIBound(Estimator):
         """Return the number of gradients of the model: each frame is noised by +z and by -z."""
         del found
         return 2 * config.n_levels * config.n_pairs
+
+
+class NeuralTIBound(_FromDenoising):
+    """The rigorous lower bound."""
+
+    name = "neural_ti_bound"
+    Diagnostics = BoundDiagnostics
+    kind = "bound"
+    summary = "Lower bound from denoising, by the network and then by tethered chains"
+    order = 10
+
+    def estimate(self, job: Job, config: BoundConfig) -> FreeEnergy:
+        """Return the bound of the model, raised by tethered chains."""
+        return estimate(job.score, job.ensemble, config, job.execution)
 
     def converged(self, found: FreeEnergy) -> Verdict:
         """Return how much the noise levels leave open."""
@@ -266,8 +271,8 @@ class NeuralTIBound(Estimator):
         return Bounds(lower=(found.value, found.std_err) if found.has_error else None)
 
 
-class NeuralTITethered(NeuralTIBound):
-    """The bound with its gap measured; it shares all samples with the bound."""
+class NeuralTITethered(_FromDenoising):
+    """The bound with its gap measured; bounds from its chains are the other estimator's."""
 
     name = "neural_ti_tethered"
     Diagnostics = tethered.ChainDiagnostics
@@ -284,18 +289,9 @@ class NeuralTITethered(NeuralTIBound):
         """Return beta F_ex from the bound and its gap."""
         return estimate_tethered(job.score, job.ensemble, config, job.execution)
 
-    def converged(self, found: FreeEnergy) -> Verdict:
-        """Return whether the chains were long enough."""
-        return Estimator.converged(self, found)
-
-    def bounds(self, found: FreeEnergy) -> Bounds:
-        """Return no bounds: those of the chains are the other estimator's."""
-        del found
-        return Bounds()
-
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield where the model's gap lies."""
-        del directory
+        del folder
         if "gap_noise_sigma" in found.diagnostics:
             yield gap_figure(found.diagnostics)
 

@@ -146,9 +146,10 @@ def _integral(
         model, frames, log_s, weights, n_pairs, generator, execution
     )
     of_frames = (1.0 + weights @ slopes) * frames.energies / energies.size + weights @ pulls
+    error = np.linalg.norm(of_frames)
     return {
         "value": np.asarray(energies.mean() + weights @ means),
-        "std_err": np.linalg.norm(of_frames) * math.sqrt(energies.size / (energies.size - 1)),
+        "std_err": np.asarray(error * math.sqrt(energies.size / (energies.size - 1))),
         "noise_sigma": np.exp(log_s),
         "contribution_kt": weights * means,
         "contribution_err": weights * errors,

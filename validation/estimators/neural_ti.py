@@ -37,7 +37,7 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
 from openmm_nti.validation.analysis.regression import regressed_mean, require_finite
 from openmm_nti.validation.estimators.base import Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.plots.profiles import profile_figure
 from openmm_nti.validation.sampling.reverse_diffusion import ReverseDiffusion
@@ -270,11 +270,11 @@ class NeuralTI(Estimator):
         """Return whether the steps are fine enough for the noise."""
         return integral_converged(found)
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the profile of dU/dlambda along reverse diffusion."""
-        if (directory / FILE).is_file():
+        if (folder / FILE).is_file():
             names = ("lambdas", "dudl_mean", "dudl_err")
-            arrays: dict[str, Any] = read_arrays(directory / FILE, names)
+            arrays: dict[str, Any] = read_arrays(folder / FILE, names)
             yield profile_figure(found.method, *(arrays[name] for name in names))
 
 

@@ -25,13 +25,10 @@ from openmm_nti.validation.analysis.window_estimates import (
     estimate_ti,
 )
 from openmm_nti.validation.estimators.base import NOT_ASKED, Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
-from openmm_nti.validation.plots.window_figures import (
-    convergence_figure,
-    overlap_figure,
-    profile_figure,
-)
+from openmm_nti.validation.plots.profiles import profile_figure
+from openmm_nti.validation.plots.window_figures import convergence_figure, overlap_figure
 from openmm_nti.validation.sampling import windows
 from openmm_nti.validation.sampling.placement import WindowsConfig, frames_needed
 
@@ -88,13 +85,13 @@ class WindowEstimator(Estimator):
         smallest = found.diagnostics.get("min_neighbour_overlap")
         return NOT_ASKED if smallest is None else window_diagnostics.graded_overlap(smallest)
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the overlap matrix and the convergence series, where there are any."""
         matrix = found.diagnostics.get("overlap_matrix")
         if matrix is None:
             return
         yield overlap_figure(self.name, matrix)
-        path = directory / f"{self.path_name}_convergence.npz"
+        path = folder / f"{self.path_name}_convergence.npz"
         if path.is_file():
             yield convergence_figure(self.name, path)
 
@@ -178,9 +175,9 @@ class TiNeuralMd(_NeuralWindows):
         same_windows = others.get("mbar_neural")
         return super().overlap(same_windows, others) if own == NOT_ASKED and same_windows else own
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the profile of <dU/dlambda>."""
-        del directory
+        del folder
         facts = found.diagnostics
         columns = (facts[name] for name in ("lambdas", "dudl_mean", "dudl_std_err"))
         yield profile_figure(self.name, *columns)

@@ -29,7 +29,7 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.regression import require_finite
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.neural_ti import integral_converged
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.plots.profiles import profile_figure
 from openmm_nti.validation.sampling.noised_frames import dudl_of_frames, noise_of
@@ -105,14 +105,9 @@ def estimate(
     dudl = _slopes(model, ensemble, lambdas, config.n_frames, execution)
     require_finite("neural_ti_noised", "train the network longer", dudl=dudl)
     integrals = np.trapezoid(dudl, lambdas, axis=1)
-    used = np.union1d(np.arange(0, len(lambdas), 2), len(lambdas) - 1)
-    changes = integrals - np.trapezoid(dudl[:, used], lambdas[used], axis=1)
     scale = 1.0 / math.sqrt(len(dudl))
     statistical = float(integrals.std(ddof=1)) * scale
-    # The rule's error falls with the square of the spacing: it is a third of what half of the
-    # levels change, beyond the noise of that change.
-    beyond = max(0.0, abs(float(changes.mean())) - 2.0 * float(changes.std(ddof=1)) * scale)
-    discretisation = beyond / 3.0
+    discretisation = _discretisation_error(dudl, lambdas)
     return FreeEnergy(
         value=float(integrals.mean()),
         std_err=math.hypot(statistical, discretisation),
@@ -134,6 +129,19 @@ def estimate(
             dudl_std_err=(dudl.std(axis=0, ddof=1) * scale).tolist(),
         ),
     )
+
+
+def _discretisation_error(dudl: Array, lambdas: Array) -> float:
+    """Return the error of the trapezoidal rule for dU/dlambda (F, K) of frames, kT.
+
+    It falls with the square of the spacing: it is a third of the change that half of the levels
+    make, beyond the noise of that change.
+    """
+    used = np.union1d(np.arange(0, len(lambdas), 2), len(lambdas) - 1)
+    integrals = np.trapezoid(dudl, lambdas, axis=1)
+    changes = integrals - np.trapezoid(dudl[:, used], lambdas[used], axis=1)
+    noise = float(changes.std(ddof=1)) * (1.0 / math.sqrt(len(dudl)))
+    return max(0.0, abs(float(changes.mean())) - 2.0 * noise) / 3.0
 
 
 def _slopes(
@@ -186,9 +194,9 @@ class NeuralTINoised(Estimator):
         """Return whether the levels are dense enough for the noise."""
         return integral_converged(found)
 
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the profile of dU/dlambda of noised data."""
-        del directory
+        del folder
         facts = found.diagnostics
         if "dudl_mean" in facts:
             names = ("lambdas", "dudl_mean", "dudl_std_err")

@@ -32,7 +32,7 @@ from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.works import Works, bar, bounds_of, overlap_of
 from openmm_nti.validation.estimators.base import NOT_ASKED, Bounds, Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.bounds import works_figure
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.sampling.noising_paths import PathConfig, sample
@@ -153,25 +153,13 @@ def _works(job: Job, config: PathConfig) -> Works:
     return works
 
 
-class PathBar(Estimator):
-    """BAR between both directions."""
+class _FromPaths(Estimator):
+    """An estimator from noising and denoising paths, which it shares with the other one."""
 
-    name = "path_bar"
     section = "paths"
     Config = PathConfig
-    Diagnostics = PathBarDiagnostics
-    kind = "exact"
     needs = frozenset({"model", "data"})
-    summary = (
-        "BAR between noising and denoising paths; exact for any network, no simulation in between"
-    )
     in_runs = True
-    order = 60
-    preference = 50
-
-    def estimate(self, job: Job, config: PathConfig) -> FreeEnergy:
-        """Return beta F_ex by BAR."""
-        return estimate_bar(_works(job, config), job.execution)
 
     def seconds(self, config: PathConfig, n: int, pace: Pace) -> float:
         """Return about how many CPU seconds the paths of both directions take."""
@@ -181,6 +169,30 @@ class PathBar(Estimator):
         """Return the number of gradients of the model."""
         del found
         return 2 * config.n_paths * config.n_steps
+
+    def bounds(self, found: FreeEnergy) -> Bounds:
+        """Return the means of the works of both directions."""
+        facts = found.diagnostics
+        if not {"lower", "lower_err", "upper", "upper_err"} <= set(facts.keys()):
+            return Bounds()
+        return Bounds((facts["lower"], facts["lower_err"]), (facts["upper"], facts["upper_err"]))
+
+
+class PathBar(_FromPaths):
+    """BAR between both directions."""
+
+    name = "path_bar"
+    Diagnostics = PathBarDiagnostics
+    kind = "exact"
+    summary = (
+        "BAR between noising and denoising paths; exact for any network, no simulation in between"
+    )
+    order = 60
+    preference = 50
+
+    def estimate(self, job: Job, config: PathConfig) -> FreeEnergy:
+        """Return beta F_ex by BAR."""
+        return estimate_bar(_works(job, config), job.execution)
 
     def converged(self, found: FreeEnergy) -> Verdict:
         """Return how much the number of paths leaves open."""
@@ -203,28 +215,20 @@ class PathBar(Estimator):
             Verdict("bad", f"no: {text}, {SMALLEST_OVERLAP:g} is the least"),
         )
 
-    def bounds(self, found: FreeEnergy) -> Bounds:
-        """Return the means of the works of both directions."""
-        facts = found.diagnostics
-        if not {"lower", "lower_err", "upper", "upper_err"} <= set(facts.keys()):
-            return Bounds()
-        return Bounds((facts["lower"], facts["lower_err"]), (facts["upper"], facts["upper_err"]))
-
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
+    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the works of both directions."""
-        if (directory / FILE).is_file():
-            yield works_figure(directory / FILE, found.value)
+        if (folder / FILE).is_file():
+            yield works_figure(folder / FILE, found.value)
 
 
-class PathBracket(PathBar):
-    """Middle of the bounds; it shares all samples with BAR."""
+class PathBracket(_FromPaths):
+    """Middle of the bounds; the works are shown once, with BAR."""
 
     name = "path_bracket"
     Diagnostics = BracketDiagnostics
     kind = "model"
     summary = "Middle of rigorous lower and upper bounds from those paths"
     order = 70
-    preference = Estimator.preference
 
     def estimate(self, job: Job, config: PathConfig) -> FreeEnergy:
         """Return the middle of the bounds."""
@@ -241,16 +245,6 @@ class PathBracket(PathBar):
         text = f"paths leave {noise:.2g} kT, the two gaps differ by up to {asymmetry:.2g} kT"
         limited = Verdict("warn", f"limited by the model: {text}; more paths do not help")
         return Verdict.good_if(noise > 0 and asymmetry <= noise, f"yes: {text}", limited)
-
-    def overlap(self, found: FreeEnergy, others: Mapping[str, FreeEnergy]) -> Verdict:
-        """Return that bounds need no overlap."""
-        del found, others
-        return NOT_ASKED
-
-    def figures(self, found: FreeEnergy, directory: Path) -> Iterator[Figure]:
-        """Yield nothing: the works are shown once, with BAR."""
-        del found, directory
-        yield from ()
 
 
 ESTIMATORS = (PathBar(), PathBracket())

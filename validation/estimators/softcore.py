@@ -23,7 +23,7 @@ from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.neural_windows import WindowEstimator, n_evaluations
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling.softcore_fluid import (
     PARAMETER,
     place_windows,

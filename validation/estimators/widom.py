@@ -19,7 +19,7 @@ from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.reference_md.statistics import mean_and_error
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.estimators.base import Estimator, Job
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling.insertion import insertion_energies
 
 _MAX_FRAME_SHARE = 0.1  # of the average that one frame may carry
@@ -39,7 +39,7 @@ class WidomConfig(BaseModel):
 
 
 class WidomDiagnostics(Diagnostics):
-    """What carries the average.
+    """Facts on how many insertions carry the average.
 
     Attributes
     ----------

@@ -20,8 +20,8 @@ from openmm_nti.free_energy import uncertain
 from openmm_nti.model_files import denoiser_directory, training_core_seconds
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.validation.estimators.base import Estimator
-from openmm_nti.validation.estimators.pace import Pace
 from openmm_nti.validation.estimators.registry import all_estimators
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.paper.jobs import estimators_of
 from openmm_nti.validation.paper.work import PaperTask, Work, read_estimates
 

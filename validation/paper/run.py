@@ -14,8 +14,8 @@ from openmm_nti.files import finite, provenance, read_json, write_json
 from openmm_nti.model_files import weights_fingerprint
 from openmm_nti.reference_md import generate
 from openmm_nti.validation.estimators import bar_chain
-from openmm_nti.validation.estimators.pace import measure, reference_seconds
 from openmm_nti.validation.estimators.registry import estimator
+from openmm_nti.validation.pace import measure, reference_seconds
 from openmm_nti.validation.paper.expenses import forecast_seconds
 from openmm_nti.validation.paper.jobs import estimators_of, run_task
 from openmm_nti.validation.paper.summary import write_outputs
@@ -71,7 +71,8 @@ def run(
     say(forecast(todo.seconds, execution.workers))
     if todo.reference_n:
         say(f"reference data at {len(todo.reference_n)} N")
-        reference_data(work, todo.reference_n)
+        states = [work.state(n) for n in todo.reference_n]
+        generate(states, work.preset.reference, execution.folder("reference"))
     if "chain" in todo.kinds:
         insertion_chain(work)
     for after in (False, True):
@@ -79,19 +80,6 @@ def run(
         if tasks:
             execution.run(run_task, tasks, "estimates")
     return write_outputs(work)
-
-
-def reference_data(work: Work, numbers: Iterable[int]) -> None:
-    """Simulate the interacting fluid at these N, or take the data that are there."""
-    execution = work.execution
-    generate(
-        [work.state(n) for n in numbers],
-        work.preset.reference,
-        seed=execution.seed,
-        directory=work.directory / "reference",
-        workers=execution.workers,
-        progress=execution.progress,
-    )
 
 
 def forecast(cpu_seconds: float, n_processes: int) -> str:

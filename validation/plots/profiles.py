@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -53,15 +52,15 @@ def profile_figure(
     method: str, lambdas: Sequence[float], mean: Sequence[float], std_err: Sequence[float]
 ) -> Figure:
     """Return the figure `dudl` of one method; those of several methods may share their axes."""
-    columns = [np.asarray(values, dtype=np.float64) for values in (lambdas, mean, std_err)]
+    x, y, errors = (np.asarray(values, dtype=np.float64) for values in (lambdas, mean, std_err))
+
+    def draw(ax: Axes) -> Axes:
+        return dudl(x, y, errors, label=method, ax=ax)
+
     return Figure(
         name="dudl",
         caption="Where the free energy comes from along λ",
-        draw=partial(_draw, method, *columns),
+        draw=draw,
         header=("method", "lambda", "dudl_kt", "std_err_kt"),
-        rows=[(method, *row) for row in zip(*columns, strict=True)],
+        rows=[(method, *row) for row in zip(x, y, errors, strict=True)],
     )
-
-
-def _draw(method: str, lambdas: np.ndarray, mean: np.ndarray, err: np.ndarray, ax: Axes) -> Axes:
-    return dudl(lambdas, mean, err, label=method, ax=ax)

@@ -38,30 +38,19 @@ def convergence_figure(method: str, path: Path) -> Figure:
     )
 
 
-def profile_figure(
-    method: str, lambdas: Sequence[float], means: Sequence[float], errors: Sequence[float]
-) -> Figure:
-    """Return the figure of <dU/dlambda> along lambda; those of several methods share its name."""
-
-    def draw(ax: Axes) -> Axes:
-        return plots.dudl(lambdas, means, errors, label=method, ax=ax)
-
-    return Figure(
-        "dudl",
-        "Where the free energy comes from along λ",
-        draw,
-        ("method", "lambda", "dudl_kt", "std_err_kt"),
-        [(method, *row) for row in zip(lambdas, means, errors, strict=True)],
-    )
-
-
 def chain_figure(
-    values: Sequence[float], errors: Sequence[float], box_length_sigma: float, failing: int | None
+    method: str,
+    values: Sequence[float],
+    errors: Sequence[float],
+    box_length_sigma: float,
+    failing: int | None,
 ) -> Figure:
     """Return the figure of beta mu_ex along the insertion chain.
 
     Parameters
     ----------
+    method
+        Name of the estimator.
     values, errors
         beta mu_ex(n) and its standard error for n = 1, 2, ..., kT.
     box_length_sigma
@@ -74,7 +63,7 @@ def chain_figure(
     mean, error = (np.array(column, dtype=float) for column in (values, errors))
 
     def draw(ax: Axes) -> Axes:
-        plots.chemical_potential(density, mean, error, label="bar_chain", ax=ax)
+        plots.chemical_potential(density, mean, error, label=method, ax=ax)
         if failing is not None:
             ax.axvline(density[failing - 1], color="0.6", linewidth=0.8, label="insertion fails")
             ax.legend(frameon=False)

@@ -45,7 +45,7 @@ class Dynamics(Protocol):
 
 
 class Exchanged(NamedTuple):
-    """What `sample` returns."""
+    """Frames of all windows, with the potentials and the trades."""
 
     positions: Tensor  # (K, C, n_frames, N, 3), sigma
     potentials: Array  # u_l of the frames of window k, (K, C, n_frames, K), kT

@@ -1,4 +1,4 @@
-r"""Grand-canonical Monte Carlo: how many particles a box holds that is open to a reservoir.
+r"""Grand-canonical Monte Carlo: the number of particles in a box open to a reservoir.
 
 Independent boxes move side by side, as in `monte_carlo`. A step tries one displacement and, at even
 odds, one insertion at a random place or one removal of a random particle, accepted with
@@ -43,7 +43,7 @@ class GrandCanonicalConfig(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class OpenBox:
-    """What grand-canonical Monte Carlo found at one chemical potential.
+    """Result of grand-canonical Monte Carlo at one chemical potential.
 
     Attributes
     ----------

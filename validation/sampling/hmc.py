@@ -52,7 +52,7 @@ class Point(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What `sample` returns."""
+    """Frames of all windows, with acceptance and steps."""
 
     positions: Tensor  # (K, C, n_frames, N, 3), sigma, unwrapped
     acceptance: Tensor  # (K,), mean probability with which a move was accepted

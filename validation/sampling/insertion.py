@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis.walker_bar import HIGHEST
 from openmm_nti.validation.sampling.monte_carlo import Walkers
 
 _PAIRS_AT_ONCE = 500_000  # bounds memory
-_EDITION = 1  # of stored works: raise it when the same settings make other arrays
 
 
 class BarChainConfig(BaseModel):
@@ -60,51 +58,22 @@ class Works:
     drift_z: float
 
 
-@takes_execution
-def sample(state: StatePoint, config: BarChainConfig, execution: Execution) -> list[Works]:
-    """Return the works of all n from 1 to N.
-
-    Each finished n is a file, so that an interrupted run goes on where it stopped, and the chain to
-    a larger N in the same box goes on from a shorter one.
+def sample_works(
+    config: BarChainConfig, point: tuple[StatePoint, Execution]
+) -> dict[str, np.ndarray | float]:
+    """Return the works of one n, as `Works` names them.
 
     Parameters
     ----------
-    state
-        The last state point of the chain.
     config
         How to sample.
-    execution
-        Equal seeds give equal samples. The files are kept in `bar_chain/` of its folder.
-
-    Returns
-    -------
-    list[Works]
-        For n = 1, 2, ..., N; in single precision, as files keep them.
+    point
+        State point with n particles, and the execution whose seed decides their random numbers.
     """
-    # A StatePoint of one particle would be refused: a copy is not checked.
-    states = [state.model_copy(update={"n_particles": n}) for n in range(1, state.n_particles + 1)]
-    box = f"the insertion chain at L = {state.box_length_sigma:g} sigma"
-    arrays = execution.map_stored(
-        partial(_sample_works, config, execution),
-        states,
-        name="bar_chain",
-        inputs=[states[0], config, _EDITION],  # not N: longer chains share the files
-        description="insertion chain",
-        labels=[f"n = {one.n_particles} of {box}" for one in states],
-    )
-    return [
-        Works(found["insertions"], found["removals"], float(found["drift_z"])) for found in arrays
-    ]
-
-
-def _sample_works(
-    config: BarChainConfig, execution: Execution, state: StatePoint
-) -> dict[str, np.ndarray | float]:
-    """Return the works of one n, as `Works` names them."""
-    own = execution.child("bar_chain", state.n_particles)
-    walkers = Walkers(state, config.n_walkers, own)
+    state, execution = point
+    walkers = Walkers(state, config.n_walkers, execution)
     walkers.equilibrate(config.equilibration_sweeps)
-    rng = own.random("insertions")
+    rng = execution.random("insertions")
     insertions, removals = [], []
     for _ in range(config.n_frames):
         for _ in range(config.sweeps_between):

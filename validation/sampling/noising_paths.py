@@ -136,17 +136,12 @@ def sample(
         description="path weights",
         labels=[f"{batch.direction} paths {batch.number}" for batch in batches],
     )
-    works = {
-        direction: np.concatenate(
-            [
-                result["omega"]
-                for batch, result in zip(batches, found, strict=True)
-                if batch.direction == direction
-            ]
-        )
+    pairs = list(zip(batches, found, strict=True))
+    forward, reverse = (
+        np.concatenate([part["omega"] for batch, part in pairs if batch.direction == direction])
         for direction in ("forward", "reverse")
-    }
-    return Works(state, **works)
+    )
+    return Works(state, forward, reverse)
 
 
 def _batches(starts: Array, n_reverse: int) -> list[PathBatch]:

@@ -61,12 +61,12 @@ class WindowPart:
 
     @property
     def own_lambdas(self) -> Array:
-        """Those of the part's windows, (k,)."""
+        """Lambdas of the part's windows, (k,)."""
         return self.lambdas[self.windows]
 
     @property
     def place(self) -> tuple[int, ...]:
-        """What tells its random numbers from those of other parts."""
+        """Numbers that give the part random numbers of its own."""
         return (self.windows[0], self.chains[0]) if self.config.exchange else (self.windows[0],)
 
     @property

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.model_files import check_model_fits, weights_fingerprint
+from openmm_nti.model_files import check_model_fits
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.sampling import hmc
@@ -69,7 +69,7 @@ def sample(
         If model and ensemble are of different pair potentials.
     """
     check_model_fits(model, ensemble.state)
-    inputs = [weights_fingerprint(model), ensemble, config, _EDITION]
+    inputs = [model, ensemble, config, _EDITION]
     lambdas, n_frames = _placed(model, ensemble, config, execution, inputs)
     shares = _shared_out(len(lambdas), ensemble.state, config)
     parts = [

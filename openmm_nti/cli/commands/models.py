@@ -55,11 +55,13 @@ def sample(
     """
     from openmm_nti.cli.model_commands import state_of_model, write_samples
     from openmm_nti.cli.run_config import section_config
+    from openmm_nti.runtime.context import Execution
+    from openmm_nti.validation.estimators.neural_ti import NeuralTI
 
     state = state_of_model(model, n_particles, box_length_sigma)
-    n_frames = write_samples(
-        model, state, output, section_config("neural_ti", settings or []), seed=seed
-    )
+    config = section_config(NeuralTI.section, settings or [])
+    execution = Execution(seed, progress=True)
+    n_frames = write_samples(model, state, output, config, execution)
     if json:
         print_json(
             {

@@ -88,6 +88,12 @@ BoxLength = Annotated[
 ]
 
 
+def overriding(settings: list[str] | None, **values: object) -> list[str]:
+    """Return the settings of `--set`, and after them those options that were given."""
+    given = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return [*(settings or []), *given]
+
+
 def console(*, quiet: bool = False) -> Console:
     """Return the console that commands report progress to; it prints nothing with --quiet."""
     from openmm_nti.runtime.tasks import is_silent

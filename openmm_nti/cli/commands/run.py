@@ -18,6 +18,7 @@ from openmm_nti.cli.commands.options import (
     Seed,
     Settings,
     console,
+    overriding,
     print_json,
 )
 
@@ -72,7 +73,7 @@ def run(
     from openmm_nti.runtime.executors import executor as tasks_on
 
     with tasks_on(executor, scheduler):
-        pipeline = _pipeline(config, output, seed, settings, resume=resume)
+        pipeline = _pipeline(config, output, overriding(settings, seed=seed), resume=resume)
         pipeline.run()
     if json:
         print_json(read_json(pipeline.directory.results))
@@ -111,7 +112,7 @@ def generate(
     from openmm_nti.runtime.executors import executor as tasks_on
 
     with tasks_on(executor, scheduler):
-        pipeline = _pipeline(config, output, seed, settings, resume=True)
+        pipeline = _pipeline(config, output, overriding(settings, seed=seed), resume=True)
         if trajectory is not None:
             pipeline.import_trajectory(trajectory, topology)
         else:
@@ -144,7 +145,7 @@ def train(
     """
     from openmm_nti.model_files import read_card
 
-    pipeline = _pipeline(config, output, seed, settings, resume=True)
+    pipeline = _pipeline(config, output, overriding(settings, seed=seed), resume=True)
     pipeline.forecast("reference data", "training")
     pipeline.train(pipeline.reference())
     if json:
@@ -184,15 +185,13 @@ def report(
         print_table(run_directory, pipeline.config, Console())
 
 
-def _pipeline(
-    config: Path, output: Path, seed: int | None, settings: list[str] | None, *, resume: bool
-) -> Any:
+def _pipeline(config: Path, output: Path, settings: list[str], *, resume: bool) -> Any:
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import open_run
     from openmm_nti.training.parallel import rank_and_size
 
-    resolved = load_config(config, settings or [], seed)
+    resolved = load_config(config, settings)
     is_main_process = rank_and_size()[0] == 0  # of those that torchrun starts, one reports
     directory = open_run(output, resolved, resume=resume)
     return Pipeline(resolved, directory, console(quiet=not is_main_process))

@@ -80,7 +80,8 @@ class DensityNetwork(LearnedPart):
     @torch.jit.export
     def at_noise(self, around: Surroundings, condition: Condition) -> Tensor:
         """Return energies (B,), kT."""
-        noise, variance = self.noise(condition.log_s), condition.variance.unsqueeze(-1)
+        noise = self.noise(condition.log_s)
+        variance = condition.variance.unsqueeze(-1)
         polynomials = exponents(self.basis)
         displacement = torch.zeros_like(around.vectors[..., 0])
         described, _ = self.descriptors(around.features, noise)

@@ -82,15 +82,18 @@ def test_nan_empty_and_constant_data_are_not_blessed():
 
 
 def test_an_integral_over_windows_that_do_not_overlap_is_not_called_good():
-    """Oscillators in so many dimensions that their energies share no values."""
-    rng = np.random.default_rng(1)
-    data, exact = harmonic_windows(rng, n=160, n_windows=9, dimensions=16000, stiffness=2.0)
+    """A Gaussian of unit width is moved by 60: F = 0, and nothing is seen between six windows."""
+    lambdas, distance = np.linspace(0, 1, 6), 60.0
+    noise = np.random.default_rng(1).standard_normal((6, 400))
+    x = distance * lambdas[:, None] + noise
+    u_kln = 0.5 * (x[:, :, None] - distance * lambdas) ** 2
+    data = WindowData(lambdas, u_kln, -distance * noise, np.repeat(np.arange(8), 50))
     result = estimate_ti(data, STATE, method="ti_neural_md", seed=1)
-    assert abs(result.value - exact) < 4 * result.std_err
+    assert abs(result.value) < 3 * result.std_err
     assert result.diagnostics["min_neighbour_overlap"] < 1e-3
     assert result.verdict.level == "warn"
     assert "neighbours do not overlap" in result.verdict.text
-    assert estimate_mbar(data, STATE, method="mbar_neural", seed=1).verdict.level == "bad"
+    assert estimate_bar(data, STATE, method="bar_neural", seed=1).verdict.level == "bad"
 
 
 def test_diagnostics_are_those_that_were_set():

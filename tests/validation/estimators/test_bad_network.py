@@ -22,7 +22,7 @@ TRIO = StatePoint(
     n_particles=3, box_length_sigma=2.6, temperature_star=1.25, cutoff_sigma=1.3, switch_sigma=1.2
 )
 WINDOWS = windows.WindowsConfig(
-    n_windows=7, n_chains=32, n_frames=4, equilibration_steps=300, steps_between=15
+    n_windows=7, n_chains=16, n_frames=6, equilibration_steps=200, steps_between=10
 )  # far from equilibrium at the start
 
 

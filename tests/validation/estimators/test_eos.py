@@ -31,7 +31,7 @@ def test_it_agrees_with_simulation_outside_of_the_dome(n_particles, convention, 
     found = eos.estimate(fluid(n_particles, convention))
     assert abs(found.value - simulated) < 3 * found.std_err
     assert 0 < found.std_err < 0.7
-    assert found.diagnostics["verdict"].startswith("good")
+    assert found.verdict.level == "good"
 
 
 def test_the_tail_is_the_exact_integral():
@@ -46,9 +46,15 @@ def test_the_tail_is_the_exact_integral():
 
 
 def test_the_two_phase_region_is_flagged():
-    assert "0.132 < rho* < 0.514" in eos.estimate(fluid(80)).diagnostics["verdict"]
+    assert "0.132 < rho* < 0.514" in eos.estimate(fluid(80)).verdict.text
     hot = eos.estimate(fluid(80, temperature=2.0))
-    assert hot.diagnostics["verdict"].startswith("good")
+    assert hot.verdict.level == "good"
+
+
+def test_an_unknown_two_phase_region_is_not_blessed():
+    assert eos._verdict(0.3, math.nan, math.nan).level == "bad"
+    assert eos._verdict(math.nan, 0.1, 0.5).level == "bad"
+    assert eos._verdict(0.05, 0.1, 0.5).level == eos._verdict(0.6, 0.1, 0.5).level == "good"
 
 
 def test_the_chemical_potential_is_one_more_particle_in_the_same_box():

@@ -11,10 +11,12 @@ from openmm import unit
 
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import softcore
 from openmm_nti.validation.estimators.softcore import SoftcoreConfig
 from openmm_nti.validation.sampling.softcore_fluid import (
     PARAMETER,
+    raise_coupling,
     soft_pair,
     soft_potential,
     soft_system,
@@ -149,7 +151,7 @@ def test_a_run_that_was_interrupted_ends_in_the_same_numbers(tmp_path):
         return softcore.sample(state, config, seed=3, directory=directory, progress=False)
 
     whole = sample(tmp_path / "a")
-    parts = sorted((tmp_path / "a").iterdir())
+    parts = sorted((tmp_path / "a" / "softcore_windows").iterdir())
     assert len(parts) == 3
     parts[1].unlink()
     before = parts[0].stat().st_mtime_ns
@@ -194,7 +196,7 @@ def test_a_fluid_far_from_equilibrium_is_noticed(equilibration, tmp_path):
     else:
         assert drift["left_out"] == 0.5
         assert drift["z"] < -3
-        assert "raise estimates.softcore.equilibration" in result.diagnostics["verdict"]
+        assert "raise estimates.softcore.equilibration" in result.verdict.text
 
 
 @pytest.mark.slow
@@ -214,9 +216,9 @@ def test_forty_particles_with_the_default_settings(convention, truth, tmp_path):
 
 def test_a_dense_fluid_comes_apart_however_short_the_ramp():
     state = StatePoint(n_particles=200, box_length_sigma=6.0, temperature_star=1.25)
-    context = softcore.make_context(soft_system(state), state, SoftcoreConfig(), seed=1)
+    context = softcore.chain_context(soft_system(state), state, SoftcoreConfig(), Execution(seed=1))
     context.setPositions(np.random.default_rng(0).uniform(0, state.box_length_nm, (200, 3)))
-    softcore.raise_coupling(context, 1.0, 80)
+    raise_coupling(context, 1.0, 80)
     context.getIntegrator().step(200)
     energy = (
         context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)

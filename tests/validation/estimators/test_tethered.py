@@ -1,6 +1,5 @@
-"""Tethered chains: exact means, exact trades, and a gap that is known beforehand."""
+"""Tethered chains: a gap that is known beforehand is measured, and stored chains are reused."""
 
-import itertools
 import math
 
 import numpy as np
@@ -9,14 +8,14 @@ import torch
 from exact import exact_ensemble, pair_free_energy
 
 from openmm_nti import LambdaHamiltonian, StatePoint
-from openmm_nti.fluid.energy import pair_energy
-from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.references.noise import effective_variance
+from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import denoising_bound, tethered
+from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
+from openmm_nti.validation.estimators.model_bound import ModelBound
 from openmm_nti.validation.estimators.tethered import Gap
-from openmm_nti.validation.sampling.metropolis import trades
-from openmm_nti.validation.sampling.tethered_fluid import TetheredFluid, apart
+from openmm_nti.validation.pace import Pace
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 PUSH = 2.0  # kT / sigma
@@ -87,107 +86,6 @@ def test_the_exact_score_has_no_gap(pairs, tmp_path):
         assert std_err < 0.2
 
 
-def test_two_tethered_particles_are_where_quadrature_says():
-    """The relative position has density exp(-u(r) - |r - R|^2 / 4 s^2), the centre of mass none
-    that matters.
-    """
-    spread, apart = 0.3, 0.9
-    fluid = TetheredFluid(PAIR, seed=4)
-    centres = np.array([[5.8, 3.0, 3.0], [5.8 + apart, 3.0, 3.0]])  # one of them over the boundary
-    fluid.tether(centres, spread)
-    starts = np.array([[-0.2, 0, 0], [0.2, 0, 0]])
-    chains = np.array(
-        [fluid.displacements(starts, 2400, settle=False)[1:].mean(axis=0) for _ in range(24)]
-    )
-    found = chains[:, 1] - chains[:, 0]
-    # Cylindrical coordinates about the line of the centres.
-    along, across = np.meshgrid(
-        np.linspace(-1.5, 3.5, 1001), np.linspace(1e-3, 2.5, 501), indexing="ij"
-    )
-    squared = along**2 + across**2
-    weight = across * np.exp(
-        -pair_energy(squared, PAIR) - ((along - apart) ** 2 + across**2) / (4 * spread**2)
-    )
-    exact = (weight * along).sum() / weight.sum() - apart
-    error = found.std(axis=0, ddof=1) / math.sqrt(len(found))
-    assert exact > 0.1  # they repel
-    assert error[0] < 0.03
-    assert np.abs(found.mean(axis=0) - [exact, 0, 0]).max() < 3.5 * error.max()
-
-
-def test_trades_sample_who_is_where_exactly():
-    rng = np.random.default_rng(5)
-    edge, spread = 6.0, 0.5
-    positions = np.array(
-        [[0.1, 3, 3], [5.2, 3, 3], [0.6, 3.9, 3], [0.2, 3.3, 3.9]]
-    )  # neighbours over the boundary
-    centres = positions + rng.normal(scale=0.5, size=positions.shape)
-    orders = [np.array(order) for order in itertools.permutations(range(4))]
-    away = [(positions - centres[order] + 3.0) % edge - 3.0 for order in orders]
-    weights = np.exp([-(one**2).sum() / (2 * spread**2) for one in away])
-    exact = weights / weights.sum()
-    counts, whose = np.zeros(len(orders)), np.arange(4)
-    for _ in range(8000):
-        whose = whose[trades(positions, centres[whose], spread, edge, rng)]
-        counts[next(k for k, order in enumerate(orders) if (order == whose).all())] += 1
-    assert (exact > 0.02).sum() > 4  # several orders matter
-    assert np.abs(counts / counts.sum() - exact).max() < 0.03
-
-
-def test_trades_do_not_see_images():
-    rng = np.random.default_rng(6)
-    positions = rng.uniform(0, 6, size=(120, 3))
-    centres = positions + rng.normal(scale=0.4, size=positions.shape)
-    moved = positions + 6.0 * rng.integers(-2, 3, size=positions.shape)
-    one, other = (
-        trades(p, centres, 0.4, 6.0, np.random.default_rng(7)) for p in (positions, moved)
-    )
-    assert (one == other).all()
-    assert (one != np.arange(120)).any()
-
-
-def test_chains_of_a_dense_fluid_trade_and_keep_to_their_tethers():
-    state = StatePoint(
-        n_particles=40, density_star=0.9, temperature_star=1.25, cutoff_sigma=1.7, switch_sigma=1.5
-    )
-    centres = lattice_positions_nm(state, 1) / state.sigma_nm
-    centres = centres + np.random.default_rng(1).normal(scale=0.4, size=centres.shape)
-    fluid = TetheredFluid(state, seed=1)
-    fluid.tether(centres, 0.4)
-    away = fluid.displacements(np.zeros_like(centres), 800, settle=True)
-    assert np.isfinite(away).all()
-    assert np.abs(away).max() < 0.5 * state.box_length_sigma
-    assert 0.1 < math.sqrt((away**2).mean()) < 0.6
-
-
-def test_overlaps_of_a_bad_start_are_pushed_apart():
-    rng = np.random.default_rng(9)
-    positions = rng.uniform(
-        0, 6, size=(200, 3)
-    )  # the densest fluid of the paper, from the ideal gas
-    positions[1] = positions[0] + 6.0  # in one place, but for the box
-    moved = apart(positions, 6.0)
-    vectors = moved[:, None] - moved[None]
-    vectors -= 6.0 * np.round(vectors / 6.0)
-    lengths = np.linalg.norm(vectors, axis=-1) + 9.0 * np.eye(200)
-    assert lengths.min() > 0.75
-    good = (
-        lattice_positions_nm(
-            StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25), 1
-        )
-        / 0.3405
-    )
-    assert np.abs(apart(good, 6.0) - good).max() < 2e-3  # where there is room, nothing happens
-
-
-def test_chains_from_overlapping_atoms_go_on():
-    state = StatePoint(n_particles=100, box_length_sigma=6.0, temperature_star=1.25)
-    centres = np.random.default_rng(2).uniform(0, 6, size=(100, 3))
-    fluid = TetheredFluid(state, seed=2)
-    fluid.tether(centres, 0.5)
-    assert np.isfinite(fluid.displacements(np.zeros((100, 3)), 240, settle=True)).all()
-
-
 def test_killed_and_shared_out_the_result_is_the_same(pairs, tmp_path):
     model = LambdaHamiltonian(PAIR.pair_potential)
     whole, again = (
@@ -255,6 +153,8 @@ def test_the_bound_and_the_estimate_of_a_model_with_a_gap(pairs, tmp_path):
     )
     assert alone.value == facts["model_bound"]
     assert len(list((tmp_path / "bound").iterdir())) == 1
+    assert "lower" not in alone.diagnostics
+    assert all(facts[name] == value for name, value in alone.diagnostics.items())
 
 
 def test_chains_that_remember_are_called_poor():
@@ -265,10 +165,50 @@ def test_chains_that_remember_are_called_poor():
         2 * np.ones(32) + 0.1 * np.sin(np.arange(32)),
         np.ones(32),
     )
-    alone = denoising_bound.FreeEnergy(-10.0, 0.1, "neural_ti_bound", "switched", 40)
-    facts = denoising_bound._of_chains(alone, gap, BoundConfig())
-    assert facts["verdict"].startswith("poor: 2 +- 0.0")
-    assert "take more tethered_steps" in facts["verdict"]
+    alone = ModelBound(-10.0, 0.1, None)
+    facts, verdict = denoising_bound._from_chains(alone, gap, BoundConfig())
+    assert facts.lower == -10.0
+    assert verdict.level == "warn"
+    assert verdict.text.startswith("poor: 2 +- 0.0")
+    assert "take more tethered_steps" in verdict.text
+
+
+@pytest.mark.parametrize("upper", [np.nan, 0.0])
+def test_chains_that_say_nothing_are_not_called_good(upper):
+    """Neither NaN nor values that do not scatter at all."""
+    gap = Gap(np.linspace(0.1, 0.5, 32), *(np.zeros(32),) * 2, np.full(32, upper), np.ones(32))
+    _, verdict = denoising_bound._from_chains(ModelBound(-10.0, 0.1, None), gap, BoundConfig())
+    assert verdict.level == "warn"
+
+
+def test_chains_that_run_into_nan_are_refused(pairs, monkeypatch):
+    nothing = {name: np.full(8, np.nan) for name in ("lower", "middle", "upper")}
+    monkeypatch.setattr(tethered, "_gaps", lambda *_: nothing)
+    with pytest.raises(ValueError, match="tethered chains: 8 of 8 lower are not finite"):
+        tethered.measure(LambdaHamiltonian(PAIR.pair_potential), pairs, 4, 240, seed=1)
+
+
+def test_both_estimators_say_what_they_are(pairs, tmp_path):
+    bound, exact = denoising_bound.ESTIMATORS
+    config = BoundConfig(n_levels=4, n_pairs=16, n_tethered=4, tethered_steps=240)
+    model = LambdaHamiltonian(PAIR.pair_potential)
+    job = Job(PAIR, pairs, model, Execution(seed=1, directory=tmp_path))
+    found = bound.estimate(job, config)
+    assert isinstance(found.diagnostics, bound.Diagnostics)
+    assert bound.bounds(found).lower == (found.value, found.std_err)
+    assert bound.bounds(found).upper is None
+    assert bound.converged(found).text.startswith("yes: 4 noise levels leave")
+    other = exact.estimate(job, config)
+    assert isinstance(other.diagnostics, exact.Diagnostics)
+    assert exact.converged(other).level in {"good", "warn"}
+    (figure,) = exact.figures(other, tmp_path)
+    assert [row[0] for row in figure.rows] == other.diagnostics.gap_noise_sigma
+    assert exact.applies(config, PAIR)
+    assert not exact.applies(BoundConfig(n_tethered=0), PAIR)
+    pace = Pace((1.0, 0.0), (0.0, 0.1))
+    chains = bound.seconds(config, 20, pace) - bound.evaluations(config, found)
+    # A step takes 2.0 at n = 20; below 160 particles chains are two and a half times as long.
+    assert chains > 3 * 4 * 240 * 2.5 * 2.0
 
 
 def test_forces_that_jump_have_no_chains(pairs, tmp_path):

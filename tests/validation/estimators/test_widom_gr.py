@@ -11,6 +11,7 @@ from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.validation.analysis import gr
 from openmm_nti.validation.estimators import widom
+from openmm_nti.validation.sampling import insertion
 
 
 def state_point(n_particles, convention="truncated", box=6.0):
@@ -52,7 +53,7 @@ def test_insertion_into_two_particles_gives_the_exact_third():
         "widom",
         "truncated",
     )
-    assert result.diagnostics["verdict"] == "good"
+    assert result.verdict.level == "good"
 
 
 def test_conventions_differ_by_the_part_that_switching_removes():
@@ -76,7 +77,7 @@ def test_results_repeat_and_do_not_depend_on_the_chunks(monkeypatch):
     state = state_point(20)
     frames = np.stack([lattice_positions_nm(state, seed) for seed in range(5)]) / state.sigma_nm
     whole = widom.estimate(ensemble_of(state, frames), seed=1, n_insertions_per_frame=100)
-    monkeypatch.setattr(widom, "_PAIRS_AT_ONCE", 20 * 7)
+    monkeypatch.setattr(insertion, "_PAIRS_AT_ONCE", 20 * 7)
     parts = widom.estimate(ensemble_of(state, frames + 6.0), seed=1, n_insertions_per_frame=100)
     assert parts.value == pytest.approx(whole.value, rel=1e-9)
 
@@ -86,7 +87,7 @@ def test_a_dense_fluid_is_reported_as_too_dense():
     state = state_point(216)
     frames = np.stack([lattice_positions_nm(state, seed) for seed in range(4)]) / state.sigma_nm
     result = widom.estimate(ensemble_of(state, frames), seed=1, n_insertions_per_frame=20)
-    assert result.diagnostics["verdict"].startswith("unreliable")
+    assert result.verdict.level == "bad"
     assert result.diagnostics["n_eff_insertions"] < 20
 
 
@@ -99,7 +100,9 @@ def test_no_room_at_all_is_an_error_that_names_the_way_out():
 
 def test_one_frame_has_no_error_bar():
     state = state_point(2)
-    assert widom.estimate(ensemble_of(state, exact_pairs(state, 1, 0)), seed=1).std_err == math.inf
+    result = widom.estimate(ensemble_of(state, exact_pairs(state, 1, 0)), seed=1)
+    assert result.std_err == math.inf
+    assert result.verdict.level == "bad"
 
 
 def test_uniform_particles_have_no_structure():

@@ -15,7 +15,7 @@ from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.model_files import DENOISER_FOLDER
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis.window_data import WindowData
-from openmm_nti.validation.estimators.pace import Pace
+from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.paper import curves, table, toy
 from openmm_nti.validation.paper.expenses import (
     expense_lines,

@@ -97,7 +97,8 @@ def test_every_figure_carries_the_numbers_it_shows(report, run_directory):
     assert json.loads(results) == json.loads((run_directory / "results.json").read_text())
     assert len(tables) == page.tags.count("svg")
     assert "mbar_neural,-21.25,0.1\n" in tables[0]
-    assert tables[1].startswith("method,lambda,dudl_kt,std_err_kt\nti_neural_md,0,-5,0.1\n")
+    assert tables[1].startswith("method,lambda,dudl_kt,std_err_kt\nneural_ti,0,-0,0.1\n")
+    assert "\nti_neural_md,0,-5,0.1\n" in tables[1]
     assert tables[2] == "window_0,window_1,window_2\n0.6,0.4,0\n0.4,0.3,0.3\n0,0.3,0.7\n"
 
 
@@ -131,6 +132,7 @@ def test_the_insertion_chain_has_its_own_figure(tmp_path, failing):
         "beta_mu_ex": [-0.03, -0.06, -0.09],
         "beta_mu_ex_std_err": [0.001, None, 0.003],
         "first_n_where_insertion_fails": failing,
+        "box_length_sigma": 6.0,
     }
     found = free_energy(entry(-21.1, 0.05, "bar_chain", verdict=("good", "good"), **chain))
     estimates, figure = figures_at({"bar_chain": found}, tmp_path, "label", [])

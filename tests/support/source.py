@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("openmm_nti", "reference_md", "training", "validation")
 
 
@@ -69,7 +69,8 @@ def at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         elif isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
             for part in ("body", "orelse", "handlers", "finalbody"):
                 for below in getattr(node, part, []):
-                    yield from at_import(getattr(below, "body", []) or [below])
+                    handler = isinstance(below, ast.ExceptHandler)
+                    yield from at_import(below.body if handler else [below])
 
 
 def module_of(name: str) -> str | None:

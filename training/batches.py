@@ -1,4 +1,4 @@
-"""What a step of the training sees: which ensemble, which frames of it, under which noise."""
+"""The batch of a training step: which ensemble, which of its frames, under which noise."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from openmm_nti.training.targets import (
 _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
-def turn(step: int, ensembles: Sequence[CleanData]) -> int:
-    """Which of `ensembles` has its turn: each in proportion to its N, spread evenly over the
-    steps.
+def ensemble_of_step(step: int, ensembles: Sequence[CleanData]) -> int:
+    """Return the index of the ensemble that step number `step` trains on.
+
+    Each is chosen in proportion to its number of particles, evenly spread over the steps.
     """
     sizes = torch.tensor([data.positions.shape[1] for data in ensembles], dtype=torch.float64)
     place = (step + 0.5) * _GOLDEN % 1.0
@@ -29,15 +30,16 @@ def turn(step: int, ensembles: Sequence[CleanData]) -> int:
 
 
 def noise_range(data: CleanData, config: TrainingConfig) -> tuple[float, float]:
-    """Ln s of the smallest and the largest noise."""
+    """Return ln s of the smallest and the largest noise."""
     return math.log(config.noise_min_sigma), float(log_noise_max(data.box))
 
 
-def draw(
+def random_batch(
     data: CleanData, config: TrainingConfig, n_atoms: int, generator: torch.Generator
 ) -> NoisedBatch:
-    """Frames at random, of `n_atoms` together (two at least), noise levels stratified, noise
-    antithetic.
+    """Return random frames under noise, of about `n_atoms` atoms together, two frames at least.
+
+    Noise levels are stratified, and noise comes in antithetic pairs.
     """
     half = max(1, n_atoms // data.positions.shape[1] // 2)
     frames = torch.randint(len(data.positions), (half,), generator=generator)

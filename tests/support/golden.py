@@ -1,12 +1,12 @@
 """Numbers that no change of structure may move: write them before, compare after.
 
-    python tests/golden.py write FILE
-    python tests/golden.py compare FILE
+    python tests/support/golden.py write FILE
+    python tests/support/golden.py compare FILE
 
 The first writes energies, slopes and gradients of the shipped models, and every estimate of two
 tiny runs. The second prints what differs from FILE and ends with status 1 if anything does.
 
-On one machine the numbers are equal to the last bit. `tests/golden.json` holds those of the models
+On one machine the numbers are equal to the last bit. `golden.json` holds those of the models
 alone, which `test_golden.py` compares to 1e-6 on any machine (float32 networks).
 """
 

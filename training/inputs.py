@@ -1,0 +1,81 @@
+"""Checks of what a training is given, and the fingerprint of all that decides its result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openmm_nti.ensemble import Ensemble
+from openmm_nti.files import fingerprint
+from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid
+from openmm_nti.hamiltonian.growth import may_grow
+from openmm_nti.model_files import load_any_model, weights_fingerprint
+from openmm_nti.runtime.context import Execution
+from openmm_nti.training.config import TrainingConfig
+from openmm_nti.training.parallel import local_rank
+
+
+def directory_of(execution: Execution) -> Path:
+    """Return the folder of the training, which is made; ValueError where there is none."""
+    if execution.directory is None:
+        raise ValueError("directory = None: a training needs a folder for its model and checkpoint")
+    execution.directory.mkdir(parents=True, exist_ok=True)
+    return execution.directory
+
+
+def inputs_fingerprint(
+    ensembles: Sequence[Ensemble], network: NetworkConfig, config: TrainingConfig, seed: int
+) -> str:
+    """Return the fingerprint of all that decides a training's result.
+
+    Raises
+    ------
+    ValueError
+        If there is no ensemble, or the ensembles are of different pair potentials.
+    """
+    if not ensembles:
+        raise ValueError("no ensembles to train on: generate reference data first")
+    potentials = {ensemble.state.pair_potential for ensemble in ensembles}
+    if len(potentials) > 1:
+        raise ValueError(
+            "the ensembles differ in temperature, cutoff or convention: train one model for each"
+        )
+    data = [
+        [e.state.model_dump(), e.positions_nm.shape[0], float(e.positions_nm.sum())]
+        for e in ensembles
+    ]
+    start = []
+    if config.start_from is not None:
+        start = [weights_fingerprint(load_any_model(config.start_from))]
+    return fingerprint([data, network.model_dump(), config.model_dump(), seed, *start])
+
+
+def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
+    """Return the finished model that `start` names; ValueError if `model` cannot grow from it."""
+    other = load_any_model(start)
+    fits = may_grow(other.network_config, model.network_config)
+    if not fits or other.potential != model.potential:
+        raise ValueError(
+            f"start_from: the model at {start} is of another network or potential: use the same "
+            "ones; only n_refinements may be larger here, and n_relaxations where there were none"
+        )
+    return other
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` takes a GPU where there is one."""
+    if name == "auto":
+        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def metrics_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """Return the lines of a file of metrics up to `step`; none where there is no file."""
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["step"] <= step]

@@ -93,7 +93,8 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
         },
     }
     execution = Execution(1, options.workers, folder)
-    found, seconds = {}, 0.0
+    found = {}
+    seconds = 0.0
     for name in METHODS:
         known = estimator(name)
         trained = model if "energy" in known.needs else score
@@ -132,7 +133,8 @@ def main() -> None:
     parser.add_argument("--output", default="accuracy-output")
     parser.add_argument("--card", action="store_true")
     options = parser.parse_args()
-    model, score = load_model(options.model), load_denoiser(options.model)
+    model = load_model(options.model)
+    score = load_denoiser(options.model)
     reference = read_json(REFERENCE)["switched"]
     rows = []
     print(

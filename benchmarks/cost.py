@@ -68,7 +68,8 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
     if path.is_file():
         return read_json(path)
     known = COSTS[method]
-    data, data_cost = None, {"seconds": 0.0, "evaluations": 0}
+    data = None
+    data_cost = {"seconds": 0.0, "evaluations": 0}
     if "data" in known.needs:
         data, data_cost = reference_data(state, folder)
     load = load_model if "energy" in known.needs else load_denoiser

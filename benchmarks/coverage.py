@@ -75,7 +75,8 @@ def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> d
     missing = [method for method in methods if method not in results]
     if not missing:
         return results
-    root, folder = derive_seed(seed, "coverage"), output / f"seed_{seed:03d}"
+    root = derive_seed(seed, "coverage")
+    folder = output / f"seed_{seed:03d}"
     (ensemble,) = generate([STATE], DATA, seed=root, directory=folder / "reference", progress=False)
     execution = Execution(root, directory=folder / STATE.label)
     job = Job(STATE, ensemble, load_model(model), execution)
@@ -90,7 +91,8 @@ def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> d
 
 def small_model(output: Path) -> str:
     """Directory of a small model, trained on data of seed 0; trained already if it is there."""
-    seed, folder = derive_seed(0, "coverage"), output / "model"
+    seed = derive_seed(0, "coverage")
+    folder = output / "model"
     ensembles = generate([STATE], DATA, seed=seed, directory=folder / "reference", progress=False)
     train(ensembles, NETWORK, TRAINING, seed=seed, directory=folder, progress=True)
     return str(folder)

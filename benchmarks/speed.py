@@ -81,7 +81,8 @@ def training(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     times = {}
     for n_particles, n_configurations in ((200, 8), (40, 32)):
         state = StatePoint(n_particles=n_particles, box_length_sigma=6.0, temperature_star=1.25)
-        ours, dense = load_model(MODEL).requires_grad_(True).to(DEVICE), AllPairs(model).to(DEVICE)
+        ours = load_model(MODEL).requires_grad_(True).to(DEVICE)
+        dense = AllPairs(model).to(DEVICE)
         lattices = [
             lattice_positions_nm(state, seed) / state.sigma_nm for seed in range(n_configurations)
         ]
@@ -113,10 +114,8 @@ def many_lambdas(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     positions = torch.as_tensor(
         disordered_nm(DENSE, seed=1) / DENSE.sigma_nm, device=DEVICE
     ).unsqueeze(0)
-    box, lam = (
-        cubic_box(DENSE.box_length_sigma, DEVICE),
-        torch.linspace(0, 1, 24, dtype=torch.float64, device=DEVICE),
-    )
+    box = cubic_box(DENSE.box_length_sigma, DEVICE)
+    lam = torch.linspace(0, 1, 24, dtype=torch.float64, device=DEVICE)
     calls: Calls = {
         "1 lambda": lambda: model(positions, box, lam[12:13]).cpu(),
         "1 lambda, with forces": bare_evaluation(model, DENSE),
@@ -155,12 +154,14 @@ def windows(model: LambdaHamiltonian, rounds: int) -> dict[str, float]:
     """Seconds of ten leapfrog steps of four chains in each of 16 windows at N = 40, as one batch
     and one by one.
     """
-    state, n_windows = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25), 16
+    state = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
+    n_windows = 16
     model = model.to(DEVICE)
     start = np.stack([disordered_nm(state, seed) for seed in range(4 * n_windows)]) / state.sigma_nm
     each = torch.as_tensor(start, device=DEVICE).unflatten(0, (n_windows, 4))
     lambdas = torch.linspace(0.3, 1.0, n_windows, dtype=torch.float64)
-    box, generator = cubic_box(state.box_length_sigma, DEVICE), torch.Generator().manual_seed(1)
+    box = cubic_box(state.box_length_sigma, DEVICE)
+    generator = torch.Generator().manual_seed(1)
     whole = Chains(model, box, lambdas, each, generator)
     single = [
         Chains(model, box, lambdas[k : k + 1], each[k : k + 1], generator) for k in range(n_windows)
@@ -194,7 +195,8 @@ def plot(results: dict, path: Path) -> None:
     bars.barh(list(times), [value / times["OpenMM Lennard-Jones"] for value in times.values()])
     bars.set(xscale="log", xlabel="time / OpenMM's Lennard-Jones force, N = 200")
     bars.invert_yaxis()
-    sizes, model = np.array(results["scaling"]["n_particles"]), results["cost_model"]
+    sizes = np.array(results["scaling"]["n_particles"])
+    model = results["cost_model"]
     lines.plot(sizes, 1e6 * np.array(results["scaling"]["seconds"]) / sizes, "o", label="measured")
     lines.plot(
         sizes,

@@ -49,10 +49,8 @@ def cost_model(points: dict[str, list[float]]) -> dict[str, float]:
     particles.
     """
     sizes = points["n_particles"]
-    (a, b), (c, d) = (
-        line_through(sizes, points["seconds"]),
-        line_through(sizes, points["memory_gib"]),
-    )
+    (a, b) = line_through(sizes, points["seconds"])
+    (c, d) = line_through(sizes, points["memory_gib"])
     slope = np.polyfit(np.log(sizes), np.log(points["seconds"]), 1)[0]
     per_atom = np.array(points["seconds"]) / sizes
     return {

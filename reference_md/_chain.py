@@ -93,8 +93,10 @@ def _run_segment(chain: Chain, segment: int) -> dict[str, Any]:
 
 
 def _record(context: openmm.Context, chain: Chain) -> dict[str, Any]:
-    state, config = chain.state, chain.config
-    frames, temperatures = [], []
+    state = chain.state
+    config = chain.config
+    frames = []
+    temperatures = []
     for _ in range(config.segment_frames):
         context.getIntegrator().step(config.frame_interval)
         now = context.getState(positions=True, energy=True)
@@ -123,7 +125,8 @@ def wrap(positions_nm: np.ndarray, state: StatePoint) -> np.ndarray:
 
 def _context(chain: Chain, segment: int) -> openmm.Context:
     """Return a Context at the first step of a segment."""
-    state, config = chain.state, chain.config
+    state = chain.state
+    config = chain.config
     integrator = openmm.LangevinMiddleIntegrator(
         state.temperature_kelvin,
         config.friction_star / state.time_unit_ps,

@@ -173,13 +173,15 @@ def drift(series: np.ndarray, chain: np.ndarray, weights: np.ndarray) -> Drift |
     if np.unique(chain, return_counts=True)[1].min() < 2:
         return None
     first, third, last = _quarters(_within_fences(_finite(series)), chain)
-    changes, n_chains = (last - first).mean(axis=1), last.shape[1]
+    changes = (last - first).mean(axis=1)
+    n_chains = last.shape[1]
     variances = changes**2
     if n_chains > 1:
         variances = (third.var(axis=1, ddof=1) + last.var(axis=1, ddof=1)) / n_chains
     freedom = max(1, n_chains - 1)
     shares = weights**2 * variances
-    total, total_error = float(weights @ changes), float(np.sqrt(shares.sum()))
+    total = float(weights @ changes)
+    total_error = float(np.sqrt(shares.sum()))
     # Welch and Satterthwaite: series of unequal scatter have fewer degrees of freedom together than
     # their number.
     pooled = freedom * shares.sum() ** 2 / (shares**2).sum() if total_error > 0 else freedom

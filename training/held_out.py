@@ -76,7 +76,9 @@ class HeldOut:
 
         Gains are given for each decile of ln s and for all together.
         """
-        losses, gains, errors = [], [], []
+        losses = []
+        gains = []
+        errors = []
         for decile in self.deciles:
             gradient = _gradient(model, decile.batch)
             error = (gradient - decile.batch.target).square().mean((1, 2))

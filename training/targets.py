@@ -165,8 +165,10 @@ def stratified_log_noise(
         torch.randperm(n_levels, generator=generator)
         + torch.rand(n_levels, generator=generator, dtype=torch.float64)
     ) / n_levels
-    inner_low, inner_high = max(log_low, focus[0]), min(log_high, focus[1])
-    inner, whole = inner_high - inner_low, log_high - log_low
+    inner_low = max(log_low, focus[0])
+    inner_high = min(log_high, focus[1])
+    inner = inner_high - inner_low
+    whole = log_high - log_low
     if not 0.0 < inner < whole:
         return log_low + whole * place
     below = (1.0 - focus_share) * (inner_low - log_low) / (whole - inner)

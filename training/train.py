@@ -107,7 +107,9 @@ class _Training:
         execution: Execution,
         inputs: str,
     ) -> None:
-        self.config, self.execution, self.inputs = config, execution, inputs
+        self.config = config
+        self.execution = execution
+        self.inputs = inputs
         self.folder = directory_of(execution)
         self.device = chosen_device(config.device)
         self.processes = Processes(self.device)
@@ -128,7 +130,8 @@ class _Training:
         self.optimiser = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)
         )
-        self.step, self.seconds = 0, 0.0
+        self.step = 0
+        self.seconds = 0.0
         checkpoint = self.folder / CHECKPOINT_FILE
         if checkpoint.is_file():
             self.step, self.seconds = load_checkpoint(

@@ -30,7 +30,8 @@ from openmm_nti.validation.pace import (
     training_seconds,
 )
 
-REFERENCE, TRAINING = "reference data", "training"
+REFERENCE = "reference data"
+TRAINING = "training"
 _MEGABYTE = 1e6
 _FRAMES_OF_AN_ESTIMATE = 4000  # kept by an estimate, in double precision, with its energies
 

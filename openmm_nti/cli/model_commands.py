@@ -30,7 +30,8 @@ def print_models(console: Console) -> None:
         table.add_column(heading)
     for name, path in shipped_models().items():
         card = read_card(path)
-        potential, states = card["potential"], [StatePoint(**state) for state in card["trained_on"]]
+        potential = card["potential"]
+        states = [StatePoint(**state) for state in card["trained_on"]]
         fluid = (
             f"LJ, T* = {potential['temperature_star']:g}, cutoff {potential['cutoff_sigma']:g} "
             "sigma, "
@@ -74,7 +75,8 @@ def state_of_model(
 def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
     """Write hamiltonian.pt (TorchScript) and system.xml (a System with the model in it)."""
     model = load_model(path)
-    module, system = output / "hamiltonian.pt", output / "system.xml"
+    module = output / "hamiltonian.pt"
+    system = output / "system.xml"
     with atomic_path(module) as temporary:
         script(OpenMMEnergy(model, state), portable=True).save(str(temporary))
     write_text(

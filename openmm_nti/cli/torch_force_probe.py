@@ -15,7 +15,8 @@ import warnings
 import torch
 
 LAMBDA = 0.5
-ENERGY, DERIVATIVE = 7.0, 14.0
+ENERGY = 7.0
+DERIVATIVE = 14.0
 
 
 class _Harmonic(torch.nn.Module):

@@ -54,7 +54,8 @@ class Denoiser(NoisedFluid):
                     self, positions, log_s, in_range, self.network.n_relaxations
                 )
             else:
-                gradient, found = self._pair_gradient(positions, log_s, in_range), []
+                gradient = self._pair_gradient(positions, log_s, in_range)
+                found = []
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
             variance = effective_variance(log_s).to(vectors.dtype)
             condition = Condition(log_s.to(vectors.dtype), variance)

@@ -113,7 +113,8 @@ class PairSearch(CompiledModule):
 
     def sum_over_pairs(self, pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:
         """Gradients by `positions`, (B, N, 3), from those by the vectors of pairs, (3, P)."""
-        n_atoms, pull = positions.shape[0] * positions.shape[1], pull.to(positions.dtype)
+        n_atoms = positions.shape[0] * positions.shape[1]
+        pull = pull.to(positions.dtype)
         if self.compiled and applies_to_double(pull):
             found = torch.ops.openmm_nti.collect(pull, pairs.first, pairs.second, n_atoms)
             return found.reshape(positions.shape)
@@ -216,7 +217,8 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
     """The pairs of `pairs_of_all`, in another order; the box holds at least three cutoffs an
     edge.
     """
-    n_batch, n_atoms = positions.shape[0], positions.shape[0] * positions.shape[1]
+    n_batch = positions.shape[0]
+    n_atoms = positions.shape[0] * positions.shape[1]
     fractional = (positions.detach() / box).reshape(n_atoms, 3)
     n_cells = (box / cutoff).floor().to(torch.long)
     cell = ((fractional - fractional.floor()) * n_cells).to(torch.long).minimum(n_cells - 1)
@@ -227,11 +229,9 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
         * n_cells_in_box
     )
     order = torch.argsort((cell * strides).sum(1) + configuration)
-    cell, configuration, rows = (
-        cell[order],
-        configuration[order],
-        fractional[order].t().contiguous(),
-    )
+    cell = cell[order]
+    configuration = configuration[order]
+    rows = fractional[order].t().contiguous()
     counts = torch.bincount(
         (cell * strides).sum(1) + configuration, minlength=n_batch * n_cells_in_box
     )
@@ -244,7 +244,8 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
     ):  # an atom's own cell is 13 of the 27, and each pair of cells is seen from one side
         step = torch.tensor([code // 9 - 1, code // 3 % 3 - 1, code % 3 - 1], device=box.device)
         other = ((cell + step).remainder(n_cells) * strides).sum(1) + configuration
-        start, count = starts[other], counts[other]
+        start = starts[other]
+        count = counts[other]
         if code == 13:  # those that come after it
             start, count = atoms + 1, start + count - atoms - 1
         first = atoms.repeat_interleave(count)

@@ -165,7 +165,8 @@ class NoisedFluid(nn.Module):
         self, positions: Tensor, log_s: Tensor, pairs: Pairs
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`_pair_gradient`, and field and divergence of `pair_field`."""
-        configuration, rows = self.pair_configurations(positions, pairs), self.two_body.rows(log_s)
+        configuration = self.pair_configurations(positions, pairs)
+        rows = self.two_body.rows(log_s)
         levels = torch.arange(len(log_s), device=log_s.device)
         at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), levels, rows)[
             configuration

@@ -72,7 +72,9 @@ class LambdaHamiltonian(NoisedFluid):
         lam
             Coupling, 0 ideal gas to 1 interacting fluid, (B,).
         """
-        positions, box, lam = positions.double(), box.double(), lam.double()
+        positions = positions.double()
+        box = box.double()
+        lam = lam.double()
         log_s = log_noise(lam, box)
         pairs = self.search.pairs(positions, box, self.reach)
         in_range = self._in_range(pairs)
@@ -109,7 +111,9 @@ class LambdaHamiltonian(NoisedFluid):
             Couplings, (K,).
         """
         with torch.no_grad():
-            positions, box, lam = positions.double(), box.double(), lam.double()
+            positions = positions.double()
+            box = box.double()
+            lam = lam.double()
             log_s = log_noise(lam, box)
             pairs = self.search.pairs(positions, box, self.reach)
             in_range = self._in_range(pairs)
@@ -171,7 +175,8 @@ class LambdaHamiltonian(NoisedFluid):
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
         two_body, field, divergence = self._pair_curvature(positions, log_s, in_range)
-        learned, along = torch.zeros_like(two_body), torch.zeros_like(divergence)
+        learned = torch.zeros_like(two_body)
+        along = torch.zeros_like(divergence)
         if self.has_network:
             near = self.near(pairs)
             vectors = near.vectors.to(self.network.noise.centres.dtype).requires_grad_(True)

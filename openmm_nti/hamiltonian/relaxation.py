@@ -68,7 +68,8 @@ def relax(
     """
     variance = effective_variance(log_s).reshape(-1, 1, 1).clamp(min=1e-12)
     spread = variance.sqrt()
-    configuration, rows = model.pair_configurations(positions, pairs), model.two_body.rows(log_s)
+    configuration = model.pair_configurations(positions, pairs)
+    rows = model.two_body.rows(log_s)
     slope = model.two_body.derivative(pairs.r, configuration, rows)
     bend = model.two_body.second_derivative(pairs.r, configuration, rows)
     gradient = model.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
@@ -78,7 +79,8 @@ def relax(
     # Pairs are those in reach of x: without fading the force would jump as they come and go.
     fading = ((1.0 - pairs.r / model.cutoff) / _FADING_SHARE).clamp(0.0, 1.0)
     fading = fading * fading * (3.0 - 2.0 * fading)
-    way, force = torch.zeros_like(positions), gradient
+    way = torch.zeros_like(positions)
+    force = gradient
     forces = [spread * force]
     for _ in range(n_relaxations):
         step = (variance * force + way) / (1.0 + variance * stiffness)

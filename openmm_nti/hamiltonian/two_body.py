@@ -80,7 +80,8 @@ class TwoBodyTerm(CompiledModule):
         self.log_s_step = float(log_s[1] - log_s[0])
         self.r_step = float(r[1] - r[0])
         self.cutoff = potential.cutoff_sigma
-        spline_r, spline_s = CubicSpline(r, values, axis=1), CubicSpline(log_s, values, axis=0)
+        spline_r = CubicSpline(r, values, axis=1)
+        spline_s = CubicSpline(log_s, values, axis=0)
         slope_rs = CubicSpline(log_s, spline_r(r, 1), axis=0)(log_s, 1)
         steps = self.log_s_step * self.r_step
         values_and_slopes = (
@@ -200,7 +201,9 @@ def cubics(value: Array, slope: Array) -> Array:
     """Values and slopes at nodes (n_noise, n) as coefficients of the cubics between them, (n_noise,
     4, n - 1).
     """
-    left, right, step = slope[:, :-1], slope[:, 1:], value[:, 1:] - value[:, :-1]
+    left = slope[:, :-1]
+    right = slope[:, 1:]
+    step = value[:, 1:] - value[:, :-1]
     return np.stack(
         [value[:, :-1], left, 3.0 * step - 2.0 * left - right, left + right - 2.0 * step], axis=1
     )
@@ -209,7 +212,8 @@ def cubics(value: Array, slope: Array) -> Array:
 def hermite_weights(x: Tensor) -> Tensor:
     """Weights of (value, slope) at the left and right node for x (B,) in [0, 1]; (B, 4)."""
     y = 1.0 - x
-    left, right = x * y * y, -x * x * y
+    left = x * y * y
+    right = -x * x * y
     at_left = y * y + 2.0 * left
     return torch.stack([at_left, left, 1.0 - at_left, right], dim=1)
 

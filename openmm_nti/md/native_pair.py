@@ -89,7 +89,8 @@ def native_pair_force(
 def _table(state: StatePoint) -> openmm.Continuous2DFunction:
     """Phi in kJ/mol over r in nm and lambda."""
     log_s, r, values = two_body_table(state.pair_potential)
-    r_step, log_s_step = r[1] - r[0], log_s[1] - log_s[0]
+    r_step = r[1] - r[0]
+    log_s_step = log_s[1] - log_s[0]
     wide_r = r[0] + r_step * np.arange(-_MARGIN, r.size + _MARGIN)
     wide_log_s = log_s[0] + log_s_step * np.arange(-_MARGIN, log_s.size)
     wide = CubicSpline(log_s, CubicSpline(r, values, axis=1)(wide_r), axis=0)(wide_log_s)

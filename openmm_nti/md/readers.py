@@ -45,7 +45,8 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
             f"no force in this Context has the parameter {parameter}: add "
             "openmm_nti.md.forces.torch_force"
         )
-    total, native = 0.0, False
+    total = 0.0
+    native = False
     for index, force in enumerate(map(_typed, context.getSystem().getForces())):
         if isinstance(force, openmm.PythonForce):
             total += _python_dudl(force, context, index, parameter)

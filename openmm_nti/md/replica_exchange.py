@@ -110,7 +110,8 @@ class ReplicaExchange:
 
     def _swap(self, pair: int, u_kl: Array) -> bool:
         """Try to swap the walkers at lambdas `pair` and `pair` + 1; return whether they did."""
-        low, high = pair, pair + 1
+        low = pair
+        high = pair + 1
         exponent = u_kl[low, low] + u_kl[high, high] - u_kl[low, high] - u_kl[high, low]
         if np.log(self._random.random()) >= exponent:
             return False

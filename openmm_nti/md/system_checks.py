@@ -77,7 +77,8 @@ def _check_box(system: openmm.System, state: StatePoint) -> None:
     vectors = np.array(
         [v.value_in_unit(unit.nanometer) for v in system.getDefaultPeriodicBoxVectors()]
     )
-    edges, length = np.diagonal(vectors), state.box_length_nm
+    edges = np.diagonal(vectors)
+    length = state.box_length_nm
     if np.abs(vectors - np.diag(edges)).max() > BOX_TOLERANCE * length:
         raise ValueError(
             "the System's box is triclinic, and the model takes minimum images in a cube: use a "

@@ -110,7 +110,8 @@ class LearnedPart(nn.Module):
 
 def repeated(around: Surroundings, n_copies: int) -> Surroundings:
     """Return a batch of the same configurations `n_copies` times, copy after copy."""
-    n_batch, n_atoms = around.index.shape[0], around.index.shape[1]
+    n_batch = around.index.shape[0]
+    n_atoms = around.index.shape[1]
     copy = (
         torch.arange(n_copies, device=around.index.device)
         .repeat_interleave(n_batch)

@@ -100,7 +100,8 @@ class DenoiserNetwork(LearnedPart):
         known
             Vectors and scalars of `relaxation.relax`, for a network that takes them.
         """
-        noise, variance = self.noise(condition.log_s), condition.variance.unsqueeze(-1)
+        noise = self.noise(condition.log_s)
+        variance = condition.variance.unsqueeze(-1)
         step = step_length(variance)
         polynomials = exponents(self.basis)
         shares = self.shares(noise)
@@ -164,7 +165,8 @@ class Descent(nn.Module):
 
     def __init__(self, config: DenoiserConfig, n_described: int, n_vectors: int) -> None:
         super().__init__()
-        self.n_radial, self.n_moves = config.n_radial, config.n_moves
+        self.n_radial = config.n_radial
+        self.n_moves = config.n_moves
         self.sums = EdgeSums(config.cutoff_sigma)
         self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES + n_vectors)
         self.radial = nn.Linear(N_NOISE_FEATURES, config.n_moves * N_GATES * config.n_radial)
@@ -203,7 +205,8 @@ class Descent(nn.Module):
         vectors, index, mask, _ = around
         gates, shares = self.gates(described, noise).split([2 * N_GATES, pulls.shape[-1]], -1)
         radial = (self.radial(noise) * -step).reshape(-1, self.n_moves, N_GATES, self.n_radial)
-        inertia, stiffness = self.inertia(noise), self.stiffness(noise)
+        inertia = self.inertia(noise)
+        stiffness = self.stiffness(noise)
         velocity = -step * (pulls * shares).sum(-1)
         for move in range(self.n_moves):
             if move:

@@ -124,7 +124,9 @@ class Refinement(nn.Module):
 
     def __init__(self, config: DensityConfig, n_described: int) -> None:
         super().__init__()
-        self.n_radial, self.n_moves, self.n_gates = config.n_radial, config.n_moves, N_GATES
+        self.n_radial = config.n_radial
+        self.n_moves = config.n_moves
+        self.n_gates = N_GATES
         self.sums = EdgeSums(config.cutoff_sigma)
         self.descriptors = Descriptors(config.n_radial, config.n_channels)
         self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES)

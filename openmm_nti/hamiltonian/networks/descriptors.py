@@ -34,7 +34,8 @@ class Descriptors(CompiledModule):
 
     def __init__(self, n_radial: int, n_channels: int) -> None:
         super().__init__()
-        self.n_radial, self.n_channels = n_radial, n_channels
+        self.n_radial = n_radial
+        self.n_channels = n_channels
         self.n_outputs = n_radial + 3 * n_channels
         self.mixtures = nn.Linear(N_NOISE_FEATURES, 2 * n_channels * n_radial)
         nn.init.normal_(self.mixtures.bias, std=1.0 / math.sqrt(n_radial))
@@ -61,7 +62,8 @@ class Descriptors(CompiledModule):
         # |q|^2 and v . q . v for q = 3/2 (u u - 1/3); components across the diagonal count twice.
         weighted = tensor * self.multiplicities
         pairs = torch.cat([vector * vector, vector * vector.roll(-1, 0)])
-        of_vector, of_tensor = pairs[:3].sum(0), (weighted * tensor).sum(0)
+        of_vector = pairs[:3].sum(0)
+        of_tensor = (weighted * tensor).sum(0)
         invariants = torch.cat([moments[0], of_vector, of_tensor, (weighted * pairs).sum(0)], dim=1)
         vectors = torch.cat([vector, tensor_times_vector(tensor, vector)], dim=2)
         return torch.asinh(invariants.transpose(1, 2) * self.scales), vectors.transpose(2, 3)
@@ -113,7 +115,8 @@ def tensor_times_vector(tensor: Tensor, vector: Tensor) -> Tensor:
     vector
         v, (3, B, C, N).
     """
-    diagonal, across = tensor[:3], tensor[3:]
+    diagonal = tensor[:3]
+    across = tensor[3:]
     product = (
         diagonal * vector + across * vector.roll(-1, 0) + across.roll(1, 0) * vector.roll(1, 0)
     )

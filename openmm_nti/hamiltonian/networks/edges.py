@@ -216,7 +216,8 @@ def exponents(basis: Tensor) -> Tensor:
     basis
         c and ln a, (2, K, 1).
     """
-    centre, sharpness = basis[0] - 1.0, basis[1].exp()
+    centre = basis[0] - 1.0
+    sharpness = basis[1].exp()
     return torch.cat([-sharpness, 2.0 * sharpness * centre, -sharpness * centre * centre], dim=1)
 
 

@@ -66,13 +66,15 @@ class PainnNetwork(LearnedPart):
         """Return energies (B,), kT."""
         index = around.index
         edges = edges_at(around.vectors, around.mask, exponents(self.basis), self.cutoff)
-        n_batch, n_atoms = index.shape[0], index.shape[1]
+        n_batch = index.shape[0]
+        n_atoms = index.shape[1]
         level = self.embedding(self.noise(condition.log_s)).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
         vectors = torch.zeros(
             n_batch, n_atoms, 3, scalars.shape[-1], dtype=level.dtype, device=level.device
         )
-        alone, alone_vectors = level, torch.zeros_like(vectors[:, :1])
+        alone = level
+        alone_vectors = torch.zeros_like(vectors[:, :1])
         for layer in self.layers:
             scalars, vectors, alone, alone_vectors = layer(
                 scalars, vectors, alone, alone_vectors, edges, index

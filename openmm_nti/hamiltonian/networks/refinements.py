@@ -22,7 +22,8 @@ def has_more_refinements(smaller: MomentConfig, larger: MomentConfig) -> bool:
 
     Relaxations may be new too, where `smaller` had none.
     """
-    old, new = smaller.model_dump(), larger.model_dump()
+    old = smaller.model_dump()
+    new = larger.model_dump()
     may_differ = {"n_refinements": new["n_refinements"], "n_relaxations": new["n_relaxations"]}
     more = new["n_refinements"] >= old["n_refinements"]
     return (

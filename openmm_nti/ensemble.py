@@ -177,7 +177,10 @@ def _argon(n_particles: int) -> mdtraj.Topology:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """All parts of the file by name; one message for whatever a damaged file makes HDF5 raise."""
+    """Return all parts of the file by name.
+
+    There is one message for whatever a damaged file makes HDF5 raise.
+    """
     try:
         with tables.open_file(str(path)) as file:
             names = ("coordinates", "cell_lengths", "reduced_potentials")

@@ -10,8 +10,9 @@ from openmm_nti.fluid.state import StatePoint
 
 
 def lattice_positions_nm(state: StatePoint, seed: int) -> np.ndarray:
-    """A start without overlaps: particles on random sites of the smallest simple cubic lattice that
-    holds them.
+    """Return a start without overlaps: particles on random sites of a simple cubic lattice.
+
+    The lattice is the smallest that holds them.
 
     Returns
     -------

@@ -34,12 +34,12 @@ class Pairs(NamedTuple):
 
 
 def cubic_box(length_sigma: float, device: torch.device | str = "cpu") -> Tensor:
-    """Edges of a cubic box, (3,), sigma, float64."""
+    """Return the edges of a cubic box, (3,), sigma, float64."""
     return torch.full((3,), length_sigma, dtype=torch.float64, device=device)
 
 
 def minimum_image(displacement: Tensor, box: Tensor) -> Tensor:
-    """Fold displacements into the cell centred on zero.
+    """Return displacements folded into the cell centred on zero.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class PairSearch(CompiledModule):
     """Finds pairs, and makes of them what the network takes."""
 
     def pairs(self, positions: Tensor, box: Tensor, cutoff: float) -> Pairs:
-        """Every pair closer than `cutoff`, with vectors that carry the gradient by `positions`.
+        """Return every pair closer than `cutoff`; vectors carry the gradient by `positions`.
 
         Parameters
         ----------
@@ -76,8 +76,9 @@ class PairSearch(CompiledModule):
     def neighbours(
         self, pairs: Pairs, n_batch: int, n_particles: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Neighbours of every atom, padded to one number for all: dense reductions in place of
-        scatters.
+        """Return the neighbours of every atom, padded to one number for all.
+
+        Dense reductions then take the place of scatters.
 
         Parameters
         ----------
@@ -112,7 +113,7 @@ class PairSearch(CompiledModule):
         )
 
     def sum_over_pairs(self, pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:
-        """Gradients by `positions`, (B, N, 3), from those by the vectors of pairs, (3, P)."""
+        """Return gradients by `positions`, (B, N, 3), from those by vectors of pairs, (3, P)."""
         n_atoms = positions.shape[0] * positions.shape[1]
         pull = pull.to(positions.dtype)
         if self.compiled and applies_to_double(pull):
@@ -148,19 +149,23 @@ class PairSearch(CompiledModule):
 
 
 def lengths(vectors: Tensor) -> Tensor:
-    """Of vectors (3, P), (P,); their gradient is finite where they vanish."""
+    """Return the lengths (P,) of vectors (3, P).
+
+    Their gradient is finite where the vectors vanish.
+    """
     return ((vectors * vectors).sum(0) + 1e-24).sqrt()
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
-    """Columns `index` (P,) of rows (C, n), (C, P): index_select, at a third of its time on a
-    CPU.
+    """Return columns `index` (P,) of rows (C, n), shape (C, P).
+
+    It does what index_select does, in a third of the time on a CPU.
     """
     return rows.gather(1, index.unsqueeze(0).expand(rows.shape[0], -1))
 
 
 def closer(pairs: Pairs, cutoff: float) -> Pairs:
-    """Those of `pairs` within a shorter `cutoff`, sigma."""
+    """Return those of `pairs` within a shorter `cutoff`, sigma."""
     chosen = torch.nonzero(pairs.r < cutoff).squeeze(-1)
     return Pairs(
         pairs.first.index_select(0, chosen),
@@ -171,8 +176,9 @@ def closer(pairs: Pairs, cutoff: float) -> Pairs:
 
 
 def use_cells(positions: Tensor, box: Tensor, cutoff: float, fewest_particles: int = 1000) -> bool:
-    """Whether cells find the pairs sooner than a look at all of them; arguments as for
-    `PairSearch.pairs`.
+    """Return whether cells find the pairs sooner than a look at all of them.
+
+    Arguments as for `PairSearch.pairs`.
     """
     return positions.shape[1] >= fewest_particles and bool((box >= 4.0 * cutoff).all())
 
@@ -180,8 +186,9 @@ def use_cells(positions: Tensor, box: Tensor, cutoff: float, fewest_particles: i
 def pairs_of_all(
     positions: Tensor, box: Tensor, cutoff: float, at_a_time: int = 4_000_000
 ) -> tuple[Tensor, Tensor]:
-    """Pairs closer than `cutoff` among all, as two rows of flat indices; arguments as for
-    `PairSearch.pairs`.
+    """Return pairs closer than `cutoff` among all, as two rows of flat indices.
+
+    Arguments as for `PairSearch.pairs`.
     """
     n_particles = positions.shape[1]
     half = n_particles // 2
@@ -214,8 +221,9 @@ def pairs_of_all(
 
 
 def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """The pairs of `pairs_of_all`, in another order; the box holds at least three cutoffs an
-    edge.
+    """Return the pairs of `pairs_of_all` in another order.
+
+    The box must hold at least three cutoffs an edge.
     """
     n_batch = positions.shape[0]
     n_atoms = positions.shape[0] * positions.shape[1]
@@ -265,8 +273,9 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
 
 
 def neighbour_matrix(first: Tensor, second: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
-    """The neighbours of every atom (n_atoms, M), and the places of pairs (P,) in it, from both
-    their ends, (2 P,).
+    """Return the neighbours of every atom, and where each pair is in that matrix.
+
+    The matrix has the shape (n_atoms, M); places of pairs (P,), from both their ends, are (2 P,).
     """
     atom, order = torch.sort(torch.cat([first, second]))
     counts = torch.bincount(atom, minlength=n_atoms)

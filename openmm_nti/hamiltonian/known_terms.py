@@ -100,7 +100,7 @@ class NoisedFluid(nn.Module):
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
     ) -> Tensor:
-        """The model's gradient at noise ln s, (B, N, 3), kT / sigma: minus the score.
+        """Return the gradient at noise ln s, (B, N, 3), kT / sigma: minus the score.
 
         Parameters
         ----------
@@ -116,21 +116,20 @@ class NoisedFluid(nn.Module):
         raise NotImplementedError
 
     def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
-        """Sum of the two-body term, (B,), kT; arguments as for `forward`, with ln s (B,) for
-        lambda.
-        """
+        """Return the sum of the two-body term, (B,), kT, at noise ln s (B,)."""
         pairs = self.search.pairs(positions, box, self.cutoff)
         return self._table_sum(positions, pairs, self.two_body.rows(log_s))
 
     def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
-        """Gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
+        """Return the gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
         return self._pair_gradient(
             positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff)
         )
 
     def pair_field(self, positions: Tensor, box: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        """A field much like the gradient of `pair_energy`, (B, N, 3), kT / sigma; its divergence,
-        (B,), kT / sigma^2.
+        """Return a field much like the gradient of `pair_energy`, and its divergence.
+
+        The field is (B, N, 3) in kT / sigma and the divergence (B,) in kT / sigma^2.
 
         Its slope along a pair is that of the two-body term less that at the cutoff: the two-body
         term ends there with a small force, and fields for partial integration may not jump.
@@ -139,8 +138,9 @@ class NoisedFluid(nn.Module):
         return self._pair_curvature(positions, log_s, pairs)[1:]
 
     def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
-        """The pairs from `near` as the network takes them: vectors (3, B, N, M), index and mask (B,
-        N, M).
+        """Return the pairs of `near` as the network takes them.
+
+        These are vectors (3, B, N, M), index and mask (B, N, M).
         """
         near = Pairs(
             near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r
@@ -148,11 +148,11 @@ class NoisedFluid(nn.Module):
         return self.search.neighbours(near, positions.shape[0], positions.shape[1])
 
     def near(self, pairs: Pairs) -> Pairs:
-        """The pairs in reach of the network."""
+        """Return the pairs in reach of the network."""
         return closer(pairs, self.network.cutoff)
 
     def _in_range(self, pairs: Pairs) -> Pairs:
-        """The pairs of the two-body term."""
+        """Return the pairs of the two-body term."""
         return closer(pairs, self.cutoff) if self.reach > self.cutoff else pairs
 
     def _pair_gradient(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
@@ -164,7 +164,7 @@ class NoisedFluid(nn.Module):
     def _pair_curvature(
         self, positions: Tensor, log_s: Tensor, pairs: Pairs
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`_pair_gradient`, and field and divergence of `pair_field`."""
+        """Return `_pair_gradient`, and field and divergence of `pair_field`."""
         configuration = self.pair_configurations(positions, pairs)
         rows = self.two_body.rows(log_s)
         levels = torch.arange(len(log_s), device=log_s.device)
@@ -181,14 +181,14 @@ class NoisedFluid(nn.Module):
         return gradient, gradient - jump, divergence
 
     def pair_configurations(self, positions: Tensor, pairs: Pairs) -> Tensor:
-        """To which configuration of the batch each pair belongs, (P,)."""
+        """Return to which configuration of the batch each pair belongs, (P,)."""
         return torch.div(pairs.first, positions.shape[1], rounding_mode="floor")
 
     def _table_sum(self, positions: Tensor, pairs: Pairs, rows: Tensor) -> Tensor:
-        """Sum over pairs of the function that `rows` (4, B, n_r - 1) tabulates, (B,), kT."""
+        """Return the sum over pairs, (B,), kT, of the function that `rows` tabulates."""
         return self.two_body.sums(pairs, self.pair_configurations(positions, pairs), rows)
 
     def _sum(self, positions: Tensor, pairs: Pairs, values: Tensor) -> Tensor:
-        """Sum the values of pairs (P,) over each configuration, (B,)."""
+        """Return the sums of the values of pairs (P,) over each configuration, (B,)."""
         total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
         return total.index_add(0, self.pair_configurations(positions, pairs), values)

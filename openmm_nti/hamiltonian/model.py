@@ -61,7 +61,7 @@ class LambdaHamiltonian(NoisedFluid):
         self.atoms_per_chunk = _ATOMS_PER_CHUNK
 
     def forward(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
-        """Reduced energies, (B,), kT, float64.
+        """Return reduced energies, (B,), kT, float64.
 
         Parameters
         ----------
@@ -95,8 +95,7 @@ class LambdaHamiltonian(NoisedFluid):
 
     @torch.jit.export
     def energies_at(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
-        """Reduced energies of each configuration at each coupling, (B, K), kT, float64, without
-        gradient.
+        """Return reduced energies of each configuration at each coupling, (B, K), kT, no gradient.
 
         The same numbers as from `forward`: pairs, neighbours and what the network sees of them are
         found once.
@@ -135,7 +134,7 @@ class LambdaHamiltonian(NoisedFluid):
             return energy
 
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
-        """The learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
+        """Return the learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
         return self._learned(
             positions, box, log_s, self.search.pairs(positions, box, self.network.cutoff)
         )
@@ -143,7 +142,7 @@ class LambdaHamiltonian(NoisedFluid):
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
     ) -> Tensor:
-        """Gradient of U at noise ln s, (B, N, 3), kT / sigma: minus the score.
+        """Return the gradient of U at noise ln s, (B, N, 3), kT / sigma: minus the score.
 
         The two-body part is analytic and stays out of the graph; with `create_graph` the network's
         part can be differentiated again, by its weights.
@@ -161,8 +160,9 @@ class LambdaHamiltonian(NoisedFluid):
             return gradient + self.search.sum_over_pairs(near, pull, positions)
 
     def curvature(self, positions: Tensor, box: Tensor, log_s: Tensor, probes: Tensor) -> Curvature:
-        """Gradient of U, and second derivatives: the two-body field's divergence, the learned
-        part's along `probes`.
+        """Return the gradient of U and second derivatives.
+
+        These are the two-body field's divergence and the learned part's along `probes`.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class LambdaHamiltonian(NoisedFluid):
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
-        """The learned part at several noise levels (K,), (B, K), kT."""
+        """Return the learned part at several noise levels (K,), (B, K), kT."""
         vectors, index, mask = self.neighbourhoods(positions, near)
         around = self.network.surroundings(vectors, index, mask)
         n_batch = positions.shape[0]
@@ -215,7 +215,7 @@ class LambdaHamiltonian(NoisedFluid):
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 
     def _gauge(self, n_particles: int, box: Tensor, lam: Tensor, log_s: Tensor) -> Tensor:
-        """The constant C(lambda) that makes the free energy of pairs linear in lambda, (B,), kT."""
+        """Return the constant C(lambda), (B,), kT, which makes the pairs' free energy linear."""
         volume = box.prod()
         at_lam = self.two_body.free_energy(log_s, volume)
         step = at_lam - lam * self.two_body.free_energy_at_end(volume)
@@ -223,7 +223,9 @@ class LambdaHamiltonian(NoisedFluid):
 
 
 def _end_factor(log_s: Tensor, box: Tensor) -> Tensor:
-    """1 - s^2 / s_max^2: the expm1 of an exact zero at lambda = 0, so that the end is the ideal gas
-    to the last bit.
+    """Return 1 - s^2 / s_max^2.
+
+    It is the expm1 of an exact zero at lambda = 0, so that the end is the ideal gas to the last
+    bit.
     """
     return -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))

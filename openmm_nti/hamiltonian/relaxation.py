@@ -25,16 +25,16 @@ from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.references.noise import effective_variance
 
 _LARGEST = 3.0  # kT per s_eff: forces are given as they are below, and with this size far above
-_FADING_SHARE = 0.05  # of the cutoff
+_ENVELOPE_SHARE = 0.05  # of the cutoff
 
 
 def n_vectors(n_relaxations: int) -> int:
-    """How many vectors of each atom `relax` finds."""
+    """Return how many vectors of each atom `relax` finds."""
     return n_relaxations + 2 if n_relaxations else 0
 
 
 def n_scalars(n_relaxations: int) -> int:
-    """How many scalars of each atom `relax` finds."""
+    """Return how many scalars of each atom `relax` finds."""
     return 4 if n_relaxations else 0
 
 
@@ -42,7 +42,7 @@ def n_scalars(n_relaxations: int) -> int:
 def relax(
     model: NoisedFluid, positions: Tensor, log_s: Tensor, pairs: Pairs, n_relaxations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Forces along the way, and what else is known of each atom.
+    """Return forces along the relaxation, and what else is known of each atom.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ def relax(
     stiffness = _stiffness(positions, pairs, (bend + 2.0 * slope / pairs.r) / 3.0)
     left = log_s - 0.5 * torch.log1p((variance * stiffness.mean((1, 2), keepdim=True)).reshape(-1))
     rows = model.two_body.rows(left)
-    # Pairs are those in reach of x: without fading the force would jump as they come and go.
-    fading = ((1.0 - pairs.r / model.cutoff) / _FADING_SHARE).clamp(0.0, 1.0)
-    fading = fading * fading * (3.0 - 2.0 * fading)
+    # Pairs are those in reach of x: without an envelope the force would jump as they come and go.
+    envelope = ((1.0 - pairs.r / model.cutoff) / _ENVELOPE_SHARE).clamp(0.0, 1.0)
+    envelope = envelope * envelope * (3.0 - 2.0 * envelope)
     way = torch.zeros_like(positions)
     force = gradient
     forces = [spread * force]
@@ -90,7 +90,7 @@ def relax(
         r = (vectors.square().sum(0) + 1e-12).sqrt()
         slope = (
             model.two_body.derivative(r.clamp(max=model.cutoff), configuration, rows)
-            * fading
+            * envelope
             * (r < model.cutoff)
         )
         force = model.search.sum_over_pairs(pairs, vectors * (slope / r), positions)
@@ -103,7 +103,7 @@ def relax(
 
 
 def _stiffness(positions: Tensor, pairs: Pairs, each: Tensor) -> Tensor:
-    """k_i, (B, N, 1), kT / sigma^2, from what `each` pair (P,) adds to both of its atoms."""
+    """Return k_i, (B, N, 1), kT / sigma^2, from what each pair adds to both of its atoms."""
     total = torch.zeros(
         positions.shape[0] * positions.shape[1], dtype=positions.dtype, device=positions.device
     )

@@ -98,35 +98,35 @@ class TwoBodyTerm(CompiledModule):
         self._constant("four", np.arange(4))
 
     def rows(self, log_s: Tensor) -> Tensor:
-        """Cubics of the radial intervals at levels `log_s` (B,): coefficients of powers 0 to 3, (4,
-        B, n_r - 1).
+        """Return cubics of the radial intervals at levels `log_s` (B,), (4, B, n_r - 1).
+
+        The first axis holds the coefficients of powers 0 to 3.
         """
         index, weights = self._noise_bracket(log_s)
         rows = torch.bmm(weights.unsqueeze(1), self.cubics[index])
         return rows.reshape(log_s.shape[0], 4, -1).transpose(0, 1).contiguous()
 
     def end_row(self) -> Tensor:
-        """`rows` without noise: the pair potential, (4, 1, n_r - 1), at any lambda."""
+        """Return `rows` without noise: the pair potential, (4, 1, n_r - 1), at any lambda."""
         return self.cubics[0].reshape(4, 1, -1)
 
     def free_energy(self, log_s: Tensor, volume: Tensor) -> Tensor:
-        """f_2(s) of two particles in a box of `volume` (0-dim, sigma^3) at noise `log_s` (B,);
-        (B,), kT.
+        """Return the free energy f_2(s) of two particles at noise `log_s` (B,); (B,), kT.
+
+        `volume` of the box is 0-dim, in sigma^3.
         """
         index, weights = self._noise_bracket(log_s)
         return -torch.log1p((weights * self.mayer[index]).sum(1) / volume)
 
     def free_energy_at_end(self, volume: Tensor) -> Tensor:
-        """`free_energy` without noise, 0-dim, kT."""
+        """Return `free_energy` without noise, 0-dim, kT."""
         return -torch.log1p(self.mayer[0] / volume)
 
     def _constant(self, name: str, values: NDArray[Any]) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
     def _noise_bracket(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Which four of the tabulated functions make up each level (B,), (B, 4), and their weights,
-        (B, 4).
-        """
+        """Return which four tabulated functions make up each level, and their weights; (B, 4)."""
         n_noise = self.mayer.shape[0] // 2
         # A level beyond the last row takes the last row, which is zero.
         x = ((log_s - self.log_s_min) / self.log_s_step).clamp(0.0, n_noise - 1.0)
@@ -134,8 +134,9 @@ class TwoBodyTerm(CompiledModule):
         return 2 * row.to(torch.long).unsqueeze(1) + self.four, hermite_weights(x - row)
 
     def sums(self, pairs: Pairs, configuration: Tensor, rows: Tensor) -> Tensor:
-        """Energies of configurations, (B,), kT: sums over pairs below the cutoff; arguments as for
-        `forward`.
+        """Return energies of configurations, (B,), kT: sums over pairs below the cutoff.
+
+        Arguments as for `forward`.
         """
         if self.compiled and applies_to_double(pairs.vectors):
             return torch.ops.openmm_nti.table_sums(
@@ -145,7 +146,7 @@ class TwoBodyTerm(CompiledModule):
         return total.index_add(0, configuration, self(lengths(pairs.vectors), configuration, rows))
 
     def forward(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
-        """Energies of pairs, (P,), kT.
+        """Return energies of pairs, (P,), kT.
 
         Parameters
         ----------
@@ -161,20 +162,19 @@ class TwoBodyTerm(CompiledModule):
         return torch.addcmul(c[0], x, torch.addcmul(c[1], x, torch.addcmul(c[2], x, c[3])))
 
     def derivative(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
-        """dPhi/dr of pairs, (P,), kT / sigma; arguments as for `forward`."""
+        """Return dPhi/dr of pairs, (P,), kT / sigma; arguments as for `forward`."""
         at, x = self._bracket(r, configuration, rows)
         c = take(rows.reshape(4, -1), at)
         return (c[1] + x * (2.0 * c[2] + 3.0 * x * c[3])) / self.r_step
 
     def second_derivative(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
-        """d2Phi/dr2 of pairs, (P,), kT / sigma^2; arguments as for `forward`."""
+        """Return d2Phi/dr2 of pairs, (P,), kT / sigma^2; arguments as for `forward`."""
         at, x = self._bracket(r, configuration, rows)
         c = take(rows.reshape(4, -1), at)
         return (2.0 * c[2] + 6.0 * x * c[3]) / self.r_step**2
 
     def sums_at(self, r: Tensor, configuration: Tensor, n_batch: int, rows: Tensor) -> Tensor:
-        """Sums over the pairs of each of `n_batch` configurations at all K levels of `rows`,
-        (n_batch, K), kT.
+        """Return sums over the pairs of each configuration at all K levels, (n_batch, K), kT.
 
         Pairs enter by the sums of the powers of r in each radial interval, which all levels share.
         """
@@ -188,9 +188,7 @@ class TwoBodyTerm(CompiledModule):
         return sums @ rows.transpose(1, 2).reshape(4 * n_bins, -1)
 
     def _bracket(self, r: Tensor, configuration: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Interval of each pair in the flattened rows of its configuration, and its place in the
-        interval.
-        """
+        """Return the interval of each pair in the flattened rows, and its place in the interval."""
         n_bins = rows.shape[2]
         x = r * (1.0 / self.r_step)
         interval = x.detach().floor().clamp(max=n_bins - 1.0)
@@ -198,8 +196,9 @@ class TwoBodyTerm(CompiledModule):
 
 
 def cubics(value: Array, slope: Array) -> Array:
-    """Values and slopes at nodes (n_noise, n) as coefficients of the cubics between them, (n_noise,
-    4, n - 1).
+    """Return the coefficients of the cubics between nodes, (n_noise, 4, n - 1).
+
+    They follow from values and slopes at the nodes, (n_noise, n).
     """
     left = slope[:, :-1]
     right = slope[:, 1:]
@@ -210,7 +209,7 @@ def cubics(value: Array, slope: Array) -> Array:
 
 
 def hermite_weights(x: Tensor) -> Tensor:
-    """Weights of (value, slope) at the left and right node for x (B,) in [0, 1]; (B, 4)."""
+    """Return weights of value and slope at both nodes, (B, 4), for x (B,) in [0, 1]."""
     y = 1.0 - x
     left = x * y * y
     right = -x * x * y
@@ -220,9 +219,7 @@ def hermite_weights(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def two_body_table(potential: ReducedPotential) -> tuple[Array, Array, Array]:
-    """Tabulate Phi: grids ln s (n_noise,) and r (n_r,) in sigma, and values (n_noise, n_r) in kT,
-    all float64.
-    """
+    """Return a table of Phi: ln s (n_noise,), r (n_r,) in sigma, values (n_noise, n_r) in kT."""
     cutoff = potential.cutoff_sigma
     noise_gate = min(NOISE_GATE_SIGMA, 0.27 * cutoff)
     # The last row is zero, and the box holds two cutoffs: the term is gone before s reaches L / 2.
@@ -243,8 +240,9 @@ def two_body_table(potential: ReducedPotential) -> tuple[Array, Array, Array]:
 
 
 def smeared_potential(r: Array, variance: float, potential: ReducedPotential) -> Array:
-    """phi_s(r) = -ln (exp(-beta u) * G)(r) in kT, for r (n_r,) in sigma and s_eff^2 = `variance` in
-    sigma^2.
+    """Return phi_s(r) = -ln (exp(-beta u) * G)(r) in kT.
+
+    Distances r (n_r,) are in sigma and s_eff^2 = `variance` in sigma^2.
     """
     width = math.sqrt(2.0 * variance)
     step = min(width / 4.0, 0.016)
@@ -259,8 +257,9 @@ def smeared_potential(r: Array, variance: float, potential: ReducedPotential) ->
 
 
 def _log_radial_gaussian(r: Array, inner: Array, width: float) -> Array:
-    """Log density that a point at distance `r`, moved by a 3D Gaussian of `width`, ends at distance
-    `inner`.
+    """Return the log density that a point moved by a Gaussian ends at distance `inner`.
+
+    It starts at distance `r`; the 3D Gaussian has the standard deviation `width`.
     """
     product = 2.0 * r * inner / width**2
     # (1 - exp(-p)) / p with its limit 1 at r = 0.

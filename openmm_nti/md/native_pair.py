@@ -41,8 +41,9 @@ def native_pair_force(
     particles: Sequence[int] | np.ndarray | None = None,
     n_system: int | None = None,
 ) -> openmm.CustomNonbondedForce:
-    """`model` without its network, as CustomNonbondedForce with `lambda_nti` (1 at first) and the
-    derivative by it.
+    """Return `model` without its network as a CustomNonbondedForce.
+
+    It has the parameter `lambda_nti`, 1 at first, and the derivative by it.
 
     A path with the same two ends, so free energies along it are as exact; without the network it
     needs more windows. On the Reference platform, energies, forces and dU/dlambda equal those of
@@ -87,7 +88,7 @@ def native_pair_force(
 
 
 def _table(state: StatePoint) -> openmm.Continuous2DFunction:
-    """Phi in kJ/mol over r in nm and lambda."""
+    """Return Phi in kJ/mol over r in nm and lambda."""
     log_s, r, values = two_body_table(state.pair_potential)
     r_step = r[1] - r[0]
     log_s_step = log_s[1] - log_s[0]

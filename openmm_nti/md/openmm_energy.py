@@ -74,7 +74,7 @@ class OpenMMEnergy(nn.Module):
         )
 
     def forward(self, positions: Tensor, box_vectors: Tensor, lambda_nti: Tensor) -> Tensor:
-        """Energy in kJ/mol, 0-dim.
+        """Return the energy in kJ/mol, 0-dim.
 
         Parameters
         ----------
@@ -96,8 +96,9 @@ class OpenMMEnergy(nn.Module):
 
     @torch.jit.export
     def reduced(self, positions: Tensor, box_vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """The model's particles, (n_replicas, N, 3), and the edges of the box, (3,), sigma;
-        arguments as `forward`.
+        """Return the model's particles, (n_replicas, N, 3), and the box edges, (3,), in sigma.
+
+        Arguments as for `forward`.
         """
         if self.is_subset:
             positions = positions.index_select(0, self.particles)
@@ -106,7 +107,7 @@ class OpenMMEnergy(nn.Module):
 
     @torch.jit.export
     def fault(self, positions: Tensor, box_vectors: Tensor) -> str:
-        """What is wrong with the configuration, empty if nothing is; arguments as for `forward`."""
+        """Return what is wrong with the configuration, or nothing; arguments as for `forward`."""
         if self.is_subset:
             if positions.shape[0] <= self.last_particle:
                 return "openmm_nti: particles holds indices beyond the last particle of the System"
@@ -138,7 +139,7 @@ class OpenMMEnergy(nn.Module):
 def checked_particles(
     particles: Sequence[int] | np.ndarray, state: StatePoint, n_replicas: int = 1
 ) -> list[int]:
-    """`particles` as plain indices.
+    """Return `particles` as plain indices.
 
     Raises
     ------
@@ -174,7 +175,7 @@ def checked_particles(
 def script(
     module: nn.Module, fusion: Fusion | None = STATIC_FUSION, *, portable: bool = False
 ) -> torch.jit.ScriptModule:
-    """Compile `module` to TorchScript, ready for TorchForce.
+    """Return `module` compiled to TorchScript, ready for TorchForce; `module` stays as it is.
 
     With `portable` it holds none of the compiled operations of `openmm_nti.kernels`: it is slower
     on a CPU, and loads in a process that never imports openmm_nti.

@@ -20,17 +20,18 @@ LOG_NOISE_MIN = math.log(NOISE_MIN_SIGMA)
 
 
 def log_noise_max(box: Tensor) -> Tensor:
-    """Ln s_max, with s_max half the edge of a cube of the box's volume; 0-dim, from box (3,) in
-    sigma.
+    """Return ln s_max, 0-dim, from box edges (3,) in sigma.
+
+    s_max is half the edge of a cube of the box's volume.
     """
     return torch.log(box).mean() - math.log(2.0)
 
 
 def log_noise(lam: Tensor, box: Tensor, log_min: float = LOG_NOISE_MIN) -> Tensor:
-    """Ln s at coupling `lam` (B,), s in sigma; (B,)."""
+    """Return ln s at coupling `lam` (B,), s in sigma; (B,)."""
     return log_min + (1.0 - lam) * (log_noise_max(box) - log_min)
 
 
 def effective_variance(log_s: Tensor, log_min: float = LOG_NOISE_MIN) -> Tensor:
-    """s_eff^2 = s^2 - s_min^2 in sigma^2, exactly 0 at s = s_min; (B,)."""
+    """Return s_eff^2 = s^2 - s_min^2 in sigma^2, exactly 0 at s = s_min; (B,)."""
     return math.exp(2.0 * log_min) * torch.expm1(2.0 * (log_s - log_min))

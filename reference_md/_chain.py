@@ -26,14 +26,13 @@ from openmm_nti.reference_md.config import ReferenceConfig
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
 
-# Settings that say how many frames are wanted, not what they are: raising them continues the same
-# chains.
+# Settings that decide how many frames there are, not which: raising them continues the same chains.
 _EXTENT = {"n_frames", "n_replicas", "max_steps"}
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain, and how many segments it is to have."""
+    """One chain of a reference simulation, and the number of segments that it must reach."""
 
     state: StatePoint
     config: ReferenceConfig
@@ -62,7 +61,7 @@ class Chain:
         return folder / f"chain{self.number:03d}-segment{segment:03d}.npz"
 
     def read(self, name: str) -> np.ndarray:
-        """Return a recorded quantity of all segments, in the order of time. Shape (frames, ...)."""
+        """Return a recorded quantity of all segments, in order of time. Shape (frames, ...)."""
         paths = [self.path(segment) for segment in range(self.n_segments)]
         return np.concatenate([read_arrays(path, [name])[name] for path in paths])
 
@@ -160,6 +159,6 @@ def _temperature_star(now: openmm.State, state: StatePoint) -> float:
 
 def _ran_into_nan(chain: Chain) -> str:
     return (
-        f"it ran into NaN at timestep_star = {chain.config.timestep_star:g}: lower timestep_star "
-        "(0.004 is usual)"
+        f"the chain ran into NaN at timestep_star = {chain.config.timestep_star:g}: lower "
+        "timestep_star (0.004 is usual)"
     )

@@ -1,4 +1,4 @@
-"""From recorded chains to an `Ensemble` of decorrelated frames with its statistics."""
+"""Thinning: from recorded chains to an `Ensemble` of decorrelated frames, with statistics."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LARGEST_DRIFT = 4  # standard errors
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many decorrelated frames recorded chains hold, judged by their energy.
+    """The number of decorrelated frames in recorded chains, judged by the energy.
 
     Attributes
     ----------
     t0
-        Frames of equilibration, discarded from each chain.
+        Number of frames of equilibration, which are discarded from each chain.
     g
         Statistical inefficiency, in recorded frames.
     n_decorrelated
-        Decorrelated frames in all chains together, after equilibration.
+        Number of decorrelated frames in all chains together, after equilibration.
     """
 
     t0: int
@@ -35,12 +35,12 @@ class Sampling:
 
 
 def judge(reduced_potentials: np.ndarray) -> Sampling:
-    """Return equilibration and statistical inefficiency of chains of the same length.
+    """Return equilibration and statistical inefficiency of chains of equal length.
 
     Parameters
     ----------
     reduced_potentials
-        Energies. Shape (chains, n), kT.
+        Energies of the frames. Shape (chains, n), kT.
     """
     t0 = statistics.equilibration(reduced_potentials)
     equilibrated = reduced_potentials[:, t0:]
@@ -68,13 +68,13 @@ def thin(
     frames_nm
         Recorded positions. Shape (chains, n, N, 3), nm.
     reduced_potentials
-        Their energies. Shape (chains, n), kT.
+        Energies of these frames. Shape (chains, n), kT.
     log_weights
-        Logarithms of their weights in `state.convention`. Shape (chains, n).
+        Logarithms of the frames' weights in `state.convention`. Shape (chains, n).
     n_frames
-        Frames wanted.
+        Largest number of frames to return.
     provenance
-        Facts to which the statistics are added.
+        Facts about the data, to which the statistics are added.
     """
     sampling = judge(reduced_potentials)
     equilibrated = np.s_[:, sampling.t0 :]
@@ -109,14 +109,14 @@ def thin(
 
 
 def energy_drift(energies: np.ndarray, g: float) -> float | None:
-    """Return the change of the mean energy from first to second halves, in standard errors.
+    """Return the change of mean energy from first to second half, in standard errors.
 
-    None says that it cannot be known: chains of a single frame, constant energies, or NaN.
+    None means that it is unknown: chains of a single frame, constant energies, or NaN.
 
     Parameters
     ----------
     energies
-        Of all chains. Shape (chains, n), kT.
+        Energies of all chains. Shape (chains, n), kT.
     g
         Statistical inefficiency.
     """

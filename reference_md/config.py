@@ -1,4 +1,4 @@
-"""`ReferenceConfig`: how reference ensembles are simulated."""
+"""`ReferenceConfig`: settings of the simulations of reference ensembles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ReferenceConfig(BaseModel):
         default=2000, ge=1, description="Decorrelated frames wanted from all chains together."
     )
     n_replicas: int = Field(
-        default=8, ge=1, description="Independent chains, each from its own start."
+        default=8, ge=1, description="Number of independent chains, each from its own start."
     )
     timestep_star: float = Field(
         default=0.004, gt=0, le=0.02, description="Time step, in Lennard-Jones time units."
@@ -34,7 +34,7 @@ class ReferenceConfig(BaseModel):
     segment_frames: int = Field(
         default=100,
         ge=10,
-        description="Recorded frames of a segment: what an interruption can cost at most.",
+        description="Recorded frames of a segment, which are lost at most by an interruption.",
     )
     max_steps: int = Field(
         default=1_000_000,
@@ -42,7 +42,7 @@ class ReferenceConfig(BaseModel):
         description="Recorded steps after which a chain ends, enough frames or not.",
     )
     platform: str | None = Field(
-        default=None, description="OpenMM platform; none takes the fastest that works."
+        default=None, description="OpenMM platform; null takes the fastest that works."
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Reference ensembles of the fluid by molecular dynamics, each until it has enough frames.
+"""The simulation of reference ensembles by molecular dynamics, until each has enough frames.
 
 Every state point runs `n_replicas` independent chains. After each round the statistical
 inefficiency of the energy says how long the chains must become to hold `n_frames` decorrelated
@@ -26,7 +26,7 @@ from openmm_nti.reference_md.config import ReferenceConfig
 from openmm_nti.runtime.context import Execution, takes_execution
 
 _PILOT_SEGMENTS = 2
-_MARGIN = 1.05  # on the predicted length, so that one more round is seldom needed
+_MARGIN = 1.05  # factor on the predicted length, so that one more round is seldom needed
 _log = logging.getLogger(__name__)
 
 
@@ -36,24 +36,24 @@ def generate(
 ) -> list[Ensemble]:
     """Simulate each state point and write `<state.label>.h5` into the execution's folder.
 
-    What is there already is not simulated again: finished ensembles are read, interrupted chains go
-    on, and the frames are those of an undisturbed run, to the bit on the CPU platform.
+    Finished ensembles in the folder are read, and interrupted chains go on. The frames are those of
+    an undisturbed run, to the bit on the CPU platform.
 
     Parameters
     ----------
     states
-        State points, each once.
+        State points, all different.
     config
-        How to simulate.
+        Settings of the simulations.
     execution
-        Its seed decides, with `config`, every frame. Its folder, which must be given, receives the
-        ensembles, and the recorded chains in `chains`. The parts may be given as keywords instead:
-        `seed=1, directory=folder, workers=2, progress=True`.
+        Seed, folder, workers and progress. The seed and `config` decide every frame. The folder,
+        which must be given, receives the ensembles, and the recorded chains in `chains`. The parts
+        may be given as keywords instead: `seed=1, directory=folder, workers=2, progress=True`.
 
     Returns
     -------
     list[Ensemble]
-        In the order of `states`. What looks doubtful is in `provenance["warnings"]`.
+        Ensembles in the order of `states`. Warnings are in `provenance["warnings"]`.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def generate(
 def _simulate(
     states: Sequence[StatePoint], config: ReferenceConfig, execution: Execution
 ) -> Iterator[Ensemble]:
-    """Yield the ensembles of `states` as they get ready, in rounds of longer and longer chains."""
+    """Yield the ensembles of `states` as they get ready; chains grow from round to round."""
     lengths = dict.fromkeys(states, min(_PILOT_SEGMENTS, config.max_segments))
     description = "reference MD"
     while lengths:
@@ -111,7 +111,7 @@ def _simulate(
 
 
 def _made_with(state: StatePoint, config: ReferenceConfig, execution: Execution) -> str:
-    """Return the fingerprint of all that decides an ensemble."""
+    """Return the fingerprint of everything that decides an ensemble."""
     return fingerprint([state.model_dump(), config.model_dump(), execution.seed])
 
 
@@ -128,7 +128,7 @@ def _read_finished(path: Path, made_with: str) -> Ensemble:
 def _segments_needed(chains: Sequence[Chain], config: ReferenceConfig) -> int:
     """Return the number of segments at which the chains hold enough decorrelated frames.
 
-    It is their present number when they do already, or may not grow.
+    It is their present number if they hold enough already, or if they may not grow.
     """
     sampling = judge(_read(chains, "reduced_potentials"))
     length = chains[0].n_segments

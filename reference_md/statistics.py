@@ -4,11 +4,11 @@ The statistical inefficiency is g = 1 + 2 sum_t (1 - t/n) C(t), with C the norma
 autocorrelation function: n correlated samples are worth n / g independent ones. Equilibration ends
 where n / g of what is left is largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)).
 
-Where chains start independently, a series has the shape (chains, n): C is then taken around the
-mean of all chains, so that chains which disagree with each other show as a large g.
+Where chains start independently, a series has the shape (chains, n). C is then taken around the
+mean of all chains, so chains that disagree give a large g.
 
-What equilibration left over is looked for in many series at once (`drift`): a transient far below
-the noise of each shows in their sum when all of them move the same way.
+A remaining transient is looked for in many series at once (`drift`). It may lie far below the noise
+of each series and still show in their sum, when all of them change the same way.
 """
 
 from __future__ import annotations
@@ -30,24 +30,22 @@ _EQUILIBRATION_TRIALS = 50
 
 @dataclass(frozen=True)
 class Drift:
-    """How a weighted sum of the means of several series moves from the first to the last quarter of
-    their chains.
+    """The change of the means of several series from the first to the last quarter of their chains.
 
     Attributes
     ----------
     change, std_err
-        Of the sum, last quarter minus first, and its standard error from the spread of the chains;
-        in its units.
+        Change of the weighted sum of means, last quarter minus first, and its standard error from
+        the spread of the chains.
     z
-        `change` as a standard normal deviate: the tail of Student's t, with the degrees of freedom
-        that there are.
+        `change` as a standard normal deviate, converted from Student's t.
     worst
-        Index of the series that moves most in its own error.
+        Index of the series whose change is largest in units of its own error.
     worst_z
-        Its deviate, corrected for the number of series: 0 where the largest of so many is nothing
-        unusual.
+        Deviate of that series, corrected for the number of series: 0 where the largest change of
+        so many is nothing unusual.
     chance
-        Probability of a sum or a series as far out as the farther of the two in stationary data.
+        Probability that stationary data have a sum, or a series, with so large a deviate.
     """
 
     change: float
@@ -59,7 +57,7 @@ class Drift:
 
 
 def equilibration(series: np.ndarray) -> int:
-    """Number of samples to discard at the beginning of each chain; 0 for a constant series.
+    """Return how many samples to discard from the start of each chain; 0 for a constant series.
 
     Parameters
     ----------
@@ -74,7 +72,7 @@ def equilibration(series: np.ndarray) -> int:
 
 
 def statistical_inefficiency(series: np.ndarray) -> float:
-    """Return g >= 1 of a stationary series; 1 for a constant one.
+    """Return the statistical inefficiency g >= 1 of a stationary series; 1 for a constant one.
 
     Parameters
     ----------
@@ -88,11 +86,11 @@ def statistical_inefficiency(series: np.ndarray) -> float:
 
 
 def evenly_spaced(log_weights: np.ndarray, kept: int) -> np.ndarray:
-    """Choose `kept` of n samples at equal distances in accumulated weight.
+    """Return the indices of `kept` of n samples, evenly spaced in accumulated weight.
 
-    With equal weights that is thinning; with others the chosen samples, each counted once,
-    represent the weighted ensemble (systematic resampling: a sample is repeated only where its
-    weight exceeds the distance).
+    With equal weights this is thinning. With other weights it is systematic resampling: the chosen
+    samples, each counted once, represent the weighted ensemble. A sample is repeated only where its
+    weight exceeds the spacing.
 
     Parameters
     ----------
@@ -113,17 +111,17 @@ def evenly_spaced(log_weights: np.ndarray, kept: int) -> np.ndarray:
 
 
 def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple[float, float]:
-    """The mean of correlated samples and its standard error.
+    """Return the mean of correlated samples and its standard error.
 
-    With `MIN_CHAINS` independent chains or more, the error is that of the chains' means; with
-    fewer, it is std sqrt(g / n).
+    With `MIN_CHAINS` independent chains or more, the error comes from the spread of the chains'
+    means. With fewer, it is std sqrt(g / n).
 
     Parameters
     ----------
     series
         Samples in the order of time. Shape (n,).
     chain
-        Which chain each sample belongs to; one chain when not given. Shape (n,).
+        Chain to which each sample belongs; None for a single chain. Shape (n,).
 
     Returns
     -------
@@ -147,28 +145,26 @@ def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple
 
 
 def drift(series: np.ndarray, chain: np.ndarray, weights: np.ndarray) -> Drift | None:
-    """Compare the last quarter of every chain with its first, over all series together and in each
-    alone.
+    """Compare the last quarter of every chain with its first, for all series together and singly.
 
-    Values outside Tukey's fences count as on them: where a transient begins with a few enormous
-    values, their scatter would hide it. For the same reason the error comes from how the chains
-    scatter in their later half, where a transient is over. Series of a single chain have no
-    scatter; their sum then takes its error from how the series change one by one, and none is
-    judged alone.
+    Values outside Tukey's fences are moved onto them: a transient that begins with a few enormous
+    values would hide in their scatter. For the same reason the error comes from the scatter of the
+    chains in their later half, when a transient is over. A single chain has no scatter. Then the
+    error of the sum comes from the changes of the series, and no series is judged alone.
 
     Parameters
     ----------
     series
         Samples in the order of time, of K independent series. Shape (K, n).
     chain
-        Which independent chain a sample belongs to, the same in every series. Shape (n,).
+        Independent chain of each sample, the same in every series. Shape (n,).
     weights
-        Of each mean in the sum. Shape (K,).
+        Weight of each series' mean in the sum. Shape (K,).
 
     Returns
     -------
     Drift or None
-        None where a chain has one sample only.
+        None where a chain has only one sample.
     """
     if np.unique(chain, return_counts=True)[1].min() < 2:
         return None
@@ -200,9 +196,7 @@ def drift(series: np.ndarray, chain: np.ndarray, weights: np.ndarray) -> Drift |
 
 
 def later_half(chain: np.ndarray) -> np.ndarray:
-    """Which samples belong to the later half of their chain, one at least. Shape (n,) as `chain`,
-    bool.
-    """
+    """Return which samples belong to the later half of their chain: (n,) as `chain`, bool."""
     chosen = np.zeros(len(chain), dtype=bool)
     for label in np.unique(chain):
         members = np.flatnonzero(chain == label)
@@ -211,58 +205,55 @@ def later_half(chain: np.ndarray) -> np.ndarray:
 
 
 def _within_fences(series: np.ndarray) -> np.ndarray:
-    """Values beyond 1.5 interquartile ranges from the quartiles of their row moved there, where
-    there is a range.
-    """
+    """Return values beyond 1.5 interquartile ranges from the quartiles moved to that distance."""
     low, high = np.quantile(series, (0.25, 0.75), axis=1, keepdims=True)
     reach = np.where(high > low, 1.5 * (high - low), np.inf)
     return np.clip(series, low - reach, high + reach)
 
 
 def _quarters(series: np.ndarray, chain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of the first, third and last quarter of each chain, of one sample at least. Shapes (K,
-    chains).
-    """
+    """Return the means of the first, third and last quarter of each chain. Shapes (K, chains)."""
     means = []
     for label in np.unique(chain):
         samples = series[:, chain == label]
         size = max(1, samples.shape[1] // 4)
         parts = samples[:, :size], samples[:, -2 * size : -size], samples[:, -size:]
         means.append([part.mean(axis=1) for part in parts])
-    constant = np.array([_is_constant(one) for one in series])  # means of which differ by rounding
+    # The means of a constant series differ by rounding alone.
+    constant = np.array([_is_constant(values) for values in series])
     first, third, last = np.where(constant, 0.0, np.array(means)).transpose(1, 2, 0)
     return first, third, last
 
 
 def _two_sided(changes: np.ndarray, errors: np.ndarray, freedom: float) -> np.ndarray:
-    """Probability of changes as large as these by Student's t; 1 for no change at all."""
+    """Return the probability of so large changes by Student's t; 1 for no change at all."""
     t = np.divide(np.abs(changes), errors, out=np.full(len(changes), np.inf), where=errors > 0)
     return np.where(changes == 0, 1.0, 2 * stdtr(freedom, -t))
 
 
 def _deviate(chance: float, sign: float) -> float:
-    """The standard normal deviate of a two-sided probability, with the sign of `sign`."""
+    """Return the normal deviate of a two-sided probability, with the sign of `sign`."""
     return float(np.copysign(ndtri(max(chance, 1e-300) / 2), sign)) if chance < 1 else 0.0
 
 
 def bootstrap_chains(
     chain: np.ndarray, *, rng: np.random.Generator, n_bootstraps: int, block_length: int = 1
 ) -> Iterator[np.ndarray]:
-    """Indices of bootstrap samples that respect correlation in time.
+    """Yield the indices of bootstrap samples that respect correlation in time.
 
-    With `MIN_CHAINS` chains or more, whole chains are drawn; with fewer, blocks of `block_length`
-    consecutive samples of one chain.
+    With `MIN_CHAINS` chains or more, whole chains are drawn. With fewer, blocks of `block_length`
+    consecutive samples of one chain are drawn.
 
     Parameters
     ----------
     chain
-        Which chain each sample belongs to, in the order of time. Shape (n,).
+        Chain to which each sample belongs, in the order of time. Shape (n,).
     rng
-        Source of randomness.
+        Generator of the random numbers.
     n_bootstraps
         Number of bootstrap samples.
     block_length
-        At least the statistical inefficiency, when there are few chains.
+        Length of the blocks, used when there are few chains: at least the statistical inefficiency.
 
     Yields
     ------
@@ -271,7 +262,7 @@ def bootstrap_chains(
     """
     members = [np.flatnonzero(chain == label) for label in np.unique(chain)]
     if len(members) < MIN_CHAINS:
-        members = [block for one in members for block in _blocks(one, block_length)]
+        members = [block for samples in members for block in _blocks(samples, block_length)]
     for _ in range(n_bootstraps):
         yield np.concatenate(
             [members[unit] for unit in rng.integers(len(members), size=len(members))]
@@ -290,7 +281,6 @@ def _finite(series: np.ndarray) -> np.ndarray:
     series = np.asarray(series, dtype=np.float64)
     if not series.size or not np.isfinite(series).all():
         raise ValueError(
-            "a series for statistics must be finite and not empty: remove NaN and infinite samples "
-            "first"
+            "a series must be finite and not empty: remove its NaN and infinite samples first"
         )
     return series

@@ -1,4 +1,4 @@
-"""A reference ensemble from a trajectory of the user's own."""
+"""The import of a user's own trajectory as a reference ensemble."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def from_trajectory(
     Parameters
     ----------
     trajectory
-        Any format that mdtraj reads, with the unit cell of each frame; all of it is read into
-        memory.
+        Path of the trajectory, in any format that mdtraj reads, with the unit cell of each frame.
+        All of it is read into memory.
     topology
-        A file mdtraj takes the particles from; None for formats that hold their own, as HDF5 and
-        PDB do.
+        Path of a file from which mdtraj reads the particles; None for formats that contain them,
+        such as HDF5 and PDB.
     state
-        The state point that was simulated. With `truncated`, frames are weighted as
-        `truncation_log_weights` says.
+        The state point that was simulated. In the convention `truncated`, frames have the weights
+        of `truncation_log_weights`.
     seed
-        Recorded in the provenance.
+        Random seed to record in the provenance.
 
     Raises
     ------
@@ -76,9 +76,8 @@ def _load(trajectory: Path, topology: str | Path | None) -> mdtraj.Trajectory:
     try:
         return mdtraj.load(str(trajectory), **({} if topology is None else {"top": str(topology)}))
     except Exception as error:  # each format raises its own kinds for a damaged file
-        reason = str(error).strip().splitlines()[-1:] or [
-            type(error).__name__
-        ]  # HDF5 puts its stack before it
+        # HDF5 puts its stack before the reason.
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise ValueError(
             f"{trajectory} cannot be read ({reason[0]}): check that it is whole and that the "
             "topology belongs to it"
@@ -96,11 +95,9 @@ def _check_cell(loaded: mdtraj.Trajectory, state: StatePoint) -> None:
     if abs(worst / box - 1) > _BOX_TOLERANCE:
         raise ValueError(
             f"the unit cell has an edge of {worst:g} nm, but the box of the state point is {box:g} "
-            "nm "
-            f"({state.box_length_sigma:g} x sigma_nm = {state.sigma_nm:g}): the run must be at "
-            "constant volume in a "
-            "cubic box; set box_length_nm and sigma_nm to those of the run, and mind that mdtraj "
-            "reads DCD in angstrom"
+            f"nm ({state.box_length_sigma:g} x sigma_nm = {state.sigma_nm:g}): the run must be at "
+            "constant volume in a cubic box; set box_length_nm and sigma_nm to those of the run, "
+            "and mind that mdtraj reads DCD in angstrom"
         )
 
 
@@ -109,7 +106,6 @@ def _check_distances(positions_sigma: np.ndarray, state: StatePoint) -> None:
     if closest.min() < _CLOSEST_SIGMA:
         raise ValueError(
             f"two particles of frame {closest.argmin()} are {closest.min():.3g} sigma apart, "
-            "closer than "
-            f"{_CLOSEST_SIGMA:g}: check sigma_nm = {state.sigma_nm:g}, the unit of the positions "
-            "and the topology"
+            f"closer than {_CLOSEST_SIGMA:g}: check sigma_nm = {state.sigma_nm:g}, the unit of the "
+            "positions and the topology"
         )

@@ -1,4 +1,4 @@
-"""The lambda-dependent Hamiltonian: one physical term a file, added up by `LambdaHamiltonian`."""
+"""The lambda-dependent Hamiltonian: `LambdaHamiltonian` adds up one physical term per file."""
 
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian.denoiser import Denoiser

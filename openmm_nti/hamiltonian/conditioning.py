@@ -1,4 +1,4 @@
-"""What a network is told beside the geometry: the noise level."""
+"""The noise level as an input of a network, beside the geometry."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from openmm_nti.references.noise import LOG_NOISE_MIN
 
-_LOG_NOISE_MAX = math.log(6.0)  # of the noise features; boxes up to 12 sigma
+_LOG_NOISE_MAX = math.log(6.0)  # largest ln s of the noise features, for boxes up to 12 sigma
 
 
 N_NOISE_FEATURES = 13
@@ -22,7 +22,7 @@ class Condition(NamedTuple):
 
 
 class NoiseFeatures(nn.Module):
-    """Overlapping Gaussians in ln s, which is how a network sees the noise level."""
+    """Represents the noise level for a network, by overlapping Gaussians in ln s."""
 
     centres: Tensor
 

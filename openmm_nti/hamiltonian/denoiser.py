@@ -3,11 +3,11 @@ r"""A score without an energy: for the denoising bound alone, which holds for an
 .. math:: f(x, s) = \sum_j \nabla \Phi(r_{ij}, s) + f_{net}(x, s) - \text{mean over the atoms}
 
 The gradient of an energy costs a second backward pass in every training step. A denoiser needs
-none, and what its refinements find, the way from the noised atom to the denoised one, is its answer
-at once rather than an input to an energy: per second of training its bound is far closer to the
-truth (docs/accuracy.md has the numbers). It has no lambda path: no TI, no MD, no MBAR.
+none. Its refinements find the way from the noised atom to the denoised one, and this is already the
+answer, not an input to an energy. So per second of training its bound is far closer to the truth
+(docs/accuracy.md has the numbers). It has no lambda path: no TI, no MD, no MBAR.
 
-A refinement here is that of `network`, with vector moments in the velocity at the start and a
+A refinement here is that of `networks.density`, with vector moments in the initial velocity and a
 spring to the noised position,
 
 .. math:: v_i \leftarrow \beta(s) \, v_i - c(s) F_i(y) - \kappa(s) (y_i - x_i), \qquad
@@ -29,7 +29,7 @@ from openmm_nti.references.noise import effective_variance
 
 
 class Denoiser(NoisedFluid):
-    """Gradients at any noise, and no energies.
+    """A model that gives gradients at any noise level, but no energies.
 
     Parameters
     ----------
@@ -45,21 +45,21 @@ class Denoiser(NoisedFluid):
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
     ) -> Tensor:
-        """Minus the score at noise ln s, (B, N, 3), kT / sigma; see `NoisedFluid.gradient`."""
+        """Return minus the score, (B, N, 3), kT / sigma; see `NoisedFluid.gradient`."""
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
         with torch.no_grad():
             if self.network.n_relaxations:
-                gradient, *found = relaxation.relax(
+                gradient, *relaxed = relaxation.relax(
                     self, positions, log_s, in_range, self.network.n_relaxations
                 )
             else:
                 gradient = self._pair_gradient(positions, log_s, in_range)
-                found = []
+                relaxed = []
             vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
             variance = effective_variance(log_s).to(vectors.dtype)
             condition = Condition(log_s.to(vectors.dtype), variance)
-            known = [[each.to(vectors.dtype) for each in found]] if found else []
+            known = [[array.to(vectors.dtype) for array in relaxed]] if relaxed else []
         with torch.set_grad_enabled(create_graph):
             learned = self.network(vectors, index, mask, condition, *known)
         return gradient + learned.to(gradient.dtype)

@@ -1,13 +1,12 @@
-"""Minimum-image geometry in an orthorhombic box: pairs for the two-body term, padded neighbours for
-the network.
+"""The search for pairs and neighbours in an orthorhombic box, with the minimum image.
 
-One search finds both. Small systems look at all N (N - 1) / 2 distances; in larger ones atoms are
-sorted into cells no smaller than the cutoff, and each sees its own cell and thirteen of the 26
-around it, so that the cost of an atom does not grow with N. Cells are lists of any length: a
-cluster costs time, but no padding.
+One search serves both terms: the two-body term takes pairs, the network takes padded neighbours.
+Small systems look at all N (N - 1) / 2 distances. In larger ones atoms are sorted into cells no
+smaller than the cutoff. Each atom then sees its own cell and thirteen of the 26 around it, so its
+cost does not grow with N. Cells are lists of any length: a cluster costs time, but no padding.
 
-Positions may be unwrapped: the minimum image does not care in which cell an atom sits. All lengths
-are in sigma.
+Positions may be unwrapped: the minimum image does not depend on the periodic copy in which an atom
+lies. All lengths are in sigma.
 
 Searches work on detached positions, not under no_grad: TorchScript merges equal subexpressions
 across the borders of a no_grad block, and the energy outside it then silently loses part of its
@@ -23,8 +22,9 @@ from openmm_nti.kernels import CompiledModule, applies_to_double
 
 
 class Pairs(NamedTuple):
-    """Pairs of atoms in a batch, each once: indices into positions.reshape(B * N, 3), vectors and
-    distances.
+    """The pairs of atoms in a batch of configurations, each pair once.
+
+    Indices count the rows of positions.reshape(B * N, 3).
     """
 
     first: Tensor  # (P,)
@@ -52,19 +52,21 @@ def minimum_image(displacement: Tensor, box: Tensor) -> Tensor:
 
 
 class PairSearch(CompiledModule):
-    """Finds pairs, and makes of them what the network takes."""
+    """Finds pairs, and turns them into the arrays of neighbours that the network takes."""
 
     def pairs(self, positions: Tensor, box: Tensor, cutoff: float) -> Pairs:
-        """Return every pair closer than `cutoff`; vectors carry the gradient by `positions`.
+        """Return every pair of atoms closer than `cutoff`.
+
+        The vectors of the pairs carry the gradient with respect to `positions`; distances do not.
 
         Parameters
         ----------
         positions
-            (B, N, 3), sigma, float64.
+            Positions of the atoms, (B, N, 3), sigma, float64.
         box
-            (3,), sigma, float64.
+            Edges of the box, (3,), sigma, float64.
         cutoff
-            sigma; at most half the shortest edge.
+            Largest distance of a pair, sigma; at most half the shortest edge.
         """
         if use_cells(positions, box, cutoff):
             first, second = pairs_in_cells(positions, box, cutoff)
@@ -76,26 +78,26 @@ class PairSearch(CompiledModule):
     def neighbours(
         self, pairs: Pairs, n_batch: int, n_particles: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the neighbours of every atom, padded to one number for all.
+        """Return the neighbours of every atom, padded to the same number M for all atoms.
 
-        Dense reductions then take the place of scatters.
+        Sums over neighbours are then dense reductions, which are faster than scatters.
 
         Parameters
         ----------
         pairs
-            What counts as neighbours, from `pairs`.
+            Pairs of neighbours, from the method `pairs`.
         n_batch, n_particles
-            B and N.
+            Numbers of configurations B and of atoms N.
 
         Returns
         -------
         vectors
-            (3, B, N, M), sigma: to the neighbours, zero in the padding.
+            Vectors to the neighbours, (3, B, N, M), sigma; zero in the padding.
         index
-            (B, N, M): index of each neighbour into positions.reshape(B * N, 3); padding repeats the
+            Row of each neighbour in positions.reshape(B * N, 3), (B, N, M); padding repeats the
             atom itself.
         mask
-            (B, N, M), 1 for a neighbour and 0 for padding, in the dtype of the vectors.
+            1 for a neighbour and 0 for padding, (B, N, M), in the dtype of the vectors.
         """
         index, place = self._neighbour_matrix(pairs, n_batch * n_particles)
         shape = (n_batch, n_particles, index.shape[1])
@@ -113,12 +115,12 @@ class PairSearch(CompiledModule):
         )
 
     def sum_over_pairs(self, pairs: Pairs, pull: Tensor, positions: Tensor) -> Tensor:
-        """Return gradients by `positions`, (B, N, 3), from those by vectors of pairs, (3, P)."""
+        """Return the gradient by `positions`, (B, N, 3), from that by the vectors, (3, P)."""
         n_atoms = positions.shape[0] * positions.shape[1]
         pull = pull.to(positions.dtype)
         if self.compiled and applies_to_double(pull):
-            found = torch.ops.openmm_nti.collect(pull, pairs.first, pairs.second, n_atoms)
-            return found.reshape(positions.shape)
+            gradient = torch.ops.openmm_nti.collect(pull, pairs.first, pairs.second, n_atoms)
+            return gradient.reshape(positions.shape)
         total = torch.zeros(3, n_atoms, dtype=pull.dtype, device=pull.device)
         return (
             total.index_add(1, pairs.second, pull)
@@ -138,8 +140,8 @@ class PairSearch(CompiledModule):
 
     def _pairs_of_all(self, positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
         if self.compiled and applies_to_double(positions):
-            found = torch.ops.openmm_nti.pairs(positions, box, cutoff)
-            return found[0], found[1]
+            pairs = torch.ops.openmm_nti.pairs(positions, box, cutoff)
+            return pairs[0], pairs[1]
         return pairs_of_all(positions, box, cutoff)
 
     def _neighbour_matrix(self, pairs: Pairs, n_atoms: int) -> tuple[Tensor, Tensor]:
@@ -149,15 +151,12 @@ class PairSearch(CompiledModule):
 
 
 def lengths(vectors: Tensor) -> Tensor:
-    """Return the lengths (P,) of vectors (3, P).
-
-    Their gradient is finite where the vectors vanish.
-    """
+    """Return the lengths (P,) of vectors (3, P); their gradient is finite at length zero."""
     return ((vectors * vectors).sum(0) + 1e-24).sqrt()
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
-    """Return columns `index` (P,) of rows (C, n), shape (C, P).
+    """Return the columns `index` (P,) of `rows` (C, n), as an array (C, P).
 
     It does what index_select does, in a third of the time on a CPU.
     """
@@ -165,7 +164,7 @@ def take(rows: Tensor, index: Tensor) -> Tensor:
 
 
 def closer(pairs: Pairs, cutoff: float) -> Pairs:
-    """Return those of `pairs` within a shorter `cutoff`, sigma."""
+    """Return those of `pairs` that lie within a shorter `cutoff`, sigma."""
     chosen = torch.nonzero(pairs.r < cutoff).squeeze(-1)
     return Pairs(
         pairs.first.index_select(0, chosen),
@@ -176,9 +175,9 @@ def closer(pairs: Pairs, cutoff: float) -> Pairs:
 
 
 def use_cells(positions: Tensor, box: Tensor, cutoff: float, fewest_particles: int = 1000) -> bool:
-    """Return whether cells find the pairs sooner than a look at all of them.
+    """Return whether cells find the pairs faster than a comparison of all atoms.
 
-    Arguments as for `PairSearch.pairs`.
+    Arguments are those of `PairSearch.pairs`.
     """
     return positions.shape[1] >= fewest_particles and bool((box >= 4.0 * cutoff).all())
 
@@ -186,17 +185,16 @@ def use_cells(positions: Tensor, box: Tensor, cutoff: float, fewest_particles: i
 def pairs_of_all(
     positions: Tensor, box: Tensor, cutoff: float, at_a_time: int = 4_000_000
 ) -> tuple[Tensor, Tensor]:
-    """Return pairs closer than `cutoff` among all, as two rows of flat indices.
+    """Return the pairs closer than `cutoff` by comparing all atoms, as two rows of indices.
 
-    Arguments as for `PairSearch.pairs`.
+    Arguments are those of `PairSearch.pairs`.
     """
     n_particles = positions.shape[1]
     half = n_particles // 2
-    found: list[Tensor] = []
+    blocks: list[Tensor] = []
     offset = 0
     for part in positions.detach().split(max(1, at_a_time // (n_particles * n_particles))):
-        # Atom i and the one k places further round the ring of all atoms, k up to N / 2: every pair
-        # once.
+        # Atom i and the atom k places further round the ring, k up to N / 2: every pair once.
         ring = torch.cat([part, part[:, :half]], dim=1) / box
         total = torch.zeros(part.shape[0], half, n_particles, dtype=part.dtype, device=part.device)
         for axis in range(3):  # an axis at a time: a third of the memory, and twice as fast
@@ -210,20 +208,20 @@ def pairs_of_all(
         hit = torch.nonzero(within)
         first = hit[:, 2] + hit[:, 0] * n_particles + offset
         further = hit[:, 2] + hit[:, 1] + 1
-        found.append(
+        blocks.append(
             torch.stack(
                 [first, first + hit[:, 1] + 1 - n_particles * (further >= n_particles).long()]
             )
         )
         offset += part.shape[0] * n_particles
-    pairs = torch.cat(found, dim=1)
+    pairs = torch.cat(blocks, dim=1)
     return pairs[0], pairs[1]
 
 
 def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """Return the pairs of `pairs_of_all` in another order.
+    """Return the pairs of `pairs_of_all` by means of cells, in another order.
 
-    The box must hold at least three cutoffs an edge.
+    Every edge of the box must hold at least three cutoffs.
     """
     n_batch = positions.shape[0]
     n_atoms = positions.shape[0] * positions.shape[1]
@@ -247,14 +245,13 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
     atoms = torch.arange(n_atoms, device=box.device)
     firsts: list[Tensor] = []
     seconds: list[Tensor] = []
-    for code in range(
-        13, 27
-    ):  # an atom's own cell is 13 of the 27, and each pair of cells is seen from one side
+    # An atom's own cell has code 13 of the 27, and each pair of cells is visited from one side.
+    for code in range(13, 27):
         step = torch.tensor([code // 9 - 1, code // 3 % 3 - 1, code % 3 - 1], device=box.device)
         other = ((cell + step).remainder(n_cells) * strides).sum(1) + configuration
         start = starts[other]
         count = counts[other]
-        if code == 13:  # those that come after it
+        if code == 13:  # only the atoms that come after this one
             start, count = atoms + 1, start + count - atoms - 1
         first = atoms.repeat_interleave(count)
         second = (
@@ -273,9 +270,21 @@ def pairs_in_cells(positions: Tensor, box: Tensor, cutoff: float) -> tuple[Tenso
 
 
 def neighbour_matrix(first: Tensor, second: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
-    """Return the neighbours of every atom, and where each pair is in that matrix.
+    """Return the neighbours of every atom, and the place of each pair in this table.
 
-    The matrix has the shape (n_atoms, M); places of pairs (P,), from both their ends, are (2 P,).
+    Parameters
+    ----------
+    first, second
+        The atoms of each pair, (P,).
+    n_atoms
+        Number of atoms.
+
+    Returns
+    -------
+    neighbours
+        Indices of the neighbours, (n_atoms, M); padding repeats the atom itself.
+    place
+        Place of each pair in the flattened table, seen from both of its atoms, (2 P,).
     """
     atom, order = torch.sort(torch.cat([first, second]))
     counts = torch.bincount(atom, minlength=n_atoms)

@@ -1,4 +1,4 @@
-"""Models that take up the weights of a smaller one and compute the same until trained further."""
+"""Growth of models: a larger model takes the weights of a smaller one and computes the same."""
 
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
@@ -13,5 +13,5 @@ def may_grow(smaller: NetworkConfig | None, larger: NetworkConfig | None) -> boo
 
 
 def take_weights(model: NoisedFluid, smaller: NoisedFluid) -> None:
-    """Give the network of `model` the weights of that of `smaller`, where `may_grow` allows."""
+    """Give the network of `model` the weights of the smaller one, where `may_grow` allows it."""
     model.network.take_weights(smaller.network)

@@ -1,4 +1,4 @@
-"""What every model of a noised fluid knows without learning: its two ends and the two-body term."""
+"""The terms that every model of a noised fluid has without learning: both ends, and pairs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from openmm_nti.references.ideal_gas import IdealGas
 
 
 class NoisedFluid(nn.Module):
-    """The known terms, and a network for the rest; what the network gives is for the subclass to
-    say.
+    """A model of the noised fluid: the known terms, and a network for the rest.
+
+    The subclass decides whether the network gives energies or gradients.
 
     Parameters
     ----------
@@ -39,10 +40,10 @@ class NoisedFluid(nn.Module):
     end
         Energies and forces of the interacting end, lambda = 1.
     reference
-        What lambda = 0 is.
+        The reference system at lambda = 0.
     trained_on, training_range
-        State points of the training data, where the model comes from a file, and what they cover;
-        never part of a TorchForce.
+        State points of the training data, if the model comes from a file, and the range that they
+        cover. Neither is part of a TorchForce.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class NoisedFluid(nn.Module):
         self.network = network.to(torch.float64 if double else torch.float32)
 
     def _take(self, potential: ReducedPotential, network: LearnedPart) -> None:
-        """Make all that depends on the potential and its temperature."""
+        """Make everything that depends on the potential and its temperature."""
         self.potential = potential
         self.end = PairEnergy(potential)
         self.two_body = TwoBodyTerm(potential)
@@ -73,8 +74,9 @@ class NoisedFluid(nn.Module):
     def bind(self, state: StatePoint) -> Self:
         """Return the model with the tables of the state's potential and temperature.
 
-        Weights are shared with this model; it is this model itself where the tables are the same.
-        Whether the state is in the training range, `openmm_nti.model_files.check_model_fits` says.
+        Weights are shared with this model. If the tables are the same, this model itself is
+        returned. `openmm_nti.model_files.check_model_fits` checks whether the state lies in the
+        training range.
         """
         potential = state.pair_potential
         if not self.potential.differing(potential):
@@ -86,8 +88,9 @@ class NoisedFluid(nn.Module):
         return bound.train(self.training)
 
     def fingerprint(self) -> str:
-        """Return a short hash of what decides every number of the model: equal models, equal
-        string.
+        """Return a short hash of everything that decides the model's numbers.
+
+        Equal models have equal hashes.
         """
         network = self.network_config.model_dump_json() if self.network_config else "none"
         name = type(self).__name__
@@ -100,23 +103,26 @@ class NoisedFluid(nn.Module):
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
     ) -> Tensor:
-        """Return the gradient at noise ln s, (B, N, 3), kT / sigma: minus the score.
+        """Return the model's gradient, which is minus the score, (B, N, 3), kT / sigma.
 
         Parameters
         ----------
         positions
-            (B, N, 3), sigma; unwrapped positions are fine.
+            Positions of the atoms, (B, N, 3), sigma; unwrapped positions are fine.
         box
             Edges of the box, (3,), sigma.
         log_s
-            ln s, with s in sigma, (B,).
+            Noise levels ln s, with s in sigma, (B,).
         create_graph
-            Leave the learned part differentiable by its weights.
+            Whether the learned part stays differentiable by its weights.
         """
         raise NotImplementedError
 
     def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
-        """Return the sum of the two-body term, (B,), kT, at noise ln s (B,)."""
+        """Return the sum of the two-body term over all pairs, (B,), kT.
+
+        Arguments are those of `gradient`.
+        """
         pairs = self.search.pairs(positions, box, self.cutoff)
         return self._table_sum(positions, pairs, self.two_body.rows(log_s))
 
@@ -127,20 +133,19 @@ class NoisedFluid(nn.Module):
         )
 
     def pair_field(self, positions: Tensor, box: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a field much like the gradient of `pair_energy`, and its divergence.
+        """Return a continuous field close to the gradient of `pair_energy`, and its divergence.
 
-        The field is (B, N, 3) in kT / sigma and the divergence (B,) in kT / sigma^2.
-
-        Its slope along a pair is that of the two-body term less that at the cutoff: the two-body
-        term ends there with a small force, and fields for partial integration may not jump.
+        The field is (B, N, 3) in kT / sigma, its divergence (B,) in kT / sigma^2. The two-body term
+        ends at the cutoff with a small force, and fields for partial integration may not jump. So
+        the force at the cutoff is subtracted from the slope along every pair.
         """
         pairs = self.search.pairs(positions.detach(), box, self.cutoff)
         return self._pair_curvature(positions, log_s, pairs)[1:]
 
     def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the pairs of `near` as the network takes them.
+        """Return the pairs `near` as the network takes them; see `PairSearch.neighbours`.
 
-        These are vectors (3, B, N, M), index and mask (B, N, M).
+        These are vectors (3, B, N, M), index (B, N, M) and mask (B, N, M).
         """
         near = Pairs(
             near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r
@@ -148,11 +153,11 @@ class NoisedFluid(nn.Module):
         return self.search.neighbours(near, positions.shape[0], positions.shape[1])
 
     def near(self, pairs: Pairs) -> Pairs:
-        """Return the pairs in reach of the network."""
+        """Return the pairs within the cutoff of the network."""
         return closer(pairs, self.network.cutoff)
 
     def _in_range(self, pairs: Pairs) -> Pairs:
-        """Return the pairs of the two-body term."""
+        """Return the pairs within the cutoff of the two-body term."""
         return closer(pairs, self.cutoff) if self.reach > self.cutoff else pairs
 
     def _pair_gradient(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
@@ -164,31 +169,32 @@ class NoisedFluid(nn.Module):
     def _pair_curvature(
         self, positions: Tensor, log_s: Tensor, pairs: Pairs
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return `_pair_gradient`, and field and divergence of `pair_field`."""
+        """Return `_pair_gradient`, then field and divergence of `pair_field`."""
         configuration = self.pair_configurations(positions, pairs)
         rows = self.two_body.rows(log_s)
         levels = torch.arange(len(log_s), device=log_s.device)
-        at_end = self.two_body.derivative(torch.full_like(log_s, self.cutoff), levels, rows)[
-            configuration
-        ]
+        slope_at_cutoff = self.two_body.derivative(
+            torch.full_like(log_s, self.cutoff), levels, rows
+        )[configuration]
         slope = self.two_body.derivative(pairs.r, configuration, rows)
         bend = self.two_body.second_derivative(pairs.r, configuration, rows)
         gradient, jump = (
-            self.search.sum_over_pairs(pairs, pairs.vectors * (each / pairs.r), positions)
-            for each in (slope, at_end)
+            self.search.sum_over_pairs(pairs, pairs.vectors * (force / pairs.r), positions)
+            for force in (slope, slope_at_cutoff)
         )
-        divergence = self._sum(positions, pairs, 2.0 * (bend + 2.0 * (slope - at_end) / pairs.r))
+        contributions = 2.0 * (bend + 2.0 * (slope - slope_at_cutoff) / pairs.r)
+        divergence = self._sum(positions, pairs, contributions)
         return gradient, gradient - jump, divergence
 
     def pair_configurations(self, positions: Tensor, pairs: Pairs) -> Tensor:
-        """Return to which configuration of the batch each pair belongs, (P,)."""
+        """Return the configuration of the batch to which each pair belongs, (P,)."""
         return torch.div(pairs.first, positions.shape[1], rounding_mode="floor")
 
     def _table_sum(self, positions: Tensor, pairs: Pairs, rows: Tensor) -> Tensor:
-        """Return the sum over pairs, (B,), kT, of the function that `rows` tabulates."""
+        """Return the sum over pairs of the tabulated `rows` (4, B, n_r - 1), (B,), kT."""
         return self.two_body.sums(pairs, self.pair_configurations(positions, pairs), rows)
 
     def _sum(self, positions: Tensor, pairs: Pairs, values: Tensor) -> Tensor:
-        """Return the sums of the values of pairs (P,) over each configuration, (B,)."""
+        """Return the sum of the pairs' `values` (P,) over each configuration, (B,)."""
         total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
         return total.index_add(0, self.pair_configurations(positions, pairs), values)

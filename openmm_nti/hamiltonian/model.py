@@ -28,18 +28,18 @@ _ATOMS_PER_CHUNK = 4800
 
 
 class Curvature(NamedTuple):
-    """First and second derivatives of U at a batch of configurations, of its two parts apart."""
+    """First and second derivatives of the two parts of U, for a batch of configurations."""
 
-    pairs: Pairs  # those of the two-body part
+    pairs: Pairs  # pairs of the two-body part
     two_body_gradient: Tensor  # (B, N, 3), kT / sigma
     learned_gradient: Tensor  # (B, N, 3), kT / sigma
     two_body_field: Tensor  # (B, N, 3), kT / sigma; see `NoisedFluid.pair_field`
-    two_body_divergence: Tensor  # of the field, (B,), kT / sigma^2
+    two_body_divergence: Tensor  # divergence of the field, (B,), kT / sigma^2
     learned_along_probes: Tensor  # mean of probe . H . probe, (B,), kT / sigma^2
 
 
 class LambdaHamiltonian(NoisedFluid):
-    """Reduced energies U(x, lambda) of a batch of configurations; scriptable.
+    """Computes reduced energies U(x, lambda) of a batch of configurations; scriptable.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ class LambdaHamiltonian(NoisedFluid):
         self.atoms_per_chunk = _ATOMS_PER_CHUNK
 
     def forward(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
-        """Return reduced energies, (B,), kT, float64.
+        """Return the reduced energies, (B,), kT, float64.
 
         Parameters
         ----------
         positions
-            (B, N, 3), sigma; unwrapped positions are fine.
+            Positions of the atoms, (B, N, 3), sigma; unwrapped positions are fine.
         box
             Edges of the box, (3,), sigma.
         lam
@@ -84,9 +84,9 @@ class LambdaHamiltonian(NoisedFluid):
             energy = energy + self._learned(positions, box, log_s, self.near(pairs))
         at_end = lam == 1.0
         if bool(at_end.any()):
-            # The table holds the potential to 1e-5 kT; lambda = 1 has it to the last bit. Its first
-            # row does not depend on lambda, so dU/dlambda stays the path's. (A detached ln s would
-            # not do: TorchForce drops the detach.)
+            # The table has the potential to 1e-5 kT, and lambda = 1 must have it to the last bit.
+            # The table's first row does not depend on lambda, so dU/dlambda stays as it is. (A
+            # detached ln s would not do: TorchForce drops the detach.)
             first_row = self.two_body.end_row().expand(-1, positions.shape[0], -1)
             exact = self._sum(positions, in_range, self.end(in_range.vectors.square().sum(0)))
             correction = exact - self._table_sum(positions, in_range, first_row)
@@ -95,17 +95,17 @@ class LambdaHamiltonian(NoisedFluid):
 
     @torch.jit.export
     def energies_at(self, positions: Tensor, box: Tensor, lam: Tensor) -> Tensor:
-        """Return reduced energies of each configuration at each coupling, (B, K), kT, no gradient.
+        """Return the reduced energies of all configurations at all couplings, (B, K), kT.
 
-        The same numbers as from `forward`: pairs, neighbours and what the network sees of them are
-        found once.
+        They are the numbers of `forward`, float64 and without gradient. What does not depend on
+        lambda, such as pairs and neighbours, is computed once.
 
         Parameters
         ----------
         positions
-            (B, N, 3), sigma.
+            Positions of the atoms, (B, N, 3), sigma.
         box
-            (3,), sigma.
+            Edges of the box, (3,), sigma.
         lam
             Couplings, (K,).
         """
@@ -125,9 +125,8 @@ class LambdaHamiltonian(NoisedFluid):
                 positions.shape[1], box, lam, log_s
             )
             if self.has_network:
-                inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(
-                    -1
-                )  # the network is silent at both ends
+                # The network contributes nothing at both ends.
+                inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(-1)
                 if inside.shape[0] > 0:
                     learned = self._learned_at(positions, box, log_s[inside], self.near(pairs))
                     energy = energy.index_add(1, inside, learned)
@@ -142,10 +141,10 @@ class LambdaHamiltonian(NoisedFluid):
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
     ) -> Tensor:
-        """Return the gradient of U at noise ln s, (B, N, 3), kT / sigma: minus the score.
+        """Return the gradient of U at noise ln s, which is minus the score; see `NoisedFluid`.
 
-        The two-body part is analytic and stays out of the graph; with `create_graph` the network's
-        part can be differentiated again, by its weights.
+        The shape is (B, N, 3), the unit kT / sigma. The two-body part is analytic and stays out of
+        the graph. With `create_graph` the network's part can be differentiated by its weights.
         """
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
@@ -160,17 +159,18 @@ class LambdaHamiltonian(NoisedFluid):
             return gradient + self.search.sum_over_pairs(near, pull, positions)
 
     def curvature(self, positions: Tensor, box: Tensor, log_s: Tensor, probes: Tensor) -> Curvature:
-        """Return the gradient of U and second derivatives.
+        """Return the gradient of U, and second derivatives of its two parts.
 
-        These are the two-body field's divergence and the learned part's along `probes`.
+        Of the two-body part it is the divergence of a field; of the learned part, the second
+        derivative along `probes`.
 
         Parameters
         ----------
         positions, box, log_s
             As for `gradient`.
         probes
-            Directions in the space of all coordinates, (P, B, N, 3). Of random signs, probe . H .
-            probe is the trace of the learned part's Hessian H on average (Hutchinson).
+            Directions in the space of all coordinates, (P, B, N, 3). For components of random sign,
+            the mean of probe . H . probe is the trace of the learned part's Hessian H (Hutchinson).
         """
         pairs = self.search.pairs(positions.detach(), box, self.reach)
         in_range = self._in_range(pairs)
@@ -184,10 +184,10 @@ class LambdaHamiltonian(NoisedFluid):
                 energy = self._learned(positions, box, log_s, near._replace(vectors=vectors)).sum()
                 (pull,) = torch.autograd.grad(energy, vectors, create_graph=True)
             for probe in probes.reshape(probes.shape[0], -1, 3):
-                moved = (probe[near.second] - probe[near.first]).t().to(vectors.dtype)
-                (turned,) = torch.autograd.grad(pull, vectors, moved, retain_graph=True)
+                displacement = (probe[near.second] - probe[near.first]).t().to(vectors.dtype)
+                (product,) = torch.autograd.grad(pull, vectors, displacement, retain_graph=True)
                 along = along + self._sum(
-                    positions, near, (turned * moved).sum(0).to(positions.dtype)
+                    positions, near, (product * displacement).sum(0).to(positions.dtype)
                 )
             learned = self.search.sum_over_pairs(near, pull.detach(), positions)
         return Curvature(in_range, two_body, learned, field, divergence, along / probes.shape[0])
@@ -207,15 +207,16 @@ class LambdaHamiltonian(NoisedFluid):
         columns: list[Tensor] = []
         # Many levels at a time: calls of small operations cost more than memory does.
         for level in log_s.split(max(1, self.atoms_per_chunk // (n_batch * positions.shape[1]))):
-            each = level.repeat_interleave(n_batch)
-            variance = effective_variance(each).to(vectors.dtype)
+            repeated_level = level.repeat_interleave(n_batch)
+            variance = effective_variance(repeated_level).to(vectors.dtype)
             copies = repeated(around, level.shape[0])
-            energies = self.network.at_noise(copies, Condition(each.to(vectors.dtype), variance))
+            condition = Condition(repeated_level.to(vectors.dtype), variance)
+            energies = self.network.at_noise(copies, condition)
             columns.append(energies.reshape(-1, n_batch).t())
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 
     def _gauge(self, n_particles: int, box: Tensor, lam: Tensor, log_s: Tensor) -> Tensor:
-        """Return the constant C(lambda), (B,), kT, which makes the pairs' free energy linear."""
+        """Return C(lambda), which makes the free energy of pairs linear in lambda, (B,), kT."""
         volume = box.prod()
         at_lam = self.two_body.free_energy(log_s, volume)
         step = at_lam - lam * self.two_body.free_energy_at_end(volume)
@@ -223,9 +224,8 @@ class LambdaHamiltonian(NoisedFluid):
 
 
 def _end_factor(log_s: Tensor, box: Tensor) -> Tensor:
-    """Return 1 - s^2 / s_max^2.
+    """Return the factor 1 - s^2 / s_max^2 that removes the learned part at lambda = 0, (B,).
 
-    It is the expm1 of an exact zero at lambda = 0, so that the end is the ideal gas to the last
-    bit.
+    There it is the expm1 of an exact zero, so this end is the ideal gas to the last bit.
     """
     return -torch.expm1(2.0 * (log_s - log_noise(torch.zeros_like(log_s), box)))

@@ -6,7 +6,7 @@ r"""`PairEnergy`: the interacting end of the path, in kT.
 with u the pair potential, S = 1 below the switching distance r_s, and zero beyond the cutoff r_c.
 The convention `truncated` has S = 1 up to r_c.
 
-Whoever needs energies or forces of the interacting end asks `model.end`. An end that is no sum of
+All energies and forces of the interacting end come from `model.end`. An end that is not a sum of
 pairs would be another class with `energy`, `gradient` and `is_continuous`.
 """
 
@@ -70,7 +70,7 @@ class PairEnergy(nn.Module):
     Attributes
     ----------
     is_continuous
-        Whether the energy has no jump: forces then say all of it, and partial integration holds.
+        Whether the energy has no jump. Forces then determine it, and partial integration holds.
     """
 
     def __init__(self, potential: ReducedPotential) -> None:
@@ -103,7 +103,7 @@ class PairEnergy(nn.Module):
         Parameters
         ----------
         positions
-            (B, N, 3), sigma; unwrapped positions are fine.
+            Positions of the atoms, (B, N, 3), sigma; unwrapped positions are fine.
         box
             Edges of the box, (3,), sigma.
         """
@@ -113,7 +113,7 @@ class PairEnergy(nn.Module):
         return total.index_add(0, configuration, self(pairs.vectors.square().sum(0)))
 
     def gradient(self, positions: Tensor, box: Tensor) -> Tensor:
-        """Return the gradient of `energy`, (B, N, 3), kT / sigma; arguments as there."""
+        """Return the gradient of `energy`, (B, N, 3), kT / sigma; arguments as for that."""
         positions = positions.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(self.energy(positions, box).sum(), positions)
         return gradient

@@ -1,18 +1,17 @@
-r"""Two-body forces on the way down from the noised positions: what of many-body physics is known
-without learning.
+r"""Relaxation of the noised positions by two-body forces, a known part of many-body physics.
 
-Where forces are harmonic the exact score is -\nabla U_0(y), y being the minimum of U_0(y) + |x -
-y|^2 / 2 s_eff^2; its first order in s_eff^2 is the many-body term of small noise. With the two-body
-term for U_0 the way there is known:
+Where forces are harmonic the exact score is -\nabla U_0(y), where y minimises U_0(y) + |x - y|^2 /
+2 s_eff^2. Its first order in s_eff^2 is the many-body term of small noise. With the two-body term
+for U_0, the steps towards the minimum need no learning:
 
 .. math:: y_n = y_{n-1}
           - \frac{s_{eff}^2 \, \nabla \Phi_{s'}(y_{n-1}) + (y_{n-1} - x)}{1 + s_{eff}^2 k_i}, \qquad
           k_i = \frac13 \max(0, \textstyle\sum_j \nabla^2 \Phi_s(r_{ij})), \qquad
           s'^2 = \frac{s_{eff}^2}{1 + s_{eff}^2 \bar k},
 
-y_0 = x. No step is longer than s_eff, and s' is what noise is left once the neighbours of an atom
-are taken into account. A network that is given the forces along this way starts where it would
-otherwise arrive, and sees as far as the potential does.
+y_0 = x. No step is longer than s_eff, and s' is the noise that is left once the neighbours of an
+atom are taken into account. A network that is given these forces starts where it would otherwise
+arrive, and its input reaches as far as the potential does.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from openmm_nti.hamiltonian.geometry import Pairs, take
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.references.noise import effective_variance
 
-_LARGEST = 3.0  # kT per s_eff: forces are given as they are below, and with this size far above
-_ENVELOPE_SHARE = 0.05  # of the cutoff
+_LARGEST = 3.0  # kT per s_eff: far larger forces are cut down to this size
+_ENVELOPE_SHARE = 0.05  # width of the envelope, as a share of the cutoff
 
 
 def n_vectors(n_relaxations: int) -> int:
-    """Return how many vectors of each atom `relax` finds."""
+    """Return how many vectors of each atom `relax` returns."""
     return n_relaxations + 2 if n_relaxations else 0
 
 
 def n_scalars(n_relaxations: int) -> int:
-    """Return how many scalars of each atom `relax` finds."""
+    """Return how many scalars of each atom `relax` returns."""
     return 4 if n_relaxations else 0
 
 
@@ -42,29 +41,30 @@ def n_scalars(n_relaxations: int) -> int:
 def relax(
     model: NoisedFluid, positions: Tensor, log_s: Tensor, pairs: Pairs, n_relaxations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return forces along the relaxation, and what else is known of each atom.
+    """Return the two-body forces on each atom along its relaxation.
 
     Parameters
     ----------
     model
-        Has the two-body term.
+        Model that supplies the two-body term.
     positions
-        (B, N, 3), sigma.
+        Positions of the atoms, (B, N, 3), sigma.
     log_s
-        ln s, (B,).
+        Noise levels ln s, (B,).
     pairs
-        Those within the two-body term's cutoff.
+        Pairs within the cutoff of the two-body term.
     n_relaxations
-        How many steps to take, at least one.
+        Number of steps, at least one.
 
     Returns
     -------
     gradient
-        Of the two-body term at `positions`, (B, N, 3), kT / sigma.
+        Gradient of the two-body term at `positions`, (B, N, 3), kT / sigma.
     vectors
         s_eff grad Phi at x, y_1, ..., y_n, and (x - y_n) / s_eff, (3, B, N, n + 2).
     scalars
-        asinh of the squares of the first and the last two of these, and of s_eff^2 k_i, (B, N, 4).
+        asinh of the squared lengths of the first and the last two of these vectors, and of s_eff^2
+        k_i, (B, N, 4).
     """
     variance = effective_variance(log_s).reshape(-1, 1, 1).clamp(min=1e-12)
     spread = variance.sqrt()
@@ -74,19 +74,21 @@ def relax(
     bend = model.two_body.second_derivative(pairs.r, configuration, rows)
     gradient = model.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
     stiffness = _stiffness(positions, pairs, (bend + 2.0 * slope / pairs.r) / 3.0)
-    left = log_s - 0.5 * torch.log1p((variance * stiffness.mean((1, 2), keepdim=True)).reshape(-1))
-    rows = model.two_body.rows(left)
-    # Pairs are those in reach of x: without an envelope the force would jump as they come and go.
+    mean_stiffness = stiffness.mean((1, 2), keepdim=True)
+    remaining_log_s = log_s - 0.5 * torch.log1p((variance * mean_stiffness).reshape(-1))
+    rows = model.two_body.rows(remaining_log_s)
+    # Pairs are those within reach of x: without an envelope the force would jump as they change.
     envelope = ((1.0 - pairs.r / model.cutoff) / _ENVELOPE_SHARE).clamp(0.0, 1.0)
     envelope = envelope * envelope * (3.0 - 2.0 * envelope)
-    way = torch.zeros_like(positions)
+    displacement = torch.zeros_like(positions)
     force = gradient
     forces = [spread * force]
     for _ in range(n_relaxations):
-        step = (variance * force + way) / (1.0 + variance * stiffness)
-        way = way - step / (1.0 + step.square().sum(-1, keepdim=True) / variance).sqrt()
-        ways = way.reshape(-1, 3).t().contiguous()
-        vectors = pairs.vectors + take(ways, pairs.second) - take(ways, pairs.first)
+        step = (variance * force + displacement) / (1.0 + variance * stiffness)
+        shortened = step / (1.0 + step.square().sum(-1, keepdim=True) / variance).sqrt()
+        displacement = displacement - shortened
+        columns = displacement.reshape(-1, 3).t().contiguous()
+        vectors = pairs.vectors + take(columns, pairs.second) - take(columns, pairs.first)
         r = (vectors.square().sum(0) + 1e-12).sqrt()
         slope = (
             model.two_body.derivative(r.clamp(max=model.cutoff), configuration, rows)
@@ -95,17 +97,26 @@ def relax(
         )
         force = model.search.sum_over_pairs(pairs, vectors * (slope / r), positions)
         forces.append(spread * force)
-    found = torch.stack([*forces, -way / spread], dim=-1)
-    squares = found.square().sum(2)
+    known = torch.stack([*forces, -displacement / spread], dim=-1)
+    squares = known.square().sum(2)
     scalars = torch.cat([squares[..., :1], squares[..., -2:], variance * stiffness], dim=-1)
-    vectors = found / (1.0 + squares / _LARGEST**2).sqrt().unsqueeze(2)
+    vectors = known / (1.0 + squares / _LARGEST**2).sqrt().unsqueeze(2)
     return gradient, vectors.permute(2, 0, 1, 3), torch.asinh(scalars)
 
 
-def _stiffness(positions: Tensor, pairs: Pairs, each: Tensor) -> Tensor:
-    """Return k_i, (B, N, 1), kT / sigma^2, from what each pair adds to both of its atoms."""
+def _stiffness(positions: Tensor, pairs: Pairs, contributions: Tensor) -> Tensor:
+    """Return the stiffness k_i of every atom, (B, N, 1), kT / sigma^2.
+
+    Parameters
+    ----------
+    positions, pairs
+        As for `relax`.
+    contributions
+        What each pair adds to both of its atoms, (P,).
+    """
     total = torch.zeros(
         positions.shape[0] * positions.shape[1], dtype=positions.dtype, device=positions.device
     )
-    total = total.index_add(0, pairs.first, each).index_add(0, pairs.second, each)
+    total = total.index_add(0, pairs.first, contributions)
+    total = total.index_add(0, pairs.second, contributions)
     return total.clamp(min=0.0).reshape(positions.shape[0], positions.shape[1], 1)

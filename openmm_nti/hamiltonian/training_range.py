@@ -1,4 +1,4 @@
-"""`TrainingRange`: the states a model was trained for, and what is outside of them."""
+"""`TrainingRange`: the range of states that a model was trained for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RELATIVE = 1e-6  # rounding of a density
 
 @dataclass(frozen=True)
 class TrainingRange:
-    """Temperatures and densities that the training data cover.
+    """The temperatures and densities that the training data cover.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class TrainingRange:
         )
 
     def differences(self, potential: ReducedPotential, state: StatePoint) -> list[str]:
-        """Return what of `state` a model of `potential` does not serve, as `name = ..., ...`.
+        """Return in words how `state` differs from what a model of `potential` serves.
 
         Kind of potential, cutoff and convention must be equal; the temperature must be in range.
         """
@@ -60,7 +60,7 @@ class TrainingRange:
         return low * (1 - _RELATIVE) <= state.density_star <= high * (1 + _RELATIVE)
 
     def card(self) -> dict[str, Any]:
-        """Return the range for a model's card."""
+        """Return the range as an entry of a model's card."""
         densities = self.density_star
         return {
             "temperature_star": list(self.temperature_star),
@@ -69,7 +69,7 @@ class TrainingRange:
 
     @classmethod
     def from_card(cls, card: dict[str, Any]) -> Self:
-        """Return the range that `card` wrote."""
+        """Return the range that a model's card contains, as written by `card`."""
         low, high = card["temperature_star"]
         densities = card["density_star"]
         return cls(

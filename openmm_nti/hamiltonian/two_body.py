@@ -1,27 +1,26 @@
-r"""The two-body term: a pair of atoms seen through the noise, exact for two particles at short
-range.
+r"""The two-body term: the energy of a pair of noised atoms.
 
-Two noised particles have a relative coordinate smeared by a Gaussian of variance 2 s_eff^2, so
-their density ratio is
+It is exact for two particles at short range. A Gaussian of variance 2 s_eff^2 smears the relative
+coordinate of two noised particles, so their density ratio is
 
 .. math:: e^{-\varphi_s(r)} = (e^{-\beta u} * G)(r)
           = \int_0^\infty \frac{r'}{r} \,
             \frac{e^{-(r-r')^2/4s^2} - e^{-(r+r')^2/4s^2}}{\sqrt{4 \pi s^2}}
             \, e^{-\beta u(r')} \, dr' ,
 
-one radial integral, done once in the log domain and float64 on a grid of (r, ln s), then
-interpolated by a bicubic spline (continuous second derivatives in both; the ln s derivative enters
-dU/dlambda).
+which is one radial integral. It is computed once, in the log domain and float64, on a grid of
+(r, ln s), and then interpolated by a bicubic spline. The spline has continuous second derivatives
+in both; the derivative by ln s enters dU/dlambda.
 
-To be local the term is brought to zero at the cutoff (the shell [r_s, r_c]) and at large noise,
-where a sum of pairs is no description of a dense fluid: the tabulated function is
+The term must be local, so it goes to zero at the cutoff (in the shell [r_s, r_c]). It also goes to
+zero at large noise, where a sum of pairs does not describe a dense fluid. The tabulated function is
 
 .. math:: \Phi(r, s) = \varphi_s(r) \, W_s(r) \, e^{-(s_{eff}/s_g)^4}, \qquad
           W_s = 1 - b_s (1 - S(r)), \quad
           b_s = \frac{s_{eff}^2}{s_{eff}^2 + s_b^2},
 
-with S the quintic switch. It is the full pair potential at s_eff = 0. What the two factors
-remove, any estimator along the path sees and accounts for, and the network may put back.
+with S the quintic switch. It is the full pair potential at s_eff = 0. What the two factors remove
+biases no estimator along the path, for each accounts for it, and the network may put it back.
 
 The free energy of two particles along this path, f_2(s) = -ln(1 + M(s) / V) with the Mayer integral
 M = int (exp(-Phi) - 1) d^3r, would rise in a step where the gate opens. A constant of the
@@ -29,7 +28,7 @@ configuration,
 
 .. math:: C(\lambda) = -\frac{N (N - 1)}{2} \, [ f_2(s(\lambda)) - \lambda f_2(s_{min}) ],
 
-zero at both ends, makes it linear in lambda: no force feels it, and TI needs no windows to resolve
+zero at both ends, makes it linear in lambda. It exerts no force, and TI needs no windows to resolve
 the step.
 """
 
@@ -61,7 +60,7 @@ _CORE_KT = 600.0
 
 
 class TwoBodyTerm(CompiledModule):
-    """Pair energies Phi(r, s) in kT, differentiable in r and in ln s.
+    """Computes pair energies Phi(r, s) in kT, differentiable in r and in ln s.
 
     Parameters
     ----------
@@ -91,29 +90,34 @@ class TwoBodyTerm(CompiledModule):
         shells = 4.0 * math.pi * r**2 * np.expm1(-values)
         mayer = CubicSpline(r, shells, axis=1).integrate(r[0], r[-1])
         mayer_slopes = CubicSpline(log_s, mayer)(log_s, 1) * self.log_s_step
-        # Of every noise level, in turn: itself, and its derivative by ln s. A Hermite spline takes
-        # four of them.
+        # For every noise level: the function, then its derivative by ln s. A Hermite spline between
+        # two levels takes four of these.
         self._constant("cubics", np.stack(values_and_slopes, axis=1).reshape(2 * log_s.size, -1))
         self._constant("mayer", np.stack([mayer, mayer_slopes], axis=1).reshape(-1))
         self._constant("four", np.arange(4))
 
     def rows(self, log_s: Tensor) -> Tensor:
-        """Return cubics of the radial intervals at levels `log_s` (B,), (4, B, n_r - 1).
+        """Return the cubic polynomials of the radial intervals at noise levels `log_s` (B,).
 
-        The first axis holds the coefficients of powers 0 to 3.
+        These are the coefficients of the powers 0 to 3, (4, B, n_r - 1).
         """
         index, weights = self._noise_bracket(log_s)
         rows = torch.bmm(weights.unsqueeze(1), self.cubics[index])
         return rows.reshape(log_s.shape[0], 4, -1).transpose(0, 1).contiguous()
 
     def end_row(self) -> Tensor:
-        """Return `rows` without noise: the pair potential, (4, 1, n_r - 1), at any lambda."""
+        """Return `rows` without noise, which is the pair potential, (4, 1, n_r - 1)."""
         return self.cubics[0].reshape(4, 1, -1)
 
     def free_energy(self, log_s: Tensor, volume: Tensor) -> Tensor:
-        """Return the free energy f_2(s) of two particles at noise `log_s` (B,); (B,), kT.
+        """Return the free energy f_2(s) of two particles in a box, (B,), kT.
 
-        `volume` of the box is 0-dim, in sigma^3.
+        Parameters
+        ----------
+        log_s
+            Noise levels ln s, (B,).
+        volume
+            Volume of the box, 0-dim, sigma^3.
         """
         index, weights = self._noise_bracket(log_s)
         return -torch.log1p((weights * self.mayer[index]).sum(1) / volume)
@@ -126,7 +130,7 @@ class TwoBodyTerm(CompiledModule):
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
     def _noise_bracket(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which four tabulated functions make up each level, and their weights; (B, 4)."""
+        """Return the four tabulated functions that make up each level (B,), and their weights."""
         n_noise = self.mayer.shape[0] // 2
         # A level beyond the last row takes the last row, which is zero.
         x = ((log_s - self.log_s_min) / self.log_s_step).clamp(0.0, n_noise - 1.0)
@@ -134,9 +138,9 @@ class TwoBodyTerm(CompiledModule):
         return 2 * row.to(torch.long).unsqueeze(1) + self.four, hermite_weights(x - row)
 
     def sums(self, pairs: Pairs, configuration: Tensor, rows: Tensor) -> Tensor:
-        """Return energies of configurations, (B,), kT: sums over pairs below the cutoff.
+        """Return the energies of configurations, (B,), kT, summed over pairs below the cutoff.
 
-        Arguments as for `forward`.
+        Arguments are those of `forward`, with the pairs in place of their distances.
         """
         if self.compiled and applies_to_double(pairs.vectors):
             return torch.ops.openmm_nti.table_sums(
@@ -146,49 +150,53 @@ class TwoBodyTerm(CompiledModule):
         return total.index_add(0, configuration, self(lengths(pairs.vectors), configuration, rows))
 
     def forward(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
-        """Return energies of pairs, (P,), kT.
+        """Return the energies of pairs, (P,), kT.
 
         Parameters
         ----------
         r
             Distances below the cutoff, (P,), sigma.
         configuration
-            To which row of `rows` each pair belongs, (P,).
+            Configuration of each pair, which is its row in `rows`, (P,).
         rows
             The output of `rows`, (4, B, n_r - 1).
         """
-        at, x = self._bracket(r, configuration, rows)
-        c = take(rows.reshape(4, -1), at)
+        interval, x = self._bracket(r, configuration, rows)
+        c = take(rows.reshape(4, -1), interval)
         return torch.addcmul(c[0], x, torch.addcmul(c[1], x, torch.addcmul(c[2], x, c[3])))
 
     def derivative(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
         """Return dPhi/dr of pairs, (P,), kT / sigma; arguments as for `forward`."""
-        at, x = self._bracket(r, configuration, rows)
-        c = take(rows.reshape(4, -1), at)
+        interval, x = self._bracket(r, configuration, rows)
+        c = take(rows.reshape(4, -1), interval)
         return (c[1] + x * (2.0 * c[2] + 3.0 * x * c[3])) / self.r_step
 
     def second_derivative(self, r: Tensor, configuration: Tensor, rows: Tensor) -> Tensor:
         """Return d2Phi/dr2 of pairs, (P,), kT / sigma^2; arguments as for `forward`."""
-        at, x = self._bracket(r, configuration, rows)
-        c = take(rows.reshape(4, -1), at)
+        interval, x = self._bracket(r, configuration, rows)
+        c = take(rows.reshape(4, -1), interval)
         return (2.0 * c[2] + 6.0 * x * c[3]) / self.r_step**2
 
     def sums_at(self, r: Tensor, configuration: Tensor, n_batch: int, rows: Tensor) -> Tensor:
-        """Return sums over the pairs of each configuration at all K levels, (n_batch, K), kT.
+        """Return the energies of `n_batch` configurations at all K levels of `rows`, in kT.
 
-        Pairs enter by the sums of the powers of r in each radial interval, which all levels share.
+        The shape is (n_batch, K). The powers of r are summed once in each radial interval, and all
+        levels use these sums.
         """
         n_bins = rows.shape[2]
-        at, x = self._bracket(r, configuration, rows)
+        interval, x = self._bracket(r, configuration, rows)
         powers = torch.stack([torch.ones_like(x), x, x * x, x * x * x])
         sums = torch.zeros(4, n_batch * n_bins, dtype=r.dtype, device=r.device).index_add(
-            1, at, powers
+            1, interval, powers
         )
         sums = sums.reshape(4, n_batch, n_bins).transpose(0, 1).reshape(n_batch, 4 * n_bins)
         return sums @ rows.transpose(1, 2).reshape(4 * n_bins, -1)
 
     def _bracket(self, r: Tensor, configuration: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the interval of each pair in the flattened rows, and its place in the interval."""
+        """Return the interval of each pair in the flattened `rows`, and its place in there.
+
+        The place runs from 0 to 1.
+        """
         n_bins = rows.shape[2]
         x = r * (1.0 / self.r_step)
         interval = x.detach().floor().clamp(max=n_bins - 1.0)
@@ -196,9 +204,9 @@ class TwoBodyTerm(CompiledModule):
 
 
 def cubics(value: Array, slope: Array) -> Array:
-    """Return the coefficients of the cubics between nodes, (n_noise, 4, n - 1).
+    """Return the cubics that join values and slopes at nodes, each (n_noise, n).
 
-    They follow from values and slopes at the nodes, (n_noise, n).
+    These are the coefficients of the powers 0 to 3, (n_noise, 4, n - 1).
     """
     left = slope[:, :-1]
     right = slope[:, 1:]
@@ -209,7 +217,13 @@ def cubics(value: Array, slope: Array) -> Array:
 
 
 def hermite_weights(x: Tensor) -> Tensor:
-    """Return weights of value and slope at both nodes, (B, 4), for x (B,) in [0, 1]."""
+    """Return the weights of value and slope at the left, then at the right node, (B, 4).
+
+    Parameters
+    ----------
+    x
+        Place between the nodes, from 0 to 1, (B,).
+    """
     y = 1.0 - x
     left = x * y * y
     right = -x * x * y
@@ -219,7 +233,10 @@ def hermite_weights(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def two_body_table(potential: ReducedPotential) -> tuple[Array, Array, Array]:
-    """Return a table of Phi: ln s (n_noise,), r (n_r,) in sigma, values (n_noise, n_r) in kT."""
+    """Return a table of Phi: the grid of ln s, the grid of r in sigma, and the values in kT.
+
+    The shapes are (n_noise,), (n_r,) and (n_noise, n_r); all are float64.
+    """
     cutoff = potential.cutoff_sigma
     noise_gate = min(NOISE_GATE_SIGMA, 0.27 * cutoff)
     # The last row is zero, and the box holds two cutoffs: the term is gone before s reaches L / 2.
@@ -240,9 +257,16 @@ def two_body_table(potential: ReducedPotential) -> tuple[Array, Array, Array]:
 
 
 def smeared_potential(r: Array, variance: float, potential: ReducedPotential) -> Array:
-    """Return phi_s(r) = -ln (exp(-beta u) * G)(r) in kT.
+    """Return the pair potential smeared by the noise, -ln (exp(-beta u) * G)(r), in kT.
 
-    Distances r (n_r,) are in sigma and s_eff^2 = `variance` in sigma^2.
+    Parameters
+    ----------
+    r
+        Distances, (n_r,), sigma.
+    variance
+        Effective variance s_eff^2 of the noise of one particle, sigma^2.
+    potential
+        Pair potential, cutoff and temperature.
     """
     width = math.sqrt(2.0 * variance)
     step = min(width / 4.0, 0.016)
@@ -257,9 +281,9 @@ def smeared_potential(r: Array, variance: float, potential: ReducedPotential) ->
 
 
 def _log_radial_gaussian(r: Array, inner: Array, width: float) -> Array:
-    """Return the log density that a point moved by a Gaussian ends at distance `inner`.
+    """Return the log density of distance `inner` after a Gaussian displacement from `r`.
 
-    It starts at distance `r`; the 3D Gaussian has the standard deviation `width`.
+    The displacement is three-dimensional, with standard deviation `width`.
     """
     product = 2.0 * r * inner / width**2
     # (1 - exp(-p)) / p with its limit 1 at r = 0.

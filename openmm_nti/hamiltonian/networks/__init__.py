@@ -1,1 +1,1 @@
-"""The networks that learn what is not known of a noised fluid."""
+"""The networks that learn the unknown part of the Hamiltonian of a noised fluid."""

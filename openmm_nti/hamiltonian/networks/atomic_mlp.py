@@ -34,8 +34,7 @@ class AtomicMLP(CompiledModule):
             Features of the noise level, (B, n_noise).
         """
         n_batch = described.shape[0]
-        # What depends on the noise goes to biases and weights, which are far smaller than arrays
-        # over atoms.
+        # The noise enters biases and weights, which are far smaller than arrays over atoms.
         shift = (self.first.bias + self.noise_shift(noise)).unsqueeze(1)
         first = torch.baddbmm(shift, described, self.first.weight.t().expand(n_batch, -1, -1))
         second = self.second(self._silu(first))

@@ -33,24 +33,24 @@ ONSET_SQUARED = 0.01  # s_1^2, sigma^2: energies begin as s_eff^2 / (s_eff^2 + s
 
 
 class Surroundings(NamedTuple):
-    """The edges of each atom, and what a network makes of them that no noise level changes."""
+    """The edges of each atom, and those results of a network that do not depend on the noise."""
 
     vectors: Tensor  # minimum-image vectors to the neighbours, (3, B, N, M), sigma
     # Neighbours as indices into the (B * N) atoms, (B, N, M); not the `index` of tuples.
     index: Tensor  # type: ignore[assignment]
-    mask: Tensor  # 1 for a neighbour, 0 for padding; networks may fade it out, (B, N, M)
-    features: Tensor  # of the network's own choice, four dimensions, the batch second
+    mask: Tensor  # 1 for a neighbour, 0 for padding, perhaps times an envelope, (B, N, M)
+    features: Tensor  # chosen by the network; four dimensions, the second is the batch
 
 
 class LearnedPart(nn.Module):
-    """A network for what is not known of a noised fluid.
+    """A network for the unknown part of the Hamiltonian of a noised fluid.
 
     Class attributes
     ----------------
     Config
         Class of its settings. The default of the field `kind` names the kind.
     summary
-        What it is, for the configuration file, in half a sentence.
+        Description for the configuration file, in half a sentence.
     gives_energy
         Whether `at_noise` returns energies; otherwise it returns gradients, for a `Denoiser`.
 
@@ -61,7 +61,7 @@ class LearnedPart(nn.Module):
     noise
         Features of ln s, in the precision of the network.
     n_relaxations
-        Steps of relaxation by two-body forces that a network without an energy is shown.
+        Steps of relaxation by two-body forces that a network without an energy takes as input.
     """
 
     Config: ClassVar[type[NetworkConfig]]
@@ -84,10 +84,10 @@ class LearnedPart(nn.Module):
         return self.at_noise(self.surroundings(vectors, index, mask), condition)
 
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
-        """Set scales on a batch of typical configurations, at ln s (B,); here there are none."""
+        """Set scales on a batch of typical configurations, at ln s (B,); by default, none."""
 
     def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
-        """Return what does not depend on the noise; for arguments see `Surroundings`."""
+        """Return all results that do not depend on the noise; for arguments see `Surroundings`."""
         raise NotImplementedError
 
     def at_noise(self, around: Surroundings, condition: Condition) -> Tensor:

@@ -23,7 +23,7 @@ DEFAULT_KIND = "density"
 
 
 class NetworkConfig(BaseModel):
-    """Architecture of the learned part of the path: what all kinds have in common.
+    """Settings of the learned part of the path that all kinds of networks have.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class NetworkConfig(BaseModel):
         from openmm_nti.hamiltonian.networks.registry import network_classes
 
         classes = [network.Config for network in network_classes().values()]
-        return list(dict.fromkeys(name for one in classes for name in one.model_fields))
+        return list(dict.fromkeys(name for settings in classes for name in settings.model_fields))
 
 
 class MomentConfig(NetworkConfig):
@@ -101,7 +101,9 @@ def _must_be_zero(value: int, info: ValidationInfo) -> int:
 
 
 NoRelaxations = Annotated[
-    int, AfterValidator(_must_be_zero), Field(description="Always 0: for a `denoiser` alone.")
+    int,
+    AfterValidator(_must_be_zero),
+    Field(description="Always 0: only a `denoiser` has relaxations."),
 ]
 
 

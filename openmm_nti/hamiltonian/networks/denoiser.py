@@ -33,12 +33,12 @@ class DenoiserConfig(MomentConfig):
         default=0,
         ge=0,
         le=16,
-        description="Steps of relaxation by two-body forces that the network is shown.",
+        description="Steps of relaxation by two-body forces that the network takes as input.",
     )
 
 
 class DenoiserNetwork(LearnedPart):
-    """Gives f_net for a batch of configurations."""
+    """Computes the gradients f_net for a batch of configurations."""
 
     Config = DenoiserConfig
     summary = "a score without an energy, for neural_ti_bound alone"
@@ -84,7 +84,7 @@ class DenoiserNetwork(LearnedPart):
         return self.at_noise(self.surroundings(vectors, index, mask), condition, known)
 
     def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
-        """Return the edges: a score is never wanted at several noise levels."""
+        """Return the edges alone: a score is never needed at several noise levels."""
         no_features = vectors[..., :0]
         return Surroundings(vectors, index, mask, no_features)
 
@@ -96,9 +96,9 @@ class DenoiserNetwork(LearnedPart):
         Parameters
         ----------
         around, condition
-            Edges and noise level.
+            Edges of the atoms, and noise levels.
         known
-            Vectors and scalars of `relaxation.relax`, for a network that takes them.
+            Vectors and scalars from `relaxation.relax`, if the network takes them.
         """
         noise = self.noise(condition.log_s)
         variance = condition.variance.unsqueeze(-1)
@@ -124,7 +124,7 @@ class DenoiserNetwork(LearnedPart):
         springs = torch.log1p(displacement.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         coefficients = self.coefficients(torch.cat([described, springs], dim=-1), noise)
         total = total + (pulls * coefficients).sum(-1)
-        # Of the size that a score has, and of order s_eff^2 where the noise is small.
+        # This has the size of a score, and is of order s_eff^2 where the noise is small.
         total = total * (0.5 * variance / ((variance + 0.01) * (variance + 0.002).sqrt()))
         return (total - total.mean(2, keepdim=True)).permute(1, 2, 0)
 

@@ -3,18 +3,18 @@ r"""The kind `density`: a sum of atomic energies over denoised neighbourhoods.
 .. math:: U_{net}(x, s) = g(s) \sum_i \left[ E(D_i, s) - E(0, s) \right], \qquad
           g(s) = \frac{s_{eff}^2}{s_{eff}^2 + s_1^2}
 
-so that it vanishes without noise and without neighbours. D_i are the invariants of `descriptors` at
-the atom's own position and at refined positions y: a refinement lets every atom follow learned
-forces along its edges, several moves in a row,
+so it vanishes without noise and without neighbours. D_i are the invariants of `descriptors` at the
+atom's own position and at refined positions y. In a refinement every atom follows learned forces
+along its edges, in several moves,
 
 .. math:: v_i \leftarrow \beta(s) \, v_i
           - c(s) \sum_j \sum_q (a_{iq} + b_{jq}) \sum_k w_{qk}(s) B_k(r_{ij}) \, \hat r_{ij},
           \qquad y_i \leftarrow y_i + v_i,
 
-with gates a and b from what the two atoms see. It amounts to descending towards the structure under
-the noise: for harmonic forces the exact U is such a minimum, U(x) = min_y [ U_0(y) + |x - y|^2 / 2
-s_eff^2 ] + const, whose two parts, pairs at y and springs, E has as linear terms. It is message
-passing with a physical meaning, and it stays conservative.
+with gates a and b from the descriptors of the two atoms. This is a descent towards the structure
+under the noise. For harmonic forces the exact U is the minimum of such a descent, U(x) = min_y [
+U_0(y) + |x - y|^2 / 2 s_eff^2 ] + const. Its two parts, pairs at y and springs, are linear terms of
+E. So a refinement is message passing with a physical meaning, and the forces stay conservative.
 """
 
 from typing import Literal
@@ -44,7 +44,7 @@ class DensityConfig(MomentConfig):
 
 
 class DensityNetwork(LearnedPart):
-    """Gives U_net for a batch of configurations; see the module's formula."""
+    """Computes the energies U_net of a batch of configurations, by the module's formula."""
 
     Config = DensityConfig
     summary = "invariants at refined positions; the default, and the more accurate by far"
@@ -54,7 +54,7 @@ class DensityNetwork(LearnedPart):
         self.n_radial = config.n_radial
         self.onset_squared = ONSET_SQUARED
         self.sums = EdgeSums(config.cutoff_sigma)
-        # Learned too: they follow the structure that the noise leaves.
+        # The basis is learned too: it follows the structure that the noise leaves.
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         self.descriptors = Descriptors(config.n_radial, config.n_channels)
         n_descriptors = self.descriptors.n_outputs
@@ -70,7 +70,7 @@ class DensityNetwork(LearnedPart):
 
     @torch.jit.export
     def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
-        """Return what does not depend on the noise: edges and moments where the atoms are."""
+        """Return the edges and the moments at the atoms' own positions, for any noise."""
         mask = mask * self.sums.cutoff_envelope(vectors)
         moments = self.sums.moments(
             vectors, torch.zeros_like(vectors[..., 0]), index, mask, exponents(self.basis)
@@ -120,7 +120,7 @@ class DensityNetwork(LearnedPart):
 
 
 class Refinement(nn.Module):
-    """Displaces the atoms along gated radial forces and takes descriptors where they arrive."""
+    """Displaces the atoms along gated radial forces, and takes descriptors at the end points."""
 
     def __init__(self, config: DensityConfig, n_described: int) -> None:
         super().__init__()
@@ -147,9 +147,9 @@ class Refinement(nn.Module):
         noise: Tensor,
         variance: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return new displacements (3, B, N), and there total densities and descriptors.
+        """Return new displacements, and the total densities and descriptors at these positions.
 
-        Densities are (B, K), descriptors (B, N, n_outputs).
+        Displacements are (3, B, N), densities (B, K), descriptors (B, N, n_outputs).
 
         Parameters
         ----------

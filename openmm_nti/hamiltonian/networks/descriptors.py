@@ -21,12 +21,12 @@ from openmm_nti.kernels import CompiledModule, applies_to
 
 
 class Descriptors(CompiledModule):
-    """Invariants of the neighbours' density, scaled to order one.
+    """Computes invariants of the neighbours' density, scaled to order one.
 
     Parameters
     ----------
     n_radial, n_channels
-        Numbers of Gaussians K, and of mixtures C for l = 1 and for l = 2.
+        Number of Gaussians K, and number of mixtures C for each of l = 1 and l = 2.
     """
 
     scales: Tensor
@@ -51,7 +51,7 @@ class Descriptors(CompiledModule):
         Parameters
         ----------
         moments, noise
-            From `EdgeSums.moments`, and the noise features (B, n_noise).
+            Moments from `EdgeSums.moments`, and noise features, (B, n_noise).
         """
         mixtures = self.mixtures(noise).reshape(-1, 2 * self.n_channels, self.n_radial)
         if self.compiled and applies_to(moments):
@@ -74,7 +74,7 @@ class Descriptors(CompiledModule):
 
     def vector_scales(self) -> Tensor:
         """Return factors that bring the vectors from `forward` to order one, (2 C,)."""
-        # of vectors, then of tensors
+        # scales of the vectors, then of the tensors
         sizes = self.scales[self.n_radial : self.n_radial + 2 * self.n_channels].sqrt()
         of_vector, of_tensor = sizes.split(self.n_channels)
         return torch.cat([of_vector, of_vector * of_tensor])
@@ -96,7 +96,7 @@ def normalise_descriptors(network: nn.Module, moments: Tensor, noise: Tensor) ->
     Parameters
     ----------
     network
-        Has `Descriptors` among its modules.
+        Network with `Descriptors` among its modules.
     moments, noise
         As for `Descriptors.forward`.
     """

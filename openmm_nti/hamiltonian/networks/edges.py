@@ -6,11 +6,11 @@ envelope e,
 .. math:: P_i = \sum_j e(r_{ij}) \, u_{ij} \sum_q (a_{iq} + b_{jq}) \sum_k w_{qk} B_k(r_{ij}),
           \qquad M_i = \sum_j e(r_{ij}) \, (1, u_{ij}, u_{ij} u_{ij}) \, B_k(r_{ij}) .
 
-Nearly all of a network's time goes into these two. On a CPU they run as compiled operations where
-those were built (`openmm_nti.kernels`); the PyTorch below is the same for everything else.
+Nearly all of a network's time goes into these two. On a CPU they run as compiled operations, if
+these were built (`openmm_nti.kernels`). The PyTorch below computes the same everywhere else.
 
-Arrays over edges have their components first and atoms and neighbours last, (C, B, N, M): an
-operation runs along rows of all edges, and products with weights are single large ones.
+Arrays over edges have their components first and atoms and neighbours last, (C, B, N, M). So an
+operation runs along rows of all edges, and a product with weights is one large product.
 """
 
 import math
@@ -24,28 +24,28 @@ from torch import Tensor
 from openmm_nti.hamiltonian.geometry import take
 from openmm_nti.kernels import CompiledModule, applies_to
 
-# Directions and distances are softened below this, for atoms do pass through each other near the
-# ideal gas.
+# Directions and distances are softened below this distance: atoms do pass through each other near
+# the ideal gas.
 _SOFTENING = 0.1  # sigma
-_ENVELOPE_SHARE = 0.1  # of the cutoff
+_ENVELOPE_SHARE = 0.1  # width of the envelope, as a share of the cutoff
 
 
 class Edges(NamedTuple):
-    """What sums over edges are made of."""
+    """The quantities of each edge that sums over edges need."""
 
     gaussians: Tensor  # (K, B, N, M)
     vectors: Tensor  # (3, B, N, M), sigma
-    inverse: Tensor  # one over softened lengths, (B, N, M), 1 / sigma
+    inverse: Tensor  # inverse of the softened lengths, (B, N, M), 1 / sigma
     envelope: Tensor  # smooth cutoff, with the mask, (B, N, M)
 
 
 class EdgeSums(CompiledModule):
-    """The two sums, for one cutoff.
+    """Computes the two sums over edges within one cutoff.
 
     Parameters
     ----------
     cutoff
-        Where the envelope ends the edges, with two continuous derivatives, sigma.
+        Distance at which the envelope goes to zero, with two continuous derivatives, sigma.
     """
 
     def __init__(self, cutoff: float) -> None:
@@ -75,7 +75,7 @@ class EdgeSums(CompiledModule):
         index
             Neighbours as indices into the (B * N) atoms, (B, N, M).
         mask
-            (B, N, M), factors of the envelope: 1 for a neighbour and 0 for padding.
+            Factors of the envelope, (B, N, M): 1 for a neighbour and 0 for padding.
         polynomials
             From `exponents`, (K, 3).
         radial
@@ -117,7 +117,7 @@ class EdgeSums(CompiledModule):
     ) -> Tensor:
         """Return the moments M_i, (10, B, K, N); arguments as for `radial_messages`.
 
-        They are of 1; x, y, z; xx, yy, zz; xy, yz, zx of the directions.
+        They are the sums of 1; x, y, z; xx, yy, zz; xy, yz, zx of the directions.
         """
         if self.compiled and applies_to(vectors):
             return torch.ops.openmm_nti.moments(
@@ -142,9 +142,9 @@ class EdgeSums(CompiledModule):
         """Return a factor that takes edges to zero at the cutoff, (B, N, M).
 
         It is 1 below nine tenths of the cutoff and has two continuous derivatives. Neighbours are
-        chosen where the atoms are, and displacements may bring a far one close. Its own envelope is
-        no longer small there. Without this factor, at the original distance, the energy would jump
-        as the edge comes and goes.
+        chosen at the atoms' own positions, and displacements may bring a far neighbour close. Its
+        envelope at the displaced distance is then not small. Without this factor, which takes the
+        original distance, the energy would jump when the edge appears or disappears.
 
         Parameters
         ----------
@@ -161,14 +161,14 @@ class EdgeSums(CompiledModule):
 def edges_at(
     vectors: Tensor, mask: Tensor, polynomials: Tensor, cutoff: float, softening: float = _SOFTENING
 ) -> Edges:
-    """Return what sums over the edges need.
+    """Return the quantities of each edge that sums over edges need.
 
     Parameters
     ----------
     vectors, mask, polynomials
         As for `EdgeSums.radial_messages`.
     cutoff, softening
-        sigma.
+        Cutoff, and distance below which directions are softened, sigma.
     """
     r_squared = (vectors * vectors).sum(0) + softening * softening
     inverse = r_squared.rsqrt()
@@ -197,7 +197,7 @@ def at_neighbours(values: Tensor, index: Tensor) -> Tensor:
 
 
 def initial_basis(cutoff: float, n_radial: int) -> Tensor:
-    """Return centres, sigma, and log sharpness of untrained Gaussians, (2, n_radial, 1)."""
+    """Return the centres in sigma and log sharpness of untrained Gaussians, (2, n_radial, 1)."""
     centres = torch.from_numpy(crowded_centres(cutoff, n_radial))
     gaps = torch.gradient(centres)[0]
     return (
@@ -214,7 +214,7 @@ def exponents(basis: Tensor) -> Tensor:
     Parameters
     ----------
     basis
-        c and ln a, (2, K, 1).
+        Centres c and log sharpness ln a, (2, K, 1).
     """
     centre = basis[0] - 1.0
     sharpness = basis[1].exp()

@@ -1,4 +1,4 @@
-r"""The kind `painn`: an equivariant message-passing network, to compare with.
+r"""The kind `painn`: an equivariant message-passing network, for comparison.
 
 Every atom carries scalars s and vectors v (C features each), as in PaiNN (Schuett, Unke, Gastegger,
 ICML 2021), the kind of network that Mate, Fleuret and Bereau (arXiv 2406.02313) used. A layer
@@ -29,15 +29,15 @@ class PainnConfig(MomentConfig):
 
     kind: Literal["painn"] = "painn"
     n_channels: int = Field(
-        default=8, ge=2, le=128, description="Features, of scalars and vectors."
+        default=8, ge=2, le=128, description="Number of features of scalars and of vectors."
     )
-    n_refinements: int = Field(default=1, ge=0, le=8, description="Layers, one at least.")
+    n_refinements: int = Field(default=1, ge=0, le=8, description="Number of layers, at least one.")
     n_moves: int = Field(default=2, ge=1, le=8, description="Not used by this kind.")
     n_relaxations: NoRelaxations = 0
 
 
 class PainnNetwork(LearnedPart):
-    """Gives U_net for a batch of configurations; see the module's formula."""
+    """Computes the energies U_net of a batch of configurations, by the module's formula."""
 
     Config = PainnConfig
     summary = "equivariant message passing with n_refinements layers, for comparison"
@@ -57,7 +57,7 @@ class PainnNetwork(LearnedPart):
 
     @torch.jit.export
     def surroundings(self, vectors: Tensor, index: Tensor, mask: Tensor) -> Surroundings:
-        """Return the edges: there is nothing to compute before the noise is known."""
+        """Return the edges alone: all else depends on the noise."""
         no_features = vectors[..., :0]
         return Surroundings(vectors, index, mask, no_features)
 
@@ -117,7 +117,7 @@ class PainnLayer(nn.Module):
         alone, alone_vectors
             Features of an atom without neighbours, (B, 1, C) and (B, 1, 3, C).
         edges, index
-            From `edges_at`; neighbours as indices into the (B * N) atoms, (B, N, M).
+            Edges from `edges_at`, and neighbours as indices into the (B * N) atoms, (B, N, M).
         """
         n_batch, n_atoms, n_neighbours = index.shape
         filters = self.filters(

@@ -1,4 +1,4 @@
-"""What the networks with refinements share: the step of a displacement, and how they grow.
+"""Functions of the networks with refinements: step lengths, and growth to more refinements.
 
 A refinement displaces the atoms along learned forces and takes descriptors where they arrive.
 """
@@ -44,9 +44,9 @@ def take_weights_with_more_refinements(
     Parameters
     ----------
     network, smaller
-        Of settings for which `has_more_refinements` holds.
+        Two networks whose settings fulfil `has_more_refinements`.
     n_new_inputs
-        Scalars from relaxations that come before all other inputs, and that `smaller` lacks.
+        Number of scalars from relaxations that `smaller` lacks; they come before all other inputs.
     """
     old_weights = smaller.state_dict()
     for name, new in network.state_dict().items():

@@ -1,4 +1,4 @@
-"""The kinds of networks, found in this folder.
+"""The registry of the kinds of networks in this folder.
 
 A new kind is one file here: a subclass of `LearnedPart` that brings its settings as `Config`, and a
 line `NETWORKS = (MyNetwork,)`. Code outside of the package calls `register(MyNetwork)` instead.

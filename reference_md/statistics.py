@@ -13,8 +13,6 @@ of each series and still show in their sum, when all of them change the same way
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,11 +21,7 @@ from scipy.special import ndtri, stdtr
 
 from openmm_nti.runtime.quiet import dropped_messages
 
-with (
-    contextlib.redirect_stdout(io.StringIO()),
-    contextlib.redirect_stderr(io.StringIO()),
-    dropped_messages({"pymbar.timeseries": "", "pymbar.mbar_solvers": ""}),  # two banners
-):
+with dropped_messages({"pymbar.timeseries": "", "pymbar.mbar_solvers": ""}):  # two banners
     from pymbar import timeseries
 
 MIN_CHAINS = 8  # fewer chains than this say too little about the error of their mean

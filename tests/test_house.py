@@ -44,7 +44,8 @@ def test_lines_are_short(pattern, columns):
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             unbreakable = path.suffix == ".md" and (line.startswith("|") or "](" in line)
-            if len(line) > columns and not unbreakable:
+            code = re.sub(r"\s*# noqa: .*", "", line)  # a pragma must stand on its line
+            if len(code) > columns and not unbreakable:
                 long.append(f"{shown(path)}:{number}")
     assert long == []
 

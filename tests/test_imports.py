@@ -6,6 +6,7 @@ import pytest
 from source import (
     PACKAGES,
     ROOT,
+    at_import,
     circles,
     imported_names,
     imports_at_import,
@@ -81,6 +82,26 @@ def test_no_room_imports_itself_by_way_of_others():
         if own is not None:
             graph[own] |= found - {own, None}
     assert circles(graph) == []
+
+
+def test_imports_in_functions_and_for_type_checkers_do_not_count():
+    text = """
+import a
+if TYPE_CHECKING:
+    import b
+try:
+    import c
+except ImportError:
+    import d
+class C:
+    import e
+    def f(self):
+        import g
+def h():
+    import i
+"""
+    found = [name for node in at_import(ast.parse(text).body) for name in imported_names(node)]
+    assert found == ["a", "c", "d", "e"]
 
 
 def test_circles_are_found():

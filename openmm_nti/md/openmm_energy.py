@@ -169,7 +169,7 @@ def checked_particles(
 def script(
     module: nn.Module, fusion: Fusion | None = STATIC_FUSION, *, portable: bool = False
 ) -> torch.jit.ScriptModule:
-    """Return `module` compiled to TorchScript, ready for TorchForce.
+    """Return `module` compiled to TorchScript, ready for TorchForce; `module` stays as it is.
 
     With `portable` it contains none of the compiled operations of `openmm_nti.kernels`. It is then
     slower on a CPU, and can be loaded in a process that does not import openmm_nti.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig
 from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.md.openmm_energy import script
 from openmm_nti.references.noise import LOG_NOISE_MIN
 from openmm_nti.testing.errors import ConformanceError
 from openmm_nti.testing.network_case import NetworkCase
@@ -244,7 +245,7 @@ def _many_levels(case: NetworkCase) -> None:
 
 def _script(case: NetworkCase) -> None:
     try:
-        scripted: Any = torch.jit.script(case.model)
+        scripted: Any = script(case.model, fusion=None)
     except Exception as error:  # TorchScript raises many kinds for what it cannot compile
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason")
         raise ConformanceError(

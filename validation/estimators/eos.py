@@ -63,9 +63,12 @@ def estimate(state: StatePoint) -> FreeEnergy:
 
     Raises
     ------
+    ValueError
+        If the pair potential is not Lennard-Jones.
     RuntimeError
         If teqp is not installed.
     """
+    _check(state)
     equation, other = _equations()
     bulk, second, tail = _parts(equation, other, state, state.n_particles)
     return _result(state, equation, bulk, second, tail, "beta_f_ex")
@@ -73,10 +76,20 @@ def estimate(state: StatePoint) -> FreeEnergy:
 
 def chemical_potential(state: StatePoint) -> FreeEnergy:
     """Return beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) in the same box; see `estimate`."""
+    _check(state)
     equation, other = _equations()
     before, after = (_parts(equation, other, state, state.n_particles + more) for more in (0, 1))
     bulk, second, tail = (last - first for first, last in zip(before, after, strict=True))
     return _result(state, equation, bulk, second, tail, "beta_mu_ex")
+
+
+def _check(state: StatePoint) -> None:
+    """Refuse a fluid that the equation of state does not describe."""
+    if state.pair_potential.potential.type != "lennard_jones":
+        raise ValueError(
+            f"potential = {state.potential.type}: eos knows the Lennard-Jones fluid alone; leave "
+            "eos out, or compare with bar_chain"
+        )
 
 
 def _parts(

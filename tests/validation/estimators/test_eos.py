@@ -72,3 +72,12 @@ def test_the_chemical_potential_is_one_more_particle_in_the_same_box():
 def test_the_ideal_gas_has_no_excess():
     thin = StatePoint(n_particles=2, box_length_sigma=200.0, temperature_star=1.25)
     assert eos.estimate(thin).value == pytest.approx(0.0, abs=1e-4)
+
+
+def test_another_potential_is_refused():
+    soft = StatePoint(
+        n_particles=100, box_length_sigma=6, temperature_star=1.25, potential={"type": "wca"}
+    )
+    for compute in (eos.estimate, eos.chemical_potential):
+        with pytest.raises(ValueError, match="potential = wca: eos knows the Lennard-Jones"):
+            compute(soft)

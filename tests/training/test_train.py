@@ -131,6 +131,7 @@ def held_out_loss_of(model, ensemble):
     return float(torch.stack(losses).mean())
 
 
+@pytest.mark.slow
 def test_the_gain_on_held_out_frames_is_the_difference_of_two_bounds():
     state = StatePoint(
         n_particles=3,

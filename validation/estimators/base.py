@@ -162,10 +162,7 @@ class Estimator(ABC):
         if not found.has_error:
             return Verdict("bad", "no: the data give no error")
         level, text = found.verdict.level, found.verdict.text
-        if level == "good":
-            text = text.removeprefix("good (").removesuffix(")")
-            return Verdict(level, "yes" if text == "good" else f"yes: {text}")
-        answers = {"warn": f"hardly: {text}", "bad": f"no: {text}"}
+        answers = {"good": f"yes: {text}", "warn": f"hardly: {text}", "bad": f"no: {text}"}
         return Verdict(level, answers.get(level, text))
 
     def overlap(self, found: FreeEnergy, others: Mapping[str, FreeEnergy]) -> Verdict:

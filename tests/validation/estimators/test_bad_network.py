@@ -54,6 +54,7 @@ def test_paths_and_their_bracket(bad, data, exact, tmp_path):
     assert abs(bracket.value - exact) < 3 * bracket.std_err
 
 
+@pytest.mark.slow
 def test_windows(bad, data, exact, tmp_path):
     samples = windows.sample(bad, data, WINDOWS, seed=3, directory=tmp_path, progress=False)
     mbar = estimate_mbar(samples, TRIO, method="mbar_neural", seed=1)

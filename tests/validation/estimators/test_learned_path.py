@@ -172,6 +172,7 @@ def test_the_corrector_leaves_equilibrium_alone(first_step, monkeypatch):
         assert abs(values.mean()) < 3.5 * values.std() / math.sqrt(values.size)
 
 
+@pytest.mark.slow
 def test_three_particles(tmp_path):
     """Against -ln of the mean Boltzmann factor of uniform positions, to a few 1e-3."""
     state = StatePoint(n_particles=3, box_length_sigma=6.0, temperature_star=1.25)

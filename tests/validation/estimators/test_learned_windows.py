@@ -102,6 +102,7 @@ def test_monte_carlo_resumes_to_the_same_numbers(pairs, two_body, tmp_path, monk
     assert sorted(path.name[-7:] for path in files) == ["000.npz", "001.npz", "002.npz"]
 
 
+@pytest.mark.slow
 def test_both_engines_sample_the_same_windows(tmp_path):
     """Six crowded particles and a network that nobody trained: every window's <dU/dlambda>, and the
     free energy.

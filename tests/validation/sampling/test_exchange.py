@@ -27,7 +27,7 @@ def pairs():
     return exact_ensemble(PAIR, 4000)
 
 
-@pytest.mark.parametrize("engine", ["openmm", "torch"])
+@pytest.mark.parametrize("engine", [pytest.param("openmm", marks=pytest.mark.slow), "torch"])
 def test_exchanging_windows_are_exact_for_any_network(engine, pairs, tmp_path):
     model = make_random_model(PAIR, "float32")
     config = EXCHANGING.model_copy(

@@ -71,7 +71,9 @@ class StatePoint(BaseModel):
     )
     species_name: str = Field(default=_ARGON, description="What the atoms are called.")
     general: GeneralState | None = Field(
-        default=None, description="Several species or unequal edges; read from `species:`."
+        default=None,
+        repr=False,
+        description="Several species or unequal edges; read from `species:`.",
     )
 
     @model_validator(mode="before")

@@ -31,6 +31,7 @@ from openmm_nti.hamiltonian import NetworkConfig
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.training import TrainingConfig
 from openmm_nti.validation.estimators.base import Estimator
+from openmm_nti.validation.estimators.registry import section_config as settings_class
 from openmm_nti.validation.estimators.registry import sections
 
 
@@ -147,10 +148,13 @@ def section_config(section: str, settings: list[str]) -> Any:
     content: dict[str, Any] = {}
     for setting in settings:
         apply_setting(content, setting)
+    # Of this section alone, and as the registry has it now: it may have grown since the start.
+    fields: dict[str, Any] = {section: (settings_class(section), ...)}
+    model = create_model("Settings", __config__=ConfigDict(extra="forbid"), **fields)
     try:
-        return getattr(EstimatesConfig.model_validate({section: content}), section)
+        return getattr(model.model_validate({section: content}), section)
     except ValidationError as error:
-        raise ConfigError(explain(error, EstimatesConfig, source="--set")) from None
+        raise ConfigError(explain(error, model, source="--set")) from None
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

@@ -108,6 +108,7 @@ setup(
             "pytest",
             "pytest-cov",
             "pytest-xdist",
+            "filelock",
             "hypothesis",
             "ruff",
             "codespell",

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from tiny import TINY
 from typer.testing import CliRunner
 
 from openmm_nti.cli import app
+from openmm_nti.files import write_text
 
 
 def call(*arguments):
@@ -30,19 +32,29 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def config(tmp_path_factory):
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY))
+def shared(tmp_path_factory, worker_id):
+    """A folder that all processes of a test session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def config(shared):
+    path = shared / "tiny.yaml"
+    write_text(path, yaml.safe_dump(TINY))
     return path
 
 
 @pytest.fixture(scope="session")
-def finished(config, tmp_path_factory):
-    """An undisturbed run; its output is in `output.txt`."""
-    directory = tmp_path_factory.mktemp("runs") / "finished"
-    result = call("run", config, "--output", directory)
-    assert result.exit_code == 0, result.output
-    (directory.parent / "output.txt").write_text(result.output)
+def finished(config, shared):
+    """An undisturbed run, made once for all processes; its output is in `output.txt`."""
+    directory = shared / "runs" / "finished"
+    output = directory.parent / "output.txt"
+    with FileLock(shared / "finished.lock"):
+        if not output.is_file():
+            result = call("run", config, "--output", directory)
+            assert result.exit_code == 0, result.output
+            write_text(output, result.output)
     return directory
 
 

@@ -48,6 +48,7 @@ def scheduler():
         yield cluster.scheduler_address
 
 
+@pytest.mark.slow
 def test_numbers_are_the_same_everywhere(scheduler):
     found = {}
     for name, address in (("local", None), ("processes", None), ("dask", scheduler)):

@@ -128,6 +128,7 @@ def test_an_oscillator_has_nothing_left_to_sample():
             assert result.diagnostics["statistical_error"] < 1e-6
 
 
+@pytest.mark.slow
 def test_errors_with_control_variates_are_right():
     """40 estimates with functions that follow dU/dlambda in part: z scores of width 1 and no
     bias.

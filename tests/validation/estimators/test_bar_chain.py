@@ -107,7 +107,13 @@ def test_few_particles_have_the_published_free_energies(n_particles, exact, tmp_
 
 
 @pytest.mark.parametrize(
-    "state", [fluid(8), sticky(3, "switched"), sticky(3, "truncated")], ids=str
+    "state",
+    [
+        pytest.param(fluid(8), marks=pytest.mark.slow),
+        sticky(3, "switched"),
+        sticky(3, "truncated"),
+    ],
+    ids=str,
 )
 def test_it_agrees_with_the_direct_average_over_the_ideal_gas(state, tmp_path):
     result = chain(state, QUICK, tmp_path, seed=4)

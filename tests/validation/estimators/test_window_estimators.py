@@ -22,7 +22,13 @@ PAIR = StatePoint(
     n_particles=2, box_length_sigma=3, temperature_star=0.8, cutoff_sigma=1.5, switch_sigma=1.2
 )
 WINDOWS = WindowsConfig(
-    n_windows=4, n_chains=8, n_frames=4, steps_between=5, equilibration_steps=10, pilot_frames=4
+    engine="torch",
+    n_windows=4,
+    n_chains=8,
+    n_frames=4,
+    steps_between=5,
+    equilibration_steps=10,
+    pilot_frames=4,
 )
 SOFT = softcore.SoftcoreConfig(
     n_windows=4, n_chains=8, n_frames=6, steps_between=10, equilibration=40, platform="Reference"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import BaseModel
 
 from openmm_nti.ensemble import Ensemble
@@ -58,9 +59,14 @@ class Job:
 
     @property
     def ensemble(self) -> Ensemble:
-        """The reference data; ValueError where there are none."""
+        """The reference data; ValueError where there are none, or NaN among them."""
         if self.data is None:
             raise ValueError("this estimate needs reference data: add --data FILE")
+        for name in ("positions_nm", "reduced_potentials"):
+            if not np.isfinite(getattr(self.data, name)).all():
+                raise ValueError(
+                    f"{name} of the reference data holds NaN or infinity: remove those frames"
+                )
         return self.data
 
     @property

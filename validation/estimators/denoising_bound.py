@@ -246,7 +246,7 @@ class NeuralTIBound(_FromDenoising):
     """The rigorous lower bound."""
 
     name = "neural_ti_bound"
-    Diagnostics = BoundDiagnostics
+    Diagnostics = ModelBoundDiagnostics  # with those of the chains where there are chains
     kind = "bound"
     summary = "Lower bound from denoising, by the network and then by tethered chains"
     order = 10

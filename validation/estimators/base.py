@@ -82,8 +82,9 @@ class Job:
     @property
     def model(self) -> LambdaHamiltonian:
         """The model; ValueError where there is none, or one without an energy."""
-        if isinstance(self.score, LambdaHamiltonian):
-            return self.score
+        score = self.score  # bound once: for another state than its own, a model makes new tables
+        if isinstance(score, LambdaHamiltonian):
+            return score
         raise ValueError(
             "this estimate needs energies, and the model is a denoiser, which has none: train a "
             "network of kind `density`"

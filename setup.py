@@ -82,6 +82,7 @@ setup(
         "rich",
         "matplotlib",
         "jinja2",
+        "joblib",
     ],
     extras_require={
         "cpu": [

@@ -7,16 +7,17 @@ that was interrupted, at any moment, is continued by running it again.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from joblib.externals.loky import get_reusable_executor
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -37,6 +38,9 @@ _THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "OPENMM_CPU_THREADS",
 )
+
+
+_IDLE_SECONDS = 300.0  # after which a process without work ends
 
 
 class TaskError(RuntimeError):
@@ -158,11 +162,11 @@ def _run_in_pool(
     description: str,
     on_finished: Callable[[], None],
 ) -> list[Result]:
-    with _one_thread_environment(), _spawn_pool(n_processes) as pool:
+    results: dict[int, Result] = {}
+    with _processes(n_processes) as pool:
         futures: dict[Future[Result], int] = {
             pool.submit(function, task): index for index, task in enumerate(tasks)
         }
-        results: dict[int, Result] = {}
         for future in as_completed(futures):
             index = futures[future]
             try:
@@ -173,54 +177,44 @@ def _run_in_pool(
     return [results[index] for index in range(len(tasks))]
 
 
-def _task_error(description: str, task: Any, error: Exception) -> TaskError:
-    name = textwrap.shorten(str(task), 200)
-    return TaskError(f"{description}: task {name} failed: {error or type(error).__name__}")
-
-
 @contextmanager
-def _spawn_pool(n_processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of fresh processes, which are ended at once when the block fails."""
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        n_processes, multiprocessing.get_context("spawn"), initializer=_prepare_worker
+def _processes(n_processes: int) -> Iterator[Executor]:
+    """Yield a pool of processes, which is ended at once when the block fails.
+
+    The processes are not forked, for a fork after torch or OpenMM have started threads may hang.
+    They live on for the next calculation: each takes seconds to import torch and OpenMM.
+    """
+    pool = get_reusable_executor(
+        n_processes,
+        timeout=_IDLE_SECONDS,
+        initializer=_prepare_worker,
+        initargs=(os.getpid(),),
+        env=dict.fromkeys(_THREAD_VARIABLES, "1"),
     )
     try:
         yield pool
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
+        pool.shutdown(wait=True, kill_workers=True)
         raise
-    finally:
-        pool.shutdown(wait=True)
 
 
-@contextmanager
-def _one_thread_environment() -> Iterator[None]:
-    """Set the variables by which the libraries of new processes take one thread each."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+def _task_error(description: str, task: Any, error: Exception) -> TaskError:
+    name = textwrap.shorten(str(task), 200)
+    reason = str(error) or type(error).__name__
+    if isinstance(error, BrokenExecutor):  # whose own text has ten lines
+        reason = "its process was terminated abruptly: killed, or out of memory"
+    return TaskError(f"{description}: task {name} failed: {reason}")
 
 
-def _prepare_worker() -> None:
+def _prepare_worker(parent: int) -> None:
     """Give torch one thread, and end this process when its parent ends, for whatever reason."""
     import torch
 
     torch.set_num_threads(1)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _exit_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

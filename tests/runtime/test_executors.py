@@ -42,7 +42,7 @@ def always_fails(number):
 def scheduler():
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     )
     with cluster:
         yield cluster.scheduler_address

@@ -49,6 +49,7 @@ def within(result, exact, errors=3.0):
     assert abs(result.value - exact) < errors * result.std_err, str(result)
 
 
+@pytest.mark.slow  # test_conformance.py has a quick one
 def test_the_bound_is_tight_for_two_particles(pairs, two_body):
     """The two-body path is the exact score of two particles but for the shell and the gate: the
     bound is attained.
@@ -141,7 +142,7 @@ def test_an_integral_without_noise_or_with_coarse_steps_has_not_converged():
         assert neural_ti.integral_converged(found).level == level
 
 
-@pytest.mark.parametrize("first_step", [0.15, 0.5])
+@pytest.mark.parametrize("first_step", [0.15, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_the_corrector_leaves_equilibrium_alone(first_step, monkeypatch):
     """At lambda = 1, from exact samples of a crowded trio: the energy and its fluctuations stay, at
     any step.

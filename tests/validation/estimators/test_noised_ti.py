@@ -22,6 +22,7 @@ def pairs():
     return exact_ensemble(PAIR, 4000)
 
 
+@pytest.mark.slow  # test_conformance.py has a quick one
 def test_two_particles_exactly(pairs):
     model = LambdaHamiltonian(
         PAIR.pair_potential

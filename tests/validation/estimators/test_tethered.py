@@ -77,6 +77,7 @@ def test_levels_integrate_over_all_noise_wherever_they_crowd(n_frames):
     assert np.mean(found) == pytest.approx((high**2 - low**2) / 2, rel=0.03)
 
 
+@pytest.mark.slow  # test_a_known_gap_is_found is the quick one
 def test_the_exact_score_has_no_gap(pairs, tmp_path):
     model = LambdaHamiltonian(PAIR.pair_potential)
     gap = tethered.measure(model, pairs, 32, 1600, seed=2, directory=tmp_path)

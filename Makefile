@@ -15,7 +15,7 @@ PLUGIN ?= cpu
 VENV ?= .venv
 OUTPUT ?= demo-output
 THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
-CONFIG ?= examples/lj_quickstart.yaml
+CONFIG ?= examples/lj_demo.yaml
 PYTEST_ARGS ?= -n auto --dist loadfile
 COVERAGE_ARGS ?= --cov=openmm_nti --cov=reference_md --cov=training --cov=validation --cov-report=
 

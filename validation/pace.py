@@ -122,9 +122,14 @@ def _md_seconds(state: StatePoint) -> float:
 
 
 def _quickest(function: Callable[[], object]) -> float:
-    times = []
-    for _ in range(3):
-        started = time.process_time()
-        function()
-        times.append(time.process_time() - started)
+    """Return CPU seconds; of one thread, since several wait for each other on a busy machine."""
+    times, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(3):
+            started = time.process_time()
+            function()
+            times.append(time.process_time() - started)
+    finally:
+        torch.set_num_threads(threads)
     return min(times)

@@ -13,7 +13,9 @@ from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.files import finite, read_json, write_json
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy, uncertain
+from openmm_nti.model_files import CARD_FILE, read_card
 from openmm_nti.validation.report import judge
+from openmm_nti.validation.report.learned import learned
 
 SCHEMA = 1
 _CIRCUMSTANCES = ("command", "date_utc", "git_hash", "machine")
@@ -44,7 +46,7 @@ def write_results(directory: RunDirectory, config: RunConfig) -> None:
 
 
 def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:
-    """Show every estimate of the run in 80 columns, and below them the numbers to quote."""
+    """Show every estimate of the run in 80 columns, what was learned, and the numbers to quote."""
     table = Table(title="Estimates in kT")
     for heading in ("quantity", "method", "convention"):
         table.add_column(heading, no_wrap=True)
@@ -65,8 +67,15 @@ def print_table(directory: RunDirectory, config: RunConfig, console: Console) ->
         table.add_section()
         quotes.append(f"N = {state.n_particles}: {_quote(estimates)}")
     console.print(table)
-    for line in quotes:
+    for line in (*_learned(directory), *quotes):
         console.print(line, highlight=False)
+
+
+def _learned(directory: RunDirectory) -> list[str]:
+    """Return what the run's own training brought; nothing where the model came from elsewhere."""
+    if not (directory.model / CARD_FILE).is_file():
+        return []
+    return list(learned(read_card(directory.model)["training"]))
 
 
 def _quote(estimates: list[FreeEnergy]) -> str:

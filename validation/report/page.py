@@ -23,6 +23,7 @@ from openmm_nti.validation.report import judge
 from openmm_nti.validation.report.drawing import data_address
 from openmm_nti.validation.report.figures import ReportFigure, figures_at, training_figures
 from openmm_nti.validation.report.judge import Estimates
+from openmm_nti.validation.report.learned import learned
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LONG = 4  # longer lists are left to results.json
@@ -107,13 +108,15 @@ def write_report(run_directory: Path) -> Path:
     """
     results = read_json(run_directory / "results.json")
     config, card = run_directory / "config.yaml", run_directory / "model" / "model.json"
+    model = read_json(card) if card.is_file() else {}
     page = (
         _environment()
         .get_template("report.html")
         .render(
             sections=[_section(point, run_directory) for point in results["state_points"]],
             training=training_figures(run_directory / "model" / "metrics.jsonl"),
-            model=_flat(read_json(card)) if card.is_file() else {},
+            learned=list(learned(model.get("training") or {})),
+            model=_flat(model),
             provenance=_flat(results.get("provenance", {})),
             config=config.read_text(encoding="utf-8") if config.is_file() else None,
             results=data_address(json.dumps(results, indent=2), "application/json"),

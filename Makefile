@@ -6,6 +6,7 @@
 #   make docs     the pages, in docs/_build
 #   make bench    speed and cost, as ratios
 #   make test-openmm86    the tests for OpenMM 8.6 and the newest openmm-ml, in a second environment
+#   make test-opencl    the tests on OpenCL; Debian: apt-get install pocl-opencl-icd
 #   make clean    removes what the other targets made
 # Another interpreter: `make demo PYTHON=python3.12`.
 # An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
@@ -24,7 +25,7 @@ STAMP := $(VENV)/.installed-$(PLUGIN)
 DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
 DOCS_STAMP := $(VENV)/.installed-$(PLUGIN)-docs
 
-.PHONY: demo test test-openmm86 lint types docs bench clean
+.PHONY: demo test test-opencl test-openmm86 lint types docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -34,6 +35,9 @@ test: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)
 	@[ -z "$(COVERAGE_ARGS)" ] || \
 		echo "Lines of the library that the tests ran: $$($(BIN)/coverage report --format=total) %"
+
+test-opencl: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m opencl tests/md
 
 test-openmm86: $(VENV)/openmm86/.installed
 	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(VENV)/openmm86/bin/python -m pytest tests/openmm86

@@ -81,6 +81,7 @@ def examine() -> Findings:
     )
     platforms = _platforms(items)
     if platforms:
+        items.append(_platform_choice())
         items.append(_choice())
     items.append(_compiled())
     items += [_torch_force(name) for name in platforms]
@@ -186,7 +187,14 @@ def _platforms(items: list[Finding]) -> list[str]:
     ]
     items.append(Finding("OpenMM platforms", ", ".join(names)))
     items += plugin_failures(openmm.Platform.getPluginLoadFailures())
-    return [name for name in ("Reference", "CPU", "CUDA") if name in names]
+    return [name for name in ("Reference", "CPU", "CUDA", "HIP", "OpenCL") if name in names]
+
+
+def _platform_choice() -> Finding:
+    """Return the platform, device and precision that calculations use by default."""
+    from openmm_nti.md.platforms import fastest_platform, platform_description
+
+    return Finding("platform by default", platform_description(fastest_platform()))
 
 
 def _choice() -> Finding:
@@ -234,7 +242,8 @@ def _torch_force(platform_name: str) -> Finding:
         return Finding(
             subject, last_line, "bad", "see the findings above; install the known good set"
         )
-    return judge_numbers(subject, json.loads(done.stdout))
+    # OpenMM prints warnings about OpenCL there, before ours.
+    return judge_numbers(subject, json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def judge_numbers(subject: str, numbers: dict[str, float]) -> Finding:

@@ -30,6 +30,8 @@ def probe(platform_name: str) -> dict[str, float]:
     import openmm
     import openmmtorch
 
+    from openmm_nti.md.platforms import platform_properties
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         force = openmmtorch.TorchForce(torch.jit.script(_Harmonic()))
@@ -41,7 +43,8 @@ def probe(platform_name: str) -> dict[str, float]:
     system.addForce(force)
     system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
     platform = openmm.Platform.getPlatformByName(platform_name)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    integrator = openmm.VerletIntegrator(0.001)
+    context = openmm.Context(system, integrator, platform, platform_properties(platform))
     context.setPositions([openmm.Vec3(x, 0.0, 0.0) for x in (1.0, 2.0, 3.0)])
     state = context.getState(getEnergy=True, getParameterDerivatives=True)
     return {

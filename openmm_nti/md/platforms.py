@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
+from dataclasses import dataclass
 from functools import cache
 
 import openmm
+from openmm import unit
 
 _FASTEST_FIRST = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
+_PRECISIONS = ("mixed", "single")  # not all GPUs compute in double precision, which mixed needs
+_OPENCL_ALL_DEVICES, _OPENCL_DEVICE_TYPE, _OPENCL_CPU = 0xFFFFFFFF, 0x1000, 1 << 1
+_PROBE_ENERGY = 4 * (1.1**-12 - 1.1**-6)  # of the two particles of the probe, kJ/mol
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What came of making a Context on a platform: a device and a precision, or a reason not to."""
+
+    device: str = ""
+    precision: str | None = None
+    is_cpu: bool = False
+    reason: str | None = None
 
 
 @cache
 def fastest_platform(name: str | None = None) -> openmm.Platform:
-    """Return the first of CUDA, HIP, OpenCL, CPU and Reference on which a Context can be made.
+    """Return the first of CUDA, HIP, OpenCL, CPU and Reference that computes correctly here.
 
-    An installed platform may lack a device or a driver. So a small Context is made on each, until
-    one succeeds.
+    An installed platform may lack a device or a driver. So two particles are simulated on each,
+    with the settings of `platform_properties`, until one gives the right energy. OpenCL on a CPU is
+    passed over unless it is asked for: OpenMM's own CPU platform is quicker and tested better.
 
     Parameters
     ----------
@@ -36,11 +54,10 @@ def fastest_platform(name: str | None = None) -> openmm.Platform:
         if candidate not in available:
             reasons[candidate] = "not installed"
             continue
-        platform = openmm.Platform.getPlatformByName(candidate)
-        reason = _why_not(platform)
-        if reason is None:
-            return platform
-        reasons[candidate] = reason
+        trial = _try(candidate)
+        if trial.reason is None and (name is not None or not trial.is_cpu):
+            return openmm.Platform.getPlatformByName(candidate)
+        reasons[candidate] = trial.reason or f"its device is a CPU, {trial.device}"
     raise ValueError(
         f"platform = {name!r} cannot be used "
         f"({'; '.join(f'{key}: {why}' for key, why in reasons.items())}): "
@@ -58,24 +75,113 @@ def platform_properties(
     platform
         Platform of the Context.
     threads
-        Number of CPU threads. GPUs compute in mixed precision.
+        Number of CPU threads. GPUs compute in mixed precision, or in single precision where the
+        device has no double precision.
     deterministic
         Whether forces repeat to the bit.
     """
+    names = platform.getPropertyNames()
     wanted = {
         "Threads": str(threads),
-        "Precision": "mixed",
         "DeterministicForces": "true" if deterministic else "false",
     }
-    return {key: value for key, value in wanted.items() if key in platform.getPropertyNames()}
+    if "Precision" in names:
+        wanted["Precision"] = _try(platform.getName()).precision or _PRECISIONS[0]
+    return {key: value for key, value in wanted.items() if key in names}
 
 
-def _why_not(platform: openmm.Platform) -> str | None:
-    """Return OpenMM's reason why no Context can be made on `platform`; None if one can."""
+def platform_description(platform: openmm.Platform) -> str:
+    """Return a platform with its device and precision: OpenCL (Apple M2, single precision)."""
+    trial = _try(platform.getName())
+    details = [trial.device] if trial.device else []
+    if trial.precision is not None:
+        details.append(f"{trial.precision} precision")
+    if trial.precision == "single":
+        details.append("the device has no double precision")
+    return platform.getName() + (f" ({', '.join(details)})" if details else "")
+
+
+@cache
+def _try(name: str) -> _Trial:
+    """Simulate two particles on a platform, in the best precision that it can."""
+    platform = openmm.Platform.getPlatformByName(name)
+    names = platform.getPropertyNames()
+    reason = ""
+    for precision in _PRECISIONS if "Precision" in names else (None,):
+        properties = {} if precision is None else {"Precision": precision}
+        if "DeterministicForces" in names:
+            properties["DeterministicForces"] = "true"
+        try:
+            context = _probe(platform, properties)
+            state = context.getState(energy=True)
+        except openmm.OpenMMException as error:
+            reason = reason or str(error)  # that of the better precision
+            continue
+        energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+        if not abs(energy - _PROBE_ENERGY) < 1e-3:
+            reason = f"it gives {energy:g} kJ/mol for a pair of {_PROBE_ENERGY:g} kJ/mol"
+            continue
+        return _Trial(_device(context, names), precision, _is_cpu(context, name))
+    return _Trial(reason=reason)
+
+
+def _probe(platform: openmm.Platform, properties: dict[str, str]) -> openmm.Context:
+    """Return a Context of two particles with the kind of force that fluids have."""
     system = openmm.System()
-    system.addParticle(1.0)
-    try:
-        openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-    except openmm.OpenMMException as error:
-        return str(error)
+    system.setDefaultPeriodicBoxVectors((4, 0, 0), (0, 4, 0), (0, 0, 4))
+    force = openmm.CustomNonbondedForce("4 * (r^-12 - r^-6)")
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    force.setCutoffDistance(1.9)
+    for _ in range(2):
+        system.addParticle(1.0)
+        force.addParticle([])
+    system.addForce(force)
+    integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.001)
+    context = openmm.Context(system, integrator, platform, properties)
+    context.setPositions([openmm.Vec3(0, 0, 0), openmm.Vec3(1.1, 0, 0)])
+    return context
+
+
+def _device(context: openmm.Context, names: tuple[str, ...]) -> str:
+    name = "DeviceName"
+    return str(context.getPlatform().getPropertyValue(context, name)) if name in names else ""
+
+
+def _is_cpu(context: openmm.Context, name: str) -> bool:
+    """Return whether a Context of OpenCL runs on a CPU, of which OpenMM itself says nothing."""
+    if name != "OpenCL":
+        return False
+    opencl = _opencl_library()
+    if opencl is None:
+        return False
+    value = context.getPlatform().getPropertyValue
+    platform = int(value(context, "OpenCLPlatformIndex"))
+    device = int(value(context, "DeviceIndex").split(",")[0])
+    platforms, devices = (ctypes.c_void_p * (platform + 1))(), (ctypes.c_void_p * (device + 1))()
+    kind = ctypes.c_uint64()
+    opencl.clGetPlatformIDs(platform + 1, platforms, None)
+    opencl.clGetDeviceIDs(
+        ctypes.c_void_p(platforms[platform]),
+        ctypes.c_uint64(_OPENCL_ALL_DEVICES),
+        device + 1,
+        devices,
+        None,
+    )
+    opencl.clGetDeviceInfo(
+        ctypes.c_void_p(devices[device]),
+        _OPENCL_DEVICE_TYPE,
+        ctypes.c_size_t(ctypes.sizeof(kind)),
+        ctypes.byref(kind),
+        None,
+    )
+    return bool(kind.value & _OPENCL_CPU)
+
+
+def _opencl_library() -> ctypes.CDLL | None:
+    """Return the library of OpenCL that OpenMM has loaded."""
+    for name in ("libOpenCL.so.1", ctypes.util.find_library("OpenCL")):
+        try:
+            return ctypes.CDLL(name) if name else None
+        except OSError:
+            continue
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from pathlib import Path
 
 import mdtraj
@@ -9,21 +11,28 @@ import numpy as np
 
 from openmm_nti.ensemble import Ensemble, check_positions
 from openmm_nti.files import provenance
-from openmm_nti.fluid.energy import (
-    closest_pair_sigma,
-    reduced_potential_numpy,
-    truncation_log_weights,
-)
+from openmm_nti.fluid.energy import closest_pair_sigma, truncation_log_weights
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md._chain import wrap
+from openmm_nti.reference_md._findings import Findings
+from openmm_nti.reference_md._rounding import judge_drift, rounding_step
 from openmm_nti.reference_md._thinning import thin
+from openmm_nti.reference_md.frame_checks import KEY, select_frames
+from openmm_nti.reference_md.whole_files import check_whole
 
 _BOX_TOLERANCE = 1e-4  # relative; PDB and DCD round the box
-_CLOSEST_SIGMA = 0.7  # u(0.7 sigma) is 250 epsilon: no equilibrium frame comes this close
+_CLOSEST_SIGMA = 0.75  # particles hardly come closer in any fluid
+_SOME_FRAMES = 20
+_log = logging.getLogger(__name__)
 
 
 def from_trajectory(
-    trajectory: str | Path, topology: str | Path | None, state: StatePoint, *, seed: int = 0
+    trajectory: str | Path,
+    topology: str | Path | None,
+    state: StatePoint,
+    *,
+    seed: int = 0,
+    accept_frames: bool = False,
 ) -> Ensemble:
     """Read, check, equilibrate and thin a trajectory of molecular dynamics at constant N, V and T.
 
@@ -40,31 +49,50 @@ def from_trajectory(
         of `truncation_log_weights`.
     seed
         Random seed to record in the provenance.
+    accept_frames
+        Whether frames that do not look like this fluid are taken with a warning, not refused.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, has another number of particles, NaN, no unit cell, a cell that
-        changes or is not the cube of `state`, or particles closer than in any equilibrium frame.
+        If the file is cut or cannot be read, has another number of particles, NaN, no unit cell, or
+        a cell that changes or is not the cube of `state`. Unless `accept_frames`, also if there are
+        several kinds of particles, bonds, mostly repeated or frozen frames, energies that no
+        equilibrium shows, too few digits, or forces that tell another temperature.
     """
     loaded = _load(Path(trajectory), topology)
+    findings = Findings()
     try:
+        check_whole(Path(trajectory), loaded.n_frames, loaded.n_atoms)
         check_positions(loaded.xyz, state)
         _check_cell(loaded, state)
-        frames_nm = wrap(loaded.xyz.astype(np.float64), state)
-        positions_sigma = frames_nm.astype(np.float64) / state.sigma_nm
-        _check_distances(positions_sigma, state)
+        _check_unit(loaded.xyz, state)
     except ValueError as error:
         raise ValueError(f"{trajectory}: {error}") from error
-    facts = {**provenance(seed), "trajectory": Path(trajectory).name}
-    return thin(
+    _judge_topology(loaded.topology, findings)
+    judge_drift(loaded.xyz, state, findings)
+    frames_nm = wrap(loaded.xyz.astype(np.float64), state)
+    positions_sigma = frames_nm.astype(np.float64) / state.sigma_nm
+    rounding_sigma = rounding_step(loaded.xyz) / state.sigma_nm
+    kept, energies = select_frames(positions_sigma, state, rounding_sigma, findings)
+    findings.settle(str(trajectory), accept=accept_frames)
+    facts = {
+        **provenance(seed),
+        "trajectory": Path(trajectory).name,
+        KEY: findings.numbers,
+        "warnings": findings.warnings,
+    }
+    ensemble = thin(
         state,
-        frames_nm[np.newaxis],
-        reduced_potential_numpy(positions_sigma, state)[np.newaxis],
-        truncation_log_weights(positions_sigma, state)[np.newaxis],
-        n_frames=len(frames_nm),
+        frames_nm[kept][np.newaxis],
+        energies[np.newaxis],
+        truncation_log_weights(positions_sigma[kept], state)[np.newaxis],
+        n_frames=len(kept),
         provenance=facts,
     )
+    for warning in ensemble.provenance["warnings"]:
+        _log.warning("%s: %s", trajectory, warning)
+    return ensemble
 
 
 def _load(trajectory: Path, topology: str | Path | None) -> mdtraj.Trajectory:
@@ -84,28 +112,77 @@ def _load(trajectory: Path, topology: str | Path | None) -> mdtraj.Trajectory:
         ) from error
 
 
+def _judge_topology(topology: mdtraj.Topology, findings: Findings) -> None:
+    """Refuse particles of several kinds, by element, name and residue, and molecules with bonds."""
+    kinds = Counter(_kind(atom) for atom in topology.atoms)
+    findings.numbers["kinds"] = {" ".join(kind): count for kind, count in kinds.items()}
+    if len(kinds) > 1:
+        elements = Counter(kind[0] for kind in kinds.elements())
+        shown = elements if len(elements) > 1 else Counter(" ".join(k) for k in kinds.elements())
+        named = ", ".join(f"{name} ({count})" for name, count in shown.most_common(5))
+        findings.refusals.append(
+            f"the topology has {len(shown)} kinds of atoms: {named}, and the state point one: "
+            "select the atoms of one fluid that was simulated alone"
+        )
+    if topology.n_bonds:
+        findings.refusals.append(
+            f"the topology has {topology.n_bonds} bonds, and the fluid is of single atoms: "
+            "molecules cannot be calculated"
+        )
+
+
+def _kind(atom: mdtraj.core.topology.Atom) -> tuple[str, str, str]:
+    """Return element, name and residue of an atom, without the numbers that some programs add."""
+    element = atom.element.symbol if atom.element is not None else "no element"
+    words = ("".join(c for c in str(n) if not c.isdigit()) for n in (atom.name, atom.residue.name))
+    name, residue = words
+    return element, name, residue
+
+
 def _check_cell(loaded: mdtraj.Trajectory, state: StatePoint) -> None:
-    if loaded.unitcell_lengths is None:
+    lengths, angles = loaded.unitcell_lengths, loaded.unitcell_angles
+    if lengths is None or angles is None:
         raise ValueError("the trajectory has no unit cell: save it with its periodic box")
-    if not np.allclose(loaded.unitcell_angles, 90, atol=1e-3):
+    bad = ~(np.isfinite(lengths).all(axis=1) & np.isfinite(angles).all(axis=1))
+    bad |= ~(lengths > 0).all(axis=1)
+    if bad.any():
+        number = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"the unit cell of frame {number} has the edges {lengths[number].tolist()} nm, which "
+            "is no box: save the trajectory with its periodic box"
+        )
+    if not np.allclose(angles, 90, atol=1e-3):
         raise ValueError("the unit cell is not rectangular: simulate in a cubic box")
-    lengths = loaded.unitcell_lengths
     box = state.box_length_nm
     worst = float(lengths.flat[np.argmax(np.abs(lengths - box))])
-    if abs(worst / box - 1) > _BOX_TOLERANCE:
-        raise ValueError(
-            f"the unit cell has an edge of {worst:g} nm, but the box of the state point is {box:g} "
-            f"nm ({state.box_length_sigma:g} x sigma_nm = {state.sigma_nm:g}): the run must be at "
-            "constant volume in a cubic box; set box_length_nm and sigma_nm to those of the run, "
-            "and mind that mdtraj reads DCD in angstrom"
-        )
+    if abs(worst / box - 1) <= _BOX_TOLERANCE:
+        return
+    first, last = float(lengths.min()), float(lengths.max())
+    reason = "the run must be at constant volume in a cubic box"
+    if last / first - 1 > _BOX_TOLERANCE:
+        reason = f"edges go from {first:g} to {last:g} nm, but {reason}"
+    if any(abs(worst / box / factor - 1) < 0.02 for factor in (0.1, 10)):
+        reason = f"angstrom and nm are mixed up, a factor of ten; {reason}"
+    raise ValueError(
+        f"the unit cell has an edge of {worst:g} nm, but the box of the state point is {box:g} "
+        f"nm ({state.box_length_sigma:g} x sigma_nm = {state.sigma_nm:g}): {reason}; set "
+        "box_length_nm and sigma_nm to those of the run, and mind that mdtraj reads DCD in angstrom"
+    )
 
 
-def _check_distances(positions_sigma: np.ndarray, state: StatePoint) -> None:
-    closest = closest_pair_sigma(positions_sigma, state)
-    if closest.min() < _CLOSEST_SIGMA:
-        raise ValueError(
-            f"two particles of frame {closest.argmin()} are {closest.min():.3g} sigma apart, "
-            f"closer than {_CLOSEST_SIGMA:g}: check sigma_nm = {state.sigma_nm:g}, the unit of the "
-            "positions and the topology"
-        )
+def _check_unit(positions_nm: np.ndarray, state: StatePoint) -> None:
+    """Refuse positions that become those of a fluid when angstrom and nm are exchanged."""
+    some = positions_nm[:_SOME_FRAMES].astype(np.float64) / state.sigma_nm
+
+    def closest(factor: float) -> float:
+        return float(closest_pair_sigma(some * factor, state).min())
+
+    if closest(1) >= _CLOSEST_SIGMA:
+        return
+    for factor, word in ((10, "small"), (0.1, "large")):
+        if closest(factor) >= _CLOSEST_SIGMA:
+            raise ValueError(
+                f"two particles are {closest(1):.3g} sigma apart, because the positions are ten "
+                f"times too {word} for the box: angstrom and nm are mixed up; save positions and "
+                "box in the same unit"
+            )

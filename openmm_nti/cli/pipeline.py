@@ -20,6 +20,7 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.networks.registry import network_class
 from openmm_nti.reference_md import from_trajectory, generate
+from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
 from openmm_nti.training import train
@@ -32,12 +33,24 @@ from openmm_nti.validation.report.page import write_report
 
 
 class Pipeline:
-    """One run: its configuration, its directory, and the console for its messages."""
+    """One run: its configuration, its directory, and the console for its messages.
 
-    def __init__(self, config: RunConfig, directory: RunDirectory, console: Console) -> None:
+    With `accept_frames`, frames that do not look like the fluid of the configuration are kept with
+    a warning.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        directory: RunDirectory,
+        console: Console,
+        *,
+        accept_frames: bool = False,
+    ) -> None:
         self.config = config
         self.directory = directory
         self.console = console
+        self.accept_frames = accept_frames
         self.execution = Execution(config.seed, config.workers, directory.path, progress=True)
 
     def run(self) -> None:
@@ -89,12 +102,19 @@ class Pipeline:
         path = self.directory.reference / f"{self.config.system[0].label}.h5"
         if path.is_file():
             raise ValueError(f"{path} exists already: delete it or name another --output")
-        from_trajectory(trajectory, topology, self.config.system[0], seed=self.config.seed).save(
-            path
-        )
+        from_trajectory(
+            trajectory,
+            topology,
+            self.config.system[0],
+            seed=self.config.seed,
+            accept_frames=self.accept_frames,
+        ).save(path)
 
     def reference(self) -> list[Ensemble]:
-        """Return the reference ensembles, simulated where no trajectory was imported."""
+        """Return the reference ensembles, simulated where no trajectory was imported.
+
+        Frames that were not checked when their file was written are checked now.
+        """
         self._say("reference data", ", ".join(str(state) for state in self.config.system))
         if rank_and_size()[1] > 1:
             return self._ready_ensembles()
@@ -106,12 +126,22 @@ class Pipeline:
             workers=self.config.workers,
             progress=True,
         )
-        return [self.directory.ensemble(state) for state in self.config.system]
+        return [self._checked(state) for state in self.config.system]
+
+    def _checked(self, state: StatePoint) -> Ensemble:
+        """Return an ensemble from disk, where its file then says what the check found."""
+        path = self.directory.reference / f"{state.label}.h5"
+        stored = self.directory.ensemble(state)
+        ensemble = checked(stored, str(path), accept_frames=self.accept_frames)
+        if ensemble is not stored and rank_and_size()[1] == 1:
+            ensemble.save(path)
+        self.console.print(f"  frames: {summary(ensemble.provenance)}")
+        return ensemble
 
     def _ready_ensembles(self) -> list[Ensemble]:
         """Return the ensembles on disk, for a training in several processes simulates none."""
         try:
-            return [self.directory.ensemble(state) for state in self.config.system]
+            return [self._checked(state) for state in self.config.system]
         except FileNotFoundError as error:
             raise ValueError(
                 f"{error}: before torchrun, make the data by openmm-nti generate"

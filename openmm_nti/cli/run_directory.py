@@ -46,8 +46,26 @@ class RunDirectory:
         """Return the reference ensemble of `state`, always from disk.
 
         So a first run and a resumed run have the same numbers.
+
+        Raises
+        ------
+        ValueError
+            If the file holds frames of another state point.
         """
-        return Ensemble.load(self.reference / f"{state.label}.h5")
+        path = self.reference / f"{state.label}.h5"
+        ensemble = Ensemble.load(path)
+        if ensemble.state != state:
+            known, wanted = ensemble.state.model_dump(), state.model_dump()
+            differing = [
+                f"{name} = {known.get(name)} instead of {wanted.get(name)}"
+                for name in sorted({*known, *wanted})
+                if known.get(name) != wanted.get(name)
+            ]
+            raise ValueError(
+                f"{path} holds frames of another state point ({', '.join(differing)}): delete it, "
+                "or change the configuration"
+            )
+        return ensemble
 
     def state(self, state: StatePoint) -> Path:
         """Return the folder of all results at `state`."""

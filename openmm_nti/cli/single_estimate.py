@@ -17,6 +17,7 @@ from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
+from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.registry import estimator
@@ -34,6 +35,7 @@ class Request:
     box_length_sigma: float | None
     data: Path | None
     settings: list[str]
+    accept_frames: bool
     execution: Execution  # its folder keeps data and simulations; None leaves nothing on disk
 
 
@@ -58,7 +60,7 @@ def single_estimate(
     chosen = estimator(request.method)
     config = section_config(chosen.section, request.settings)
     trained = _model(chosen, request)
-    stored = Ensemble.load(request.data) if request.data is not None else None
+    stored = _stored(request, say)
     state = _state(request, stored)
     if trained is not None:
         check_model_fits(trained, state)
@@ -87,6 +89,19 @@ def _model(chosen: Estimator, request: Request) -> NoisedFluid | None:
         return None
     takes_a_denoiser = chosen.needs_model and "energy" not in chosen.needs
     return load_denoiser(request.model) if takes_a_denoiser else load_model(request.model)
+
+
+def _stored(request: Request, say: Callable[[str], None]) -> Ensemble | None:
+    """Return the frames of --data, checked now if they were not when the file was written."""
+    if request.data is None:
+        return None
+    loaded = Ensemble.load(request.data)
+    stored = checked(loaded, str(request.data), accept_frames=request.accept_frames)
+    if stored is not loaded:
+        say(f"frames of --data: {summary(stored.provenance)}")
+        for warning in stored.provenance["warnings"]:
+            say(f"warning: {warning}")
+    return stored
 
 
 def _state(request: Request, stored: Ensemble | None) -> StatePoint:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from openmm_nti.cli.commands.options import (
     MODEL_HELP,
+    AcceptFrames,
     BoxLength,
     ExecutorOption,
     Json,
@@ -43,6 +44,7 @@ def estimate(
             exists=True,
         ),
     ] = None,
+    accept_frames: AcceptFrames = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -88,7 +90,16 @@ def estimate(
     from openmm_nti.runtime.executors import executor as tasks_on
 
     execution = Execution(seed, workers, output, progress=True)
-    request = Request(method, model, n_particles, box_length_sigma, data, settings or [], execution)
+    request = Request(
+        method,
+        model,
+        n_particles,
+        box_length_sigma,
+        data,
+        settings or [],
+        accept_frames,
+        execution,
+    )
     with tasks_on(executor, scheduler):
         result = single_estimate(request, console().print)
     if json:

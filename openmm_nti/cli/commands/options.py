@@ -93,6 +93,15 @@ BoxLength = Annotated[
 ]
 
 
+AcceptFrames = Annotated[
+    bool,
+    typer.Option(
+        "--accept-frames",
+        help="Keep frames that do not look like this fluid, with a warning that stays with them.",
+    ),
+]
+
+
 def overriding(settings: list[str] | None, **values: object) -> list[str]:
     """Return the settings of `--set`, followed by the options that were given."""
     given = [f"{name}={value}" for name, value in values.items() if value is not None]

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from openmm_nti.cli.commands.options import (
+    AcceptFrames,
     ConfigFile,
     ExecutorOption,
     Json,
@@ -52,6 +53,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the directory of --output.")
     ] = False,
+    accept_frames: AcceptFrames = False,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
@@ -73,7 +75,8 @@ def run(
     from openmm_nti.runtime.executors import executor as tasks_on
 
     with tasks_on(executor, scheduler):
-        pipeline = _pipeline(config, output, overriding(settings, seed=seed), resume=resume)
+        changes = overriding(settings, seed=seed)
+        pipeline = _pipeline(config, output, changes, accept_frames, resume=resume)
         pipeline.run()
     if json:
         print_json(read_json(pipeline.directory.results))
@@ -96,6 +99,7 @@ def generate(
     topology: Annotated[
         Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")
     ] = None,
+    accept_frames: AcceptFrames = False,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
@@ -112,7 +116,8 @@ def generate(
     from openmm_nti.runtime.executors import executor as tasks_on
 
     with tasks_on(executor, scheduler):
-        pipeline = _pipeline(config, output, overriding(settings, seed=seed), resume=True)
+        changes = overriding(settings, seed=seed)
+        pipeline = _pipeline(config, output, changes, accept_frames, resume=True)
         if trajectory is not None:
             pipeline.import_trajectory(trajectory, topology)
         else:
@@ -131,6 +136,7 @@ def train(
     output: Output,
     seed: Seed = None,
     settings: Settings = None,
+    accept_frames: AcceptFrames = False,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
@@ -144,7 +150,8 @@ def train(
     """
     from openmm_nti.model_files import read_card
 
-    pipeline = _pipeline(config, output, overriding(settings, seed=seed), resume=True)
+    changes = overriding(settings, seed=seed)
+    pipeline = _pipeline(config, output, changes, accept_frames, resume=True)
     pipeline.forecast("reference data", "training")
     pipeline.train(pipeline.reference())
     if json:
@@ -184,7 +191,9 @@ def report(
         print_table(run_directory, pipeline.config, Console())
 
 
-def _pipeline(config: Path, output: Path, settings: list[str], *, resume: bool) -> Any:
+def _pipeline(
+    config: Path, output: Path, settings: list[str], accept_frames: bool, *, resume: bool
+) -> Any:
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import open_run
@@ -193,4 +202,5 @@ def _pipeline(config: Path, output: Path, settings: list[str], *, resume: bool) 
     resolved = load_config(config, settings)
     is_main_process = rank_and_size()[0] == 0  # only one of torchrun's processes prints messages
     directory = open_run(output, resolved, resume=resume)
-    return Pipeline(resolved, directory, console(quiet=not is_main_process))
+    messages = console(quiet=not is_main_process)
+    return Pipeline(resolved, directory, messages, accept_frames=accept_frames)

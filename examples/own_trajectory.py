@@ -11,6 +11,7 @@ epsilon_kj_mol below. Writes own_trajectory.svg, and own_trajectory.csv with its
 
 import sys
 import tempfile
+from pathlib import Path
 
 import mdtraj
 from matplotlib.figure import Figure
@@ -29,12 +30,20 @@ trajectory, topology, name, n_paths = (
     *sys.argv[1:],
     *("-", "lj-fluid-t1.25", "64")[len(sys.argv) - 2 :],
 )
+for path in (trajectory, *(() if topology == "-" else (topology,))):
+    if not Path(path).exists():
+        sys.exit(f"{path} does not exist: give the path of a trajectory and its topology")
 top = {} if topology == "-" else {"top": topology}
 sigma_nm, epsilon_kj_mol = 0.3405, 0.9960726  # argon
 score = load_denoiser(
     name
 )  # what bounds and paths need of a model; the shipped one has a companion made for it
-first = mdtraj.load_frame(trajectory, 0, **top)
+try:
+    first = mdtraj.load_frame(trajectory, 0, **top)
+except (OSError, EOFError, ValueError, TypeError, IndexError, RuntimeError) as error:
+    sys.exit(f"{trajectory} cannot be read ({error}): check that it and its topology are whole")
+if first.unitcell_lengths is None:
+    sys.exit(f"{trajectory} has no unit cell: save it with its periodic box")
 state = openmm_nti.StatePoint(
     n_particles=first.n_atoms,
     box_length_sigma=float(f"{first.unitcell_lengths[0, 0] / sigma_nm:.5g}"),  # DCD rounds the box
@@ -43,7 +52,10 @@ state = openmm_nti.StatePoint(
     **score.potential.model_dump(),
 )
 
-ensemble = from_trajectory(trajectory, top.get("top"), state)
+try:
+    ensemble = from_trajectory(trajectory, top.get("top"), state)
+except ValueError as error:  # one line that says what to do
+    sys.exit(str(error))
 print(
     f"{state}: {ensemble.n_frames} decorrelated frames, <beta U> = "
     f"{ensemble.reduced_potentials.mean():.2f}"

@@ -22,6 +22,7 @@ from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.networks.base import repeated
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.networks.registry import build_network
+from openmm_nti.references.coupling import checked_couplings
 from openmm_nti.references.noise import effective_variance, log_noise
 
 _ATOMS_PER_CHUNK = 4800
@@ -83,7 +84,11 @@ class LambdaHamiltonian(NoisedFluid):
         if self.has_network:
             energy = energy + self._learned(positions, box, log_s, self.near(pairs))
         at_end = lam == 1.0
-        if bool(at_end.any()):
+        # One look for both: a look at a tensor's value waits for the device.
+        inside = (lam >= 0.0) & (lam < 1.0)
+        if not bool(inside.all()):
+            if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+                checked_couplings(lam.detach().cpu().numpy(), "lam")
             # The table has the potential to 1e-5 kT, and lambda = 1 must have it to the last bit.
             # The table's first row does not depend on lambda, so dU/dlambda stays as it is. (A
             # detached ln s would not do: TorchForce drops the detach.)
@@ -113,6 +118,8 @@ class LambdaHamiltonian(NoisedFluid):
             positions = positions.double()
             box = box.double()
             lam = lam.double()
+            if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+                checked_couplings(lam.cpu().numpy(), "lam")
             log_s = log_noise(lam, box)
             pairs = self.search.pairs(positions, box, self.reach)
             in_range = self._in_range(pairs)

@@ -7,6 +7,7 @@ nm, as OpenMM has them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from openmm_nti.md.plugin import openmmtorch
 from openmm_nti.md.python_energy import PythonEnergy
 from openmm_nti.md.system_checks import check_system
 from openmm_nti.model_files import check_model_fits
+from openmm_nti.references.coupling import checked_couplings
 
 
 def torch_force(
@@ -58,7 +60,7 @@ def torch_force(
     n_replicas
         Number of independent replicas, as for `OpenMMEnergy`.
     lambda_nti
-        Default of the parameter, with which a Context starts.
+        Default of the parameter, with which a Context starts, in [0, 1].
     fusion
         TorchScript's fusion strategy, as for `torch.jit.set_fusion_strategy`, which acts on the
         whole process; None changes nothing.
@@ -70,11 +72,12 @@ def torch_force(
     Raises
     ------
     ValueError
-        If the model is of another pair potential than `state`, or `particles` are not N different
-        indices.
+        If the model is of another pair potential than `state`, `particles` are not N different
+        indices, or `lambda_nti` is not in [0, 1].
     RuntimeError
         If openmm-torch is not installed or OpenMM crashes with it; `python_force` works without it.
     """
+    checked_couplings(lambda_nti, LAMBDA)
     check_model_fits(model, state)
     energy = OpenMMEnergy(model.bind(state), state, n_replicas, particles)
     force = openmmtorch().TorchForce(script(energy, fusion, portable=portable))
@@ -95,12 +98,17 @@ def python_force(
 ) -> openmm.PythonForce:
     """Return `model` as an openmm.PythonForce with the global parameter `lambda_nti`.
 
-    Arguments are those of `torch_force`. A System with this force is serialised by pickling the
+    Arguments are those of `torch_force`. OpenMM has no derivative of a PythonForce by a parameter:
+    it returns 0.0 for it, in a State and in the deriv function of a CustomIntegrator.
+    `openmm_nti.dudl` computes it.
+
+    A System with this force is serialised by pickling the
     model, and unpickling runs code: load such XML only from people you trust.
     """
+    checked_couplings(lambda_nti, LAMBDA)
     check_model_fits(model, state)
-    energy = OpenMMEnergy(model.bind(state), state, n_replicas, particles)
-    module = energy.eval().requires_grad_(False)
+    own = copy.deepcopy(model.bind(state))
+    module = OpenMMEnergy(own, state, n_replicas, particles).eval().requires_grad_(False)
     force = openmm.PythonForce(PythonEnergy(module), {LAMBDA: lambda_nti})
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)

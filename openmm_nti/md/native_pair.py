@@ -45,7 +45,7 @@ def native_pair_force(
     The parameter is 1 at first, and the force computes the derivative by it. The path has the same
     two ends, so free energies along it are as exact; without the network it needs more windows. On
     the Reference platform, energies, forces and dU/dlambda equal those of
-    `LambdaHamiltonian.pair_energy` to 1e-7.
+    `LambdaHamiltonian.pair_energy` to 1e-7. Outside of [0, 1] the energy is not finite.
 
     Parameters
     ----------
@@ -71,7 +71,9 @@ def native_pair_force(
         raise ValueError(
             "give particles and n_system together: system.getNumParticles() counts the others too"
         )
-    force = openmm.CustomNonbondedForce(f"nti_pair(r, {LAMBDA})")
+    # Divided by 1 inside [0, 1] and by 0 outside: beyond its ends OpenMM takes the table for 0.
+    inside = f"step({LAMBDA})*step(1-{LAMBDA})"
+    force = openmm.CustomNonbondedForce(f"nti_pair(r, {LAMBDA})/({inside})")
     force.setName("openmm_nti_pair")
     force.addTabulatedFunction("nti_pair", _table(state))
     force.addGlobalParameter(LAMBDA, 1.0)

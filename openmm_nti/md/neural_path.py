@@ -11,9 +11,10 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.md.forces import create_system, python_force, torch_force
 from openmm_nti.md.native_pair import native_pair_force
-from openmm_nti.md.openmm_energy import Particles
+from openmm_nti.md.openmm_energy import LAMBDA, Particles
 from openmm_nti.md.plugin import why_not_torch
 from openmm_nti.model_files import load_model
+from openmm_nti.references.coupling import checked_couplings
 
 Implementation = Literal["auto", "torch", "python"]
 
@@ -58,10 +59,13 @@ class NeuralPath:
     ) -> Any:
         """Return the path as an OpenMM force.
 
+        With `python`, read dU/dlambda by `openmm_nti.dudl` alone: OpenMM itself, also within a
+        CustomIntegrator, finds 0.0 for the derivative of a PythonForce.
+
         Parameters
         ----------
         lambda_nti
-            Default of the parameter, with which a Context starts.
+            Default of the parameter, with which a Context starts, in [0, 1].
         implementation
             `torch` for `torch_force`, `python` for `python_force`, or `auto` for the first of the
             two that works here; see `openmm_nti.md.plugin.why_not_torch` and `openmm-nti doctor`.
@@ -96,6 +100,7 @@ class NeuralPath:
         self, lambda_nti: float = 1.0, *, particles: Particles = None, n_system: int | None = None
     ) -> openmm.CustomNonbondedForce:
         """Return the two-body part as OpenMM's own force; see `native_pair.native_pair_force`."""
+        checked_couplings(lambda_nti, LAMBDA)
         force = native_pair_force(self.model, self.state, particles=particles, n_system=n_system)
         force.setGlobalParameterDefaultValue(0, lambda_nti)
         return force

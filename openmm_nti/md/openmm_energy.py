@@ -81,16 +81,23 @@ class OpenMMEnergy(nn.Module):
         box_vectors
             Vectors of the box, (3, 3), nm, which must be the cube of the state.
         lambda_nti
-            Coupling, 0-dim.
+            Coupling in [0, 1], 0-dim.
         """
         fault = self.fault(positions, box_vectors)
+        if not bool((lambda_nti >= 0.0) & (lambda_nti <= 1.0)):
+            fault = "openmm_nti: lambda_nti is NaN or not in [0, 1], where the path ends"
         if len(fault) > 0:  # raised here: from a method, TorchScript's interpreter may crash
             raise ValueError(fault)
+        enabled = torch.is_grad_enabled()
+        in_openmm = torch.jit.is_scripting()  # type: ignore[attr-defined]
+        if in_openmm:  # TorchForce needs a gradient inside torch.no_grad() too
+            torch.set_grad_enabled(True)
         reduced, box = self.reduced(positions, box_vectors)
-        return (
-            self.model(reduced, box, lambda_nti.reshape(1).expand(self.n_replicas)).sum()
-            * self.kt_kj_mol
-        )
+        couplings = lambda_nti.reshape(1).expand(self.n_replicas)
+        energy = self.model(reduced, box, couplings).sum() * self.kt_kj_mol
+        if in_openmm:
+            torch.set_grad_enabled(enabled)
+        return energy
 
     @torch.jit.export
     def reduced(self, positions: Tensor, box_vectors: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,17 +27,19 @@ class PythonEnergy:
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Return the energy in kJ/mol and the forces (N, 3) in kJ/mol/nm of an OpenMM State."""
-        positions, box, lam = self._inputs(state)
-        positions.requires_grad_(True)
-        energy = self.module(positions, box, lam)
-        (gradient,) = torch.autograd.grad(energy, positions)
+        with torch.inference_mode(False), torch.enable_grad():  # whatever surrounds OpenMM's call
+            positions, box, lam = self._inputs(state)
+            positions.requires_grad_(True)
+            energy = self.module(positions, box, lam)
+            (gradient,) = torch.autograd.grad(energy, positions)
         return float(energy.detach()), -gradient.numpy()
 
     def dudl(self, state: openmm.State) -> float:
         """Return dU/dlambda in kJ/mol of an OpenMM State with positions and parameters."""
-        positions, box, lam = self._inputs(state)
-        lam.requires_grad_(True)
-        (derivative,) = torch.autograd.grad(self.module(positions, box, lam), lam)
+        with torch.inference_mode(False), torch.enable_grad():
+            positions, box, lam = self._inputs(state)
+            lam.requires_grad_(True)
+            (derivative,) = torch.autograd.grad(self.module(positions, box, lam), lam)
         return float(derivative)
 
     @staticmethod

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 from xml.etree import ElementTree as ET
@@ -11,22 +13,34 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import openmm
 import torch
+from openmm import unit
 
 from openmm_nti.md.openmm_energy import LAMBDA
-from openmm_nti.md.plugin import openmmtorch
+from openmm_nti.md.parameters import check_derivative, depends_on, forces_of
 from openmm_nti.md.python_energy import PythonEnergy, positions_and_box
-from openmm_nti.md.system_checks import check_constant_volume
+from openmm_nti.md.system_checks import check_constant_volume, check_free, check_thermostat
+from openmm_nti.references.coupling import checked_couplings
 
-# OpenMM returns copies of a force's module and function, slowly: each is read once.
+# OpenMM returns copies of a force's module and function, slowly: each is read once, and again
+# after `reinitialize`, which alone changes what a Context computes.
 _modules: WeakKeyDictionary[openmm.Context, Any] = WeakKeyDictionary()
-_python_functions: WeakKeyDictionary[openmm.Context, dict[int, Any]] = WeakKeyDictionary()
+_derivatives: WeakKeyDictionary[openmm.Context, dict[str, _Derivative]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class _Derivative:
+    """Who computes the derivative by a parameter: OpenMM, these Python functions, or both."""
+
+    by_openmm: bool
+    functions: tuple[PythonEnergy, ...]
 
 
 def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
     """Return dU/dlambda in kJ/mol, over all forces in `context` that depend on lambda.
 
     OpenMM reports 0 for a derivative that a force was not asked to compute. A thermodynamic
-    integration of such zeros finds a free energy of zero, so they are refused here.
+    integration of such zeros finds a free energy of zero, so they are refused here. Forces inside
+    a CustomCVForce count; those inside an ATMForce are refused, for OpenMM leaves them out.
 
     Parameters
     ----------
@@ -38,30 +52,30 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
     Raises
     ------
     ValueError
-        If no force has the parameter, or a force has it but does not compute the derivative.
+        If no force has the parameter, a force depends on it without a derivative that OpenMM
+        computes, or lambda is not in [0, 1].
     """
     if parameter not in context.getParameters():
         raise ValueError(
             f"no force in this Context has the parameter {parameter}: add "
             "openmm_nti.md.forces.torch_force"
         )
+    if parameter == LAMBDA:
+        checked_couplings(context.getParameter(LAMBDA), LAMBDA)
+    known = _remembered(_derivatives, context, dict)
+    if parameter not in known:
+        known[parameter] = _who_derives(context, parameter)
+    who = known[parameter]
     total = 0.0
-    native = False
-    for index, force in enumerate(map(_typed, context.getSystem().getForces())):
-        if isinstance(force, openmm.PythonForce):
-            total += _python_dudl(force, context, index, parameter)
-            continue
-        depends, derives = _parameters(force)
-        if parameter in depends and parameter not in derives:
-            raise ValueError(
-                f"force {force.getName()} depends on {parameter} but reports no derivative by it: "
-                f"call addEnergyParameterDerivative({parameter!r}) before the Context is made"
-            )
-        native = native or parameter in derives
-    if native:
-        total += context.getState(getParameterDerivatives=True).getEnergyParameterDerivatives()[
-            parameter
-        ]
+    if who.functions:
+        state = context.getState(getPositions=True, getParameters=True)
+        total += sum(function.dudl(state) for function in who.functions)
+    if who.by_openmm:
+        state = context.getState(getParameterDerivatives=True)
+        native = state.getEnergyParameterDerivatives()[parameter]
+        if native == 0.0 and not who.functions:
+            _check_zero(context, parameter)
+        total += native
     return total
 
 
@@ -71,14 +85,16 @@ def reduced_potentials(
     """Return U(x, lambda) in kT at every lambda for the configuration in `context`.
 
     These are the numbers that MBAR needs of a frame. The Context's own lambda stays as it is, and
-    other forces in the System do not count. What does not depend on lambda is computed once.
+    forces that do not depend on lambda do not count. What does not depend on lambda is computed
+    once.
 
     Parameters
     ----------
     context
-        Context with exactly one force made by `torch_force` or `python_force`.
+        Context with exactly one force that depends on lambda, made by `torch_force` or
+        `python_force`.
     lambdas
-        Values of lambda, (K,).
+        Values of lambda in [0, 1], (K,).
 
     Returns
     -------
@@ -89,85 +105,169 @@ def reduced_potentials(
     Raises
     ------
     ValueError
-        If there is no such force or more than one, if there is a barostat, or if the model cannot
-        take the configuration.
+        If there is no such force or more than one, if there is a barostat, if a lambda is not in
+        [0, 1], or if the model cannot take the configuration.
     """
-    module = _module(context)
+    couplings = torch.as_tensor(checked_couplings(lambdas, "lambdas"))
+    module = learned_module(context)
+    positions, box = _configuration(context, module)
+    table = module.model.energies_at(positions, box, couplings).numpy()
+    return np.asarray(table[0] if module.n_replicas == 1 else table)
+
+
+def learned_module(context: openmm.Context) -> Any:
+    """Return the `OpenMMEnergy`, scripted or not, of the one learned force in `context`.
+
+    Raises
+    ------
+    ValueError
+        As for `reduced_potentials`.
+    """
+    return _remembered(_modules, context, lambda: _read_module(context))
+
+
+def check_sampling(context: openmm.Context) -> float:
+    """Refuse a Context that does not sample its learned force; return the temperature in kelvin.
+
+    Raises
+    ------
+    ValueError
+        As for `reduced_potentials` and `system_checks.check_thermostat`, or if particles of the
+        force cannot move freely.
+    """
+    module = learned_module(context)
+    system = context.getSystem()
+    chosen = module.particles.tolist() if module.is_subset else range(system.getNumParticles())
+    check_free(system, chosen)
+    return check_thermostat(context, module.kt_kj_mol, chosen)
+
+
+def _remembered(
+    memory: WeakKeyDictionary[openmm.Context, Any], context: openmm.Context, read: Any
+) -> Any:
+    """Return what `memory` has of the Context, or what `read` returns, until `reinitialize`."""
+    if context not in memory:
+        _forget_at_reinitialize(context)
+        memory[context] = read()
+    return memory[context]
+
+
+def _forget_at_reinitialize(context: openmm.Context) -> None:
+    """Let `context.reinitialize`, which takes up changed forces, empty the memory of them."""
+    if "reinitialize" in vars(context):
+        return
+    itself = weakref.ref(context)  # or the Context would never be freed
+
+    def reinitialize(preserveState: bool = False) -> None:
+        here = itself()
+        if here is not None:
+            for memory in (_modules, _derivatives):
+                memory.pop(here, None)
+            type(here).reinitialize(here, preserveState)
+
+    context.reinitialize = reinitialize
+
+
+def _read_module(context: openmm.Context) -> Any:
+    check_constant_volume(context.getSystem())
+    dependent = [force for force in forces_of(context.getSystem()) if depends_on(force, LAMBDA)]
+    modules = [module for module in map(_module_of, dependent) if module is not None]
+    if len(modules) != 1 or len(dependent) != 1:
+        others = sorted({type(force).__name__ for force in dependent})
+        raise ValueError(
+            f"the Context holds {len(modules)} learned forces where one is expected, and "
+            f"{len(dependent)} forces that depend on {LAMBDA} ({', '.join(others) or 'none'}): "
+            "add torch_force once, to the System itself"
+        )
+    if LAMBDA not in context.getParameters():
+        raise ValueError(
+            "the learned force was added after the Context was made: call "
+            "context.reinitialize(preserveState=True)"
+        )
+    return modules[0]
+
+
+def _module_of(force: Any) -> Any:
+    """Return the `OpenMMEnergy` of a learned force, None for any other force."""
+    if isinstance(force, openmm.PythonForce):
+        function = _python_function(force)
+        return function.module if isinstance(function, PythonEnergy) else None
+    module = force.getModule() if hasattr(force, "getModule") else None
+    return module if hasattr(module, "fault") and hasattr(module, "reduced") else None
+
+
+def _configuration(context: openmm.Context, module: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the positions and the box of `context` in sigma, after the module's checks."""
     configuration = positions_and_box(context.getState(getPositions=True))
     fault = module.fault(*configuration)
     if fault:
         raise ValueError(fault)
     positions, box = module.reduced(*configuration)
-    couplings = torch.as_tensor(np.asarray(lambdas, dtype=np.float64))
-    table = module.model.energies_at(positions, box, couplings).numpy()
-    return np.asarray(table[0] if module.n_replicas == 1 else table)
+    return positions, box
 
 
-def _module(context: openmm.Context) -> Any:
-    """Return the `OpenMMEnergy`, scripted or not, of the one learned force in `context`."""
-    if context in _modules:
-        return _modules[context]
-    check_constant_volume(context.getSystem())
-    modules = []
-    for index, force in enumerate(map(_typed, context.getSystem().getForces())):
-        if isinstance(force, openmm.PythonForce):
-            energy = _python_function(force, context, index)
-            if isinstance(energy, PythonEnergy):
-                modules.append(energy.module)
-        elif hasattr(force, "getModule") and LAMBDA in _parameters(force)[0]:
-            modules.append(force.getModule())
-    if len(modules) != 1:
+def _who_derives(context: openmm.Context, parameter: str) -> _Derivative:
+    by_openmm = False
+    functions = []
+    for force in forces_of(context.getSystem()):
+        if not depends_on(force, parameter):
+            continue
+        if not isinstance(force, openmm.PythonForce):
+            check_derivative(force, parameter)
+            by_openmm = True
+            continue
+        function = _python_function(force)
+        if not isinstance(function, PythonEnergy):
+            raise ValueError(  # noqa: TRY004 (about the force, not about a type)
+                f"PythonForce {force.getName()} depends on {parameter} and cannot report the "
+                "derivative by it: take differences of energies at two values of the parameter"
+            )
+        functions.append(function)
+    if not (by_openmm or functions):
         raise ValueError(
-            f"the Context holds {len(modules)} learned forces where one is expected: add "
-            "torch_force once"
+            f"no force of the System has the parameter {parameter} any more: call "
+            "context.reinitialize(preserveState=True)"
         )
-    return _modules.setdefault(context, modules[0])
+    return _Derivative(by_openmm, tuple(functions))
 
 
-def _typed(force: Any) -> Any:
-    """Return `force` with its own type: OpenMM returns a TorchForce as a bare Force."""
-    if type(force) is not openmm.Force:
-        return force
-    torch_force_type = openmmtorch().TorchForce  # only plugins' forces come out untyped
-    return torch_force_type.cast(force) if torch_force_type.isinstance(force) else force
+def _check_zero(context: openmm.Context, parameter: str) -> None:
+    """Refuse a derivative of 0.0 where the energy changes with the parameter.
 
-
-def _parameters(force: Any) -> tuple[list[str], list[str]]:
-    """Return the names of a force's global parameters, and of those with a derivative."""
-    if not hasattr(force, "getNumGlobalParameters"):
-        return [], []
-    depends = [force.getGlobalParameterName(i) for i in range(force.getNumGlobalParameters())]
-    if not hasattr(force, "getNumEnergyParameterDerivatives"):
-        return depends, []
-    return depends, [
-        force.getEnergyParameterDerivativeName(i)
-        for i in range(force.getNumEnergyParameterDerivatives())
+    That is a force which was asked for the derivative after the Context was made, or one that
+    hides another. A true zero has a slope that vanishes with the step.
+    """
+    here = context.getParameter(parameter)
+    energy = _energy_at(context, here, parameter, here)
+    step = 1e-2 if here < 0.5 else -1e-2
+    slopes = [
+        (_energy_at(context, here + step / n, parameter, here) - energy) / (step / n)
+        for n in (1, 8)
     ]
-
-
-def _python_dudl(
-    force: openmm.PythonForce, context: openmm.Context, index: int, parameter: str
-) -> float:
-    """Return dU/dlambda of the PythonForce at `index` of the System; 0 if it has no lambda."""
-    if parameter not in force.getGlobalParameters():
-        return 0.0
-    energy = _python_function(force, context, index)
-    if not isinstance(energy, PythonEnergy):
-        raise ValueError(  # noqa: TRY004 (about the force, not about a type)
-            f"PythonForce {force.getName()} depends on {parameter} and cannot report the "
-            "derivative by it"
+    noise = 1e-3 * (1.0 + abs(energy))
+    if abs(slopes[1]) > max(noise, 0.5 * abs(slopes[0])):
+        raise ValueError(
+            f"OpenMM reports a derivative of 0 by {parameter}, but the energy changes by about "
+            f"{slopes[1]:.4g} kJ/mol: a force was asked for its derivative after the Context was "
+            "made (call context.reinitialize(preserveState=True)), or is hidden in another force"
         )
-    return energy.dudl(context.getState(getPositions=True, getParameters=True))
 
 
-def _python_function(force: openmm.PythonForce, context: openmm.Context, index: int) -> Any:
-    """Return the Python object that computes the PythonForce at `index` of the System.
+def _energy_at(context: openmm.Context, value: float, parameter: str, back_to: float) -> float:
+    """Return the Context's energy in kJ/mol at a value of the parameter, and set it back."""
+    context.setParameter(parameter, value)
+    try:
+        energy = context.getState(getEnergy=True).getPotentialEnergy()
+    finally:
+        context.setParameter(parameter, back_to)
+    return energy.value_in_unit(unit.kilojoule_per_mole)
+
+
+def _python_function(force: openmm.PythonForce) -> Any:
+    """Return a copy of the Python object that computes a PythonForce.
 
     OpenMM's bindings do not return it, but the force's XML contains its pickle in hexadecimal.
     """
-    known = _python_functions.setdefault(context, {})
-    if index not in known:
-        # Safe to parse and to unpickle: OpenMM has just written it from an object of this process.
-        element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314
-        known[index] = pickle.loads(bytes.fromhex(element.get("function", "")))  # noqa: S301
-    return known[index]
+    # Safe to parse and to unpickle: OpenMM has just written it from an object of this process.
+    element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314
+    return pickle.loads(bytes.fromhex(element.get("function", "")))  # noqa: S301

@@ -19,7 +19,8 @@ import openmm
 from numpy.typing import NDArray
 
 from openmm_nti.md.openmm_energy import LAMBDA
-from openmm_nti.md.readers import reduced_potentials
+from openmm_nti.md.readers import check_sampling, reduced_potentials
+from openmm_nti.references.coupling import checked_couplings
 
 Array = NDArray[np.float64]
 
@@ -53,17 +54,24 @@ class ReplicaExchange:
         Context with one learned force and a thermostat at the model's temperature. All walkers
         start from its positions, unless `set_positions` gives them others.
     lambdas
-        Values of lambda in order, (K,).
+        Values of lambda in [0, 1], in order, (K,).
     seed
         Random seed for the swaps and for velocities.
+
+    Raises
+    ------
+    ValueError
+        If the lambdas are unfit, the Context does not hold one learned force, or its thermostat is
+        not at the model's temperature; see `system_checks.check_thermostat`.
     """
 
     def __init__(self, context: openmm.Context, lambdas: Array, *, seed: int) -> None:
-        self.lambdas = np.asarray(lambdas, dtype=np.float64)
-        if self.lambdas.size < 2 or np.any(np.diff(self.lambdas) == 0.0):
+        self.lambdas = checked_couplings(lambdas, "lambdas")
+        if self.lambdas.ndim != 1 or self.lambdas.size < 2 or np.any(np.diff(self.lambdas) == 0.0):
             raise ValueError(
                 f"lambdas = {self.lambdas.tolist()}: give two different couplings or more, in order"
             )
+        check_sampling(context)
         self._context = context
         self._random = np.random.default_rng(seed)
         start = context.getState(getPositions=True, getVelocities=True)
@@ -73,7 +81,7 @@ class ReplicaExchange:
 
     def set_positions(self, positions: list[Array]) -> None:
         """Give each walker positions (N, 3) in nm, such as noised frames, and new velocities."""
-        temperature = self._context.getIntegrator().getTemperature()
+        temperature = check_sampling(self._context)
         for number, start in enumerate(positions):
             self._context.setPositions(start)
             self._context.setVelocitiesToTemperature(
@@ -83,6 +91,7 @@ class ReplicaExchange:
 
     def run(self, n_iterations: int, steps: int) -> Exchange:
         """Run all walkers for `n_iterations` times `steps` steps, each followed by swaps."""
+        check_sampling(self._context)
         k = self.lambdas.size
         u_kln = np.empty((k, k, n_iterations))
         walkers = np.empty((n_iterations, k), dtype=np.int64)

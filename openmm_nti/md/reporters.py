@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import importlib
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import openmm
 from openmm import app, unit
 
 from openmm_nti.files import atomic_path
 from openmm_nti.md.openmm_energy import LAMBDA
-from openmm_nti.md.readers import dudl, reduced_potentials
+from openmm_nti.md.readers import check_sampling, dudl, reduced_potentials
+from openmm_nti.references.coupling import checked_couplings
 
 
 class LambdaReporter:
@@ -23,11 +27,12 @@ class LambdaReporter:
     file
         File to write: Parquet if its name ends in .parquet, otherwise CSV. The columns are `step`,
         `time_ps`, `lambda_nti`, `dudl_kj_mol`, and `u_<lambda>` in kT for each of `lambdas`. The
-        latter are MBAR's u_kn.
+        latter are MBAR's u_kn. A lambda is written in the fewest digits that give it back.
     reportInterval
         Number of steps between lines.
     lambdas
-        Values of lambda at which every frame is evaluated, (K,); none by default.
+        Values of lambda in [0, 1] at which every frame is evaluated, (K,); none by default. A
+        warning says if the thermostat is not at the model's temperature.
     append
         Whether to go on with the file of an earlier run that is resumed from a checkpoint. Lines
         which that run wrote after its checkpoint are dropped.
@@ -35,7 +40,8 @@ class LambdaReporter:
     Raises
     ------
     ValueError
-        If the interval is not positive, or the file to append to has other columns.
+        If the interval is not positive, a lambda is not in [0, 1] or given twice, or the file to
+        append to has other columns.
     RuntimeError
         If Parquet is asked for and pyarrow is not installed.
 
@@ -59,15 +65,18 @@ class LambdaReporter:
             )
         self._path = Path(file)
         self._interval = reportInterval
-        self._lambdas = tuple(lambdas)
+        self._lambdas = tuple(checked_couplings(lambdas, "lambdas").tolist())
         self._append = append
         self._columns = [
             "step",
             "time_ps",
             LAMBDA,
             "dudl_kj_mol",
-            *(f"u_{value:g}" for value in self._lambdas),
+            *(f"u_{_shortest(value)}" for value in self._lambdas),
         ]
+        twice = [name for name, n in Counter(self._columns).items() if n > 1]
+        if twice:
+            raise ValueError(f"lambdas gives the column {twice[0]} twice: give each lambda once")
         self._parquet = (
             _ParquetFile(self._path, self._columns) if self._path.suffix == ".parquet" else None
         )
@@ -81,9 +90,10 @@ class LambdaReporter:
 
     def report(self, simulation: app.Simulation, state: Any) -> None:
         """Write one line about the present step."""
-        if self._out is None and (self._parquet is None or self._parquet.rows is None):
-            self._open(simulation.currentStep)
         context = simulation.context
+        if self._out is None and (self._parquet is None or self._parquet.rows is None):
+            self._warn_of_temperature(context)
+            self._open(simulation.currentStep)
         values = reduced_potentials(context, self._lambdas) if self._lambdas else ()
         time_ps = state.getTime().value_in_unit(unit.picosecond)
         line = [
@@ -98,6 +108,15 @@ class LambdaReporter:
             return
         csv.writer(self._out).writerow(line)
         self._out.flush()
+
+    def _warn_of_temperature(self, context: openmm.Context) -> None:
+        """Say so if MBAR could not use the reduced potentials; a line at constant energy may be."""
+        if not self._lambdas:
+            return
+        try:
+            check_sampling(context)
+        except ValueError as error:
+            warnings.warn(f"{self._path.name}: {error}", stacklevel=2)
 
     def _open(self, step: int) -> None:
         if self._parquet is not None:
@@ -121,6 +140,12 @@ class LambdaReporter:
     def __del__(self) -> None:
         if getattr(self, "_out", None) is not None:
             self._out.close()
+
+
+def _shortest(value: float) -> str:
+    """Return `value` in the fewest digits that give it back: 1 and 0.5, but all 16 of 1/3."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 class _ParquetFile:

@@ -19,7 +19,8 @@ import numpy as np
 import openmm
 
 from openmm_nti.md.openmm_energy import LAMBDA
-from openmm_nti.md.readers import reduced_potentials
+from openmm_nti.md.readers import check_sampling, reduced_potentials
+from openmm_nti.references.coupling import checked_couplings
 
 
 def switch(context: openmm.Context, lambdas: Sequence[float], steps_per_change: int) -> np.ndarray:
@@ -31,7 +32,7 @@ def switch(context: openmm.Context, lambdas: Sequence[float], steps_per_change: 
         Context in equilibrium at the first of `lambdas`, with a thermostat at the model's
         temperature. It is left at the last of them.
     lambdas
-        Values of lambda in order, (n + 1,).
+        Values of lambda in [0, 1], in order, (n + 1,).
     steps_per_change
         Number of integrator steps after each change of lambda but the last.
 
@@ -43,19 +44,22 @@ def switch(context: openmm.Context, lambdas: Sequence[float], steps_per_change: 
     Raises
     ------
     ValueError
-        If there are fewer than two lambdas, or fewer than one step.
+        If there are fewer than two lambdas or one step, a lambda is not in [0, 1], or the
+        thermostat is not at the model's temperature; see `system_checks.check_thermostat`.
     """
     if len(lambdas) < 2 or steps_per_change < 1:
         raise ValueError(
             f"a ramp needs two lambdas or more and one step or more, not {len(lambdas)} and "
             f"{steps_per_change}"
         )
-    work = np.zeros(len(lambdas))
-    context.setParameter(LAMBDA, lambdas[0])
-    for number, (here, there) in enumerate(itertools.pairwise(lambdas)):
+    checked = checked_couplings(lambdas, "lambdas")
+    check_sampling(context)
+    work = np.zeros(checked.size)
+    context.setParameter(LAMBDA, checked[0])
+    for number, (here, there) in enumerate(itertools.pairwise(checked)):
         before, after = reduced_potentials(context, (here, there))
         work[number + 1] = work[number] + after - before
         context.setParameter(LAMBDA, there)
-        if number + 2 < len(lambdas):
+        if number + 2 < checked.size:
             context.getIntegrator().step(steps_per_change)
     return work

@@ -1,8 +1,14 @@
-"""Checks at the start that a System suits the learned force; messages say what to change."""
+"""Checks at the start that a System, and a Context's thermostat, suit the learned force.
+
+U(x, lambda) between the ends is a free energy at one temperature. Works, exchanges and reduced
+potentials mean something only for configurations of that temperature.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import openmm
@@ -10,6 +16,18 @@ from openmm import unit
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.openmm_energy import BOX_TOLERANCE, checked_particles
+
+_TOLERANCE = 1e-4  # relative: 0.02 K of 150 K
+_MOLAR_GAS_CONSTANT = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
+# Integrators that sample another distribution than Boltzmann's of the potential energy.
+_OTHER_ENSEMBLES = {
+    "QTBIntegrator": "adds the zero-point energy of quantum mechanics",
+    "RPMDIntegrator": "samples copies of the system coupled by springs",
+    "AMDIntegrator": "adds a boost to the energy",
+    "AMDForceGroupIntegrator": "adds a boost to the energy",
+    "DualAMDIntegrator": "adds a boost to the energy",
+}
+_CONSTANT_ENERGY = {"VerletIntegrator", "VariableVerletIntegrator", "MTSIntegrator"}
 
 
 def check_system(
@@ -56,7 +74,7 @@ def check_system(
             raise ValueError(
                 f"particles holds {max(chosen)}, but the System's last particle is {n_system - 1}"
             )
-    _check_particles(system, chosen)
+    check_free(system, chosen)
 
 
 def check_constant_volume(system: openmm.System) -> None:
@@ -94,7 +112,11 @@ def _check_box(system: openmm.System, state: StatePoint) -> None:
         )
 
 
-def _check_particles(system: openmm.System, chosen: list[int]) -> None:
+def check_free(system: openmm.System, chosen: Sequence[int]) -> None:
+    """Refuse particles of the force that cannot move freely, by a ValueError with the reason.
+
+    Those are virtual sites, particles without mass and constrained particles.
+    """
     for index in chosen:
         if system.isVirtualSite(index):
             raise ValueError(
@@ -113,3 +135,115 @@ def _check_particles(system: openmm.System, chosen: list[int]) -> None:
                 f"particles {first} and {second} are constrained: at lambda = 0 the particles of "
                 "the force are an ideal gas, and must be free; remove the constraint"
             )
+
+
+def check_thermostat(
+    context: openmm.Context, kt_kj_mol: float, particles: Sequence[int] = ()
+) -> float:
+    """Refuse a Context that does not sample at the model's temperature; return that temperature.
+
+    A CustomIntegrator does not tell its temperature, unless it has a global variable kT in kJ/mol,
+    as MTSLangevinIntegrator has. Of any other a warning says what it must do.
+
+    Parameters
+    ----------
+    context
+        Context that is to be sampled.
+    kt_kj_mol
+        The model's kT.
+    particles
+        Indices of the particles that must have a thermostat.
+
+    Returns
+    -------
+    float
+        The temperature in kelvin.
+
+    Raises
+    ------
+    ValueError
+        If there is no thermostat, one has another temperature, or the integrator samples another
+        distribution.
+    """
+    wanted = kt_kj_mol / _MOLAR_GAS_CONSTANT
+    integrator = _current(context.getIntegrator())
+    kind = type(integrator).__name__
+    if kind in _OTHER_ENSEMBLES:
+        raise ValueError(
+            f"{kind} {_OTHER_ENSEMBLES[kind]}, so its configurations are not those of the model's "
+            f"energy: use LangevinMiddleIntegrator({wanted:.8g}, 1.0, 0.002)"
+        )
+    found = {**_of_integrator(integrator, particles), **_of_andersen(context)}
+    for name, kelvin in found.items():
+        if not abs(kelvin - wanted) <= _TOLERANCE * wanted:
+            raise ValueError(
+                f"{name} is at {kelvin:.8g} K, but the model's temperature is {wanted:.8g} K "
+                "(state.temperature_kelvin): set that"
+            )
+    if found:
+        return next(iter(found.values()))
+    if isinstance(integrator, openmm.CustomIntegrator) and kind not in _CONSTANT_ENERGY:
+        warnings.warn(
+            f"{kind} does not tell its temperature: make sure that it samples at {wanted:.8g} K, "
+            "or give it a global variable kT in kJ/mol",
+            stacklevel=3,
+        )
+        return wanted
+    raise ValueError(
+        f"{kind} has no thermostat, or one that is switched off: sample at the model's temperature "
+        f"by LangevinMiddleIntegrator({wanted:.8g}, 1.0, 0.002)"
+    )
+
+
+def _current(integrator: Any) -> Any:
+    """Return the integrator that takes the steps: one of several in a CompoundIntegrator."""
+    if isinstance(integrator, openmm.CompoundIntegrator):
+        return integrator.getIntegrator(integrator.getCurrentIntegrator())
+    return integrator
+
+
+def _of_integrator(integrator: Any, particles: Sequence[int]) -> dict[str, float]:
+    """Return the temperatures of an integrator's thermostats in kelvin, by their names."""
+    kind = type(integrator).__name__
+    if isinstance(integrator, openmm.CustomIntegrator):
+        names = [
+            integrator.getGlobalVariableName(number)
+            for number in range(integrator.getNumGlobalVariables())
+        ]
+        if "kT" not in names:
+            return {}
+        return {kind: integrator.getGlobalVariableByName("kT") / _MOLAR_GAS_CONSTANT}
+    if isinstance(integrator, openmm.NoseHooverIntegrator):
+        return _of_chains(integrator, particles)
+    for friction in ("getFriction", "getDefaultFriction"):
+        if hasattr(integrator, friction):
+            rate = getattr(integrator, friction)().value_in_unit(unit.picosecond**-1)
+            if not rate > 0.0:
+                return {}
+    if not hasattr(integrator, "getTemperature"):
+        return {}
+    return {kind: integrator.getTemperature().value_in_unit(unit.kelvin)}
+
+
+def _of_chains(integrator: Any, particles: Sequence[int]) -> dict[str, float]:
+    """Return the temperatures of Nose-Hoover chains; none if they leave out some `particles`."""
+    chains = list(map(integrator.getThermostat, range(integrator.getNumThermostats())))
+    covered = {atom for chain in chains for atom in chain.getThermostatedAtoms()}
+    covered |= {atom for chain in chains for pair in chain.getThermostatedPairs() for atom in pair}
+    everything = any(not len(chain.getThermostatedAtoms()) for chain in chains)
+    if not (everything or covered.issuperset(particles)):
+        return {}
+    return {
+        f"chain {number} of {type(integrator).__name__}": chain.getTemperature().value_in_unit(
+            unit.kelvin
+        )
+        for number, chain in enumerate(chains)
+    }
+
+
+def _of_andersen(context: openmm.Context) -> dict[str, float]:
+    """Return the temperature of an AndersenThermostat, which is a parameter of the Context."""
+    parameters = dict(context.getParameters().items())
+    if not parameters.get(openmm.AndersenThermostat.CollisionFrequency(), 0.0) > 0.0:
+        return {}
+    return {"AndersenThermostat": parameters[openmm.AndersenThermostat.Temperature()]}

@@ -20,7 +20,8 @@ from source import (
 
 # A room imports from its own row and from the rows above it.
 ROWS = (
-    ("files", "free_energy", "fluid", "_moved"),
+    ("settings", "_moved"),
+    ("files", "free_energy", "fluid"),
     ("runtime", "ensemble", "references", "kernels"),
     ("hamiltonian",),
     ("model_files",),

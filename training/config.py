@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
+
+from openmm_nti.settings import Settings
+
+_WIDEST_SIGMA = 1000.0
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """Settings of score matching on reference ensembles."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_steps: int = Field(
         default=2000,
         ge=1,
+        le=1_000_000_000,
         description="Optimiser steps; the learning rate falls to zero over them.",
     )
     max_minutes: float | None = Field(
         default=None,
         gt=0,
+        le=1_000_000,
         description="Wall-time budget: the schedule is shortened to end in time. Leave empty for a "
         "result that repeats.",
     )
     atoms_per_step: int = Field(
         default=640,
         ge=2,
+        le=10_000_000,
         description="Noised atoms in a step, divided into configurations of one N and over "
         "processes.",
     )
-    learning_rate: float = Field(default=3e-3, gt=0, description="Adam's largest learning rate.")
+    learning_rate: float = Field(
+        default=3e-3, gt=0, le=1, description="Adam's largest learning rate."
+    )
     warmup_steps: int = Field(
-        default=50, ge=0, description="Steps over which the learning rate rises."
+        default=50, ge=0, le=1_000_000_000, description="Steps over which the learning rate rises."
     )
     gradient_clip: float = Field(
-        default=1.0, gt=0, description="Largest norm of the gradient of the loss."
+        default=1.0, gt=0, le=1_000_000_000, description="Largest norm of the gradient of the loss."
     )
     ema_decay: float = Field(
         default=0.995,
@@ -43,6 +50,7 @@ class TrainingConfig(BaseModel):
     noise_min_sigma: float = Field(
         default=0.01,
         gt=0.006,
+        le=1,
         description="Smallest noise in training, in sigma; below it the known terms suffice.",
     )
     focus_sigma: tuple[float, float] = Field(
@@ -57,6 +65,7 @@ class TrainingConfig(BaseModel):
     )
     start_from: str | None = Field(
         default=None,
+        min_length=1,
         description="Model to start from instead of random weights: a directory or a shipped name. "
         "Its network must be the same, or have fewer refinements.",
     )
@@ -64,6 +73,22 @@ class TrainingConfig(BaseModel):
         default=0.1, gt=0, lt=0.5, description="Share of frames held out."
     )
     validate_every: int = Field(
-        default=250, ge=1, description="Steps between validations and checkpoints."
+        default=250,
+        ge=1,
+        le=1_000_000_000,
+        description="Steps between validations and checkpoints.",
     )
-    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, ...")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
+        description="`auto`, `cpu`, `cuda`, `cuda:1`, ...",
+    )
+
+    @model_validator(mode="after")
+    def _range_of_noise(self) -> TrainingConfig:
+        low, high = self.focus_sigma
+        if not 0.0 < low < high <= _WIDEST_SIGMA:
+            raise ValueError(
+                f"focus_sigma = [{low:g}, {high:g}] must rise, between 0 and {_WIDEST_SIGMA:g}"
+            )
+        return self

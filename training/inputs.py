@@ -68,10 +68,24 @@ def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
 
 
 def chosen_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` takes a GPU where there is one."""
+    """Return the device called `name`; `auto` takes a GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        If this machine has no such device.
+    """
     if name == "auto":
         name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    device = torch.device(name)
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    missing = device.type == "cuda" and (device.index or 0) >= n_gpus
+    if missing or (device.type == "mps" and not torch.backends.mps.is_available()):
+        raise ValueError(
+            f"device = {name} is not there: this machine has {n_gpus} CUDA device(s); choose "
+            "another, or auto"
+        )
+    return device
 
 
 def metrics_until(path: Path, step: int) -> list[dict[str, Any]]:

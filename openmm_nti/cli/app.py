@@ -11,7 +11,8 @@ from openmm_nti.cli.commands.estimate import estimate, methods, paper
 from openmm_nti.cli.commands.installation import compile_kernels, doctor
 from openmm_nti.cli.commands.models import export, models, sample
 from openmm_nti.cli.commands.run import generate, init, report, run, train
-from openmm_nti.cli.exit_codes import ExitCode, FriendlyGroup
+from openmm_nti.cli.exit_codes import ExitCode
+from openmm_nti.cli.safety.friendly import FriendlyGroup
 
 _HELP = f"""
 Excess free energies of fluids by Neural Thermodynamic Integration, with the learned Hamiltonian

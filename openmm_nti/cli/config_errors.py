@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -18,7 +19,7 @@ class ConfigError(ValueError):
 def explain(error: ValidationError, model: type[BaseModel], *, source: str) -> str:
     """Return one line for each problem that pydantic found in data for `model`."""
     lines = [_line(problem, model) for problem in error.errors(include_url=False)]
-    return "\n".join([f"{source} cannot be used:", *(f"  {line}" for line in lines)])
+    return "\n".join(f"{source}: {line}" for line in dict.fromkeys(lines) if line)
 
 
 def valid_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
@@ -39,16 +40,18 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     # written as one.
     *path, name = [str(part) for part in problem["loc"] if not isinstance(part, int)] or [""]
     key = ".".join([*path, name])
+    if problem["type"] == "extra_forbidden" and name in _STATE_ALTERNATIVES:
+        return ""  # good in itself; the unknown key beside it is what is wrong
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(name, valid_keys(model, tuple(path)))}"
+    if problem["type"] == "missing" and isinstance(problem["loc"][-1], int):
+        return f"{key}: too few values (given: {reprlib.repr(problem['input'])})"
     if problem["type"] == "missing":
         return f"{key}: missing; every configuration needs it"
     message = problem["msg"].removeprefix("Value error, ")
-    given = (
-        ""
-        if isinstance(problem["input"], dict | list | tuple | BaseModel)
-        else f" (given: {problem['input']!r})"
-    )
+    # The messages of our own validators of a whole section name the value themselves.
+    whole = problem["type"] == "value_error" and isinstance(problem["input"], dict | BaseModel)
+    given = "" if whole else f" (given: {reprlib.repr(problem['input'])})"
     return f"{key}: {message}{given}" if key else f"{message}{given}"
 
 

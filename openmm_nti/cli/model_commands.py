@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openmm_nti.cli.config_errors import ConfigError, explain
+from openmm_nti.cli.safety.preflight import check_density, check_writable
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, provenance, write_text
 from openmm_nti.fluid.energy import reduced_potential_numpy
@@ -67,13 +68,16 @@ def state_of_model(
     given = {"n_particles": n_particles, "box_length_sigma": box_length_sigma}
     state.update({name: value for name, value in given.items() if value is not None})
     try:
-        return StatePoint(**state)
+        point = StatePoint(**state)
     except ValidationError as error:
         raise ConfigError(explain(error, StatePoint, source="this state point")) from None
+    check_density(point)
+    return point
 
 
 def export_model(path: str, state: StatePoint, output: Path) -> list[Path]:
     """Write hamiltonian.pt (TorchScript) and system.xml (a System with the model); return both."""
+    check_writable(output)
     model = load_model(path)
     module = output / "hamiltonian.pt"
     system = output / "system.xml"
@@ -96,6 +100,9 @@ def write_samples(
         raise ValueError(
             f"--output {output} must end in .h5, the format of ensembles, which mdtraj reads too"
         )
+    check_writable(output.parent, f"--output {output}")
+    if output.is_dir():
+        raise ConfigError(f"--output {output} is a directory: name a file")
     positions = neural_ti.sample(load_model(path), state, config, execution)
     facts = {
         **provenance(execution.seed),

@@ -18,7 +18,6 @@ from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.hamiltonian.networks.registry import network_class
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
@@ -54,19 +53,7 @@ class Pipeline:
         self.execution = Execution(config.seed, config.workers, directory.path, progress=True)
 
     def run(self) -> None:
-        """Run all stages, up to results.json and report.html.
-
-        Raises
-        ------
-        ValueError
-            If the network gives no energies.
-        """
-        kind = self.config.network.kind
-        if not network_class(kind).gives_energy:
-            raise ValueError(
-                f"network.kind = {kind} gives no energies, which estimates need: only `train` it, "
-                "or use `density`"
-            )
+        """Run all stages, up to results.json and report.html."""
         self.forecast()
         ensembles = self.reference()
         model = self.train(ensembles)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -24,11 +23,14 @@ from pydantic import (
     model_validator,
 )
 
+from openmm_nti.cli.commands.options import LARGEST_SEED
 from openmm_nti.cli.config_errors import ConfigError, explain
+from openmm_nti.cli.safety.yaml_text import parse_yaml
 from openmm_nti.fluid.species_form import numbers_of_particles
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NetworkConfig
 from openmm_nti.reference_md import ReferenceConfig
+from openmm_nti.settings import Settings
 from openmm_nti.training import TrainingConfig
 from openmm_nti.validation.estimators.base import Estimator
 from openmm_nti.validation.estimators.registry import section_config as settings_class
@@ -43,7 +45,7 @@ def _estimates_config() -> type[BaseModel]:
     }
     return create_model(
         "EstimatesConfig",
-        __config__=ConfigDict(frozen=True, extra="forbid"),
+        __base__=Settings,
         __doc__="Which estimates to make, and the effort for each; `null` leaves one out.",
         **fields,
     )
@@ -65,6 +67,10 @@ else:
 
 def _one_for_each_n(system: Any) -> Any:
     """Return one mapping for each N, where `n_particles` may be a list."""
+    if not isinstance(system, dict | list | tuple):
+        raise ValueError(  # noqa: TRY004 (pydantic reports no TypeError)
+            "is no mapping: give n_particles, a box and a temperature"
+        )
     mappings = system if isinstance(system, list | tuple) else [system]
     if not mappings:
         raise ValueError("no state point is given: give n_particles, a box and a temperature")
@@ -78,16 +84,20 @@ def _one_for_each_n(system: Any) -> Any:
     return spread
 
 
-class RunConfig(BaseModel):
+class RunConfig(Settings):
     """The settings of a whole calculation, from the state points to the estimates."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     seed: int = Field(
-        default=1, ge=0, description="Random seed of the whole run; `--seed` replaces it."
+        default=1,
+        ge=0,
+        le=LARGEST_SEED,
+        description="Random seed of the whole run; `--seed` replaces it.",
     )
     workers: int = Field(
-        default=1, ge=1, description="Processes for independent simulations; never changes results."
+        default=1,
+        ge=1,
+        le=10_000,
+        description="Processes for independent simulations; never changes results.",
     )
     system: Annotated[tuple[StatePoint, ...], BeforeValidator(_one_for_each_n)] = Field(
         description="The fluid. n_particles may be a list: one model is trained for all N, and "
@@ -134,7 +144,7 @@ def load_config(path: Path, settings: list[str]) -> RunConfig:
     ConfigError
         If a key or a value is bad; the message names it, and the closest keys or allowed values.
     """
-    data = _read_mapping(path)
+    data = read_mapping(path)
     for setting in settings:
         apply_setting(data, setting)
     try:
@@ -157,11 +167,13 @@ def section_config(section: str, settings: list[str]) -> Any:
         raise ConfigError(explain(error, model, source="--set")) from None
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Return the sections in a YAML file as they are; ConfigError if they are none."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8 ({error.reason}): is it the file?") from None
+    data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(
             f"{path} must hold a mapping of sections; `openmm-nti init` writes one to start from"
@@ -172,7 +184,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
 def apply_setting(data: dict[str, Any], setting: str) -> None:
     """Set one `section.key=value` in `data`; the value is read as YAML."""
     key, separator, text = setting.partition("=")
-    if not separator or not key:
+    if not separator or not all(step.strip() for step in key.split(".")):
         raise ConfigError(
             f"--set {setting}: expected section.key=value, such as --set training.n_steps=500"
         )
@@ -186,7 +198,4 @@ def apply_setting(data: dict[str, Any], setting: str) -> None:
             raise ConfigError(
                 f"--set {setting}: `{step}` is no section with keys in this file: edit the file"
             )
-    try:
-        section[name] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting}: the value is not valid YAML: {error}") from None
+    section[name] = parse_yaml(text, f"--set {setting}: the value")

@@ -11,10 +11,12 @@ from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.forecast import check_disk, forecast_estimate
 from openmm_nti.cli.model_commands import state_of_model
 from openmm_nti.cli.run_config import section_config
+from openmm_nti.cli.safety.preflight import check_writable, with_key
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
+from openmm_nti.md.platforms import fastest_platform
 from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.frame_checks import checked, summary
@@ -58,7 +60,10 @@ def single_estimate(
         It is raised before any simulation.
     """
     chosen = estimator(request.method)
+    if request.execution.directory is not None:
+        check_writable(request.execution.directory)
     config = section_config(chosen.section, request.settings)
+    with_key("--set platform", fastest_platform, getattr(config, "platform", None))
     trained = _model(chosen, request)
     stored = _stored(request, say)
     state = _state(request, stored)

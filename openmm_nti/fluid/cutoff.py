@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from openmm_nti.settings import Settings
 
 Convention = Literal["switched", "truncated"]
 
 
-class Cutoff(BaseModel):
+class Cutoff(Settings):
     """A spherical cutoff, with or without OpenMM's switching function.
 
     With x = (r - r_s) / (r_c - r_s) between the switching distance r_s and the cutoff r_c, a
     `switched` potential is multiplied by S = 1 - 6 x^5 + 15 x^4 - 10 x^3. A `truncated` potential
     stops at r_c.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cutoff_nm: float = Field(gt=0, description="Spherical cutoff, in nm.")
     switch_nm: float = Field(gt=0, description="Where the switching function starts, in nm.")

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import combinations_with_replacement
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from openmm_nti.fluid.cutoff import Cutoff
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.registry import AnyPotential
 from openmm_nti.fluid.species import Species
+from openmm_nti.settings import Settings
 
 
-class Fluid(BaseModel):
+class Fluid(Settings):
     """Species, one pair potential for each pair of species, and the cutoff of all of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     species: tuple[Species, ...] = Field(min_length=1, description="The kinds of atoms.")
     pairs: tuple[AnyPotential, ...] = Field(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from openmm_nti.fluid.fluid import Fluid
+from openmm_nti.settings import Settings
 
 Edge = Annotated[float, Field(gt=0)]
 Number = Annotated[int, Field(ge=1)]
 
 
-class GeneralState(BaseModel):
+class GeneralState(Settings):
     """What the plain keys of a state point cannot say: all species and all edges of the box."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fluid: Fluid = Field(description="Species and their pair potentials.")
     composition: tuple[Number, ...] = Field(

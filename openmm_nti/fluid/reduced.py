@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -22,18 +20,17 @@ from pydantic import (
 from openmm_nti.fluid.cutoff import Convention, Cutoff
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.registry import PotentialForm
+from openmm_nti.settings import Settings
 
 LENNARD_JONES = PotentialForm()
 
 
-class ReducedPotential(BaseModel):
+class ReducedPotential(Settings):
     """What a model is made of: a pair potential, its cutoff and the temperature.
 
     Two state points with equal `ReducedPotential` share a model: it holds everything but N and the
     box.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature_star: float = Field(gt=0, description="T* = kT / epsilon.")
     cutoff_sigma: float = Field(default=3.0, gt=1.2, description="Spherical cutoff, in sigma.")

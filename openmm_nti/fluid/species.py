@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from openmm_nti.settings import Settings
 
 
-class Species(BaseModel):
+class Species(Settings):
     """A kind of atom: its name and mass. What it does to others is in the fluid's pairs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, description="Name, such as Ar.")
     mass_dalton: float = Field(gt=0, description="Mass of an atom, in Da.")

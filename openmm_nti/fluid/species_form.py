@@ -11,6 +11,7 @@ pairs: {Ar-Kr: {epsilon_kj_mol: 1.1}}    # where the mixing rule does not hold
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -22,6 +23,7 @@ from openmm_nti.fluid.fluid import Fluid
 from openmm_nti.fluid.general import GeneralState
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.registry import potential_class
+from openmm_nti.fluid.units import positive_number
 
 STATE_KEYS = (
     "temperature_kelvin",
@@ -34,6 +36,7 @@ STATE_KEYS = (
     "pairs",
 )
 _CUTOFF_KEYS = ("cutoff_nm", "switch_nm", "convention")
+_BOX_KEYS = ("box_length_nm", "box_nm", "density_star")
 _MIXING = ("lorentz_berthelot",)
 _CUTOFF_SIGMA, _SWITCH_SHARE = 3.0, 2.5 / 3.0
 
@@ -49,7 +52,7 @@ def plain_form(data: Mapping[str, Any]) -> dict[str, Any]:
     _check_keys("system", data, STATE_KEYS)
     species, potential = _mapping(data, "species"), _mapping(data, "potential")
     if not species:
-        raise ValueError("species holds no species: give at least one, such as Ar: {...}")
+        raise ValueError("species: missing: give at least one, such as Ar: {...}")
     kind = potential_class(potential.get("type", "lennard_jones"))
     shared = {
         name: potential[name]
@@ -108,12 +111,12 @@ def _one_species(
             plain[key] = data[key]
     if edges:
         plain["box_length_nm"] = edges[0]
-    sigma = _positive("sigma_nm", entry.get("sigma_nm", 0.3405))
+    sigma = positive_number("sigma_nm", entry.get("sigma_nm", 0.3405))
     if potential.get("cutoff_nm") is not None:
-        plain["cutoff_sigma"] = _positive("cutoff_nm", potential["cutoff_nm"]) / sigma
+        plain["cutoff_sigma"] = positive_number("cutoff_nm", potential["cutoff_nm"]) / sigma
         plain["switch_sigma"] = _SWITCH_SHARE * plain["cutoff_sigma"]
     if potential.get("switch_nm") is not None:
-        plain["switch_sigma"] = _positive("switch_nm", potential["switch_nm"]) / sigma
+        plain["switch_sigma"] = positive_number("switch_nm", potential["switch_nm"]) / sigma
     if "convention" in potential:
         plain["convention"] = potential["convention"]
     return {**plain, "potential": form}
@@ -139,14 +142,16 @@ def _several(
     if data.get("temperature_kelvin") is None:
         raise ValueError("the temperature is missing: give temperature_kelvin")
     first = next(iter(species.values()))
-    sigma = _positive("sigma_nm", first.get("sigma_nm", 0.3405))
-    cutoff_nm = _positive("cutoff_nm", potential.get("cutoff_nm") or _CUTOFF_SIGMA * sigma)
-    switch_nm = _positive("switch_nm", potential.get("switch_nm") or _SWITCH_SHARE * cutoff_nm)
+    sigma = positive_number("sigma_nm", first.get("sigma_nm", 0.3405))
+    cutoff_nm = positive_number("cutoff_nm", potential.get("cutoff_nm") or _CUTOFF_SIGMA * sigma)
+    switch_nm = positive_number(
+        "switch_nm", potential.get("switch_nm") or _SWITCH_SHARE * cutoff_nm
+    )
     convention = potential.get("convention", "switched")
     alike: dict[str, tuple[float, PairPotential]] = {}
     for name, entry in species.items():
         own = {k: v for k, v in entry.items() if k not in ("n_particles", "mass_dalton")}
-        mass = _positive(f"species: {name}: mass_dalton", entry["mass_dalton"])
+        mass = positive_number(f"species: {name}: mass_dalton", entry["mass_dalton"])
         alike[name] = (mass, _built(f"species: {name}", kind, {**shared, **own}))
     numbers = [_count(name, entry["n_particles"]) for name, entry in species.items()]
     cutoff = Cutoff(cutoff_nm=cutoff_nm, switch_nm=switch_nm, convention=convention)
@@ -201,7 +206,7 @@ def _built(where: str, kind: type[PairPotential], parameters: dict[str, Any]) ->
 
 def _edges(data: Mapping[str, Any]) -> tuple[float, ...]:
     """Return the edges given in nm: none, one of a cube, or three; one of three equal ones."""
-    given = [key for key in ("box_length_nm", "box_nm", "density_star") if data.get(key)]
+    given = [key for key in _BOX_KEYS if data.get(key) is not None]
     if len(given) != 1:
         said = f"{' and '.join(given)} are" if given else "none of them is"
         raise ValueError(
@@ -211,17 +216,18 @@ def _edges(data: Mapping[str, Any]) -> tuple[float, ...]:
         return ()
     value = data[given[0]]
     if given[0] == "box_length_nm":
-        return (_positive("box_length_nm", value),)
+        return (positive_number("box_length_nm", value),)
     if not isinstance(value, list | tuple) or len(value) != 3:
         raise ValueError(f"box_nm = {value!r} must be the three edges of the box: [x, y, z]")
-    edges = tuple(_positive("box_nm", edge) for edge in value)
+    edges = tuple(positive_number("box_nm", edge) for edge in value)
     return edges[:1] if len(set(edges)) == 1 else edges
 
 
 def _check_species(name: str, entry: Any, parameters: list[str]) -> None:
     if not isinstance(entry, Mapping):  # a ValueError, for pydantic reports no other
         raise ValueError(  # noqa: TRY004
-            f"species: {name} must be a mapping with n_particles, mass_dalton, ..."
+            f"species: {name} = {reprlib.repr(entry)} must be a mapping with n_particles, "
+            "mass_dalton, ..."
         )
     wanted = ("n_particles", "mass_dalton", *parameters)
     _check_keys(f"species: {name}", entry, wanted)
@@ -246,16 +252,6 @@ def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
             f"{key} = {value!r} must be a mapping of names to values"
         )
     return value
-
-
-def _positive(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not 0.0 < number < float("inf"):
-        raise ValueError(f"{name} = {value!r} must be a positive number")
-    return number
 
 
 def _count(name: str, value: Any) -> int:

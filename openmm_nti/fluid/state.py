@@ -11,8 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -26,13 +24,22 @@ from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.registry import PotentialForm
 from openmm_nti.fluid.reduced import LENNARD_JONES, ReducedPotential
 from openmm_nti.fluid.species_form import plain_form
-from openmm_nti.fluid.units import DALTON_NM2_PS2_IN_KJ_MOL, GAS_CONSTANT_KJ_MOL_K
+from openmm_nti.fluid.units import (
+    DALTON_NM2_PS2_IN_KJ_MOL,
+    GAS_CONSTANT_KJ_MOL_K,
+    number_for_a_box,
+    positive_number,
+    require_one,
+)
+from openmm_nti.settings import Settings
 
 __all__ = ["GAS_CONSTANT_KJ_MOL_K", "Convention", "PairPotential", "StatePoint", "check_supported"]
 _ARGON = "Ar"
+_SIZES = ("box_length_sigma", "box_length_nm", "density_star")
+_TEMPERATURES = ("temperature_star", "temperature_kelvin")
 
 
-class StatePoint(BaseModel):
+class StatePoint(Settings):
     """N particles of a fluid in a periodic box at one temperature.
 
     Give the size of the box once (`box_length_sigma`, `box_length_nm` or `density_star`) and the
@@ -47,21 +54,26 @@ class StatePoint(BaseModel):
         at all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_particles: int = Field(ge=2, description="Number of particles N.")
-    box_length_sigma: float = Field(gt=0, description="Edge of the cubic box, in sigma.")
-    temperature_star: float = Field(gt=0, description="T* = kT / epsilon.")
-    sigma_nm: float = Field(default=0.3405, gt=0, description="Lennard-Jones sigma, in nm (argon).")
+    n_particles: int = Field(ge=2, le=10_000_000, description="Number of particles N.")
+    box_length_sigma: float = Field(gt=0, le=1e6, description="Edge of the cubic box, in sigma.")
+    temperature_star: float = Field(ge=1e-3, le=1e4, description="T* = kT / epsilon.")
+    sigma_nm: float = Field(
+        default=0.3405, ge=1e-3, le=1e3, description="Lennard-Jones sigma, in nm (argon)."
+    )
     epsilon_kj_mol: float = Field(
         default=119.8 * GAS_CONSTANT_KJ_MOL_K,
-        gt=0,
+        ge=1e-6,
+        le=1e6,
         description="Lennard-Jones epsilon, in kJ/mol (argon).",
     )
-    mass_dalton: float = Field(default=39.948, gt=0, description="Particle mass, in Da (argon).")
-    cutoff_sigma: float = Field(default=3.0, gt=1.2, description="Spherical cutoff, in sigma.")
+    mass_dalton: float = Field(
+        default=39.948, ge=1e-6, le=1e9, description="Particle mass, in Da (argon)."
+    )
+    cutoff_sigma: float = Field(
+        default=3.0, gt=1.2, le=1000, description="Spherical cutoff, in sigma."
+    )
     switch_sigma: float = Field(
-        default=2.5, gt=1.0, description="Where the switching function starts, in sigma."
+        default=2.5, gt=1.0, le=1000, description="Where the switching function starts, in sigma."
     )
     convention: Convention = Field(
         default="switched", description="`switched` (default) or `truncated`."
@@ -69,7 +81,9 @@ class StatePoint(BaseModel):
     potential: PotentialForm = Field(
         default=LENNARD_JONES, description="Kind of the pair potential, as {type: ...}."
     )
-    species_name: str = Field(default=_ARGON, description="What the atoms are called.")
+    species_name: str = Field(
+        default=_ARGON, min_length=1, description="What the atoms are called."
+    )
     general: GeneralState | None = Field(
         default=None,
         repr=False,
@@ -82,25 +96,23 @@ class StatePoint(BaseModel):
         if not isinstance(data, dict):
             return data
         data = plain_form(data) if "species" in data else dict(data)
-        sigma = float(data.get("sigma_nm", cls.model_fields["sigma_nm"].default))
-        epsilon = float(data.get("epsilon_kj_mol", cls.model_fields["epsilon_kj_mol"].default))
-        _require_one(
-            data, ("box_length_sigma", "box_length_nm", "density_star"), "the size of the box"
+        if set(data) - set(cls.model_fields) - {*_SIZES, *_TEMPERATURES}:
+            return data  # the unknown key is what to say, not what is missing without it
+        require_one(data, _SIZES, "the size of the box")
+        require_one(data, _TEMPERATURES, "the temperature")
+        units = {name: cls.model_fields[name].default for name in ("sigma_nm", "epsilon_kj_mol")}
+        sigma, epsilon = (
+            positive_number(name, data.get(name, default)) for name, default in units.items()
         )
-        _require_one(data, ("temperature_star", "temperature_kelvin"), "the temperature")
         if "box_length_nm" in data:
-            data["box_length_sigma"] = float(data.pop("box_length_nm")) / sigma
+            length = positive_number("box_length_nm", data.pop("box_length_nm"))
+            data["box_length_sigma"] = length / sigma
         if "density_star" in data:
-            density = float(data.pop("density_star"))
-            if density <= 0:
-                raise ValueError(
-                    f"density_star = {density:g} must be positive: it is N sigma^3 / V"
-                )
-            data["box_length_sigma"] = (int(data.get("n_particles", 0)) / density) ** (1 / 3)
+            density = positive_number("density_star", data.pop("density_star"), largest=10.0)
+            data["box_length_sigma"] = (number_for_a_box(data) / density) ** (1 / 3)
         if "temperature_kelvin" in data:
-            data["temperature_star"] = (
-                float(data.pop("temperature_kelvin")) * GAS_CONSTANT_KJ_MOL_K / epsilon
-            )
+            kelvin = positive_number("temperature_kelvin", data.pop("temperature_kelvin"))
+            data["temperature_star"] = kelvin * GAS_CONSTANT_KJ_MOL_K / epsilon
         return data
 
     @model_validator(mode="after")
@@ -259,10 +271,3 @@ def _reduced(
         convention=convention,
         potential=potential,
     )
-
-
-def _require_one(data: dict[str, Any], names: tuple[str, ...], what: str) -> None:
-    given = [name for name in names if data.get(name) is not None]
-    if len(given) != 1:
-        found = "none of them is" if not given else f"{' and '.join(given)} are"
-        raise ValueError(f"give {what} once, as one of {', '.join(names)}: {found} given")

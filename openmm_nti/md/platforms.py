@@ -6,9 +6,11 @@ import ctypes
 import ctypes.util
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
 import openmm
 from openmm import unit
+from pydantic import AfterValidator
 
 _FASTEST_FIRST = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
 _PRECISIONS = ("mixed", "single")  # not all GPUs compute in double precision, which mixed needs
@@ -24,6 +26,34 @@ class _Trial:
     precision: str | None = None
     is_cpu: bool = False
     reason: str | None = None
+
+
+def _known(name: str) -> str:
+    """Return the name of a platform as it is; ValueError with the closest one if there is none.
+
+    Whether it works here is asked later, by `fastest_platform`: a configuration that was made for a
+    machine with a GPU can be read everywhere.
+    """
+    known = list(dict.fromkeys((*_FASTEST_FIRST, *installed_platforms())))
+    if name in known:
+        return name
+    alike = [each for each in known if each.casefold() == name.strip().casefold()]
+    hint = f"did you mean {alike[0]}? " if alike else ""
+    raise ValueError(
+        f"OpenMM has no platform {name!r}: {hint}choose one of {', '.join(known)}, or null for the "
+        "fastest"
+    )
+
+
+PlatformName = Annotated[str, AfterValidator(_known)]
+
+
+def installed_platforms() -> list[str]:
+    """Return the names of the platforms that OpenMM has loaded here."""
+    return [
+        openmm.Platform.getPlatform(index).getName()
+        for index in range(openmm.Platform.getNumPlatforms())
+    ]
 
 
 @cache
@@ -45,10 +75,7 @@ def fastest_platform(name: str | None = None) -> openmm.Platform:
         If `name` is unknown or does not work here. The message has OpenMM's reason and the
         installed platforms.
     """
-    available = [
-        openmm.Platform.getPlatform(index).getName()
-        for index in range(openmm.Platform.getNumPlatforms())
-    ]
+    available = installed_platforms()
     reasons = {}
     for candidate in _FASTEST_FIRST if name is None else (name,):
         if candidate not in available:

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 import openmm_nti
 from openmm_nti.cli import app
-from openmm_nti.cli.exit_codes import ExitCode, how_to_go_on
+from openmm_nti.cli.exit_codes import ExitCode
+from openmm_nti.cli.safety.friendly import how_to_go_on
 from openmm_nti.model_files import shipped_models
 from openmm_nti.validation.estimators.registry import all_estimators
 

@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import mdtraj
 import pytest
 
+from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.pipeline import Pipeline
+from openmm_nti.runtime.tasks import TaskError
 
 OF_F = {
     "mbar_neural",
@@ -171,7 +173,7 @@ def test_an_interrupt_says_how_to_go_on(config, tmp_path, monkeypatch, cli):
     assert f"openmm-nti run {config} --output '{output}' --resume" in result.output
 
 
-@pytest.mark.parametrize(("error", "code"), [(ValueError("no"), 2), (RuntimeError("no"), 1)])
+@pytest.mark.parametrize(("error", "code"), [(ConfigError("no"), 2), (TaskError("no"), 1)])
 def test_errors_are_messages_and_debug_shows_them(config, tmp_path, monkeypatch, error, code, cli):
     def fail(_self):
         raise error

@@ -109,7 +109,7 @@ def _without(name):
         ({"temprature_kelvin": 100}, "unknown key temprature_kelvin; did you mean temperature_k"),
         ({"box_nm": [1, 2, 3]}, "box_length_nm and box_nm are given"),
         ({"box_length_nm": None}, "none of them is given"),
-        ({"box_length_nm": -2}, "box_length_nm = -2 must be a positive number"),
+        ({"box_length_nm": -2}, "box_length_nm = -2 must be a positive number of at most"),
         ({"box_length_nm": None, "box_nm": [2.1, 2.2]}, r"must be the three edges"),
         ({"box_length_nm": None, "box_nm": [2.0, 2.2, 2.2]}, "shortest edge, 2 nm, is under two"),
         ({"box_length_nm": 1.9}, "is under two cutoffs"),

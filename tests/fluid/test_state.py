@@ -51,8 +51,11 @@ def test_states_of_other_n_and_box_share_the_pair_potential():
             r"under two cutoffs \(6 sigma\).*set cutoff_sigma to at most 2.95",
         ),
         ({"n_particles": 1}, "greater than or equal to 2"),
-        ({"temperature_star": -1}, "greater than 0"),
-        ({"box_length_sigma": None, "density_star": -0.1}, "density_star = -0.1 must be positive"),
+        ({"temperature_star": -1}, "greater than or equal to 0.001"),
+        (
+            {"box_length_sigma": None, "density_star": -0.1},
+            "density_star = -0.1 must be a positive",
+        ),
         ({"density_star": 0.1}, "box once.*box_length_sigma and density_star are given"),
         ({"box_length_sigma": None}, "box once.*none of them is given"),
         (

@@ -51,12 +51,13 @@ class DecouplingConfig(SoftcoreConfig):
     """How the windows of one soft particle are sampled."""
 
     n_windows: int | None = Field(
-        default=12, ge=3, description="Windows; empty: as many as window_length asks."
+        default=12, ge=3, le=10_000, description="Windows; empty: as many as window_length asks."
     )
-    n_frames: int = Field(default=100, ge=2, description="Frames kept of each chain.")
+    n_frames: int = Field(default=100, ge=2, le=1_000_000, description="Frames kept of each chain.")
     equilibration: int = Field(
         default=4000,
         ge=0,
+        le=1_000_000_000,
         description="MD steps before the first frame, from a lattice; lambda grows in the first "
         "half.",
     )

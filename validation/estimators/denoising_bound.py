@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
@@ -29,6 +29,7 @@ from openmm_nti.free_energy import NOT_JUDGED, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.settings import Settings
 from openmm_nti.validation.estimators import tethered
 from openmm_nti.validation.estimators.base import Bounds, Estimator, Job
 from openmm_nti.validation.estimators.model_bound import (
@@ -45,33 +46,33 @@ _MEMORY = 3.0
 _LONGER_CHAINS = 1.8  # mean length of a chain over that on short tethers, trades included
 
 
-class BoundConfig(BaseModel):
+class BoundConfig(Settings):
     """Effort spent on the denoising bound."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_levels: int = Field(
         default=24,
         ge=4,
+        le=10_000,
         description="Noise levels: nodes of the Gauss-Legendre quadrature in ln s.",
     )
     n_pairs: int = Field(
         default=768,
         ge=8,
-        description="Antithetic pairs of noised frames per level, on average; more where it "
-        "counts.",
+        le=10_000_000,
+        description="Antithetic pairs of noised frames per level, on average.",
     )
     n_tethered: int = Field(
         default=64,
         ge=0,
+        le=1_000_000,
         description="Noised frames whose tethered chains measure the model's gap and raise the "
         "bound; 0 for the model alone, as for the `truncated` convention.",
     )
     tethered_steps: int = Field(
         default=6000,
         ge=240,
-        description="MD steps of each of the three chains of a frame; more on long tethers, and "
-        "below 160 particles.",
+        le=100_000_000,
+        description="MD steps of a frame's three chains; more on long tethers and below N = 160.",
     )
 
     @model_validator(mode="after")

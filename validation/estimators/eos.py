@@ -20,21 +20,19 @@ import math
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import Diagnostics, FreeEnergy, Quantity, Verdict
+from openmm_nti.settings import Settings
 from openmm_nti.validation.estimators.base import Estimator, Job
 
 _CRITICAL_TEMPERATURE, _CRITICAL_DENSITY = 1.3396, 0.3108  # of Kolafa and Nezbeda
 _MEAN_FIELD_SHARE = 0.02  # of the tail: about how far g(r) is from 1 beyond 2.5 sigma
 
 
-class EosConfig(BaseModel):
+class EosConfig(Settings):
     """The equation of state has nothing to choose."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EosDiagnostics(Diagnostics):

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
@@ -35,6 +35,7 @@ from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
+from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.regression import regressed_mean, require_finite
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.pace import Pace
@@ -57,21 +58,23 @@ _ADVICE = (
 )
 
 
-class NeuralTIConfig(BaseModel):
+class NeuralTIConfig(Settings):
     """Effort spent on reverse diffusion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_samples: int = Field(default=96, ge=4, description="Independent reverse trajectories.")
+    n_samples: int = Field(
+        default=96, ge=4, le=1_000_000, description="Independent reverse trajectories."
+    )
     n_steps: int = Field(
         default=400,
         ge=10,
+        le=1_000_000,
         description="Noise levels, where dU/dlambda scatters the closest; equidistant in lambda "
         "without a corrector.",
     )
     corrector_steps: int = Field(
         default=5,
         ge=0,
+        le=1000,
         description="Langevin steps at every level after the denoising step; the paper has none.",
     )
 

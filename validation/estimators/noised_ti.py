@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.regression import require_finite
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.neural_ti import integral_converged
@@ -39,17 +40,19 @@ _FEWEST_FRAMES = 8
 _SLOPE_OVER_GRADIENT = 0.7  # cost of dU/dlambda alone
 
 
-class NoisedTIConfig(BaseModel):
+class NoisedTIConfig(Settings):
     """Effort spent on dU/dlambda of noised data."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     n_levels: int = Field(
-        default=64, ge=8, description="Intervals of the trapezoidal rule, equidistant in lambda."
+        default=64,
+        ge=8,
+        le=100_000,
+        description="Intervals of the trapezoidal rule, equidistant in lambda.",
     )
     n_frames: int = Field(
         default=128,
         ge=8,
+        le=10_000_000,
         description="Frames, each noised by +z and by -z at every level; all where there are "
         "fewer.",
     )

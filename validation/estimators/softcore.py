@@ -11,14 +11,16 @@ from functools import partial
 import numpy as np
 import openmm
 from openmm import unit
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from openmm_nti.fluid.energy import truncation_log_weights
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.md.langevin import langevin_context
+from openmm_nti.md.platforms import PlatformName
 from openmm_nti.reference_md.statistics import evenly_spaced
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators.base import Job
@@ -39,13 +41,14 @@ _EDITION = 1  # of stored samples: raise it when the same settings make other ar
 _SOFT_STEP, _OTHER_ENERGY = 2.5, 0.005
 
 
-class SoftcoreConfig(BaseModel):
+class SoftcoreConfig(Settings):
     """How soft-core windows are sampled."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     n_windows: int | None = Field(
-        default=None, ge=3, description="Windows; by default as many as window_length asks."
+        default=None,
+        ge=3,
+        le=10_000,
+        description="Windows; by default as many as window_length asks.",
     )
     window_length: float = Field(
         default=0.7,
@@ -56,22 +59,29 @@ class SoftcoreConfig(BaseModel):
     n_chains: int = Field(
         default=8,
         ge=1,
+        le=10_000,
         description="Independent chains in each window; 8 or more for chain errors.",
     )
-    n_frames: int = Field(default=60, ge=2, description="Frames kept of each chain.")
-    steps_between: int = Field(default=50, ge=1, description="MD steps between frames.")
+    n_frames: int = Field(default=60, ge=2, le=1_000_000, description="Frames kept of each chain.")
+    steps_between: int = Field(
+        default=50, ge=1, le=1_000_000, description="MD steps between frames."
+    )
     equilibration: int = Field(
         default=800,
         ge=0,
+        le=1_000_000_000,
         description="MD steps before the first frame; lambda grows to its value in the first half.",
     )
     timestep_star: float = Field(
         default=0.006, gt=0, le=0.02, description="MD time step, in sigma sqrt(m / epsilon)."
     )
     friction_star: float = Field(
-        default=1.0, gt=0, description="Langevin friction, in 1 / (sigma sqrt(m / epsilon))."
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="Langevin friction, in 1 / (sigma sqrt(m / epsilon)).",
     )
-    platform: str | None = Field(
+    platform: PlatformName | None = Field(
         default=None, description="OpenMM platform; by default the fastest that works."
     )
 

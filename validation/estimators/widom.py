@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.reference_md.statistics import mean_and_error
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.settings import Settings
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling.insertion import insertion_energies
@@ -28,13 +29,11 @@ _TYPICAL_FRAMES = 1000  # of reference data, for the forecast
 _INSERTION = 0.03  # in steps of MD of the fluid
 
 
-class WidomConfig(BaseModel):
+class WidomConfig(Settings):
     """Effort spent on Widom insertion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     n_insertions_per_frame: int = Field(
-        default=2000, ge=1, description="Random trial insertions in each frame."
+        default=2000, ge=1, le=100_000_000, description="Random trial insertions in each frame."
     )
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md import ReferenceConfig
+from openmm_nti.settings import Settings
 from openmm_nti.validation.estimators.bar_chain import BarChainConfig
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
 from openmm_nti.validation.estimators.neural_ti import NeuralTIConfig
@@ -23,10 +24,8 @@ from openmm_nti.validation.sampling.placement import WindowsConfig
 _PAPER_N = (40, 80, 120, 160, 200)
 
 
-class PaperPreset(BaseModel):
+class PaperPreset(Settings):
     """Everything that decides the numbers, but for the model and the seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="What it is called in provenance.")
     box_length_sigma: float = Field(default=6.0, gt=0, description="Edge of the box, in sigma.")

@@ -25,19 +25,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.settings import Settings
 
 LOG_Z = math.log(3.0)
 _WEIGHT, _CENTRES, _WIDTH = 0.35, (-1.8, 1.4), 0.5
 
 
-class ToyConfig(BaseModel):
+class ToyConfig(Settings):
     """Effort spent on the one-dimensional example."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_steps: int = Field(default=1500, ge=1, description="Training steps.")
     batch: int = Field(default=512, ge=2, description="Noised samples in each step.")

@@ -17,28 +17,32 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md.statistics import mean_and_error
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.settings import Settings
 
 _FIRST_CAPACITY = 32
 _STEP_SIGMA = 0.5
 
 
-class GrandCanonicalConfig(BaseModel):
+class GrandCanonicalConfig(Settings):
     """Effort spent on grand-canonical Monte Carlo."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_walkers: int = Field(default=64, ge=8, description="Independent boxes; each starts empty.")
-    equilibration_steps: int = Field(
-        default=4000, ge=0, description="Steps of each box before the first frame."
+    n_walkers: int = Field(
+        default=64, ge=8, le=100_000, description="Independent boxes; each starts empty."
     )
-    n_frames: int = Field(default=400, ge=2, description="Times at which N is read.")
-    steps_between: int = Field(default=20, ge=1, description="Steps between them.")
+    equilibration_steps: int = Field(
+        default=4000,
+        ge=0,
+        le=1_000_000_000,
+        description="Steps of each box before the first frame.",
+    )
+    n_frames: int = Field(default=400, ge=2, le=10_000_000, description="Times at which N is read.")
+    steps_between: int = Field(default=20, ge=1, le=1_000_000, description="Steps between them.")
 
 
 @dataclass(frozen=True, eq=False)

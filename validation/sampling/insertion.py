@@ -10,33 +10,37 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.runtime.context import Execution
+from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.walker_bar import HIGHEST
 from openmm_nti.validation.sampling.monte_carlo import Walkers
 
 _PAIRS_AT_ONCE = 500_000  # bounds memory
 
 
-class BarChainConfig(BaseModel):
+class BarChainConfig(Settings):
     """Effort spent at each n of the insertion chain."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     n_walkers: int = Field(
-        default=64, ge=8, description="Independent Monte-Carlo walkers at each n."
+        default=64, ge=8, le=100_000, description="Independent Monte-Carlo walkers at each n."
     )
-    n_frames: int = Field(default=4, ge=2, description="Frames kept of each walker.")
+    n_frames: int = Field(default=4, ge=2, le=1_000_000, description="Frames kept of each walker.")
     n_insertions: int = Field(
-        default=500, ge=1, description="Random trial insertions in each frame."
+        default=500, ge=1, le=10_000_000, description="Random trial insertions in each frame."
     )
     equilibration_sweeps: int = Field(
-        default=300, ge=1, description="Sweeps of each walker before its first frame."
+        default=300,
+        ge=1,
+        le=100_000_000,
+        description="Sweeps of each walker before its first frame.",
     )
-    sweeps_between: int = Field(default=50, ge=1, description="Sweeps between frames.")
+    sweeps_between: int = Field(
+        default=50, ge=1, le=100_000_000, description="Sweeps between frames."
+    )
 
 
 @dataclass(frozen=True, eq=False)

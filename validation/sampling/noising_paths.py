@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
@@ -32,6 +32,7 @@ from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.works import Works
 
 Array = NDArray[np.float64]
@@ -43,14 +44,15 @@ _PILOT_LEVELS = 24
 _GEOMETRIC_SHARE = 0.25  # of the levels, wherever the others are
 
 
-class PathConfig(BaseModel):
+class PathConfig(Settings):
     """Effort spent on path weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_paths: int = Field(default=64, ge=8, description="Paths in each direction.")
+    n_paths: int = Field(default=64, ge=8, le=1_000_000, description="Paths in each direction.")
     n_steps: int = Field(
-        default=300, ge=10, description="Steps of a path, where denoising loses most the closest."
+        default=300,
+        ge=10,
+        le=1_000_000,
+        description="Steps of a path, where denoising loses most the closest.",
     )
     first_noise_sigma: float = Field(
         default=0.004, gt=0, lt=0.1, description="Noise of the first level, in sigma."

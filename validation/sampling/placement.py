@@ -8,13 +8,15 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.md.platforms import PlatformName
 from openmm_nti.reference_md.statistics import MIN_CHAINS
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis import control_variates
 from openmm_nti.validation.sampling.noised_frames import dudl_of_frames, noised_frames
 
@@ -23,10 +25,8 @@ _PILOT_LAMBDAS = 49
 _MAX_FRAMES = 200
 
 
-class WindowsConfig(BaseModel):
+class WindowsConfig(Settings):
     """Effort spent on MD along the learned path."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: Literal["openmm", "torch"] = Field(
         default="openmm",
@@ -36,17 +36,22 @@ class WindowsConfig(BaseModel):
     n_windows: int | None = Field(
         default=None,
         ge=3,
+        le=10_000,
         description="Windows, both ends included; empty: as many as `window_length` asks for.",
     )
     window_length: float = Field(
         default=1.0,
         gt=0,
+        le=20,
         description="Thermodynamic length between neighbouring windows, about std(Delta U) in kT.",
     )
-    n_chains: int = Field(default=32, ge=2, description="Independent chains in each window.")
+    n_chains: int = Field(
+        default=32, ge=2, le=10_000, description="Independent chains in each window."
+    )
     n_frames: int | None = Field(
         default=None,
         ge=1,
+        le=1_000_000,
         description="Frames kept of each chain; empty: as many as `target_error` asks for.",
     )
     exchange: bool = Field(
@@ -57,12 +62,18 @@ class WindowsConfig(BaseModel):
     target_error: float = Field(
         default=0.2,
         gt=0,
+        le=100,
         description="Standard error of beta F_ex aimed at, in kT; forecast from the pilot.",
     )
     steps_between: int = Field(
-        default=20, ge=1, description="Steps between frames; with `torch`, of one move."
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="Steps between frames; with `torch`, of one move.",
     )
-    equilibration_steps: int = Field(default=80, ge=0, description="Steps before the first frame.")
+    equilibration_steps: int = Field(
+        default=80, ge=0, le=100_000_000, description="Steps before the first frame."
+    )
     timestep_star: float = Field(
         default=0.006,
         gt=0,
@@ -71,7 +82,10 @@ class WindowsConfig(BaseModel):
         "forces are weaker.",
     )
     friction_star: float = Field(
-        default=1.0, gt=0, description="Langevin friction of `openmm`, in the inverse of that time."
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="Langevin friction of `openmm`, in the inverse of that time.",
     )
     control_variates: bool = Field(
         default=True,
@@ -79,12 +93,17 @@ class WindowsConfig(BaseModel):
         "samples do.",
     )
     pilot_frames: int = Field(
-        default=32, ge=4, description="Noised frames per lambda to place the windows with."
+        default=32,
+        ge=4,
+        le=100_000,
+        description="Noised frames per lambda to place the windows with.",
     )
     force: Literal["torch", "python"] = Field(
         default="torch", description="TorchForce, or PythonForce where it lacks."
     )
-    platform: str | None = Field(default=None, description="OpenMM platform; empty: the fastest.")
+    platform: PlatformName | None = Field(
+        default=None, description="OpenMM platform; empty: the fastest."
+    )
 
     @model_validator(mode="after")
     def _ladders_are_enough_for_errors(self) -> Self:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from openmm_nti.cli.commands.options import (
+    LARGEST_SEED,
     MODEL_HELP,
     AcceptFrames,
     BoxLength,
@@ -18,9 +18,11 @@ from openmm_nti.cli.commands.options import (
     Quiet,
     Scheduler,
     console,
+    echo,
     method_names,
     model_names,
     print_json,
+    results_console,
 )
 
 
@@ -61,8 +63,10 @@ def estimate(
             help="Setting of the method, such as n_levels=64; keys as in estimates.* of `init`.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes for independent simulations.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Random seed.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Processes for independent simulations.")
+    ] = 1,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
@@ -105,7 +109,7 @@ def estimate(
     if json:
         print_json(finite(result.to_dict()))
     else:
-        typer.echo(str(result))
+        echo(str(result))
 
 
 def methods(
@@ -125,7 +129,7 @@ def methods(
     if json:
         print_json(list_methods())
     else:
-        print_methods(Console())
+        print_methods(results_console())
 
 
 def paper(
@@ -142,8 +146,10 @@ def paper(
     model: Annotated[
         str, typer.Option(help=MODEL_HELP, autocompletion=model_names)
     ] = "lj-fluid-t1.25",
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes for independent simulations.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Random seed.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Processes for independent simulations.")
+    ] = 2,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
@@ -156,12 +162,14 @@ def paper(
 
         openmm-nti paper --output paper --quick --only toy
     """
+    from openmm_nti.cli.safety.preflight import check_writable
     from openmm_nti.files import read_json
     from openmm_nti.runtime.context import Execution
     from openmm_nti.validation.paper import presets
     from openmm_nti.validation.paper.run import run as reproduce
     from openmm_nti.validation.paper.work import Work
 
+    check_writable(output)
     execution = Execution(seed, workers, output, progress=True)
     work = Work(presets.QUICK if quick else presets.FULL, model, execution)
     names = [name.strip() for name in only.split(",")] if only else []
@@ -169,4 +177,4 @@ def paper(
     if json:
         print_json(read_json(output / "table.json"))
     else:
-        typer.echo(f"Summary: {page}   Numbers: {output / 'table.csv'}")
+        echo(f"Summary: {page}   Numbers: {output / 'table.csv'}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from openmm_nti.cli.commands.options import print_json
+from openmm_nti.cli.commands.options import echo, print_json, results_console
 from openmm_nti.cli.exit_codes import ExitCode
 
 
@@ -22,7 +21,7 @@ def compile_kernels() -> None:
     """
     from openmm_nti.kernels import build
 
-    typer.echo(build())
+    echo(str(build()))
 
 
 def doctor(
@@ -40,6 +39,6 @@ def doctor(
     if json:
         print_json(findings.to_dict())
     else:
-        print_findings(findings, Console())
+        print_findings(findings, results_console())
     if not findings.healthy:
         raise typer.Exit(ExitCode.BROKEN_INSTALLATION)

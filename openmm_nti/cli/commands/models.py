@@ -6,9 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from openmm_nti.cli.commands.options import BoxLength, Json, Model, Number, Quiet, print_json
+from openmm_nti.cli.commands.options import (
+    LARGEST_SEED,
+    BoxLength,
+    Json,
+    Model,
+    Number,
+    Quiet,
+    echo,
+    print_json,
+    results_console,
+)
 
 
 def models(
@@ -26,7 +35,7 @@ def models(
     if json:
         print_json({name: read_card(path) for name, path in shipped_models().items()})
     else:
-        print_models(Console())
+        print_models(results_console())
 
 
 def sample(
@@ -42,7 +51,7 @@ def sample(
             "--set", metavar="KEY=VALUE", help="Setting; keys as in estimates.neural_ti of `init`."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Random seed.")] = 1,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
@@ -70,7 +79,7 @@ def sample(
             }
         )
     else:
-        typer.echo(f"Wrote {n_frames} configurations of {state} to {output}")
+        echo(f"Wrote {n_frames} configurations of {state} to {output}")
 
 
 def export(
@@ -94,4 +103,4 @@ def export(
         print_json({"files": [str(path) for path in paths]})
         return
     for path in paths:
-        typer.echo(f"Wrote {path}")
+        echo(f"Wrote {path}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+LARGEST_SEED = 2**63 - 1  # of torch's and numpy's random numbers
 MODEL_HELP = "Name of a shipped model (see `models`), or directory of a model or of a run."
 
 
@@ -19,6 +20,13 @@ def _be_quiet(context: typer.Context, quiet: bool) -> bool:
     if quiet:
         context.with_resource(silence())
     return quiet
+
+
+def _plain_length(length: float | None) -> float | None:
+    """Refuse a length that is no length."""
+    if length is not None and not 0.0 < length <= 1e6:
+        raise typer.BadParameter(f"{length:g} must be a positive number of at most 1e+06")
+    return length
 
 
 def method_names() -> list[str]:
@@ -42,7 +50,8 @@ Output = Annotated[
     Path, typer.Option("--output", "-o", help="Directory of the run; made if missing.")
 ]
 Seed = Annotated[
-    int | None, typer.Option(help="Random seed; replaces that of the configuration.", min=0)
+    int | None,
+    typer.Option(help="Random seed; replaces that of the configuration.", min=0, max=LARGEST_SEED),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -79,6 +88,7 @@ Number = Annotated[
         "--n",
         "-n",
         min=2,
+        max=10_000_000,
         help="Number of particles N; by default that of the training.",
     ),
 ]
@@ -87,7 +97,7 @@ BoxLength = Annotated[
     typer.Option(
         "--box-length-sigma",
         "-l",
-        min=0.0,
+        callback=_plain_length,
         help="Edge of the box in sigma; by default that of the training.",
     ),
 ]
@@ -115,6 +125,20 @@ def console(*, quiet: bool = False) -> Console:
     return Console(stderr=True, highlight=False, quiet=quiet or is_silent())
 
 
+def results_console() -> Console:
+    """Return the console for tables of results, on the standard output."""
+    from openmm_nti.runtime.quiet import result_stream
+
+    return Console(file=result_stream())
+
+
+def echo(text: str) -> None:
+    """Print a line of results on the standard output."""
+    from openmm_nti.runtime.quiet import result_stream
+
+    typer.echo(text, file=result_stream())
+
+
 def print_json(data: dict[str, Any]) -> None:
     """Print the result of a command as JSON on the standard output."""
-    typer.echo(json.dumps(data, indent=2))
+    echo(json.dumps(data, indent=2))

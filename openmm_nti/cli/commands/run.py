@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from openmm_nti.cli.commands.options import (
     AcceptFrames,
@@ -19,8 +18,10 @@ from openmm_nti.cli.commands.options import (
     Seed,
     Settings,
     console,
+    echo,
     overriding,
     print_json,
+    results_console,
 )
 
 
@@ -36,13 +37,18 @@ def init(
 
         openmm-nti init fluid.yaml
     """
+    from openmm_nti.cli.config_errors import ConfigError
+    from openmm_nti.cli.safety.preflight import check_writable
     from openmm_nti.cli.template import commented_yaml
     from openmm_nti.files import write_text
 
     if path.exists() and not force:
-        raise ValueError(f"{path} exists: name another file, or add --force to overwrite it")
+        raise ConfigError(f"{path} exists: name another file, or add --force to overwrite it")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory: name a file")
+    check_writable(path.parent, str(path))
     write_text(path, commented_yaml())
-    typer.echo(f"Wrote {path}. Next: openmm-nti run {path} --output {path.stem}")
+    echo(f"Wrote {path}. Next: openmm-nti run {path} --output {path.stem}")
 
 
 def run(
@@ -76,13 +82,13 @@ def run(
 
     with tasks_on(executor, scheduler):
         changes = overriding(settings, seed=seed)
-        pipeline = _pipeline(config, output, changes, accept_frames, resume=resume)
+        pipeline = _pipeline(config, output, changes, accept_frames, resume=resume, estimates=True)
         pipeline.run()
     if json:
         print_json(read_json(pipeline.directory.results))
         return
-    print_table(pipeline.directory, pipeline.config, Console())
-    typer.echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
+    print_table(pipeline.directory, pipeline.config, results_console())
+    echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
 
 
 def generate(
@@ -128,7 +134,7 @@ def generate(
         print_json({"directory": str(pipeline.directory.reference), "decorrelated_frames": files})
         return
     for ensemble in ensembles:
-        typer.echo(f"{ensemble.state}: {ensemble.n_frames} decorrelated frames")
+        echo(f"{ensemble.state}: {ensemble.n_frames} decorrelated frames")
 
 
 def train(
@@ -162,7 +168,7 @@ def train(
             }
         )
     else:
-        typer.echo(f"Model: {pipeline.directory.model}")
+        echo(f"Model: {pipeline.directory.model}")
 
 
 def report(
@@ -188,18 +194,27 @@ def report(
     if json:
         print_json(read_json(run_directory.results))
     else:
-        print_table(run_directory, pipeline.config, Console())
+        print_table(run_directory, pipeline.config, results_console())
 
 
 def _pipeline(
-    config: Path, output: Path, settings: list[str], accept_frames: bool, *, resume: bool
+    config: Path,
+    output: Path,
+    settings: list[str],
+    accept_frames: bool,
+    *,
+    resume: bool,
+    estimates: bool = False,
 ) -> Any:
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import open_run
+    from openmm_nti.cli.safety.preflight import check_run, check_writable
     from openmm_nti.training.parallel import rank_and_size
 
     resolved = load_config(config, settings)
+    check_run(resolved, estimates=estimates)
+    check_writable(output)
     is_main_process = rank_and_size()[0] == 0  # only one of torchrun's processes prints messages
     directory = open_run(output, resolved, resume=resume)
     messages = console(quiet=not is_main_process)

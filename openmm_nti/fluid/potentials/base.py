@@ -11,23 +11,21 @@ import math
 from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from openmm_nti.fluid.units import in_units
+from openmm_nti.settings import Settings
 
 _OLD_KEYS = {"temperature_star", "cutoff_sigma", "switch_sigma", "convention"}
 _COMPLEX_STEP = 1e-30
 
 
-class PairPotential(BaseModel):
+class PairPotential(Settings):
     """The energy of two atoms by their distance, without a cutoff and without a temperature.
 
     The name of a parameter ends with its unit: `_nm` for lengths, `_kj_mol` for energies. Pure
     numbers have neither ending. `sigma_nm` and `epsilon_kj_mol` have a meaning for the package: the
     size of an atom, and the unit of energy.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
 

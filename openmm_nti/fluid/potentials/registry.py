@@ -45,7 +45,7 @@ def potential_classes() -> dict[str, type[PairPotential]]:
 def potential_class(tag: Any) -> type[PairPotential]:
     """Return the class of a `type`; ValueError with the types there are if it is unknown."""
     kinds = potential_classes()
-    if tag in kinds:
+    if isinstance(tag, str) and tag in kinds:
         return kinds[tag]
     raise ValueError(f"potential: type = {tag!r} is unknown: choose from {', '.join(kinds)}")
 

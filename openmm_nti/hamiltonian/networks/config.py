@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationInfo,
     model_validator,
 )
 
+from openmm_nti.settings import Settings
+
 DEFAULT_KIND = "density"
 
 
-class NetworkConfig(BaseModel):
+class NetworkConfig(Settings):
     """Settings of the learned part of the path that all kinds of networks have.
 
     Raises
@@ -31,11 +31,9 @@ class NetworkConfig(BaseModel):
         If no network is of this kind, or its class refuses a field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: str = Field(default=DEFAULT_KIND, description="Kind of network.")
     cutoff_sigma: float = Field(
-        default=2.0, gt=1.2, description="Range of the network's neighbourhoods, in sigma."
+        default=2.0, gt=1.2, le=10, description="Range of the network's neighbourhoods, in sigma."
     )
     dtype: str = Field(
         default="float32", pattern="^float(32|64)$", description="Precision of the network."

@@ -1,0 +1,1 @@
+"""What stands between a mistake and the work: checks, locks, and one line for every failure."""

@@ -1,0 +1,151 @@
+"""Everything that would stop a run late, asked in its first second, before any file is written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from openmm_nti.cli.config_errors import ConfigError
+from openmm_nti.cli.run_config import RunConfig
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hamiltonian import build_model
+from openmm_nti.hamiltonian.networks.registry import network_class
+from openmm_nti.md.platforms import fastest_platform
+from openmm_nti.training.inputs import chosen_device, starting_model
+
+# Cores of atoms, where a pair costs this many kT, do not overlap in any arrangement that is denser.
+_CORE_KT = 50.0
+_CLOSE_PACKING = 2.0**0.5
+_FEWEST_FRAMES = 12  # that estimates and the held-out part of a training can do with
+
+
+def check_run(config: RunConfig, *, estimates: bool = True) -> None:
+    """Refuse what cannot be carried out on this machine, or not at all.
+
+    Parameters
+    ----------
+    config
+        The valid configuration of a run.
+    estimates
+        Whether estimates will be made; a denoiser can only be trained.
+
+    Raises
+    ------
+    ConfigError
+        In one line that names the key and its value.
+    """
+    for state in config.system:
+        check_density(state)
+    _check_frames(config)
+    _check_network(config, estimates=estimates)
+    for key, name in _platforms(config).items():
+        with_key(key, fastest_platform, name)
+    with_key("training", chosen_device, config.training.device)
+
+
+def check_density(state: StatePoint) -> None:
+    """Refuse a density at which the cores of the atoms cannot but overlap."""
+    reduced = state.pair_potential
+    core, _ = reduced.pair.core(_CORE_KT * state.temperature_star)
+    if state.density_star * core**3 > _CLOSE_PACKING:
+        raise ConfigError(
+            f"system: n_particles = {state.n_particles} in a box of {state.box_length_sigma:g} "
+            f"sigma has density_star = {state.density_star:.4g}, denser than spheres can be "
+            "packed: enlarge the box or take fewer particles"
+        )
+
+
+def check_writable(place: Path, option: str = "") -> None:
+    """Refuse a directory for results that is a file, or in which no file can be made.
+
+    `option` is what the user wrote; by default, the `--output` that names the directory.
+
+    Raises
+    ------
+    ConfigError
+        With the name of the directory and the operating system's reason.
+    """
+    if reason := why_not_writable(place):
+        raise ConfigError(
+            f"{option or f'--output {place}'} cannot be written to ({reason}): name a place of "
+            "your own"
+        )
+
+
+def why_not_writable(place: Path) -> str:
+    """Return why no file can be made in `place`, or in what there is of it; empty if one can.
+
+    A trial file is made and removed, for permissions alone do not tell about file systems.
+    """
+    try:
+        place = place.absolute()
+        while not place.exists():
+            if len(os.fsencode(place.name)) > os.pathconf("/", "PC_NAME_MAX"):
+                return "File name too long"
+            place = place.parent
+        if not place.is_dir():
+            return f"{place} is a file"
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".", suffix=".partial"):
+            return ""
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+
+
+def with_key(key: str, function: Any, *arguments: Any) -> Any:
+    """Return `function` of the arguments; what it refuses is a ConfigError that names the key."""
+    try:
+        return function(*arguments)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{key}: {reason}") from error
+
+
+def _check_frames(config: RunConfig) -> None:
+    reference = config.reference
+    most = reference.n_replicas * reference.max_segments * reference.segment_frames
+    for key, value in (("n_frames", reference.n_frames), ("max_steps", most)):
+        if value < _FEWEST_FRAMES:
+            allows = "" if key == "n_frames" else f" allows {most} frames, which"
+            raise ConfigError(
+                f"reference.{key} = {getattr(reference, key)}{allows} is too few: training and "
+                f"estimates need {_FEWEST_FRAMES} frames or more"
+            )
+
+
+def _check_network(config: RunConfig, *, estimates: bool) -> None:
+    network = config.network
+    if estimates and not network_class(network.kind).gives_energy:
+        raise ConfigError(
+            f"network.kind = {network.kind} gives no energies, which estimates need: only `train` "
+            "it, or use `density`"
+        )
+    half = 0.5 * min(state.box_length_sigma for state in config.system)
+    if network.cutoff_sigma > half * (1 + 1e-9):
+        raise ConfigError(
+            f"network.cutoff_sigma = {network.cutoff_sigma:g} is above half the box, {half:g} "
+            "sigma: lower it or enlarge the box"
+        )
+    training = config.training
+    if training.noise_min_sigma >= half:
+        raise ConfigError(
+            f"training.noise_min_sigma = {training.noise_min_sigma:g} must be below half the box, "
+            f"{half:g}"
+        )
+    model = with_key("network", build_model, config.system[0].pair_potential, network)
+    if training.start_from is not None:
+        with_key("training.start_from", starting_model, training.start_from, model)
+
+
+def _platforms(config: RunConfig) -> dict[str, str | None]:
+    """Return every platform that the configuration names, by its key."""
+    sections = {"reference": config.reference}
+    for name in type(config.estimates).model_fields:
+        if (section := getattr(config.estimates, name)) is not None:
+            sections[f"estimates.{name}"] = section
+    return {
+        f"{key}.platform": section.platform
+        for key, section in sections.items()
+        if "platform" in type(section).model_fields
+    }

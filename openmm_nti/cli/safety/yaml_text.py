@@ -1,0 +1,48 @@
+"""YAML as configurations and `--set` have it: plain data, and no key twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from openmm_nti.cli.config_errors import ConfigError
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Return the data in `text`.
+
+    Raises
+    ------
+    ConfigError
+        In one line that begins with `source`, if the text is not YAML, has a key twice, or names a
+        Python object.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = (error.problem or error.context or "").partition("\n")[0]
+        raise ConfigError(f"{source} is not valid YAML{where}: {problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ConfigError(f"{source} is not valid YAML: {reason}") from None
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Loader of plain data that refuses a key given twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value} is given twice: remove one of them",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)

@@ -48,6 +48,8 @@ class Verdict:
 
 
 NOT_JUDGED = Verdict("none", "not judged")
+_ROUNDING = 1e-12  # of a number, relative
+NO_ERROR = Verdict("bad", "unreliable: the samples give no error; they are all equal, or too few")
 
 
 class Diagnostics(BaseModel):
@@ -95,7 +97,8 @@ class FreeEnergy:
     value
         The estimate, in kT.
     std_err
-        Its standard error from decorrelated data, in kT. Infinity says honestly "unknown".
+        Its standard error from decorrelated data, in kT. Infinity says honestly "unknown". Zero, up
+        to rounding, is no error: only samples that are all equal give it, so it becomes infinity.
     method
         Name of the estimator, such as `mbar_neural`.
     convention
@@ -105,7 +108,7 @@ class FreeEnergy:
     quantity
         `beta_f_ex` for -ln(Z_N / V^N), `beta_mu_ex` for its difference from N to N + 1.
     verdict
-        What the estimator itself thinks of the number.
+        What the estimator itself thinks of the number. Without an error it is never `good`.
     diagnostics
         Facts to judge the number by. A mapping given here becomes `OtherDiagnostics`.
 
@@ -130,10 +133,14 @@ class FreeEnergy:
                 f"{self.method}: the estimate is {self.value}; look at its inputs for NaN or no "
                 "overlap"
             )
-        if math.isnan(self.std_err) or self.std_err < 0:
+        if not self.std_err >= 0:
             raise ValueError(
                 f"{self.method}: the standard error is {self.std_err}; it must be a number >= 0"
             )
+        if self.std_err <= _ROUNDING * max(1.0, abs(self.value)):
+            object.__setattr__(self, "std_err", math.inf)
+        if not self.has_error and self.verdict.level == "good":
+            object.__setattr__(self, "verdict", NO_ERROR)
         object.__setattr__(self, "diagnostics", _typed(self.diagnostics))
 
     @property

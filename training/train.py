@@ -267,7 +267,8 @@ class _Training:
         held_out = {item.label: item.evaluate(self._averaged()) for item in self.held_out}
         loss = float(torch.stack(losses).mean())
         validation_loss = sum(item.pop("loss") for item in held_out.values()) / len(held_out)
-        if not (math.isfinite(loss) and math.isfinite(validation_loss)):
+        gains = [item["gain_kt"] for item in held_out.values()]
+        if not all(map(math.isfinite, (loss, validation_loss, *gains))):
             raise ValueError(
                 f"the loss is {loss} and {validation_loss} on held-out frames at step {self.step}: "
                 "lower learning_rate and start again"

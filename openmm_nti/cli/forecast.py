@@ -179,7 +179,7 @@ def check_disk(forecast: Forecast, output: Path) -> None:
     """
     place = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free / _MEGABYTE
-    if free < forecast.megabytes:
+    if not free >= forecast.megabytes:
         raise ConfigError(
             f"{place} has {free:.0f} MB free, but about {forecast.megabytes:.0f} MB will be "
             "written: make room, or name an --output on another disk"

@@ -28,7 +28,7 @@ class Cutoff(Settings):
 
     @model_validator(mode="after")
     def _switch_below_cutoff(self) -> Cutoff:
-        if self.convention == "switched" and self.switch_nm >= self.cutoff_nm:
+        if self.convention == "switched" and not self.switch_nm < self.cutoff_nm:
             raise ValueError(
                 f"switch_nm = {self.switch_nm:g} must be below cutoff_nm = {self.cutoff_nm:g}: "
                 "lower switch_nm or choose convention: truncated"

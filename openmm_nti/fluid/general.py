@@ -30,7 +30,7 @@ class GeneralState(Settings):
                 "number for each"
             )
         shortest, cutoff = min(self.edges_nm), self.fluid.cutoff.cutoff_nm
-        if cutoff > 0.5 * shortest * (1 + 1e-9):
+        if not cutoff <= 0.5 * shortest * (1 + 1e-9):
             raise ValueError(
                 f"the box's shortest edge, {shortest:g} nm, is under two cutoffs "
                 f"({2 * cutoff:g} nm): enlarge the box, or set cutoff_nm to at most "

@@ -48,7 +48,7 @@ class ReducedPotential(Settings):
 
     @model_validator(mode="after")
     def _switch_below_cutoff(self) -> ReducedPotential:
-        if self.convention == "switched" and self.switch_sigma >= self.cutoff_sigma:
+        if self.convention == "switched" and not self.switch_sigma < self.cutoff_sigma:
             raise ValueError(
                 f"switch_sigma = {self.switch_sigma:g} must be below cutoff_sigma = "
                 f"{self.cutoff_sigma:g}: "

@@ -119,7 +119,7 @@ class StatePoint(Settings):
     def _box_holds_two_cutoffs(self) -> StatePoint:
         if self.general is not None:
             return self  # it has checked its own edges
-        if self.cutoff_sigma > 0.5 * self.box_length_sigma * (1 + 1e-9):
+        if not self.cutoff_sigma <= 0.5 * self.box_length_sigma * (1 + 1e-9):
             raise ValueError(
                 f"the box, {self.box_length_sigma:g} sigma, is under two cutoffs "
                 f"({2 * self.cutoff_sigma:g} sigma): "

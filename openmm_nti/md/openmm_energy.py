@@ -129,7 +129,7 @@ class OpenMMEnergy(nn.Module):
         if bool((box_vectors - self.box_nm).abs().max() <= self.box_tolerance_nm):
             return ""
         edges = torch.diagonal(box_vectors)
-        if bool((box_vectors - torch.diag(edges)).abs().max() > self.box_tolerance_nm):
+        if not bool((box_vectors - torch.diag(edges)).abs().max() <= self.box_tolerance_nm):
             return "openmm_nti: the box is triclinic: use a cubic box"
         if bool((edges < self.shortest_box_nm).any()):
             return "openmm_nti: the box is under two cutoffs of the model: enlarge the box"

@@ -122,7 +122,7 @@ class ReplicaExchange:
         low = pair
         high = pair + 1
         exponent = u_kl[low, low] + u_kl[high, high] - u_kl[low, high] - u_kl[high, low]
-        if np.log(self._random.random()) >= exponent:
+        if not np.log(self._random.random()) < exponent:  # NaN is no reason to swap
             return False
         self._states[low], self._states[high] = self._states[high], self._states[low]
         self._walkers[[low, high]] = self._walkers[[high, low]]

@@ -93,18 +93,18 @@ def _check_box(system: openmm.System, state: StatePoint) -> None:
     )
     edges = np.diagonal(vectors)
     length = state.box_length_nm
-    if np.abs(vectors - np.diag(edges)).max() > BOX_TOLERANCE * length:
+    if not np.abs(vectors - np.diag(edges)).max() <= BOX_TOLERANCE * length:
         raise ValueError(
             "the System's box is triclinic, and the model takes minimum images in a cube: use a "
             "cubic box"
         )
-    if edges.min() < 2.0 * state.cutoff_nm * (1.0 - 1e-6):
+    if not edges.min() >= 2.0 * state.cutoff_nm * (1.0 - 1e-6):
         raise ValueError(
             f"the System's box, {edges.min():g} nm, is under two cutoffs of the model "
             f"({2.0 * state.cutoff_nm:g} nm): enlarge it, or set it by "
             "setDefaultPeriodicBoxVectors if it is still OpenMM's default of 2 nm"
         )
-    if np.abs(edges - length).max() > BOX_TOLERANCE * length:
+    if not np.abs(edges - length).max() <= BOX_TOLERANCE * length:
         raise ValueError(
             f"the System's box is {' x '.join(f'{edge:g}' for edge in edges)} nm, but the state's "
             f"is a cube of {length:g} nm: set it by setDefaultPeriodicBoxVectors, or change "
@@ -123,7 +123,7 @@ def check_free(system: openmm.System, chosen: Sequence[int]) -> None:
                 f"particle {index} is a virtual site: leave it out, for the force acts on "
                 "particles that move by themselves"
             )
-        if system.getParticleMass(index).value_in_unit(unit.dalton) <= 0.0:
+        if not system.getParticleMass(index).value_in_unit(unit.dalton) > 0.0:
             raise ValueError(
                 f"particle {index} has no mass and would never move: give it one, or leave it out"
             )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from openmm_nti.runtime.stored import Arrays, StoredTask, fingerprint, run_stored
+from openmm_nti.runtime.stored import Arrays, StoredTask, mark, run_stored
 from openmm_nti.runtime.tasks import derive_seed, run_tasks, track
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class Execution:
         name
             Of the file, before its fingerprint.
         inputs
-            Everything that decides the arrays but the seed, which always counts; see
-            `stored.fingerprint`.
+            Everything that decides the arrays but the seed and the package's version, which
+            always count; see `stored.fingerprint`.
         compute
             Makes the arrays.
         """
@@ -133,14 +133,14 @@ class Execution:
         labels
             Names of the items in messages; by default their numbers.
         """
-        mark = fingerprint([name, self.seed, inputs])
+        ending = mark(name, self.seed, inputs)
         folder = None if self.directory is None else self.directory / name
         tasks = [
             StoredTask(
                 function,
                 item,
                 labels[number] if labels else f"{name} {number}",
-                None if folder is None else folder / f"{mark}_{number:03d}.npz",
+                None if folder is None else folder / f"{ending}_{number:03d}.npz",
             )
             for number, item in enumerate(items)
         ]
@@ -165,7 +165,7 @@ class Execution:
     def _path(self, name: str, inputs: Any) -> Path | None:
         if self.directory is None:
             return None
-        return self.directory / f"{name}-{fingerprint([name, self.seed, inputs])}.npz"
+        return self.directory / f"{name}-{mark(name, self.seed, inputs)}.npz"
 
 
 def takes_execution(function: Callable[..., Result]) -> Callable[..., Result]:

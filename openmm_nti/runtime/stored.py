@@ -24,6 +24,17 @@ from openmm_nti.files import atomic_path
 Arrays = Mapping[str, Any]
 
 
+def mark(name: str, seed: int, inputs: Any) -> str:
+    """Return what the name of a stored file ends in: the fingerprint of all that decided it.
+
+    The version of the package is in it, so an upgrade computes anew. Whoever changes what equal
+    inputs give raises the version.
+    """
+    from openmm_nti import __version__  # the package imports this module before it has a version
+
+    return fingerprint([__version__, name, seed, inputs])
+
+
 @runtime_checkable
 class Fingerprinted(Protocol):
     """Anything that can say in a short string which one it is: models and ensembles can."""

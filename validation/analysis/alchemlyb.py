@@ -1,6 +1,7 @@
 """Window samples as the pandas frames of alchemlyb, to compare its estimators with ours.
 
-`alchemlyb.estimators.MBAR` solves the same equations as `window_estimates.estimate_mbar`.
+`alchemlyb.estimators.MBAR` solves the same equations as `window_estimates.estimate_mbar`. It knows
+no control variates: its number is ours without them (`value_without` in the diagnostics).
 `alchemlyb.estimators.TI` is the trapezoidal rule. `window_estimates.estimate_ti` integrates a
 spline through the same means, so the two differ by the rule.
 (https://alchemlyb.readthedocs.io/en/latest/parsing.html describes the frames.)

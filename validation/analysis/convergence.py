@@ -10,6 +10,8 @@ import numpy as np
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.validation.analysis import mbar_equations
+from openmm_nti.validation.analysis.window_bootstrap import followed_part
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 
@@ -44,8 +46,9 @@ def convergence(
         Samples of all windows; chains of 2 frames or more.
     state, method, execution
         As in `window_estimates.estimate_mbar`, which makes each estimate of both series from its
-        part of the samples as they are: a drift shows as a distance between the series. Where MBAR
-        has no solution, NaN with an infinite error.
+        part of the samples as they are: a drift shows as a distance between the series. All take
+        the control variates' coefficients from all samples, so both series end in the estimate
+        itself where nothing drifts. Where MBAR has no solution, NaN with an infinite error.
 
     Raises
     ------
@@ -61,6 +64,8 @@ def convergence(
         np.rint(np.linspace(longest / _N_POINTS, longest, _N_POINTS)).astype(int).clip(fewest)
     )
 
+    followed = _followed(data)
+
     def from_part(samples: np.ndarray) -> tuple[float, float]:
         try:
             found = estimate_mbar(
@@ -69,6 +74,7 @@ def convergence(
                 method=method,
                 n_bootstraps=_N_BOOTSTRAPS,
                 test_drift=False,
+                followed=None if followed is None else followed[:, samples],
                 execution=execution,
             )
         except RuntimeError:  # so few samples need not overlap
@@ -82,3 +88,16 @@ def convergence(
     forward = series(lambda chain, count: chain[:count])
     backward = series(lambda chain, count: chain[-count:])
     return Convergence(counts / longest, *forward, *backward)
+
+
+def _followed(data: WindowData) -> np.ndarray | None:
+    """Return what control variates follow in MBAR of all samples, (K, n); None without any."""
+    if data.control_variates is None:
+        return None
+    try:
+        f_k, _ = mbar_equations.solve(data)
+    except RuntimeError:
+        return None
+    p_kn = mbar_equations.assignments(mbar_equations.sample_potentials(data), f_k)
+    contributions = mbar_equations.contributions(p_kn)
+    return followed_part(contributions, data.control_variates, data.chain)

@@ -53,6 +53,8 @@ class FreeEnergyCurve:
             raise ValueError(
                 f"n_particles = {self.n_particles.tolist()} must ascend from 2 or more"
             )
+        if not np.isfinite(self.beta_f_ex).all():
+            raise ValueError("beta_f_ex holds NaN or infinity: leave those N out")
         try:
             np.linalg.cholesky(self.covariance)
         except np.linalg.LinAlgError as error:

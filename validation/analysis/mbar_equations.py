@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -42,8 +42,9 @@ def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
             mbar = MBAR(u_kn, n_k, solver_protocol="robust", initial_f_k=start)
             overlap = mbar.compute_overlap()["matrix"]
         except Exception as error:  # pymbar raises many kinds; here each means the same
+            reason = " ".join(str(error).split())
             raise RuntimeError(
-                f"MBAR failed ({error}): the windows may not overlap; add windows or samples"
+                f"MBAR failed ({reason}): the windows may not overlap; add windows or samples"
             ) from error
     residual = float(np.abs(assignments(u_kn, mbar.f_k).sum(axis=1) / n_k - 1).max())
     if not residual < 1e-4:
@@ -114,8 +115,10 @@ def neighbour_works(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(up, _FORBIDDEN), np.minimum(down, _FORBIDDEN)
 
 
-def bennett(forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
-    """Return free energy differences (K - 1,) by pymbar's BAR of the works (K - 1, n), kT.
+def bennett(
+    forward: Sequence[np.ndarray] | np.ndarray, reverse: Sequence[np.ndarray] | np.ndarray
+) -> np.ndarray:
+    """Return free energy differences (K - 1,) by pymbar's BAR of K - 1 arrays of works, kT.
 
     Where two windows are so far apart that the equation has no numerical solution, the middle of
     their mean works: a number of no worth, for which the overlap is zero.

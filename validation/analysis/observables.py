@@ -163,7 +163,7 @@ def number_distribution(
     log_volume = 3 * math.log(box_length_sigma)
     log_p = numbers * (beta_mu + log_volume) - gammaln(numbers + 1) - beta_f_ex
     p = np.exp(log_p - logsumexp(log_p))
-    if p[-1] > _CUT_OFF * p.max():
+    if not p[-1] <= _CUT_OFF * p.max():
         raise ValueError(
             f"beta_mu = {beta_mu:g}: p(N) at the last N = {numbers[-1]} is {p[-1] / p.max():.2g} "
             "of the largest; lower beta_mu, or give beta F_ex at larger N"

@@ -35,20 +35,63 @@ def require_finite(method: str, advice: str, **samples: Array) -> None:
             raise ValueError(f"{method}: {what}: {advice}")
 
 
+def require_frames(method: str, positions: Array, fewest: int) -> None:
+    """Refuse reference frames that cannot give an error: too few, or copies of each other.
+
+    Parameters
+    ----------
+    method
+        Name of the estimator.
+    positions
+        Of the frames, (F, N, 3).
+    fewest
+        Different frames that the estimator needs.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer, or if half of all frames or more are copies of others.
+    """
+    frames, different = len(positions), len({frame.tobytes() for frame in positions})
+    if not different >= fewest:
+        raise ValueError(
+            f"{method}: {different} different frames are too few for an error: {fewest} or more "
+            "are needed; simulate longer"
+        )
+    if not 2 * different > frames:
+        raise ValueError(
+            f"{method}: only {different} of {frames} frames are different, so their number says "
+            "nothing about the error: remove the copies"
+        )
+
+
+def error_of_mean(values: Array) -> float:
+    """Return the standard error of the mean of independent `values` (n,).
+
+    It is infinite where they give none: for a single one, and where all are equal.
+    """
+    if values.size < 2:
+        return math.inf
+    error = float(values.std(ddof=1)) / math.sqrt(values.size)
+    return error if error > 0 else math.inf
+
+
 def regressed_mean(values: Array, controls: Array) -> tuple[float, float, Array]:
     """Return the mean of `values` (n,) where `controls` (n, c) are zero, by linear regression.
 
     Returns
     -------
     tuple
-        The mean, its standard error, and the slopes (c,).
+        The mean, its standard error, infinite where all values are equal, and the slopes (c,).
     """
-    return regression(values, controls)[:3]
+    mean, error, slopes, _ = regression(values, controls)
+    return mean, error if np.ptp(values) > 0 else math.inf, slopes
 
 
 def regression(values: Array, controls: Array) -> tuple[float, float, Array, Array]:
     """Return what `regressed_mean` does, and by how much each value moves the mean, (n,)."""
-    scale = np.maximum(controls.std(axis=0), 1e-300)
+    spread = controls.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
     design = np.column_stack([np.ones(values.size), controls / scale])
     coefficients, *_ = np.linalg.lstsq(design, values, rcond=None)
     residual = values - design @ coefficients

@@ -14,6 +14,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
+from openmm_nti.validation.analysis.regression import require_finite
+
 HIGHEST = 1e6  # kT; beyond any that counts, and finite in float32
 _N_BOOTSTRAP = 400
 
@@ -40,7 +42,17 @@ class Step:
 
 
 def solve(insertions: np.ndarray, removals: np.ndarray) -> Step:
-    """Return the solution of Bennett's equation for works of shape (walkers, works), kT."""
+    """Return the solution of Bennett's equation for works of shape (walkers, works), kT.
+
+    Raises
+    ------
+    ValueError
+        If a work is not finite, no insertion fits, or there are fewer than two walkers.
+    """
+    advice = "look for overlapping particles in the Monte Carlo"
+    require_finite("insertion chain", advice, insertion_works=insertions, removal_works=removals)
+    if min(len(insertions), len(removals)) < 2:
+        raise ValueError("insertion chain: one walker gives no error: take n_walkers of 8 or more")
     if not insertions.min() < HIGHEST:
         raise ValueError(
             f"all {insertions.size} insertions coincide with a particle: raise n_insertions"
@@ -101,9 +113,10 @@ def bootstrap(steps: Sequence[Step], rng: np.random.Generator) -> np.ndarray:
 
 
 def neighbour_correlation(resampled: np.ndarray) -> np.ndarray:
-    """Return the correlation of each step with the next. Shape (N - 2,)."""
+    """Return the correlation of each step with the next, 0 where one never changes, (N - 2,)."""
     deviations = resampled - resampled.mean(axis=0)
-    deviations /= np.sqrt((deviations**2).sum(axis=0))
+    size = np.sqrt((deviations**2).sum(axis=0))
+    deviations /= np.where(size > 0, size, 1.0)
     return np.asarray((deviations[:, 1:] * deviations[:, :-1]).sum(axis=0))
 
 

@@ -63,14 +63,19 @@ class Bootstrap:
     def standard_error(self, resampled: np.ndarray) -> float:
         """Return the spread of the values of all draws, corrected for few units.
 
-        It is infinite where they do not determine one.
+        It is infinite where they do not determine one, as where all samples are equal.
         """
         if self.n_units < 2 or not np.isfinite(resampled).all():
             return math.inf
-        return math.sqrt(self.n_units / (self.n_units - 1)) * float(resampled.std(ddof=1))
+        error = math.sqrt(self.n_units / (self.n_units - 1)) * float(resampled.std(ddof=1))
+        return error if error > 0 else math.inf
 
     def controlled(
-        self, value: float, resampled: np.ndarray, contributions: np.ndarray
+        self,
+        value: float,
+        resampled: np.ndarray,
+        contributions: np.ndarray,
+        followed: np.ndarray | None = None,
     ) -> tuple[float, float, dict[str, Any] | None]:
         """Return value and standard error with control variates, and what they are without them.
 
@@ -83,13 +88,14 @@ class Bootstrap:
         contributions
             How `value` moves, to first order, with the weight of each sample of a window's mean,
             (K, n).
+        followed
+            What control variates follow of these, where it is known from more samples, (K, n).
         """
         functions, std_err = self.data.control_variates, self.standard_error(resampled)
         if functions is None:
             return value, std_err, None
-        followed = contributions - control_variates.subtract(
-            contributions, functions, self.data.chain
-        )
+        if followed is None:
+            followed = followed_part(contributions, functions, self.data.chain)
         # The full bootstrap less the linear one of what is followed: what is beyond the first order
         # stays.
         known = np.array([float(((w - 1) * followed).mean(axis=1).sum()) for w in self.weights])
@@ -99,6 +105,16 @@ class Bootstrap:
             self.standard_error(resampled - known),
             control_facts(functions, value, std_err),
         )
+
+
+def followed_part(
+    contributions: np.ndarray, functions_kn: np.ndarray, chain: np.ndarray
+) -> np.ndarray:
+    """Return the part of `contributions` that control variates follow, (K, n).
+
+    Arguments are those of `control_variates.subtract`.
+    """
+    return contributions - control_variates.subtract(contributions, functions_kn, chain)
 
 
 def control_facts(functions_kn: np.ndarray, value: float, std_err: float) -> dict[str, Any]:

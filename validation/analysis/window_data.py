@@ -114,6 +114,15 @@ class WindowData:
         """Whether dU/dlambda is the same in all samples of every window: nothing was sampled."""
         return bool((np.ptp(self.dudl, axis=1) == 0).all())
 
+    @property
+    def frozen_windows(self) -> np.ndarray:
+        """Numbers of windows whose samples are all the same, though something interacts in them.
+
+        Where nothing interacts yet, dU/dlambda is zero and energies do not change with lambda.
+        """
+        same = (np.ptp(self.dudl, axis=1) == 0) & (self.dudl[:, 0] != 0)
+        return np.flatnonzero(same)
+
     def select(self, samples: np.ndarray) -> WindowData:
         """Return some of the samples, by index or mask, the same in every window."""
         controls = None if self.control_variates is None else self.control_variates[:, samples]

@@ -88,7 +88,7 @@ def overlap_verdict(neighbours: np.ndarray, data: WindowData, std_err: float) ->
     if not smallest >= NO_OVERLAP:
         text = f"unreliable: the windows do not overlap ({where}); add windows there"
         return Verdict("bad", text)
-    if not math.isfinite(std_err):
+    if not 0 < std_err < math.inf:
         return Verdict("bad", f"{_NO_ERROR} ({where}); sample longer")
     if not smallest >= GOOD_OVERLAP:
         return Verdict("warn", f"poor overlap ({where}); add windows there")
@@ -111,7 +111,7 @@ def integral_verdict(
     statistical, integration
         Both parts of the error, kT.
     """
-    if not math.isfinite(statistical):
+    if not 0 < statistical < math.inf:
         return Verdict("bad", f"{_NO_ERROR}; sample longer")
     if not integration <= statistical:
         text = "few windows: the rule of integration limits the error; add windows"
@@ -132,15 +132,17 @@ def converged(facts: Diagnostics, has_error: bool) -> Verdict:
     if _drifts(facts):
         return Verdict("warn", f"hardly: {_drift(facts)}; the later half was used")
     units = facts["n_bootstrap_units"]
-    if not units >= _FEW_UNITS:
+    if not (units >= _FEW_UNITS and facts["n_eff"] >= _FEW_UNITS):
         text = f"hardly: {text}, in {units} independent blocks; sample longer"
         return Verdict("warn", text)
-    statistical, integration = (
-        facts.get(name) for name in ("statistical_error", "integration_error")
-    )
-    if integration is not None and statistical is not None and not integration <= statistical:
-        moves = f"the integral moves by {integration:.2g} kT with fewer windows"
-        return Verdict("warn", f"hardly: {text}, but {moves}")
+    if "integration_error" in facts:  # null, in a file, is NaN
+        statistical, integration = (
+            math.nan if facts.get(name) is None else facts[name]
+            for name in ("statistical_error", "integration_error")
+        )
+        if not integration <= statistical:
+            moves = f"the integral moves by {integration:.2g} kT with fewer windows"
+            return Verdict("warn", f"hardly: {text}, but {moves}")
     return Verdict("good", f"yes: {text}; {_drift(facts)}")
 
 
@@ -167,6 +169,9 @@ def _good_unless(data: WindowData, text: str) -> Verdict:
     if data.is_constant:
         text = "unreliable: dU/dlambda never changes, so nothing was sampled or nothing interacts"
         return Verdict("bad", text)
+    if len(frozen := data.frozen_windows):
+        where = f"lambda = {data.lambdas[frozen[0]]:.3g}"
+        return Verdict("bad", f"unreliable: all samples are the same at {where}; sample it again")
     if data.few_accepted:
         return Verdict("warn", data.few_accepted)
     return Verdict("good", text)

@@ -46,6 +46,7 @@ def estimate_mbar(
     method: str,
     n_bootstraps: int = 100,
     test_drift: bool = True,
+    followed: np.ndarray | None = None,
     execution: Execution,
 ) -> FreeEnergy:
     """Return the free energy difference between lambda = 1 and lambda = 0 by MBAR.
@@ -62,6 +63,8 @@ def estimate_mbar(
         Number of bootstrap samples behind the standard error; 2 or more.
     test_drift
         Test for drift and deal with it; otherwise the samples are taken as they are.
+    followed
+        What control variates follow, (K, n), if it is known from more samples than these.
     execution
         Its seed decides the bootstrap; `seed=1` may stand in its place.
 
@@ -95,7 +98,7 @@ def estimate_mbar(
             [mbar_equations.newton_shift(p_kn, w.ravel())[-1] for w in drawn.weights]
         )
         value, std_err, controls = drawn.controlled(
-            value, resampled, mbar_equations.contributions(p_kn)
+            value, resampled, mbar_equations.contributions(p_kn), followed
         )
     facts = {
         "overlap_matrix": overlap.tolist(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.runtime.stored import write_arrays
-from openmm_nti.validation.analysis.regression import require_finite
+from openmm_nti.validation.analysis.mbar_equations import bennett
+from openmm_nti.validation.analysis.regression import error_of_mean, require_finite
 
 Array = NDArray[np.float64]
 
@@ -28,6 +28,11 @@ class Works:
         advice = "look for overlapping particles in the frames, or train the network longer"
         require_finite("path weights", advice, forward_works=self.forward)
         require_finite("path weights", advice, reverse_works=self.reverse)
+        if min(self.forward.size, self.reverse.size) < 2:
+            raise ValueError(
+                f"path weights: {self.forward.size} forward and {self.reverse.size} reverse works "
+                "give no error: take 2 or more of each"
+            )
 
     def save(self, path: str | Path) -> None:
         """Write the works to `path` (.npz), atomically, for figures and for others' analysis."""
@@ -35,21 +40,21 @@ class Works:
 
 
 def bounds_of(works: Works) -> dict[str, float]:
-    """Return the means of the works of both directions with their standard errors, in kT."""
+    """Return the means of the works of both directions with their standard errors, in kT.
+
+    The error of works that are all equal is infinite.
+    """
     return {
         "lower": float(works.forward.mean()),
-        "lower_err": float(works.forward.std(ddof=1) / math.sqrt(works.forward.size)),
+        "lower_err": error_of_mean(works.forward),
         "upper": float(works.reverse.mean()),
-        "upper_err": float(works.reverse.std(ddof=1) / math.sqrt(works.reverse.size)),
+        "upper_err": error_of_mean(works.reverse),
     }
 
 
 def bar(forward: Array, reverse: Array) -> float:
     """Return the root of Bennett's equation: works from the ideal gas are omega, back -omega."""
-    # not in the worker processes: pymbar shows a banner wherever it is imported first
-    from pymbar import bar as bennett
-
-    return float(bennett(reverse, -forward, compute_uncertainty=False)["Delta_f"])
+    return float(bennett([reverse], [-forward])[0])
 
 
 def overlap_of(works: Works, free_energy: float) -> float:

@@ -58,7 +58,6 @@ __all__ = [
 _GOOD_INSERTIONS = 100  # independent ones that a step should rest on: an error of 0.1 kT
 _TOO_FEW_INSERTIONS = 20  # below, neither the value of a step nor its error means anything
 _DRIFT = 4.0  # standard errors
-_EDITION = 1  # of stored works: raise it when the same settings make other arrays
 # In steps of MD of the fluid: a sweep, per particle and per walker, what all walkers share of it,
 # and an insertion.
 _SWEEP, _SHARED_WALKERS, _INSERTION = 0.035, 32, 0.03
@@ -135,7 +134,7 @@ def sample(state: StatePoint, config: BarChainConfig, execution: Execution) -> l
         partial(sample_works, config),
         [(one, execution.child("bar_chain", one.n_particles)) for one in states],
         name="bar_chain",
-        inputs=[states[0], config, _EDITION],  # not N: longer chains share the files
+        inputs=[states[0], config],  # not N: longer chains share the files
         description="insertion chain",
         labels=[f"n = {one.n_particles} of {box}" for one in states],
     )
@@ -171,9 +170,10 @@ def estimate_chain(works: Sequence[Works], state: StatePoint, execution: Executi
     effective = np.array([effective_number(step.insertion_weights) for step in steps])
     drifts = np.array([one.drift_z for one in works])
     failing = np.flatnonzero(~(effective >= _TOO_FEW_INSERTIONS))
+    known = np.isfinite([*effective, *drifts]).all() and not len(failing)
     return FreeEnergy(
         value=float(values.sum()),
-        std_err=math.inf if len(failing) else float(resampled.sum(axis=1).std(ddof=1)),
+        std_err=float(resampled.sum(axis=1).std(ddof=1)) if known else math.inf,
         method="bar_chain",
         convention=state.convention,
         n_particles=state.n_particles,
@@ -196,6 +196,8 @@ def estimate_chain(works: Sequence[Works], state: StatePoint, execution: Executi
 
 def _steps(works: Sequence[Works]) -> list[Step]:
     """Return the steps from n to n + 1, each solved in double precision."""
+    if len(works) < 2:
+        raise ValueError("insertion chain: the works of at least n = 1 and n = 2 are needed")
     return [
         solve(fewer.insertions.astype(float), more.removals.astype(float))
         for fewer, more in pairwise(works)
@@ -221,6 +223,8 @@ def _verdict(effective: np.ndarray, drifts: np.ndarray) -> Verdict:
         same = int(np.flatnonzero(~np.isfinite(effective))[0]) + 1
         return Verdict("bad", f"unreliable: all walkers give the same at n = {same}")
     largest = _largest(drifts)
+    if not np.isfinite(drifts[largest]):
+        return Verdict("bad", f"unreliable: energies at n = {largest + 1} are not finite")
     if not abs(drifts[largest]) <= _DRIFT:
         where = f"at n = {largest + 1} (drift {drifts[largest]:.1f} errors)"
         return Verdict("warn", f"poor equilibration {where}; sample longer")
@@ -254,7 +258,8 @@ class BarChain(Estimator):
         del others
         smallest = float(np.min(found.diagnostics["overlap"]))
         text = f"{smallest:.2g} at the worst step; insertions count, see convergence"
-        return Verdict.good_if(smallest > 0, text, Verdict("bad", f"no: {text}"))
+        carried = smallest > 0 and found.diagnostics["first_n_where_insertion_fails"] is None
+        return Verdict.good_if(carried, text, Verdict("bad", f"no: {text}"))
 
     def seconds(self, config: BarChainConfig, n: int, pace: Pace) -> float:
         """Return the time of sweeps and insertions at all numbers of particles up to `n`."""

@@ -118,7 +118,8 @@ class Estimator(ABC):
     order
         Place in a run: the quickest first.
     preference
-        Of exact estimators: the one with the smallest number is what others are compared with.
+        Of exact estimators: their place in the table of a report, the smallest first. Which one to
+        quote follows from their errors (`report.judge`).
     """
 
     name: ClassVar[str]

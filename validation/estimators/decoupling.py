@@ -43,7 +43,6 @@ from openmm_nti.validation.estimators.softcore import (
 from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling.softcore_fluid import raise_coupling, soft_force, soft_pair
 
-_EDITION = 1  # of stored samples: raise it when the same settings make other arrays
 _SOFT_STEP = 2.5  # in steps of MD of the fluid
 
 
@@ -112,7 +111,7 @@ def sample(state: StatePoint, config: DecouplingConfig, execution: Execution) ->
         partial(_sample_window, more, config, lambdas, execution),
         range(len(lambdas)),
         name="decoupling_windows",
-        inputs=[more, config, lambdas, _EDITION],
+        inputs=[more, config, lambdas],
         description="one soft particle",
         labels=[f"one particle at lambda = {coupling:.4f} in {more}" for coupling in lambdas],
     )

@@ -38,11 +38,16 @@ from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.references.noise import NOISE_MIN_SIGMA, effective_variance, log_noise_max
 from openmm_nti.runtime.context import Execution, takes_execution
-from openmm_nti.validation.analysis.regression import regression, require_finite
+from openmm_nti.validation.analysis.regression import (
+    error_of_mean,
+    regression,
+    require_finite,
+    require_frames,
+)
 
 Array = NDArray[np.float64]
-_EDITION = 3  # of stored bounds: raise it when the same settings make other numbers
 _ATOMS_PER_BATCH = 2560
+_FEWEST_FRAMES = 8
 _FEWEST_PAIRS = 16  # of a level, to fit a mean and three slopes with
 
 
@@ -100,12 +105,14 @@ def model_bound(
     Raises
     ------
     ValueError
-        If model and ensemble are of different pair potentials, or a gradient is not finite.
+        If model and ensemble are of different pair potentials, there are fewer than 8 different
+        frames, or a gradient is not finite.
     """
     check_model_fits(model, ensemble.state)
+    require_frames("denoising bound", ensemble.positions_sigma, _FEWEST_FRAMES)
     found = execution.folder("bound").stored(
         "model",
-        [model, ensemble, n_levels, n_pairs, _EDITION],
+        [model, ensemble, n_levels, n_pairs],
         lambda: _integral(model, ensemble, n_levels, n_pairs, execution),
     )
     value, std_err = float(found["value"]), float(found["std_err"])
@@ -115,7 +122,7 @@ def model_bound(
         std_err,
         ModelBoundDiagnostics(
             mean_energy_kt=float(energies.mean()),
-            mean_energy_err=float(energies.std(ddof=1) / math.sqrt(energies.size)),
+            mean_energy_err=error_of_mean(energies),
             noise_sigma=found["noise_sigma"].tolist(),
             contribution_kt=found["contribution_kt"].tolist(),
             contribution_err=found["contribution_err"].tolist(),

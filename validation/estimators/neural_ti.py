@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
+from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
 from openmm_nti.settings import Settings
-from openmm_nti.validation.analysis.regression import regressed_mean, require_finite
+from openmm_nti.validation.analysis.regression import error_of_mean, regressed_mean, require_finite
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
@@ -45,7 +45,6 @@ from openmm_nti.validation.sampling.reverse_diffusion import ReverseDiffusion
 
 Array = NDArray[np.float64]
 FILE = "neural_ti.npz"  # in the state's folder, for the report
-_EDITION = 1  # of stored trajectories: raise it when the same settings make other numbers
 _ATOMS_PER_BATCH = 1280
 _N_STRETCHES = 8  # of the path, each with its own slope in the regression
 _PILOT_LEVELS = 50
@@ -130,7 +129,7 @@ def estimate(
         If model and state are of different pair potentials, or a trajectory runs into NaN.
     """
     check_model_fits(model, state)
-    inputs = [model, state, config, _EDITION]
+    inputs = [model, state, config]
     lambdas = execution.folder("neural_ti").stored(
         "levels", inputs, lambda: {"lambdas": _levels(model, state, config, execution)}
     )["lambdas"]
@@ -214,7 +213,7 @@ def _integrate(
         method="neural_ti",
         convention=state.convention,
         n_particles=state.n_particles,
-        verdict=Verdict("good", _ADVICE),
+        verdict=Verdict.good_if(0 < statistical < math.inf, _ADVICE, NO_ERROR),
         diagnostics=NeuralTIDiagnostics(
             n_samples=len(integrals),
             n_steps=config.n_steps,
@@ -222,7 +221,7 @@ def _integrate(
             n_evaluations=config.n_evaluations,
             statistical_err=statistical,
             discretisation_err=discretisation,
-            plain_mean_err=float(integrals.std(ddof=1) / math.sqrt(len(integrals))),
+            plain_mean_err=error_of_mean(integrals),
         ),
     )
 

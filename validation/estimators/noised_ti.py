@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
+from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
-from openmm_nti.validation.analysis.regression import require_finite
+from openmm_nti.validation.analysis.regression import require_finite, require_frames
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.neural_ti import integral_converged
 from openmm_nti.validation.pace import Pace
@@ -37,6 +37,10 @@ from openmm_nti.validation.sampling.noised_frames import dudl_of_frames, noise_o
 
 Array = NDArray[np.float64]
 _FEWEST_FRAMES = 8
+_ADVICE = (
+    "carries the network's error, which its error bar does not show; "
+    "mbar_neural and path_bar are exact for any network"
+)
 _SLOPE_OVER_GRADIENT = 0.7  # cost of dU/dlambda alone
 
 
@@ -99,11 +103,7 @@ def estimate(
         dU/dlambda is not finite.
     """
     check_model_fits(model, ensemble.state)
-    if ensemble.n_frames < _FEWEST_FRAMES:
-        raise ValueError(
-            f"{ensemble.n_frames} frames are too few for an error: {_FEWEST_FRAMES} or more are "
-            "needed"
-        )
+    require_frames("neural_ti_noised", ensemble.positions_sigma, _FEWEST_FRAMES)
     lambdas = np.linspace(0.0, 1.0, config.n_levels + 1)
     dudl = _slopes(model, ensemble, lambdas, config.n_frames, execution)
     require_finite("neural_ti_noised", "train the network longer", dudl=dudl)
@@ -117,11 +117,7 @@ def estimate(
         method="neural_ti_noised",
         convention=ensemble.state.convention,
         n_particles=ensemble.state.n_particles,
-        verdict=Verdict(
-            "good",
-            "carries the network's error, which its error bar does not show; "
-            "mbar_neural and path_bar are exact for any network",
-        ),
+        verdict=Verdict.good_if(0 < statistical < math.inf, _ADVICE, NO_ERROR),
         diagnostics=NoisedTIDiagnostics(
             n_samples=len(dudl),
             n_steps=config.n_levels,

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
+from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.works import Works, bar, bounds_of, overlap_of
 from openmm_nti.validation.estimators.base import NOT_ASKED, Bounds, Estimator, Job
@@ -99,7 +99,7 @@ def estimate_bar(works: Works, execution: Execution) -> FreeEnergy:
     overlap = overlap_of(works, value)
     std_err = bootstrap_err
     if not overlap >= SMALLEST_OVERLAP:
-        std_err = max(bootstrap_err, 0.5 * (bounds["upper"] - bounds["lower"]))
+        std_err = max(bootstrap_err, 0.5 * abs(bounds["upper"] - bounds["lower"]))
     return FreeEnergy(
         value=value,
         std_err=std_err,
@@ -119,8 +119,7 @@ def _verdict(overlap: float, bootstrap_err: float) -> Verdict:
             f"unreliable: overlap {overlap:.3f}, under {SMALLEST_OVERLAP}; the error is half the "
             "bracket",
         )
-    no_error = Verdict("warn", "poor: all works are equal, so they give no error")
-    return Verdict.good_if(bootstrap_err > 0, f"good (overlap {overlap:.2f})", no_error)
+    return Verdict.good_if(bootstrap_err > 0, f"good (overlap {overlap:.2f})", NO_ERROR)
 
 
 def estimate_bracket(works: Works) -> FreeEnergy:
@@ -131,7 +130,7 @@ def estimate_bracket(works: Works) -> FreeEnergy:
     the systematic part of `std_err`.
     """
     bounds = bounds_of(works)
-    systematic = abs(works.reverse.var(ddof=1) - works.forward.var(ddof=1)) / 4.0
+    systematic = float(abs(works.reverse.var(ddof=1) - works.forward.var(ddof=1)) / 4.0)
     statistical = 0.5 * math.hypot(bounds["lower_err"], bounds["upper_err"])
     return FreeEnergy(
         value=0.5 * (bounds["lower"] + bounds["upper"]),
@@ -140,7 +139,7 @@ def estimate_bracket(works: Works) -> FreeEnergy:
         convention=works.state.convention,
         n_particles=works.state.n_particles,
         diagnostics=BracketDiagnostics(
-            **bounds, statistical_err=statistical, systematic_err=float(systematic)
+            **bounds, statistical_err=statistical, systematic_err=systematic
         ),
     )
 

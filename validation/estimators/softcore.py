@@ -35,7 +35,6 @@ from openmm_nti.validation.sampling.softcore_fluid import (
     soft_system,
 )
 
-_EDITION = 1  # of stored samples: raise it when the same settings make other arrays
 # In steps of MD of the fluid: a step with the soft core, and an energy at another lambda per
 # particle.
 _SOFT_STEP, _OTHER_ENERGY = 2.5, 0.005
@@ -119,7 +118,7 @@ def sample(state: StatePoint, config: SoftcoreConfig, execution: Execution) -> W
         partial(_sample_window, state, config, lambdas, execution),
         range(len(lambdas)),
         name="softcore_windows",
-        inputs=[state, config, lambdas, _EDITION],
+        inputs=[state, config, lambdas],
         description="soft-core windows",
         labels=[f"soft-core window lambda = {coupling:.4f} of {state}" for coupling in lambdas],
     )

@@ -62,7 +62,6 @@ _MOST_FOR_FEW = 2.5  # by this factor at most
 _LONGEST_JUMP = (
     4.0  # of a model's answer, in units of the noise: a bad one must not break the fluid
 )
-_EDITION = 1  # of stored chains: raise it when the same settings make other numbers
 _N_GROUPS = 8  # of frames of like noise, to show where a gap lies
 
 
@@ -186,7 +185,7 @@ def measure(
         partial(_gaps, model, state, n_steps, execution),
         [_Part(number, frames[part], levels[part]) for number, part in enumerate(parts)],
         name="tethered",
-        inputs=[model, ensemble, n_frames, n_steps, _EDITION],
+        inputs=[model, ensemble, n_frames, n_steps],
         description="tethered chains",
     )
     names = ("lower", "middle", "upper")

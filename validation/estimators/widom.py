@@ -19,6 +19,7 @@ from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
 from openmm_nti.reference_md.statistics import mean_and_error
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
+from openmm_nti.validation.analysis.regression import require_finite, require_frames
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling.insertion import insertion_energies
@@ -89,7 +90,10 @@ def estimate(
             f"n_insertions_per_frame = {n_insertions_per_frame} must be at least 1; 2000 is usual"
         )
     state = ensemble.state
+    require_frames("widom", ensemble.positions_sigma, 1)
     factors = _boltzmann_factors(ensemble, n_insertions_per_frame, execution)
+    advice = "look for overlapping particles in the frames"
+    require_finite("widom", advice, boltzmann_factors=factors)
     total = float(factors.sum())
     if not total > 0:
         raise ValueError(

@@ -11,7 +11,7 @@ from openmm_nti.files import finite, write_json, write_text
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.validation.paper.curves import MethodCurve
 from openmm_nti.validation.report.drawing import csv_text
-from openmm_nti.validation.report.judge import best_exact, is_usable, judge
+from openmm_nti.validation.report.judge import is_usable, judge, quote
 
 WIDOM_LIMIT = 0.8  # rho*: beyond, insertion says nothing whatever its own diagnostics think
 _COLUMNS = (
@@ -38,17 +38,17 @@ def free_energy_rows(
 ) -> list[dict[str, Any]]:
     """Return the rows of beta F_ex at one N.
 
-    The reference is the best exact estimate, which has no residual to itself.
+    The reference is the number to quote (`report.judge`), which has no residual to itself.
     """
-    reference = best_exact(estimates)
+    quoted = quote(estimates)
     rows = []
     for estimate in estimates.values():
         row = _row(estimate, density_star)
-        if reference is not None:
-            row |= _residual(estimate, reference.method, reference.value, reference.std_err)
-        verdict = judge(estimate, reference)
-        level = "good" if verdict.level == "none" else verdict.level
-        rows.append(row | {"level": level, "note": verdict.text})
+        if quoted is not None:
+            best = quoted.estimate
+            row |= _residual(estimate, best.method, best.value, best.std_err)
+        verdict = judge(estimate, quoted)
+        rows.append(row | {"level": verdict.level, "note": verdict.text})
     return rows
 
 
@@ -68,7 +68,9 @@ def chemical_potential_rows(
             note = (
                 f"rho* = {density_star:.2f} is above {WIDOM_LIMIT}: too dense for insertion; {note}"
             )
-        rows.append({**row, "level": "good" if row["applies"] else "bad", "note": note})
+        rows.append(
+            {**row, "level": estimate.verdict.level if row["applies"] else "bad", "note": note}
+        )
     return rows
 
 

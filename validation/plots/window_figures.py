@@ -31,7 +31,8 @@ def convergence_figure(method: str, path: Path) -> Figure:
     columns = read_arrays(path, Convergence._fields)
     return Figure(
         f"convergence_{method}",
-        f"{method} from the first and from the last part of its samples (band: all of them)",
+        f"{method} from the first and from the last part of its samples (band: all of them; "
+        "control variates, where there are any, with the coefficients of all)",
         partial(plots.convergence, Convergence(**columns)),
         list(columns),
         list(zip(*columns.values(), strict=True)),

@@ -1,10 +1,11 @@
 """The judge of all estimates at one state point, for the report, the run's table and the paper.
 
-The rule for the number to quote: of the exact estimates that are usable, the one with the smallest
-standard error. Usable means that the error is finite and the estimator's own verdict is not bad.
-The number is then checked against an exact estimate from other samples.
+The rule for the number to quote (`quote`) is the only one there is, for reports, tables, the paper
+and its figures: of the exact estimates, the one with the smallest honest error. An error is honest
+where it is finite and the estimator's own verdict is good; where no verdict is, one that is not bad
+will do. The number is checked against the best exact estimate from other samples, and every other
+estimate is compared with it.
 
-Every other estimate is compared with the reference: the exact estimate that the registry prefers.
 The bracket of beta F_ex is rigorous, whatever the network has learned. An estimate outside of it by
 more than its error is wrong, whatever its own error says.
 """
@@ -26,6 +27,7 @@ _AGREE = 3.0  # combined standard errors
 _BOUND_SLACK = 2.0
 _OUTSIDE = 3.0
 _NO_CAVEAT = "its error bar does not explain the distance."
+_NO_NUMBER = Verdict("none", "cannot be said: a number that decides it is missing or NaN")
 _ANSWERS = {"good": "yes: ", "warn": "hardly: ", "bad": "no: ", "none": ""}
 
 
@@ -50,7 +52,7 @@ def quote(estimates: Estimates) -> Quote | None:
     usable = _usable_exact(estimates)
     if not usable:
         return None
-    best = min(usable, key=lambda found: found.std_err)
+    best = usable[0]
     independent = [found for found in usable if not _share_samples(found, best)]
     if not independent:
         return Quote(best, Verdict("warn", "No exact estimate from other samples confirms it."))
@@ -63,35 +65,31 @@ def best_exact(estimates: Estimates) -> FreeEnergy | None:
     return None if found is None else found.estimate
 
 
-def reference(estimates: Estimates) -> FreeEnergy | None:
-    """Return the exact estimate that the others are compared with; None where none is usable."""
-    return next(iter(_usable_exact(estimates)), None)
-
-
 def is_usable(found: FreeEnergy) -> bool:
     """Return whether the error is finite and the estimator does not reject its own number."""
     return found.has_error and found.verdict.level != "bad"
 
 
-def judge(found: FreeEnergy, against: FreeEnergy | None) -> Verdict:
+def judge(found: FreeEnergy, quoted: Quote | None) -> Verdict:
     """Return the verdict on an estimate.
 
     Parameters
     ----------
     found
         The estimate.
-    against
-        The exact estimate to compare it with, which may be `found` itself; None for none.
+    quoted
+        The number to quote, which may be `found` itself: then its check is the comparison. None
+        where there is none.
     """
     own = found.verdict
     if not found.has_error:
         return Verdict("bad", f"The data do not determine an error: {own.text}.")
-    if against is None:
+    if quoted is None:
         compared = Verdict("none", "Nothing exact stands beside it to compare with.")
-    elif found.method == against.method:
-        compared = Verdict("good", "The others are compared with this one.")
+    elif found.method == quoted.estimate.method:
+        compared = Verdict(quoted.check.level, f"The number to quote. {quoted.check.text}")
     else:
-        compared = compare(found, against)
+        compared = compare(found, quoted.estimate)
     if own.level == "good" or own == NOT_JUDGED:
         return compared
     level = max(own.level, compared.level, key=_severity)
@@ -99,7 +97,9 @@ def judge(found: FreeEnergy, against: FreeEnergy | None) -> Verdict:
 
 
 def compare(found: FreeEnergy, against: FreeEnergy) -> Verdict:
-    """Return whether `found` agrees with the exact estimate `against`; both have finite errors."""
+    """Return whether `found` agrees with the exact estimate `against`, within both errors."""
+    if not (found.has_error and against.has_error):
+        return Verdict("bad", f"Without an error it cannot be compared with {against.method}.")
     known = all_estimators().get(found.method)
     difference = found.value - against.value
     error = math.hypot(found.std_err, against.std_err)
@@ -120,7 +120,7 @@ def converged(found: FreeEnergy) -> Verdict:
     """Return whether more sampling with the same settings would leave the estimate as it is."""
     own = found.verdict
     otherwise = Verdict(own.level, f"{_ANSWERS[own.level]}{own.text}")
-    answer = _answer(found, lambda known: known.converged(found), otherwise)
+    answer = _answer(found, lambda known: known.converged(found), otherwise, _NO_NUMBER)
     if not found.has_error and answer.level != "bad":
         return Verdict("bad", "no: the data give no error")
     return answer
@@ -169,9 +169,11 @@ def bracket(estimates: Estimates) -> Bounds:
 
 
 def _usable_exact(estimates: Estimates) -> list[FreeEnergy]:
-    """Return the exact and usable estimates, the preferred one first."""
-    names = [known.name for known in exact_estimators() if known.name in estimates]
-    return [estimates[name] for name in names if is_usable(estimates[name])]
+    """Return the exact and usable estimates: those with an honest error first, then by error."""
+    found = [estimates[known.name] for known in exact_estimators() if known.name in estimates]
+    return sorted(
+        filter(is_usable, found), key=lambda one: (one.verdict.level != "good", one.std_err)
+    )
 
 
 def _share_samples(first: FreeEnergy, second: FreeEnergy) -> bool:
@@ -188,19 +190,25 @@ def _compare_bound(difference: float, error: float, method: str) -> Verdict:
 
 
 def _answer(
-    found: FreeEnergy, question: Callable[[Estimator], Answer], otherwise: Answer
+    found: FreeEnergy,
+    question: Callable[[Estimator], Answer],
+    otherwise: Answer,
+    no_number: Answer | None = None,
 ) -> Answer:
     """Return what the estimator of `found` says; `otherwise` where this version does not know it.
 
     A results.json of an older or newer version may name other methods or hold other diagnostics.
+    It holds null for a NaN: then it is `no_number`, where that is given.
     """
     known = all_estimators().get(found.method)
     if known is None:
         return otherwise
     try:
         return question(known)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError):
         return otherwise
+    except TypeError:
+        return otherwise if no_number is None else no_number
 
 
 def _implied(found: FreeEnergy) -> Bounds:

@@ -167,7 +167,7 @@ def read_estimates(point: Mapping[str, Any], quantity: str) -> dict[str, FreeEne
 
 def _rows(estimates: Estimates) -> Iterator[_Row]:
     """Yield a row for each estimate: by preference the exact ones, then the others as in a run."""
-    reference = judge.reference(estimates)
+    quoted = judge.quote(estimates)
     for name in sorted(estimates, key=_place):
         found = estimates[name]
         answers = {
@@ -175,7 +175,7 @@ def _rows(estimates: Estimates) -> Iterator[_Row]:
             "Overlap?": judge.overlap(found, estimates),
             "In the bracket?": judge.in_bracket(found, estimates),
         }
-        yield _Row(found, answers, judge.judge(found, reference))
+        yield _Row(found, answers, judge.judge(found, quoted))
 
 
 def _place(method: str) -> tuple[bool, bool, int, str]:

@@ -129,7 +129,7 @@ def insertion_energies(
             places = rng.uniform(0, box, (min(chunk, n_insertions - start), 3))
             r2 = _squared_distances(places, positions_sigma[frame], box)
             energy = np.zeros(r2.shape)
-            near = r2 < state.cutoff_sigma**2
+            near = ~(r2 >= state.cutoff_sigma**2)  # NaN is near, and so its energy is NaN
             energy[near] = pair_energy(r2[near], state)
             energies[frame, start : start + len(places)] = (
                 energy.sum(axis=1) / state.temperature_star

@@ -33,10 +33,10 @@ from openmm_nti.model_files import check_model_fits
 from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
+from openmm_nti.validation.analysis.regression import require_frames
 from openmm_nti.validation.analysis.works import Works
 
 Array = NDArray[np.float64]
-_EDITION = 1  # of stored works: raise it when the same settings make other numbers
 _ATOMS_PER_BATCH = 1280
 _PILOT_FRAMES = 16
 _FEWEST_FRAMES = 12
@@ -110,18 +110,14 @@ def sample(
     """
     state = ensemble.state
     check_model_fits(model, state)
-    if ensemble.n_frames < _FEWEST_FRAMES:
-        raise ValueError(
-            f"{ensemble.n_frames} frames are too few for path weights: {_FEWEST_FRAMES} or more "
-            "are needed"
-        )
+    require_frames("path weights", ensemble.positions_sigma, _FEWEST_FRAMES)
     n_pilot = min(_PILOT_FRAMES, ensemble.n_frames // 4)
     # a frame starts no more than one path, or works would be correlated
     n_forward = min(config.n_paths, ensemble.n_frames - n_pilot)
     generator = execution.torch_random("paths", state.label)
     order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
     frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
-    inputs = [model, ensemble, config, _EDITION]
+    inputs = [model, ensemble, config]
     levels = execution.folder("path_weights").stored(
         "schedule",
         inputs,

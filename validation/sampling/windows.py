@@ -32,9 +32,6 @@ __all__ = ["WindowsConfig", "frames_needed", "place_windows", "sample"]
 Array = NDArray[np.float64]
 # Chains of all windows in one part, where windows exchange.
 _LADDERS = 4
-# Of stored samples: raise it when the same settings make other arrays, so that old files are not
-# taken up.
-_EDITION = 3
 _FOLDER = "neural_windows"
 
 
@@ -69,7 +66,7 @@ def sample(
         If model and ensemble are of different pair potentials.
     """
     check_model_fits(model, ensemble.state)
-    inputs = [model, ensemble, config, _EDITION]
+    inputs = [model, ensemble, config]
     lambdas, n_frames = _placed(model, ensemble, config, execution, inputs)
     shares = _shared_out(len(lambdas), ensemble.state, config)
     parts = [

@@ -164,7 +164,7 @@ def test_estimates_at_several_n_make_a_curve_in_any_order():
         ({"convention": "truncated"}, "differ in convention"),
         ({"quantity": "beta_mu_ex"}, "beta_f_ex with an error bar"),
         ({"std_err": math.inf}, "beta_f_ex with an error bar"),
-        ({"std_err": 0.0}, "not positive definite"),
+        ({"std_err": 0.0}, "beta_f_ex with an error bar"),
     ],
 )
 def test_what_is_no_curve_is_refused(change, message):
@@ -175,6 +175,10 @@ def test_what_is_no_curve_is_refused(change, message):
         FreeEnergyCurve.from_chain(other, BOX)
     with pytest.raises(ValueError, match="must ascend from 2"):
         FreeEnergyCurve(np.array([40, 40]), np.zeros(2), np.eye(2), BOX)
+    with pytest.raises(ValueError, match="not positive definite"):
+        FreeEnergyCurve(np.array([40, 80]), np.zeros(2), np.diag([0.01, 0.0]), BOX)
+    with pytest.raises(ValueError, match="beta_f_ex holds NaN"):
+        FreeEnergyCurve(np.array([40, 80]), np.array([1.0, np.nan]), np.eye(2), BOX)
     with pytest.raises(ValueError, match="expected"):
         FreeEnergyCurve(np.array([40, 50]), np.zeros(3), np.eye(2), BOX)
 

@@ -217,14 +217,15 @@ def test_forbidden_configurations_are_infinite_and_harmless():
         assert abs(result.value - math.log(2)) < 3 * result.std_err < 0.2
 
 
-def test_constant_series_are_no_obstacle():
+def test_constant_series_have_a_value_and_no_error():
     lambdas = np.array([0.0, 0.5, 1.0])
     u_kln = np.broadcast_to(3 * lambdas, (3, 40, 3))
     data = WindowData(lambdas, u_kln, np.full((3, 40), 3.0), np.zeros(40))
     for estimate in (estimate_mbar, estimate_bar, estimate_ti):
         result = estimate(data, STATE, method="constant", seed=0)
         assert result.value == pytest.approx(3, abs=1e-6)
-        assert result.std_err < 1e-5
+        assert result.std_err == np.inf
+        assert result.verdict.level == "bad"
 
 
 def test_a_frozen_chain_has_no_error_bar():

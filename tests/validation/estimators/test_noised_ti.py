@@ -93,5 +93,5 @@ def test_slopes_that_are_not_finite_are_refused(pairs, monkeypatch):
 
 def test_few_frames_are_refused(pairs):
     few = type(pairs)(PAIR, pairs.positions_nm[:5], pairs.reduced_potentials[:5], {})
-    with pytest.raises(ValueError, match="5 frames are too few"):
+    with pytest.raises(ValueError, match="5 different frames are too few"):
         noised_ti.estimate(LambdaHamiltonian(PAIR.pair_potential), few, NoisedTIConfig(), seed=1)

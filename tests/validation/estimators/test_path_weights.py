@@ -96,13 +96,14 @@ def test_a_work_that_is_not_finite_is_refused(bad):
 def test_equal_works_are_not_called_good():
     found = path_weights.estimate_bar(Works(PAIR, np.full(16, -3.0), np.full(16, -3.0)), seed=1)
     assert found.value == pytest.approx(-3.0)
-    assert found.verdict.level == "warn"
+    assert found.verdict.level == "bad"
+    assert found.std_err == math.inf
     assert path_weights.PathBar().converged(found).level != "good"
 
 
 def test_an_overlap_that_is_not_a_number_is_not_called_good():
     assert path_weights._verdict(math.nan, 0.1).level == "bad"
-    assert path_weights._verdict(0.5, math.nan).level == "warn"
+    assert path_weights._verdict(0.5, math.nan).level == "bad"
 
 
 def test_both_estimators_share_their_samples(pairs, tmp_path):
@@ -150,5 +151,7 @@ def test_few_frames_start_few_paths_and_too_few_are_named(tmp_path):
     few = exact_ensemble(PAIR, 20)
     works = path_weights.sample(model, few, config, seed=1, directory=tmp_path, progress=False)
     assert (works.forward.size, works.reverse.size) == (15, 40)
-    with pytest.raises(ValueError, match="8 frames are too few for path weights: 12 or more"):
+    with pytest.raises(
+        ValueError, match="path weights: 8 different frames are too few.*12 or more"
+    ):
         path_weights.sample(model, exact_ensemble(PAIR, 8), config, seed=1, directory=tmp_path)

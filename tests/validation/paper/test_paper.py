@@ -52,7 +52,7 @@ def test_the_table_holds_each_method_with_error_residual_and_flag(facts, finishe
     )  # quadrature, switched
     for row in rows:
         assert row["convention"] in {"switched", "full", None}
-        assert row["level"] in {"good", "warn", "bad"}
+        assert row["level"] in {"none", "good", "warn", "bad"}
         assert row["note"] or row["quantity"] == "beta_mu_ex"
     with (finished.directory / "table.csv").open() as file:
         assert len(list(csv.reader(file))) == len(rows) + 1

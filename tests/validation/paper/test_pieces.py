@@ -88,7 +88,7 @@ def test_widom_is_flagged_in_a_dense_fluid_and_bounds_where_they_are_violated():
     )
     estimates = {one.method: one for one in (exact, bound, paths, inside)}
     rows = {row["method"]: row for row in table.free_energy_rows(estimates, 0.19)}
-    assert rows["mbar_softcore"]["level"] == "good"
+    assert rows["mbar_softcore"]["level"] == "warn"  # nothing exact confirms it
     assert rows["neural_ti_bound"]["level"] == "bad"
     assert rows["neural_ti_bound"]["residual"] == pytest.approx(1.0)
     assert [rows[name]["applies"] for name in ("path_bar", "eos")] == [False, False]

@@ -33,11 +33,13 @@ BOUNDS = {"lower": -22.5, "lower_err": 0.1, "upper": -21.0, "upper_err": 0.05}
 @pytest.mark.parametrize(
     ("method", "change", "level", "text"),
     [
-        ("mbar_neural", {}, "good", "Agrees with mbar_softcore: difference −0.15 ± 0.18"),
+        ("mbar_neural", {}, "good", "The number to quote. Agrees with mbar_softcore"),
+        ("mbar_neural", {}, "good", "difference −0.15 ± 0.18"),
         ("mbar_neural", {"value": -22.0}, "bad", "Disagrees"),
-        ("neural_ti", {}, "warn", "below mbar_softcore: the network's error"),
+        ("mbar_softcore", {}, "good", "Agrees with mbar_neural"),
+        ("neural_ti", {}, "warn", "below mbar_neural: the network's error"),
         ("neural_ti", {"value": -21.0}, "good", "Agrees"),
-        ("neural_ti_bound", {}, "good", "The bound holds: 0.90 ± 0.18"),
+        ("neural_ti_bound", {}, "good", "The bound holds: 0.75 ± 0.14"),
         ("neural_ti_bound", {"value": -20.0}, "bad", "one is wrong"),
         ("mbar_neural", {"std_err": math.inf}, "bad", "do not determine an error"),
         (
@@ -58,7 +60,7 @@ def test_verdicts_say_what_a_specialist_would(method, change, level, text):
     entries = estimates()
     entries[method] |= change
     found = as_free_energies(entries)
-    verdict = judge.judge(found[method], judge.reference(found))
+    verdict = judge.judge(found[method], judge.quote(found))
     assert verdict.level == level
     assert text in verdict.text
 
@@ -206,21 +208,39 @@ def test_the_number_to_quote_is_the_best_exact_one_and_others_confirm_it():
     assert judge.quote(as_free_energies(same)).check.level == "warn"
 
 
+def test_an_honest_error_goes_before_a_small_one():
+    entries = estimates()
+    entries["mbar_neural"] |= {"std_err": 1e-3, "verdict": {"level": "warn", "text": "poor"}}
+    quoted = judge.quote(as_free_energies(entries))
+    assert quoted.estimate.method == "ti_neural_md"
+    for one in entries.values():
+        one["verdict"] = {"level": "warn", "text": "poor"}
+    assert judge.quote(as_free_energies(entries)).estimate.method == "mbar_neural"
+
+
+def test_no_comparison_is_good_without_both_errors():
+    found = as_free_energies(estimates())
+    unknown = free_energy(entry(-21.1, None, "path_bar"))
+    for one in found.values():
+        assert judge.compare(one, unknown).level == "bad"
+        assert judge.compare(unknown, one).level == "bad"
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"std_err": None},
+        {"std_err": 0.0},
         {"std_err": math.inf},
         {"verdict": {"level": "bad", "text": "unreliable: no overlap"}},
     ],
 )
-def test_a_bad_number_is_never_quoted_and_never_the_reference(change):
+def test_a_bad_number_is_never_quoted(change):
     entries = estimates()
     entries["mbar_neural"] |= change | {"value": -3.0}
     entries["mbar_softcore"] |= change | {"value": -3.0}
     found = as_free_energies(entries)
     assert judge.quote(found).estimate.method == "ti_neural_md"
-    assert judge.reference(found).method == "ti_neural_md"
     only_bad = {name: found[name] for name in ("mbar_neural", "neural_ti")}
     assert judge.quote(only_bad) is None
     assert judge.judge(found["neural_ti"], None).level == "none"  # nothing to compare with
@@ -242,11 +262,11 @@ def test_a_method_of_another_version_is_judged_by_its_number_and_its_own_verdict
     entries["new_method"] = entry(-21.0, 0.1, "new_method", verdict=("warn", "hardly any frames"))
     entries["far_method"] = entry(-11.0, 0.1, "far_method")
     found = as_free_energies(entries)
-    reference = judge.reference(found)
-    assert judge.judge(found["new_method"], reference).level == "warn"
+    quoted = judge.quote(found)
+    assert judge.judge(found["new_method"], quoted).level == "warn"
     assert judge.converged(found["new_method"]).text == "hardly: hardly any frames"
     assert judge.overlap(found["new_method"], found).level == "none"
-    far = judge.judge(found["far_method"], reference)
+    far = judge.judge(found["far_method"], quoted)
     assert far.level == "warn"
     assert "does not explain the distance" in far.text
 

@@ -1,0 +1,146 @@
+"""NaN, infinity, nothing at all, or the same sample again and again: no number of these is good."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nan_cases import (
+    CASES,
+    DECIDE_THE_VERDICT_ALONE,
+    MAY_BE_INFINITE,
+    NO_SPREAD_OF_THEIR_OWN,
+    outcome,
+)
+
+from openmm_nti.free_energy import FreeEnergy, Verdict
+from openmm_nti.validation.estimators.registry import all_estimators
+from openmm_nti.validation.report import judge
+
+INPUTS = [(name, array) for name, case in CASES.items() for array in case.samples]
+SMALL = 10.0  # kT: an error that somebody would believe
+
+
+def test_every_estimator_is_in_the_matrix():
+    assert set(all_estimators()) - set(CASES) <= {"mean_energy"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sound_samples_are_not_refused(name):
+    found = outcome(lambda: CASES[name].run(**CASES[name].samples))
+    assert found != "refused"
+    assert found.has_error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "array"), INPUTS)
+@settings(max_examples=25, deadline=None)
+@given(bad=st.sampled_from([math.nan, math.inf, -math.inf]), where=st.data())
+def test_one_bad_sample_is_refused_or_owned_up_to(name, array, bad, where):
+    samples = {key: value.copy() for key, value in CASES[name].samples.items()}
+    place = where.draw(st.integers(0, samples[array].size - 1))
+    samples[array].flat[place] = bad
+    found = outcome(lambda: CASES[name].run(**samples))
+    if array in MAY_BE_INFINITE and bad == math.inf:
+        return
+    assert found == "refused" or is_no_good(found, array)
+
+
+@pytest.mark.parametrize(("name", "array"), INPUTS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_bad_samples_alone_are_refused_or_owned_up_to(name, array, bad):
+    samples = CASES[name].samples
+    everywhere = samples | {array: np.full_like(samples[array], bad)}
+    found = outcome(lambda: CASES[name].run(**everywhere))
+    assert found == "refused" or is_no_good(found, array)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [one for one in INPUTS if one[0] not in NO_SPREAD_OF_THEIR_OWN and one[1] != "drift_z"],
+)
+def test_no_samples_are_refused(name, array):
+    samples = CASES[name].samples
+    nothing = samples | {array: samples[array][:0]}
+    assert outcome(lambda: CASES[name].run(**nothing)) == "refused"
+
+
+@pytest.mark.parametrize("name", set(CASES) - NO_SPREAD_OF_THEIR_OWN)
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
+def test_equal_samples_have_no_error_and_no_blessing(name, value):
+    equal = {key: np.full_like(array, value) for key, array in CASES[name].samples.items()}
+    found = outcome(lambda: CASES[name].run(**equal))
+    if found == "refused":
+        return
+    if name == "neural_ti_tethered":  # its bound has samples, and so an error, of its own
+        assert found.verdict.level != "good"
+        return
+    assert not found.has_error
+    assert found.verdict.level in {"bad", "none"}
+    assert judge.converged(found).level in {"bad", "none"}
+    assert not judge.is_usable(found)
+
+
+# What a verdict is read from: the question, and the number that decides it.
+DECIDING = [
+    *(("converged", name, "n_eff") for name in ("mbar_neural", "bar_neural", "ti_neural_md")),
+    *(("converged", name, "n_bootstrap_units") for name in ("mbar_softcore", "mu_decoupling")),
+    ("converged", "ti_neural_md", "statistical_error"),
+    ("converged", "ti_neural_md", "integration_error"),
+    *(
+        ("overlap", name, "min_neighbour_overlap")
+        for name in ("mbar_neural", "bar_neural", "ti_neural_md", "mbar_softcore")
+    ),
+    ("converged", "path_bar", "bootstrap_err"),
+    ("overlap", "path_bar", "overlap"),
+    ("converged", "path_bracket", "statistical_err"),
+    ("converged", "path_bracket", "systematic_err"),
+    *(
+        ("converged", name, fact)
+        for name in ("neural_ti", "neural_ti_noised")
+        for fact in ("statistical_err", "discretisation_err")
+    ),
+    ("converged", "neural_ti_bound", "model_bound_err"),
+    ("overlap", "bar_chain", "overlap"),
+]
+
+
+@pytest.mark.parametrize(("question", "name", "fact"), DECIDING)
+@pytest.mark.parametrize("bad", [math.nan, None])
+def test_a_fact_that_is_no_number_never_blesses(question, name, fact, bad):
+    known = all_estimators()[name]
+    sound = CASES[name].run(**CASES[name].samples).to_dict() | {
+        "method": name,
+        "verdict": {"level": "good", "text": "good"},
+    }
+    facts = sound["diagnostics"] | {
+        "n_bootstrap_units": 8,
+        "n_eff": 100.0,
+        "integration_error": 0.0,
+        "statistical_error": 0.1,
+    }
+    facts[fact] = [bad] if isinstance(facts[fact], list) else bad
+    found = FreeEnergy.from_dict({**sound, "diagnostics": facts})
+    asked = getattr(judge, question)
+    answer = asked(found) if question == "converged" else asked(found, {name: found})
+    assert answer.level != "good", (known.name, answer)
+
+
+@pytest.mark.parametrize("std_err", [0.0, 1e-17, math.inf])
+def test_a_number_without_an_error_is_never_good(std_err):
+    found = FreeEnergy(-20.0, std_err, "any", "switched", 2, verdict=Verdict("good", "good"))
+    assert found.std_err == math.inf
+    assert found.verdict.level == "bad"
+    assert judge.judge(found, None).level == "bad"
+
+
+@pytest.mark.parametrize(("value", "std_err"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan)])
+def test_a_number_that_is_none_is_refused(value, std_err):
+    with pytest.raises(ValueError, match="is (nan|inf)"):
+        FreeEnergy(value, std_err, "any", "switched", 2)
+
+
+def is_no_good(found, array):
+    small = found.std_err < SMALL and array not in DECIDE_THE_VERDICT_ALONE
+    return found.verdict.level in {"bad", "none"} and not small

@@ -1,0 +1,229 @@
+"""No number is another's: a folder that has results of other inputs gives what a new one gives."""
+
+import json
+import typing
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from models import make_random_model
+from typer.testing import CliRunner
+
+import openmm_nti
+from openmm_nti import Ensemble, StatePoint, save_model
+from openmm_nti.cli.app import app
+from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.runtime.context import Execution
+from openmm_nti.testing.two_particles import TWO_PARTICLES, exact_samples
+from openmm_nti.validation.estimators.base import Job
+from openmm_nti.validation.estimators.registry import all_estimators, estimator
+
+SOFT = {
+    "n_windows": 3,
+    "n_chains": 2,
+    "n_frames": 4,
+    "steps_between": 4,
+    "equilibration": 16,
+    "platform": "Reference",
+}
+WINDOWS = {
+    "engine": "torch",
+    "n_windows": 3,
+    "n_chains": 8,
+    "n_frames": 4,
+    "steps_between": 2,
+    "equilibration_steps": 4,
+    "pilot_frames": 4,
+}
+PATHS = {"n_paths": 8, "n_steps": 10}
+BOUND = {"n_levels": 4, "n_pairs": 8, "n_tethered": 0}
+SETTINGS = {
+    "widom": {"n_insertions_per_frame": 20},
+    "path_bar": PATHS,
+    "path_bracket": PATHS,
+    "neural_ti_bound": BOUND,
+    "neural_ti_tethered": {**BOUND, "n_tethered": 4, "tethered_steps": 240},
+    "neural_ti": {"n_samples": 8, "n_steps": 10, "corrector_steps": 1},
+    "neural_ti_noised": {"n_levels": 8, "n_frames": 8},
+    "mbar_neural": WINDOWS,
+    "bar_neural": WINDOWS,
+    "ti_neural_md": WINDOWS,
+    "mbar_softcore": SOFT,
+    "mu_decoupling": SOFT,
+    "bar_chain": {"n_walkers": 8, "n_frames": 2, "n_insertions": 50, "equilibration_sweeps": 5},
+    "eos": {},
+}
+# Settings that need not change the number: of the other engine, or of a pilot that is overruled by
+# n_windows and n_frames. All others must.
+IDLE = {
+    "timestep_star",
+    "friction_star",
+    "force",
+    "platform",
+    "target_error",
+    "window_length",
+    "pilot_frames",
+    "control_variates",
+    "n_tethered",
+    "tethered_steps",
+    "equilibration_steps",
+}
+QUICK = ("widom", "neural_ti_bound", "neural_ti_noised", "bar_chain")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that decides an estimate."""
+
+    method: str
+    settings: dict
+    seed: int = 1
+    frames: int = 1
+    weight: float = 0.0
+    state: StatePoint = field(default=TWO_PARTICLES)
+
+    def number(self, folder):
+        """Return all that the estimate says, as text; `refused` where the inputs do not fit."""
+        known = estimator(self.method)
+        job = Job(self.state, self.data(), self.model(known), Execution(self.seed, 1, folder))
+        try:
+            found = known.estimate(job, known.Config(**self.settings))
+        except ValueError as error:
+            return f"refused: {error}"
+        return json.dumps(found.to_dict(), sort_keys=True)
+
+    def data(self):
+        frames = exact_samples(40, np.random.default_rng(self.frames)).positions_sigma
+        energies = reduced_potential_numpy(frames, self.state)
+        return Ensemble(self.state, frames * self.state.sigma_nm, energies, {})
+
+    def model(self, known):
+        if not known.needs_model:
+            return None
+        kind = "density" if "energy" in known.needs else "denoiser"
+        model = make_random_model(self.state, kind=kind)
+        with torch.no_grad():
+            next(iter(model.network.parameters())).view(-1)[0] += self.weight
+        return model
+
+
+def other_inputs(first):
+    """Yield what is changed, whether the number must change, and the other inputs."""
+    known = estimator(first.method)
+    yield "seed", known.name != "eos", replace(first, seed=2)
+    yield "data", "data" in known.needs, replace(first, frames=2)
+    yield "weights", known.needs_model, replace(first, weight=0.05)
+    for name, value in (
+        ("temperature_star", 0.81),
+        ("cutoff_sigma", 1.45),
+        ("convention", "truncated"),
+    ):
+        yield name, True, replace(first, state=changed_state(**{name: value}))
+    for name, settings in other_settings(known.Config(**first.settings)):
+        yield name, name not in IDLE, replace(first, settings=settings)
+
+
+def changed_state(**change):
+    keys = ("n_particles", "box_length_sigma", "temperature_star", "cutoff_sigma", "switch_sigma")
+    return StatePoint(**{**{key: getattr(TWO_PARTICLES, key) for key in keys}, **change})
+
+
+def other_settings(config):
+    """Yield each field of the settings with the settings in which it alone is one step further."""
+    now = config.model_dump()
+    for name, info in type(config).model_fields.items():
+        for value in steps_from(now[name], info.annotation):
+            try:
+                settings = type(config).model_validate(now | {name: value}).model_dump()
+            except ValueError:
+                continue
+            yield name, settings
+            break
+        else:
+            raise AssertionError(f"{type(config).__name__}.{name}: nothing else is allowed")
+
+
+def steps_from(value, annotation):
+    """Return values near `value`, the nearest first."""
+    choices = [one for part in typing.get_args(annotation) for one in typing.get_args(part)]
+    choices += [one for one in typing.get_args(annotation) if isinstance(one, str)]
+    if choices:
+        return [one for one in choices if one != value]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, value + 4, value - 1]
+    if isinstance(value, float):
+        return [1.2 * value, 0.8 * value]
+    return ["CPU"] if value == "Reference" else ["Reference"]
+
+
+def check(first, changes, folder):
+    """The first number, then each other in the same folder and in a new one, then the first."""
+    shared, wrong = folder / "shared", []
+    number = first.number(shared)
+    assert not number.startswith("refused")
+    for what, must_differ, other in changes:
+        again, fresh = other.number(shared), other.number(folder / f"new {what}")
+        if again != fresh:
+            wrong.append(f"{first.method}: {what} changed, and the number is of an old file")
+        if must_differ and again == number:
+            wrong.append(f"{first.method}: {what} changed nothing")
+    if first.number(shared) != number:
+        wrong.append(f"{first.method}: the first number did not come back")
+    assert wrong == []
+
+
+def test_every_estimator_is_in_the_matrix():
+    assert set(all_estimators()) - set(SETTINGS) <= {"mean_energy"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("method", QUICK)
+def test_other_seeds_data_and_weights_have_their_own_number(method, tmp_path):
+    first = Inputs(method, SETTINGS[method])
+    check(first, list(other_inputs(first))[:3], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("method", SETTINGS)
+def test_every_input_has_its_own_number(method, tmp_path):
+    first = Inputs(method, SETTINGS[method])
+    check(first, other_inputs(first), tmp_path)
+
+
+def test_another_version_of_the_package_computes_anew(tmp_path, monkeypatch):
+    execution = Execution(1, 1, tmp_path)
+    assert execution.stored("x", [1], lambda: {"x": np.zeros(1)})["x"] == 0
+    monkeypatch.setattr(openmm_nti, "__version__", "99.0")
+    assert execution.stored("x", [1], lambda: {"x": np.ones(1)})["x"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["--model", "--seed", "--data"])
+def test_the_command_line_takes_up_no_other_number(change, tmp_path):
+    model = make_random_model(TWO_PARTICLES, kind="density")
+    for number in (1, 2):
+        with torch.no_grad():
+            next(iter(model.network.parameters())).view(-1)[0] += 0.05
+        save_model(model, tmp_path / f"model{number}", trained_on=[TWO_PARTICLES], seed=1)
+        data = exact_samples(40, np.random.default_rng(number))
+        data.save(tmp_path / f"data{number}.h5")
+    first = {"--model": tmp_path / "model1", "--seed": 1, "--data": tmp_path / "data1.h5"}
+    second = {"--model": tmp_path / "model2", "--seed": 2, "--data": tmp_path / "data2.h5"}
+    other = first | {change: second[change]}
+    numbers = [estimate(options, tmp_path / "o") for options in (first, other, first)]
+    assert numbers[1] == estimate(other, tmp_path / "new")
+    assert numbers[0] == numbers[2] != numbers[1]
+
+
+def estimate(options, folder):
+    settings = [f"--set={name}={value}" for name, value in PATHS.items()]
+    arguments = [str(part) for pair in options.items() for part in pair]
+    command = ["estimate", "-m", "path_bar", "-o", str(folder), "--json", *settings, *arguments]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    return found["value"], found["std_err"]

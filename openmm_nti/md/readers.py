@@ -245,7 +245,7 @@ def _check_zero(context: openmm.Context, parameter: str) -> None:
         for n in (1, 8)
     ]
     noise = 1e-3 * (1.0 + abs(energy))
-    if abs(slopes[1]) > max(noise, 0.5 * abs(slopes[0])):
+    if not abs(slopes[1]) <= max(noise, 0.5 * abs(slopes[0])):
         raise ValueError(
             f"OpenMM reports a derivative of 0 by {parameter}, but the energy changes by about "
             f"{slopes[1]:.4g} kJ/mol: a force was asked for its derivative after the Context was "

@@ -215,13 +215,14 @@ def _choice() -> Finding:
 
 def _compiled() -> Finding:
     """Return whether the inner operations of the networks are compiled."""
-    from openmm_nti.kernels import library_path, loaded
+    from openmm_nti.kernels import library_path, why_not_loaded
 
-    if loaded():
+    reason = why_not_loaded()
+    if not reason:
         return Finding("compiled operations", str(library_path()))
     return Finding(
         "compiled operations",
-        "none",
+        reason,
         "warning",
         "several times faster on a CPU with them: openmm-nti compile",
     )

@@ -4,11 +4,18 @@ Without them, on a GPU and in float64, PyTorch operations compute the same
 (`hamiltonian.networks.edges` and `descriptors`). On a CPU those are several times slower. The
 library depends only on PyTorch. Its file name contains a hash of the source, the PyTorch version
 and the processor, so another version of any of them has another file.
+
+A library is code that runs in this process. So it is only loaded where no other user can have
+written it, and where it is whole: a file beside it holds its hash. A cut library would end the
+process by a bus error.
 """
 
 import hashlib
 import os
 import platform
+import shlex
+import shutil
+import stat
 import subprocess
 import sys
 import warnings
@@ -19,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.files import atomic_path
+from openmm_nti.files import atomic_path, write_text
 
 _FOLDER = Path(__file__).parent
 _SOURCE = _FOLDER / "library.cpp"
@@ -35,6 +42,8 @@ _FLAGS = (
 _THREADS = (
     ("-fopenmp",) if sys.platform == "linux" else ()
 )  # PyTorch's own runtime; elsewhere one thread
+_ABSENT = "not compiled"
+_AGAIN = "run openmm-nti compile"
 
 
 class CompiledModule(nn.Module):
@@ -52,6 +61,8 @@ class CompiledModule(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.compiled = loaded()
+        if not self.compiled:
+            _warn_of_a_refused_library()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled module, perhaps on a machine where nothing is compiled."""
@@ -81,13 +92,17 @@ def library_path() -> Path:
 
     The file need not exist. Its directory is OPENMM_NTI_KERNELS, or else openmm_nti in the user's
     cache.
+
+    Raises
+    ------
+    RuntimeError
+        If there is neither that variable nor a home directory.
     """
     sources = [path.read_text() for path in sorted([*_FOLDER.glob("*.h"), _SOURCE])]
     built_from = " ".join((*sources, torch.__version__, *_FLAGS, *_THREADS, *_processor_flags()))
     name = f"kernels-{hashlib.sha256(built_from.encode()).hexdigest()[:16]}.so"
-    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     chosen = os.environ.get("OPENMM_NTI_KERNELS", "")
-    return (Path(cache_home) / "openmm_nti" if chosen in {"", "off"} else Path(chosen)) / name
+    return (_cache_folder() if chosen in {"", "off"} else Path(chosen)) / name
 
 
 def build() -> Path:
@@ -96,68 +111,155 @@ def build() -> Path:
     Raises
     ------
     RuntimeError
-        If there is no C++ compiler (the one that the environment variable CXX names, or c++), or
-        the compiler fails.
+        If there is no C++ compiler (the one that the environment variable CXX names, or c++), the
+        compiler fails, or the directory of the library cannot be written or is open to other users.
     """
     path = library_path()
-    if path.is_file():
-        return path
-    compiler = os.environ.get("CXX", "c++")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if reason := _open_to_others(path.parent):
+            raise RuntimeError(reason)
+        if _why_not_usable(path):
+            _compile(path)
+    except OSError as error:
+        raise RuntimeError(
+            f"the compiled operations cannot be written to {path.parent} ({error.strerror}): set "
+            "OPENMM_NTI_KERNELS to a folder of your own"
+        ) from None
+    why_not_loaded.cache_clear()
+    return path
+
+
+def loaded() -> bool:
+    """Load the compiled operations if they exist, and return whether they do.
+
+    OPENMM_NTI_KERNELS=off leaves them out.
+    """
+    return not why_not_loaded()
+
+
+@cache
+def why_not_loaded() -> str:
+    """Load the compiled operations, and return why that cannot be; empty where they are loaded."""
+    if os.environ.get("OPENMM_NTI_KERNELS") == "off":
+        return "left out by OPENMM_NTI_KERNELS=off"
+    try:
+        path = library_path()
+    except RuntimeError as error:
+        return str(error)
+    if reason := _why_not_usable(path):
+        return reason
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        return f"{path} is left out, for it cannot be loaded: {str(error).splitlines()[0]}"
+    return ""
+
+
+def _why_not_usable(path: Path) -> str:
+    """Return why the library at `path` is not to be loaded; empty if it may be."""
+    try:
+        if not path.is_file():
+            return _ABSENT
+        if reason := _open_to_others(path.parent) or _open_to_others(path):
+            return reason
+        if _hash_file(path).read_text(encoding="ascii") != _hash(path):
+            return f"{path} is left out, for it is damaged: {_AGAIN}"
+    except FileNotFoundError:
+        return f"{path} is left out, for its hash is not beside it: {_AGAIN}"
+    except (OSError, UnicodeDecodeError) as error:
+        # A home that this user may not enter is like one without a library.
+        return f"{_ABSENT}; {path} cannot be read: {error}"
+    return ""
+
+
+def _cache_folder() -> Path:
+    """Return openmm_nti in the user's cache."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(named).is_absolute():  # a relative one is to be ignored, by the standard
+        return Path(named) / "openmm_nti"
+    try:
+        return Path.home() / ".cache" / "openmm_nti"
+    except RuntimeError:
+        raise RuntimeError(
+            f"{_ABSENT}, and this user has no home directory: set OPENMM_NTI_KERNELS to a folder"
+        ) from None
+
+
+def _open_to_others(path: Path) -> str:
+    """Return why another user may have written to `path`; empty where none can."""
+    if os.name != "posix":
+        return ""
+    found = path.stat()
+    # Who owns the package or the machine can change what runs here in any case.
+    if found.st_uid not in {0, os.geteuid(), _SOURCE.stat().st_uid}:
+        return (
+            f"{path} is left out, for it belongs to another user (uid {found.st_uid}): set "
+            "OPENMM_NTI_KERNELS to a folder of your own, then run openmm-nti compile"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{path} is left out, for other users may write to it: run chmod go-w {path}"
+    return ""
+
+
+def _hash_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _compile(path: Path) -> None:
+    """Write the library to `path`, and its hash beside it once it is whole."""
+    compiler = _compiler()
     root = Path(torch.__file__).parent
     includes = (
         f"-I{root / 'include'}",
         f"-I{root / 'include' / 'torch' / 'csrc' / 'api' / 'include'}",
     )
     links = (f"-L{root / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10")
+    options = [*_FLAGS, *_THREADS, *_processor_flags(), *includes, str(_SOURCE), *links]
+    _hash_file(path).unlink(missing_ok=True)  # of an older library, while this one takes its place
     with atomic_path(path) as temporary:
-        command = [
-            compiler,
-            *_FLAGS,
-            *_THREADS,
-            *_processor_flags(),
-            *includes,
-            str(_SOURCE),
-            *links,
-            "-o",
-            str(temporary),
-        ]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except FileNotFoundError:
+            subprocess.run(
+                [*compiler, *options, "-o", str(temporary)],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+        except (FileNotFoundError, PermissionError):
             raise RuntimeError(
-                f"there is no C++ compiler {compiler!r}: install one (apt install g++, or conda "
-                "install cxx-compiler) or name it in CXX; everything works without the compiled "
-                "operations, but slower"
+                f"there is no C++ compiler {shlex.join(compiler)!r}: install one (apt install g++, "
+                "or conda install cxx-compiler) or name it in CXX; everything works without the "
+                "compiled operations, but slower"
             ) from None
         except subprocess.CalledProcessError as error:
             raise RuntimeError(
-                f"{compiler} could not compile {_SOURCE}:\n{error.stderr[-2000:]}"
+                f"{shlex.join(compiler)} could not compile {_SOURCE}:\n{error.stderr[-2000:]}"
             ) from None
-        temporary.chmod(0o755)
-    loaded.cache_clear()
-    return path
+    path.chmod(0o755)  # a umask may let the group write to new files
+    write_text(_hash_file(path), _hash(path))
+
+
+def _compiler() -> list[str]:
+    """Return the words of the command that CXX names, such as `ccache g++`; c++ without it."""
+    named = os.environ.get("CXX", "").strip() or "c++"
+    if shutil.which(named):  # a path with spaces in it is one word
+        return [named]
+    try:
+        return shlex.split(named)
+    except ValueError as error:
+        raise RuntimeError(f"CXX = {named!r} is not a command ({error}): name a compiler") from None
 
 
 @cache
-def loaded() -> bool:
-    """Load the compiled operations if they exist, and return whether they do.
-
-    OPENMM_NTI_KERNELS=off leaves them out.
-    """
-    if os.environ.get("OPENMM_NTI_KERNELS") == "off":
-        return False
-    path = library_path()
-    if not path.is_file():
-        return False
-    try:
-        torch.ops.load_library(path)
-    except OSError:
-        warnings.warn(
-            f"{path} cannot be loaded and is left out: remove it, then run openmm-nti compile",
-            stacklevel=2,
-        )
-        return False
-    return True
+def _warn_of_a_refused_library() -> None:
+    """Say once why a library that is there is not used; at a first model, not at import."""
+    reason = why_not_loaded()
+    if " is left out, " in reason:
+        warnings.warn(reason, stacklevel=3)
 
 
 def _processor_flags() -> tuple[str, ...]:

@@ -276,10 +276,3 @@ def test_a_missing_compiler_is_named(monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match=r"no-such-compiler.*install one"):
         kernels.build()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_library_that_does_not_load_is_left_out(monkeypatch, tmp_path):
-    monkeypatch.setenv("OPENMM_NTI_KERNELS", str(tmp_path))
-    kernels.library_path().write_bytes(b"no library")
-    with pytest.warns(UserWarning, match="openmm-nti compile"):
-        assert not kernels.loaded.__wrapped__()

@@ -74,6 +74,7 @@ setup(
         "scipy",
         "mdtraj",
         "tables",
+        "h5py",
         "pymbar>=4.0.3",
         "pydantic>=2",
         "pyyaml",

@@ -11,14 +11,13 @@ epsilon_kj_mol below. Writes own_trajectory.svg, and own_trajectory.csv with its
 
 import sys
 import tempfile
-from pathlib import Path
 
-import mdtraj
 from matplotlib.figure import Figure
 
 import openmm_nti
 from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import from_trajectory
+from openmm_nti.reference_md.trajectory import load_trajectory
 from openmm_nti.validation import plots
 from openmm_nti.validation.estimators import denoising_bound, path_weights
 from openmm_nti.validation.estimators.denoising_bound import BoundConfig
@@ -30,18 +29,15 @@ trajectory, topology, name, n_paths = (
     *sys.argv[1:],
     *("-", "lj-fluid-t1.25", "64")[len(sys.argv) - 2 :],
 )
-for path in (trajectory, *(() if topology == "-" else (topology,))):
-    if not Path(path).exists():
-        sys.exit(f"{path} does not exist: give the path of a trajectory and its topology")
-top = {} if topology == "-" else {"top": topology}
+top = None if topology == "-" else topology
 sigma_nm, epsilon_kj_mol = 0.3405, 0.9960726  # argon
 score = load_denoiser(
     name
 )  # what bounds and paths need of a model; the shipped one has a companion made for it
 try:
-    first = mdtraj.load_frame(trajectory, 0, **top)
-except (OSError, EOFError, ValueError, TypeError, IndexError, RuntimeError) as error:
-    sys.exit(f"{trajectory} cannot be read ({error}): check that it and its topology are whole")
+    first = load_trajectory(trajectory, top)[0]
+except ValueError as error:  # one line that says what to do
+    sys.exit(str(error))
 if first.unitcell_lengths is None:
     sys.exit(f"{trajectory} has no unit cell: save it with its periodic box")
 state = openmm_nti.StatePoint(
@@ -53,7 +49,7 @@ state = openmm_nti.StatePoint(
 )
 
 try:
-    ensemble = from_trajectory(trajectory, top.get("top"), state)
+    ensemble = from_trajectory(trajectory, top, state)
 except ValueError as error:  # one line that says what to do
     sys.exit(str(error))
 print(

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mdtraj
 import numpy as np
-import tables
+from pydantic import ValidationError
 
-from openmm_nti.files import atomic_path
+from openmm_nti.files import atomic_path, is_sealed, seal
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hdf5 import DamagedError, MissingError, read_hdf5
 
 _STATE = "openmm_nti_state"
 _PROVENANCE = "openmm_nti_provenance"
+_SEALED = "openmm_nti_sealed"
 _BOX_TOLERANCE = 1e-5  # relative; the box is stored as float32
 
 
@@ -88,6 +89,8 @@ class Ensemble:
 
     def save(self, path: str | Path) -> None:
         """Write the ensemble to `path` (.h5), atomically."""
+        import tables
+
         box_nm = self.state.box_length_nm
         trajectory = mdtraj.Trajectory(
             self.positions_nm,
@@ -101,6 +104,8 @@ class Ensemble:
                 file.create_array("/", "reduced_potentials", self.reduced_potentials)
                 file.set_node_attr("/", _STATE, self.state.model_dump_json())
                 file.set_node_attr("/", _PROVENANCE, json.dumps(self.provenance))
+                file.set_node_attr("/", _SEALED, "sha256")
+            seal(temporary)
 
     @classmethod
     def load(cls, path: str | Path) -> Ensemble:
@@ -119,18 +124,21 @@ class Ensemble:
             raise FileNotFoundError(
                 f"there is no ensemble at {path}: make it with `openmm-nti generate`"
             )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", tables.UnclosedFileWarning)
-            content = _read(path)
+        content = _read(path)
         try:
-            state = StatePoint.model_validate_json(content["state"])
+            state = StatePoint.model_validate_json(content[_STATE])
             _check_box(content["cell_lengths"], state)
             return cls(
                 state,
                 content["coordinates"],
                 content["reduced_potentials"],
-                json.loads(content["provenance"]),
+                json.loads(content[_PROVENANCE]),
             )
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ValueError(
+                f"{path}: its state point is not valid ({reason}): generate it again"
+            ) from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -177,23 +185,20 @@ def _argon(n_particles: int) -> mdtraj.Topology:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return all parts of the file by name; ValueError for any damage that HDF5 reports."""
+    """Return all parts of the file by name; ValueError for any damage."""
+    arrays = ["coordinates", "cell_lengths", "reduced_potentials"]
     try:
-        with tables.open_file(str(path)) as file:
-            names = ("coordinates", "cell_lengths", "reduced_potentials")
-            content: dict[str, Any] = {name: file.get_node("/", name).read() for name in names}
-            content["state"] = str(file.get_node_attr("/", _STATE))
-            content["provenance"] = str(file.get_node_attr("/", _PROVENANCE))
-            return content
-    except (OSError, tables.HDF5ExtError) as error:
-        raise ValueError(
-            f"{path} is truncated or not HDF5: delete it and generate it again"
-        ) from error
-    except (AttributeError, tables.NoSuchNodeError) as error:
+        content = read_hdf5(path, arrays, texts=[_STATE, _PROVENANCE], optional_texts=[_SEALED])
+        if _SEALED in content and not is_sealed(path):
+            raise DamagedError(f"{path} was changed by another program")
+        return content
+    except MissingError as error:
         raise ValueError(
             f"{path} was not written by openmm_nti: read a trajectory of your own with "
             "`openmm-nti generate --trajectory FILE --topology FILE`"
         ) from error
+    except DamagedError as error:
+        raise ValueError(f"{error}: delete it and generate it again") from error
 
 
 def _check_box(cell_lengths_nm: np.ndarray, state: StatePoint) -> None:

@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_SEAL = b"\nopenmm_nti sha256 "  # the hash of all before it follows, in 64 digits, and a line end
+_SEAL_LENGTH = len(_SEAL) + 65
 _PACKAGES = ("openmm-nti", "openmm", "torch", "numpy", "scipy", "mdtraj", "pymbar")
 
 
@@ -75,10 +77,61 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
         raise ValueError(
-            f"{path} is truncated or not JSON ({error}): delete it and run the stage again"
+            f"{path} is truncated or not JSON ({_first_line(error)}): delete it and run the stage "
+            "again"
         ) from error
+
+
+def seal(path: str | Path) -> None:
+    """Append the hash of a file to it, so that `is_sealed` finds whether a bit of it has changed.
+
+    HDF5 and zip know where their content ends, and do not look at what comes after it.
+    """
+    path = Path(path)
+    digest = sha256_of(path)
+    with path.open("ab") as file:
+        file.write(_SEAL + digest.encode() + b"\n")
+
+
+def is_sealed(path: str | Path) -> bool:
+    """Return whether `seal` was applied to a file; older versions did not.
+
+    Raises
+    ------
+    ValueError
+        If the file has changed since. The message names it.
+    """
+    path = Path(path)
+    length = path.stat().st_size - _SEAL_LENGTH
+    if length < 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(length)
+        tail = file.read()
+    if not tail.startswith(_SEAL):
+        return False
+    if tail[len(_SEAL) : -1] != sha256_of(path, length).encode():
+        raise ValueError(
+            f"{path} is damaged: its content is not that of its checksum; copy it again, or delete "
+            "it and run the stage again"
+        )
+    return True
+
+
+def sha256_of(path: str | Path, length: int | None = None) -> str:
+    """Return the SHA-256 of a file, or of its first `length` bytes, in hexadecimal digits."""
+    digest, left = hashlib.sha256(), Path(path).stat().st_size if length is None else length
+    with Path(path).open("rb") as file:
+        while left > 0 and (block := file.read(min(left, 1 << 20))):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def finite(data: Any) -> Any:

@@ -6,24 +6,28 @@ Neither file is a pickle, so loading a model runs no code. Models that ship with
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from openmm_nti.files import atomic_path, provenance, read_json, write_json
+from openmm_nti.files import atomic_path, provenance, read_json, sha256_of, write_json
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
 from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.references.registry import reference_named
 
-FORMAT = 2
-_READABLE = (1, 2)  # format 1 has no training range, and is always Lennard-Jones
+FORMAT = 3
+_READABLE = (1, 2, 3)  # 1 has no training range and is Lennard-Jones; 1 and 2 have no checksums
+_CHECKSUMS = "checksums"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 DENOISER_FOLDER = "denoiser"
@@ -80,8 +84,48 @@ def save_model(
         "units": _UNITS,
         "provenance": provenance(seed),
     }
-    write_json(directory / CARD_FILE, card)
+    write_card(directory, card)
     return directory
+
+
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write a card to a model's directory, with the checksums of the weights and of itself.
+
+    A card edited by hand is refused when it is read. This writes the change with new checksums.
+    """
+    card = json.loads(json.dumps(card))  # as a reader will see it
+    card.pop(_CHECKSUMS, None)
+    sums = {WEIGHTS_FILE: sha256_of(path / WEIGHTS_FILE), CARD_FILE: _hash_of(card)}
+    write_json(path / CARD_FILE, card | {_CHECKSUMS: sums})
+
+
+def _hash_of(card: dict[str, Any]) -> str:
+    """Return the SHA-256 of a card's content, however it is laid out in the file."""
+    text = json.dumps(card, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_card(card: dict[str, Any], file: Path) -> None:
+    """Refuse a card that is not the one that was written; older formats have no checksum."""
+    sums = card.get(_CHECKSUMS)
+    if sums is None and card["format"] < 3:
+        return
+    content = {key: value for key, value in card.items() if key != _CHECKSUMS}
+    if not isinstance(sums, dict) or sums.get(CARD_FILE) != _hash_of(content):
+        raise ValueError(
+            f"{file} has changed since it was written: its content is not that of its checksum; "
+            "copy it again, or sign it by `model_files.write_card`"
+        )
+
+
+def _check_weights(card: dict[str, Any], weights: Path) -> None:
+    """Refuse weights that are not those that the card was written for."""
+    sums = card.get(_CHECKSUMS)
+    if sums is not None and weights.is_file() and sums.get(WEIGHTS_FILE) != sha256_of(weights):
+        raise ValueError(
+            f"{weights} is truncated or damaged, or of another model than {CARD_FILE}: its content "
+            "is not that of its checksum; copy both again"
+        )
 
 
 def load_model(path: str | Path) -> LambdaHamiltonian:
@@ -149,12 +193,14 @@ def load_any_model(path: str | Path) -> NoisedFluid:
         ) from error
     model = build_model(potential, network)
     weights = directory / WEIGHTS_FILE
+    _check_weights(card, weights)
     try:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{weights} is missing, truncated or no safetensors file ({error}): copy it again"
         ) from error
+    _check_types(model, state, weights)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -169,6 +215,16 @@ def load_any_model(path: str | Path) -> NoisedFluid:
     )
     model.reference = reference_named(card.get("reference", "ideal_gas"))
     return model.eval().requires_grad_(False)
+
+
+def _check_types(model: NoisedFluid, state: Mapping[str, Tensor], weights: Path) -> None:
+    """Refuse weights that torch would cast: they were made by something else."""
+    for name, wanted in model.state_dict().items():
+        if name in state and state[name].dtype.is_floating_point != wanted.dtype.is_floating_point:
+            raise ValueError(
+                f"{weights}: {name} is {state[name].dtype}, where the model has {wanted.dtype}: "
+                "copy the model again"
+            )
 
 
 def shipped_models() -> dict[str, Path]:
@@ -207,6 +263,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
             f"{file} is not a model card of format {' or '.join(map(str, _READABLE))}: it was "
             "written by another version"
         )
+    _check_card(card, file)
     return card
 
 

@@ -13,6 +13,7 @@ from openmm_nti.ensemble import Ensemble, check_positions
 from openmm_nti.files import provenance
 from openmm_nti.fluid.energy import closest_pair_sigma, truncation_log_weights
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hdf5 import HDF5_SUFFIXES, DamagedError, read_trajectory
 from openmm_nti.reference_md._chain import wrap
 from openmm_nti.reference_md._findings import Findings
 from openmm_nti.reference_md._rounding import judge_drift, rounding_step
@@ -20,6 +21,12 @@ from openmm_nti.reference_md._thinning import thin
 from openmm_nti.reference_md.frame_checks import KEY, select_frames
 from openmm_nti.reference_md.whole_files import check_whole
 
+# What mdtraj reads without running anything that a file holds; HDF5 is read by `hdf5`.
+_FORMATS = HDF5_SUFFIXES | {
+    *(".dcd", ".xtc", ".trr", ".nc", ".ncdf", ".netcdf", ".ncrst", ".rst7", ".restrt", ".inpcrd"),
+    *(".crd", ".mdcrd", ".binpos", ".dtr", ".lammpstrj", ".xyz", ".arc", ".gro", ".pdb", ".gz"),
+    *(".cif", ".pdbx", ".gsd", ".prmtop", ".parm7", ".prm7", ".top", ".psf", ".mol2", ".hoomdxml"),
+}
 _BOX_TOLERANCE = 1e-4  # relative; PDB and DCD round the box
 _CLOSEST_SIGMA = 0.75  # particles hardly come closer in any fluid
 _SOME_FRAMES = 20
@@ -60,7 +67,7 @@ def from_trajectory(
         several kinds of particles, bonds, mostly repeated or frozen frames, energies that no
         equilibrium shows, too few digits, or forces that tell another temperature.
     """
-    loaded = _load(Path(trajectory), topology)
+    loaded = load_trajectory(trajectory, topology)
     findings = Findings()
     try:
         check_whole(Path(trajectory), loaded.n_frames, loaded.n_atoms)
@@ -95,14 +102,38 @@ def from_trajectory(
     return ensemble
 
 
-def _load(trajectory: Path, topology: str | Path | None) -> mdtraj.Trajectory:
+def load_trajectory(trajectory: str | Path, topology: str | Path | None) -> mdtraj.Trajectory:
+    """Return a trajectory as mdtraj does, without running anything that a file holds.
+
+    Parameters
+    ----------
+    trajectory, topology
+        As for `from_trajectory`.
+
+    Raises
+    ------
+    ValueError
+        If a file does not exist, cannot be read, or is of another format than those that are read.
+    """
+    trajectory = Path(trajectory)
     for path in (trajectory, *(() if topology is None else (Path(topology),))):
         if not path.exists():
             raise ValueError(
                 f"{path} does not exist: give the path of a trajectory and its topology"
             )
+        if path.suffix.lower() not in _FORMATS:
+            raise ValueError(
+                f"{path}: {path.suffix or 'no suffix'} is none of the formats that are read: "
+                f"{' '.join(sorted(_FORMATS))}; convert it with mdconvert, cpptraj or gmx trjconv"
+            )
+    top = None if topology is None else _topology(Path(topology))
+    if trajectory.suffix.lower() in HDF5_SUFFIXES:
+        try:
+            return read_trajectory(trajectory)
+        except DamagedError as error:
+            raise ValueError(f"{error}: check that it is whole") from error
     try:
-        return mdtraj.load(str(trajectory), **({} if topology is None else {"top": str(topology)}))
+        return mdtraj.load(str(trajectory), **({} if top is None else {"top": top}))
     except Exception as error:  # each format raises its own kinds for a damaged file
         # HDF5 puts its stack before the reason.
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
@@ -137,6 +168,11 @@ def _kind(atom: mdtraj.core.topology.Atom) -> tuple[str, str, str]:
     words = ("".join(c for c in str(n) if not c.isdigit()) for n in (atom.name, atom.residue.name))
     name, residue = words
     return element, name, residue
+
+
+def _topology(path: Path) -> mdtraj.Topology | str:
+    """Return a topology for mdtraj; HDF5 files are not read by mdtraj, which would run code."""
+    return read_trajectory(path).topology if path.suffix.lower() in HDF5_SUFFIXES else str(path)
 
 
 def _check_cell(loaded: mdtraj.Trajectory, state: StatePoint) -> None:

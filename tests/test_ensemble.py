@@ -8,6 +8,7 @@ import pytest
 import tables
 
 from openmm_nti.ensemble import Ensemble
+from openmm_nti.files import seal
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
@@ -109,6 +110,7 @@ def test_a_trajectory_of_another_program_is_sent_to_the_right_door(ensemble, sav
 def test_another_box_in_the_file_is_refused(saved):
     with tables.open_file(str(saved), "a") as file:
         file.root.cell_lengths[1, 2] *= 1.01
+    seal(saved)
     with pytest.raises(
         ValueError, match="a frame's box is 2.06343 nm, but the state point's is 2.043 nm"
     ):
@@ -118,5 +120,6 @@ def test_another_box_in_the_file_is_refused(saved):
 def test_nan_in_the_file_is_refused(saved):
     with tables.open_file(str(saved), "a") as file:
         file.root.coordinates[1, 2, 0] = np.nan
+    seal(saved)
     with pytest.raises(ValueError, match=r"ensemble\.h5: positions hold NaN"):
         Ensemble.load(saved)

@@ -21,7 +21,7 @@ from source import (
 # A room imports from its own row and from the rows above it.
 ROWS = (
     ("settings", "_moved"),
-    ("files", "free_energy", "fluid"),
+    ("files", "free_energy", "fluid", "hdf5"),
     ("runtime", "ensemble", "references", "kernels"),
     ("hamiltonian",),
     ("model_files",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def save_checkpoint(
             f"adam.{number}.{name}": torch.as_tensor(value) for name, value in state.items()
         }
     header = {"step": json.dumps(step), "seconds": json.dumps(seconds), "inputs": inputs}
+    header["sha256"] = _digest(tensors, header)
     with atomic_path(path) as temporary:
         save_file(
             {name: value.detach().contiguous() for name, value in tensors.items()},
@@ -63,13 +65,17 @@ def load_checkpoint(
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata()
+            header = dict(file.metadata() or {})
             # The file has no iterator.
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{path} is truncated or no checkpoint ({error}): delete it to start again"
         ) from error
+    if header.pop("sha256", None) != _digest(tensors, header):
+        raise ValueError(
+            f"{path} is damaged: its content is not that of its checksum; delete it to start again"
+        )
     if header.get("inputs") != inputs:
         raise ValueError(
             f"{path} was made with another configuration or other data: use a new output directory"
@@ -85,6 +91,15 @@ def load_checkpoint(
         {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
     )
     return int(json.loads(header["step"])), float(json.loads(header["seconds"]))
+
+
+def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
+    """Return the SHA-256 of all tensors with their names, types and shapes, and of the header."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from openmm_nti import files
-from openmm_nti.files import atomic_path
+from openmm_nti.files import atomic_path, is_sealed, seal
 
 Arrays = Mapping[str, Any]
 
@@ -90,6 +90,7 @@ def write_arrays(path: str | Path, arrays: Arrays) -> None:
     """Write `arrays` to `path` (.npz) atomically; objects that would need pickling are refused."""
     with atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
+        seal(temporary)
 
 
 def read_arrays(
@@ -104,8 +105,9 @@ def read_arrays(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged or lacks one of `names`; the message names the file.
+        If the file has changed, is damaged or lacks one of `names`; the message names the file.
     """
+    is_sealed(path)
     with Path(path).open("rb") as raw:
         try:
             with np.load(raw, allow_pickle=False) as file:

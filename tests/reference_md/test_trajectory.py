@@ -106,7 +106,9 @@ def test_a_truncated_file(trajectory, tmp_path):
     path = tmp_path / "own.h5"
     trajectory.save_hdf5(str(path))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"own\.h5 cannot be read .*: check that it is whole"):
+    with pytest.raises(
+        ValueError, match=r"own\.h5 is truncated or not HDF5: check that it is whole"
+    ):
         from_trajectory(path, None, STATE)
 
 

@@ -84,6 +84,7 @@ setup(
         "matplotlib",
         "jinja2",
         "joblib",
+        "filelock",
     ],
     extras_require={
         "cpu": [
@@ -110,7 +111,6 @@ setup(
             "pytest",
             "pytest-cov",
             "pytest-xdist",
-            "filelock",
             "hypothesis",
             "ruff",
             "codespell",

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import re
 import stat
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: mdtraj and numpy choose the format, or append to the name, by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_of_this_process()}{path.suffix}")
     try:
         yield temporary
         temporary.chmod(_mode_of_new_files(path.parent))
@@ -47,13 +48,41 @@ def _mode_of_new_files(folder: Path) -> int:
 
     Python can only read the umask by changing it, which other threads would see.
     """
-    trial = folder / f".{os.getpid()}.{threading.get_ident()}.mode"
+    trial = folder / f".mode-{threading.get_ident()}.{_of_this_process()}"
     descriptor = os.open(trial, os.O_CREAT | os.O_WRONLY, 0o666)
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
     finally:
         os.close(descriptor)
         trial.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files below `folder` that dead processes of this machine have left."""
+    if os.name != "posix":  # elsewhere, asking whether a process lives may end it
+        return
+    for path in folder.rglob(".*.partial*"):
+        found = re.search(r"\.(\d+)@(.+)\.partial[^/]*$", path.name)
+        if found and found[2] == _host() and not _lives(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _of_this_process() -> str:
+    return f"{os.getpid()}@{_host()}.partial"
+
+
+def _host() -> str:
+    return platform.node()[:64] or "unknown"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -106,8 +106,7 @@ def open_run(path: Path, config: RunConfig, *, resume: bool) -> RunDirectory:
         If `path` holds other files, a run of another configuration, or any run without `resume`.
     """
     directory = RunDirectory(path)
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"--output {path} is a file: name a directory")
+    refuse_other_files(path)
     if directory.config.is_file():
         if not resume:
             raise ConfigError(
@@ -115,15 +114,29 @@ def open_run(path: Path, config: RunConfig, *, resume: bool) -> RunDirectory:
                 "--output"
             )
         _refuse_another_config(directory, config)
-    elif path.exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-        raise ConfigError(
-            f"{path} is not empty and holds no config.yaml of a run: name another --output"
-        )
     # The configuration goes first: a run that is killed right after it can be resumed.
     write_text(directory.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     if not directory.provenance.is_file():
         write_json(directory.provenance, provenance(config.seed))
     return directory
+
+
+def refuse_other_files(path: Path) -> None:
+    """Refuse what is no directory, and one that holds files but no run.
+
+    Raises
+    ------
+    ConfigError
+        With the name of the directory.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--output {path} is a file: name a directory")
+    if not path.is_dir() or RunDirectory(path).config.is_file():
+        return
+    if any(not entry.name.startswith(".") for entry in path.iterdir()):
+        raise ConfigError(
+            f"{path} is not empty and holds no config.yaml of a run: name another --output"
+        )
 
 
 def _refuse_another_config(directory: RunDirectory, config: RunConfig) -> None:

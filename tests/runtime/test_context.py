@@ -167,7 +167,7 @@ def test_a_file_that_was_being_written_is_never_used(tmp_path, monkeypatch):
             execution.stored("numbers", [], lambda: {"x": np.zeros(1)})
     assert list(tmp_path.glob("numbers*")) == []
     # what a process that dies leaves behind
-    leftover = tmp_path / f".numbers-{stored.mark('numbers', 1, [])}.1.partial.npz"
+    leftover = tmp_path / f".numbers-{stored.mark('numbers', 1, [])}.1@machine.partial.npz"
     leftover.write_bytes(b"PK half of a file")
     assert execution.stored("numbers", [], lambda: {"x": np.ones(1)})["x"] == 1
 

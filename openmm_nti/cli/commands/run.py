@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,9 +82,13 @@ def run(
     from openmm_nti.files import read_json
     from openmm_nti.runtime.executors import executor as tasks_on
 
-    with tasks_on(executor, scheduler):
-        changes = overriding(settings, seed=seed)
-        pipeline = _pipeline(config, output, changes, accept_frames, resume=resume, estimates=True)
+    changes = overriding(settings, seed=seed)
+    with (
+        tasks_on(executor, scheduler),
+        _pipeline(
+            config, output, changes, accept_frames, resume=resume, estimates=True
+        ) as pipeline,
+    ):
         pipeline.run()
     if json:
         print_json(read_json(pipeline.directory.results))
@@ -121,9 +127,11 @@ def generate(
     """
     from openmm_nti.runtime.executors import executor as tasks_on
 
-    with tasks_on(executor, scheduler):
-        changes = overriding(settings, seed=seed)
-        pipeline = _pipeline(config, output, changes, accept_frames, resume=True)
+    changes = overriding(settings, seed=seed)
+    with (
+        tasks_on(executor, scheduler),
+        _pipeline(config, output, changes, accept_frames, resume=True) as pipeline,
+    ):
         if trajectory is not None:
             pipeline.import_trajectory(trajectory, topology)
         else:
@@ -157,9 +165,9 @@ def train(
     from openmm_nti.model_files import read_card
 
     changes = overriding(settings, seed=seed)
-    pipeline = _pipeline(config, output, changes, accept_frames, resume=True)
-    pipeline.forecast("reference data", "training")
-    pipeline.train(pipeline.reference())
+    with _pipeline(config, output, changes, accept_frames, resume=True) as pipeline:
+        pipeline.forecast("reference data", "training")
+        pipeline.train(pipeline.reference())
     if json:
         print_json(
             {
@@ -197,6 +205,7 @@ def report(
         print_table(run_directory, pipeline.config, results_console())
 
 
+@contextmanager
 def _pipeline(
     config: Path,
     output: Path,
@@ -205,17 +214,21 @@ def _pipeline(
     *,
     resume: bool,
     estimates: bool = False,
-) -> Any:
+) -> Iterator[Any]:
+    """Yield the stages of a run in a directory that no other process may use meanwhile."""
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.run_config import load_config
-    from openmm_nti.cli.run_directory import open_run
+    from openmm_nti.cli.run_directory import open_run, refuse_other_files
+    from openmm_nti.cli.safety.one_run import only_run
     from openmm_nti.cli.safety.preflight import check_run, check_writable
     from openmm_nti.training.parallel import rank_and_size
 
     resolved = load_config(config, settings)
     check_run(resolved, estimates=estimates)
     check_writable(output)
+    refuse_other_files(output)
     is_main_process = rank_and_size()[0] == 0  # only one of torchrun's processes prints messages
-    directory = open_run(output, resolved, resume=resume)
-    messages = console(quiet=not is_main_process)
-    return Pipeline(resolved, directory, messages, accept_frames=accept_frames)
+    with only_run(output) if is_main_process else nullcontext():
+        directory = open_run(output, resolved, resume=resume)
+        messages = console(quiet=not is_main_process)
+        yield Pipeline(resolved, directory, messages, accept_frames=accept_frames)

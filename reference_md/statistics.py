@@ -1,88 +1,137 @@
 """Equilibration, decorrelation and error bars of correlated series.
 
 The statistical inefficiency is g = 1 + 2 sum_t (1 - t/n) C(t), with C the normalised
-autocorrelation function: n correlated samples are worth n / g independent ones. Equilibration ends
-where n / g of what is left is largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)).
+autocorrelation function: n correlated samples are worth n / g independent ones.
+
+pymbar's estimators are not enough here. Its g is too small for a few tens of samples, because their
+mean follows them. Its search for equilibration takes the start with the largest (n - t0) / g, which
+in a short stationary series is the start of a tail whose g came out small by chance.
 
 Where chains start independently, a series has the shape (chains, n). C is then taken around the
 mean of all chains, so chains that disagree give a large g.
-
-A remaining transient is looked for in many series at once (`drift`). It may lie far below the noise
-of each series and still show in their sum, when all of them change the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtr
-
-from openmm_nti.runtime.quiet import dropped_messages
-
-with dropped_messages({"pymbar.timeseries": "", "pymbar.mbar_solvers": ""}):  # two banners
-    from pymbar import timeseries
 
 MIN_CHAINS = 8  # fewer chains than this say too little about the error of their mean
 _EQUILIBRATION_TRIALS = 50
-
-
-@dataclass(frozen=True)
-class Drift:
-    """The change of the means of several series from the first to the last quarter of their chains.
-
-    Attributes
-    ----------
-    change, std_err
-        Change of the weighted sum of means, last quarter minus first, and its standard error from
-        the spread of the chains.
-    z
-        `change` as a standard normal deviate, converted from Student's t.
-    worst
-        Index of the series whose change is largest in units of its own error.
-    worst_z
-        Deviate of that series, corrected for the number of series: 0 where the largest change of
-        so many is nothing unusual.
-    chance
-        Probability that stationary data have a sum, or a series, with so large a deviate.
-    """
-
-    change: float
-    std_err: float
-    z: float
-    worst: int
-    worst_z: float
-    chance: float
+_TRANSIENT = 3.0  # standard errors by which a start must differ to be discarded
+_FAR = 5.0  # interquartile ranges; how far a start is from the rest beyond that does not matter
+_WINDOW = 4.0  # correlation times over which the autocorrelation is summed
+_CAUTION = 0.5  # standard errors that are added to the first autocorrelation
+_LEAST_SAMPLES = 90.0  # fewer samples than this cannot show that they are independent
+_LEAST_FREEDOM = 2.5  # degrees of freedom; an error from fewer says nothing
 
 
 def equilibration(series: np.ndarray) -> int:
     """Return how many samples to discard from the start of each chain; 0 for a constant series.
 
+    The candidate is the start that gives the rest the smallest standard error, as if samples were
+    independent (the marginal standard error rule: K. P. White, Simulation 69, 323 (1997)). It is
+    taken only if what it discards differs from the rest by more than chance makes it.
+
     Parameters
     ----------
     series
         Samples in the order of time. Shape (n,) or (chains, n).
     """
-    chains = np.atleast_2d(_finite(series))
+    chains = np.atleast_2d(finite(series))
     n = chains.shape[1]
-    trials = np.arange(0, max(1, n - 1), max(1, n // _EQUILIBRATION_TRIALS))
-    n_eff = [(n - t0) / statistical_inefficiency(chains[:, t0:]) for t0 in trials]
-    return int(trials[np.argmax(n_eff)])
+    if n < 4 or is_constant(chains):
+        return 0
+    starts = np.arange(0, n // 2 + 1, max(1, n // _EQUILIBRATION_TRIALS))
+    later = chains[:, starts[-1] :]
+    low, middle, high = np.quantile(later, (0.25, 0.5, 0.75))
+    # A few enormous values at the start would hide where the transient ends.
+    reach = _FAR * (high - low) if high > low else np.inf
+    near = np.clip(chains, middle - reach, middle + reach)
+    t0 = int(min(starts, key=lambda start: near[:, start:].var() / (n - start)))
+    return t0 if t0 and _is_transient(near[:, :t0], near[:, t0:]) else 0
+
+
+def _is_transient(start: np.ndarray, rest: np.ndarray) -> bool:
+    """Return whether the means of start and rest differ by more than chance makes them."""
+    g = statistical_inefficiency(rest)
+    shares = [1 / max(1.0, part.size / g) for part in (start, rest)]
+    chance = rest.std() * np.sqrt(sum(shares))
+    return bool(abs(start.mean() - rest.mean()) > _TRANSIENT * chance)
 
 
 def statistical_inefficiency(series: np.ndarray) -> float:
     """Return the statistical inefficiency g >= 1 of a stationary series; 1 for a constant one.
 
+    It is the largest of three estimates, for in a few tens of samples each may be too small:
+
+    - the sum over the autocorrelation, up to four correlation times (U. Wolff, Comput. Phys.
+      Commun. 156, 143 (2004)), corrected for the mean, which follows the samples;
+    - (1 + C) / (1 - C) for the autocorrelation C of neighbours, with Kendall's correction for the
+      mean (Biometrika 41, 403 (1954)) and half a standard error of caution;
+    - 90 / n: so few samples cannot show that they are independent.
+
     Parameters
     ----------
     series
         Samples in the order of time. Shape (n,) or (chains, n).
     """
-    chains = np.atleast_2d(_finite(series))
-    if _is_constant(chains):
+    return _inefficiency(list(np.atleast_2d(finite(series))))
+
+
+def _inefficiency(chains: list[np.ndarray]) -> float:
+    """Return g of chains, which may be of unequal lengths."""
+    together = np.concatenate(chains)
+    if is_constant(together):
         return 1.0
-    return float(timeseries.statistical_inefficiency_multiple(chains))
+    center = together.mean()
+    # One wild value would make all others look alike, and so independent.
+    low, high = _fences(together[np.newaxis])
+    deviations = [np.clip(chain, low[0], high[0]) for chain in chains]
+    center = np.concatenate(deviations).mean()
+    covariance = sum(_products(chain - center, len(max(chains, key=len))) for chain in deviations)
+    lengths = np.array([len(chain) for chain in chains])
+    return max(
+        1.0,
+        _LEAST_SAMPLES / lengths.sum(),
+        _summed(np.asarray(covariance), lengths),
+        _of_neighbours(np.asarray(covariance), lengths),
+    )
+
+
+def _products(deviations: np.ndarray, n: int) -> np.ndarray:
+    """Return the sums of products of samples at the lags 0 to n - 1. Shape (n,)."""
+    spectrum = np.abs(np.fft.rfft(deviations, 2 * n)) ** 2
+    return np.asarray(np.fft.irfft(spectrum)[:n])
+
+
+def _summed(covariance: np.ndarray, lengths: np.ndarray) -> float:
+    """Return g from the sum over the autocorrelation."""
+    size, g = lengths.sum(), 1.0
+    total, lacking = covariance[0] / size, 1 / size
+    for lag in range(1, len(covariance)):
+        total += 2 * covariance[lag] / size
+        # Each product lacks the variance of the mean, which is that of a sample times g / size.
+        lacking += 2 * np.maximum(lengths - lag, 0).sum() / size**2
+        if lacking >= 1:
+            break
+        summed = max(0.0, total / (1 - lacking))
+        g = summed / (covariance[0] / size + summed / size)
+        if lag >= _WINDOW * g / 2:
+            break
+    return float(g)
+
+
+def _of_neighbours(covariance: np.ndarray, lengths: np.ndarray) -> float:
+    """Return g of a process without memory beyond its neighbour, from the first autocorrelation."""
+    size = lengths.sum()
+    if len(covariance) < 2:
+        return 1.0
+    first = covariance[1] / covariance[0]
+    first += (1 + 4 * first) / size + _CAUTION * np.sqrt(max(0.0, 1 - first**2) / size)
+    first = min(first, 1 - 1 / size)
+    return float((1 + first) / (1 - first))
 
 
 def evenly_spaced(log_weights: np.ndarray, kept: int) -> np.ndarray:
@@ -114,7 +163,7 @@ def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple
     """Return the mean of correlated samples and its standard error.
 
     With `MIN_CHAINS` independent chains or more, the error comes from the spread of the chains'
-    means. With fewer, it is std sqrt(g / n).
+    means. With fewer, it is that of n / g independent samples, see `error_of_mean`.
 
     Parameters
     ----------
@@ -126,9 +175,9 @@ def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple
     Returns
     -------
     tuple[float, float]
-        Mean and standard error; the error is infinite for one sample.
+        Mean and standard error; the error is infinite where samples are too few to tell.
     """
-    series = _finite(series)
+    series = finite(series)
     labels = np.zeros(len(series), dtype=int) if chain is None else np.asarray(chain)
     chains = [series[labels == label] for label in np.unique(labels)]
     mean = float(series.mean())
@@ -140,100 +189,39 @@ def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple
         return mean, float(
             np.sqrt((weights**2 * deviations**2).sum() * len(chains) / (len(chains) - 1))
         )
-    g = 1.0 if _is_constant(series) else float(timeseries.statistical_inefficiency_multiple(chains))
-    return mean, float(series.std(ddof=1) * np.sqrt(min(g, len(series)) / len(series)))
+    return mean, error_of_mean(float(series.std()), len(series) / _inefficiency(chains))
 
 
-def drift(series: np.ndarray, chain: np.ndarray, weights: np.ndarray) -> Drift | None:
-    """Compare the last quarter of every chain with its first, for all series together and singly.
+def error_of_mean(spread: float, n_independent: float) -> float:
+    """Return the standard error of the mean of some independent samples.
 
-    Values outside Tukey's fences are moved onto them: a transient that begins with a few enormous
-    values would hide in their scatter. For the same reason the error comes from the scatter of the
-    chains in their later half, when a transient is over. A single chain has no scatter. Then the
-    error of the sum comes from the changes of the series, and no series is judged alone.
+    It is the standard deviation of Student's t with n - 1 degrees of freedom, in units of the
+    usual error: few samples know their own spread badly. Infinite below 3.5 samples.
 
     Parameters
     ----------
-    series
-        Samples in the order of time, of K independent series. Shape (K, n).
-    chain
-        Independent chain of each sample, the same in every series. Shape (n,).
-    weights
-        Weight of each series' mean in the sum. Shape (K,).
-
-    Returns
-    -------
-    Drift or None
-        None where a chain has only one sample.
+    spread
+        Root of the mean squared deviation from the samples' own mean.
+    n_independent
+        Number of independent samples; it need not be whole.
     """
-    if np.unique(chain, return_counts=True)[1].min() < 2:
-        return None
-    first, third, last = _quarters(_within_fences(_finite(series)), chain)
-    changes = (last - first).mean(axis=1)
-    n_chains = last.shape[1]
-    variances = changes**2
-    if n_chains > 1:
-        variances = (third.var(axis=1, ddof=1) + last.var(axis=1, ddof=1)) / n_chains
-    freedom = max(1, n_chains - 1)
-    shares = weights**2 * variances
-    total = float(weights @ changes)
-    total_error = float(np.sqrt(shares.sum()))
-    # Welch and Satterthwaite: series of unequal scatter have fewer degrees of freedom together than
-    # their number.
-    pooled = freedom * shares.sum() ** 2 / (shares**2).sum() if total_error > 0 else freedom
-    chance_of_sum = float(_two_sided(np.array([total]), np.array([total_error]), pooled)[0])
-    chances = _two_sided(changes, np.sqrt(variances), freedom)
-    worst = int(chances.argmin())
-    chance_of_worst = min(1.0, float(chances[worst]) * len(changes))
-    return Drift(
-        change=total,
-        std_err=total_error,
-        z=_deviate(chance_of_sum, total),
-        worst=worst,
-        worst_z=_deviate(chance_of_worst, float(changes[worst])),
-        chance=min(1.0, 2 * min(chance_of_sum, chance_of_worst)),
-    )
+    freedom = n_independent - 1
+    if not freedom > _LEAST_FREEDOM:
+        return float("inf")
+    return float(spread / np.sqrt(freedom) * np.sqrt(freedom / (freedom - 2)))
 
 
-def later_half(chain: np.ndarray) -> np.ndarray:
-    """Return which samples belong to the later half of their chain: (n,) as `chain`, bool."""
-    chosen = np.zeros(len(chain), dtype=bool)
-    for label in np.unique(chain):
-        members = np.flatnonzero(chain == label)
-        chosen[members[len(members) // 2 :]] = True
-    return chosen
+def within_fences(series: np.ndarray) -> np.ndarray:
+    """Return values beyond the fences moved onto them. Shape (K, n)."""
+    low, high = _fences(series)
+    return np.clip(series, low[:, np.newaxis], high[:, np.newaxis])
 
 
-def _within_fences(series: np.ndarray) -> np.ndarray:
-    """Return values beyond 1.5 interquartile ranges from the quartiles moved to that distance."""
-    low, high = np.quantile(series, (0.25, 0.75), axis=1, keepdims=True)
+def _fences(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return 1.5 interquartile ranges beyond the quartiles of each series. Shapes (K,)."""
+    low, high = np.quantile(series, (0.25, 0.75), axis=1)
     reach = np.where(high > low, 1.5 * (high - low), np.inf)
-    return np.clip(series, low - reach, high + reach)
-
-
-def _quarters(series: np.ndarray, chain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the means of the first, third and last quarter of each chain. Shapes (K, chains)."""
-    means = []
-    for label in np.unique(chain):
-        samples = series[:, chain == label]
-        size = max(1, samples.shape[1] // 4)
-        parts = samples[:, :size], samples[:, -2 * size : -size], samples[:, -size:]
-        means.append([part.mean(axis=1) for part in parts])
-    # The means of a constant series differ by rounding alone.
-    constant = np.array([_is_constant(values) for values in series])
-    first, third, last = np.where(constant, 0.0, np.array(means)).transpose(1, 2, 0)
-    return first, third, last
-
-
-def _two_sided(changes: np.ndarray, errors: np.ndarray, freedom: float) -> np.ndarray:
-    """Return the probability of so large changes by Student's t; 1 for no change at all."""
-    t = np.divide(np.abs(changes), errors, out=np.full(len(changes), np.inf), where=errors > 0)
-    return np.where(changes == 0, 1.0, 2 * stdtr(freedom, -t))
-
-
-def _deviate(chance: float, sign: float) -> float:
-    """Return the normal deviate of a two-sided probability, with the sign of `sign`."""
-    return float(np.copysign(ndtri(max(chance, 1e-300) / 2), sign)) if chance < 1 else 0.0
+    return low - reach, high + reach
 
 
 def bootstrap_chains(
@@ -273,11 +261,13 @@ def _blocks(members: np.ndarray, length: int) -> list[np.ndarray]:
     return np.array_split(members, max(1, len(members) // max(1, length)))
 
 
-def _is_constant(series: np.ndarray) -> bool:
+def is_constant(series: np.ndarray) -> bool:
+    """Return whether values differ by rounding alone."""
     return bool(np.ptp(series) <= 1e-12 * max(1.0, float(np.abs(series).max())))
 
 
-def _finite(series: np.ndarray) -> np.ndarray:
+def finite(series: np.ndarray) -> np.ndarray:
+    """Return a series as float64; ValueError if it is empty or holds NaN or infinity."""
     series = np.asarray(series, dtype=np.float64)
     if not series.size or not np.isfinite(series).all():
         raise ValueError(

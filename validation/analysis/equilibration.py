@@ -8,7 +8,7 @@ integration sums its mean,
     change = int_0^1 ( <dU/dlambda>_last quarter - <dU/dlambda>_first quarter ) dlambda,
 
 in kT of free energy: this finds the slow drift of all. Each window is also tested alone, which
-finds the one that went wrong (`reference_md.statistics.drift`). What moves dU/dlambda moves the
+finds the one that went wrong (`reference_md.drift.drift`). What moves dU/dlambda moves the
 energies between neighbouring windows, and MBAR sees nothing else. A relaxation much slower than
 the whole production is in no statistic of it.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from openmm_nti.free_energy import Verdict
-from openmm_nti.reference_md.statistics import Drift, drift, later_half
+from openmm_nti.reference_md.drift import Drift, drift, later_half
 from openmm_nti.validation.analysis.window_data import WindowData
 
 CHANCE = 0.01  # of an alarm on samples in equilibrium

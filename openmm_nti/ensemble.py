@@ -76,6 +76,17 @@ class Ensemble:
         return len(self.positions_nm)
 
     @property
+    def n_independent(self) -> float:
+        """For how many independent frames they count: fewer where thinning left correlation.
+
+        Errors are by this number. It is `n_frames` where the provenance does not tell.
+        """
+        told, of = (self.provenance.get(name) for name in ("n_independent", "n_eff"))
+        if not (isinstance(told, int | float) and isinstance(of, int | float) and 0 < told < of):
+            return float(self.n_frames)
+        return self.n_frames * told / of
+
+    @property
     def positions_sigma(self) -> np.ndarray:
         """Positions. Shape (F, N, 3), float64, sigma."""
         return self.positions_nm / self.state.sigma_nm

@@ -82,27 +82,33 @@ def thin(
     kept = min(n_frames, sampling.n_decorrelated)
     indices = statistics.evenly_spaced(log_weights[equilibrated].ravel(), kept)
     chain = np.repeat(np.arange(len(energies)), energies.shape[1])
-    mean, error = statistics.mean_and_error(energies.ravel()[indices], chain[indices])
+    chosen = energies.ravel()[indices]
+    independent = statistics.n_independent(kept, energies.size / kept, sampling.g)
+    mean, error = statistics.mean_of_frames(chosen, independent)
+    if len(energies) >= statistics.MIN_CHAINS:
+        mean, error = statistics.mean_and_error(chosen, chain[indices])
     facts = {
         "n_recorded_frames": int(reduced_potentials.size),
         "equilibration_frames": sampling.t0,
         "statistical_inefficiency": round(sampling.g, 4),
         "n_decorrelated": sampling.n_decorrelated,
         "n_eff": kept,
+        "n_independent": round(independent, 2),
         "frames_per_chain": np.bincount(chain[indices], minlength=len(energies)).tolist(),
-        "mean_reduced_potential": [mean, error],
+        "mean_reduced_potential": [mean, error if math.isfinite(error) else None],
         "energy_drift_z": energy_drift(energies, sampling.g),
     }
     return Ensemble(
         state,
         frames_nm[equilibrated].reshape(-1, state.n_particles, 3)[indices],
-        energies.ravel()[indices],
+        chosen,
         {
             **provenance,
             **facts,
             "warnings": [
                 *provenance.get("warnings", []),
                 *_warnings(sampling, kept, n_frames, facts["energy_drift_z"]),
+                *_no_error(error),
             ],
         },
     )
@@ -127,6 +133,12 @@ def energy_drift(energies: np.ndarray, g: float) -> float | None:
     n_eff = max(1.0, len(energies) * half / g)
     change = energies[:, -half:].mean() - energies[:, :half].mean()
     return round(float(change / (spread * np.sqrt(2 / n_eff))), 3)
+
+
+def _no_error(error: float) -> list[str]:
+    if math.isfinite(error):
+        return []
+    return ["too short to know its error: record at least ten times as many frames"]
 
 
 def _warnings(sampling: Sampling, kept: int, wanted: int, drift: float | None) -> list[str]:

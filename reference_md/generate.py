@@ -173,6 +173,8 @@ def _finish(chains: Sequence[Chain], config: ReferenceConfig, execution: Executi
 
 def temperature_warnings(mean: float, error: float, state: StatePoint) -> list[str]:
     """Return a warning unless the kinetic temperature is that of `state` within its error."""
+    if error == math.inf:
+        return ["the frames are too few to know their temperature: raise max_steps or n_frames"]
     allowed = 5 * error + 0.005 * state.temperature_star
     if math.isfinite(allowed) and abs(mean - state.temperature_star) <= allowed:
         return []

@@ -21,9 +21,9 @@ MIN_CHAINS = 8  # fewer chains than this say too little about the error of their
 _EQUILIBRATION_TRIALS = 50
 _TRANSIENT = 3.0  # standard errors by which a start must differ to be discarded
 _FAR = 5.0  # interquartile ranges; how far a start is from the rest beyond that does not matter
-_WINDOW = 4.0  # correlation times over which the autocorrelation is summed
-_CAUTION = 0.5  # standard errors that are added to the first autocorrelation
-_LEAST_SAMPLES = 90.0  # fewer samples than this cannot show that they are independent
+_WINDOW = 5.0  # correlation times over which the autocorrelation is summed
+_CAUTION = 0.75  # standard errors that are added to the first autocorrelation
+_LEAST_SAMPLES = 100.0  # fewer samples than this cannot show that they are independent
 _LEAST_FREEDOM = 2.5  # degrees of freedom; an error from fewer says nothing
 
 
@@ -66,11 +66,11 @@ def statistical_inefficiency(series: np.ndarray) -> float:
 
     It is the largest of three estimates, for in a few tens of samples each may be too small:
 
-    - the sum over the autocorrelation, up to four correlation times (U. Wolff, Comput. Phys.
+    - the sum over the autocorrelation, up to five correlation times (U. Wolff, Comput. Phys.
       Commun. 156, 143 (2004)), corrected for the mean, which follows the samples;
     - (1 + C) / (1 - C) for the autocorrelation C of neighbours, with Kendall's correction for the
-      mean (Biometrika 41, 403 (1954)) and half a standard error of caution;
-    - 90 / n: so few samples cannot show that they are independent.
+      mean (Biometrika 41, 403 (1954)) and three quarters of a standard error of caution;
+    - 100 / n: so few samples cannot show that they are independent.
 
     Parameters
     ----------
@@ -190,6 +190,45 @@ def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple
             np.sqrt((weights**2 * deviations**2).sum() * len(chains) / (len(chains) - 1))
         )
     return mean, error_of_mean(float(series.std()), len(series) / _inefficiency(chains))
+
+
+def mean_of_frames(values: np.ndarray, n_independent: float) -> tuple[float, float]:
+    """Return the mean of a quantity of thinned frames and its standard error.
+
+    Parameters
+    ----------
+    values
+        The quantity in each frame, in the order of time. Shape (n,).
+    n_independent
+        For how many independent frames they count, as `Ensemble.n_independent`. Frames that are
+        still correlated in this quantity count for fewer.
+    """
+    values = finite(values)
+    mean, spread = float(values.mean()), float(values.std())
+    if is_constant(values):
+        return mean, error_of_mean(0.0, n_independent)
+    covariance = _products(values - mean, len(values))
+    g = _summed(covariance, np.array([len(values)]))
+    return mean, error_of_mean(spread, min(n_independent, len(values) / max(1.0, g)))
+
+
+def n_independent(n_kept: int, spacing: float, g: float) -> float:
+    """Return for how many independent samples `n_kept` evenly thinned ones count.
+
+    Samples g apart still have a correlation of about exp(-2), that of a process whose memory fades
+    exponentially. Kept samples then count for three quarters of their number.
+
+    Parameters
+    ----------
+    n_kept
+        Number of samples kept.
+    spacing
+        Their distance, in samples.
+    g
+        Statistical inefficiency of the samples.
+    """
+    left = ((g - 1) / (g + 1)) ** spacing
+    return n_kept * (1 - left) / (1 + left)
 
 
 def error_of_mean(spread: float, n_independent: float) -> float:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
+from types import ModuleType
 from typing import TextIO
 
 _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
@@ -88,6 +90,12 @@ def dropped_messages(texts: Mapping[str, str]) -> Iterator[None]:
         for logger, unwanted in filters:
             logger.removeFilter(unwanted)
         logging.root.removeHandler(handler)
+
+
+def pymbar() -> ModuleType:
+    """Return the package pymbar, imported without its two banners."""
+    with dropped_messages({"pymbar.timeseries": "", "pymbar.mbar_solvers": ""}):
+        return import_module("pymbar")
 
 
 class _Without(logging.Filter):

@@ -134,11 +134,11 @@ def test_a_finished_ensemble_is_read_not_made(tmp_path, monkeypatch):
 
 
 def test_more_frames_continue_the_same_chains(tmp_path, monkeypatch):
-    run(tmp_path)
+    first = run(tmp_path)[0]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
     (tmp_path / f"{FEW.label}.h5").unlink()
     more = run(tmp_path, config=QUICK.model_copy(update={"n_frames": 60, "max_steps": 2000}))[0]
-    assert more.n_frames > 30
+    assert more.n_frames > 2 * first.n_frames
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert len(list(tmp_path.rglob("*.npz"))) > len(before)
 
@@ -156,10 +156,9 @@ def test_too_few_frames_are_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         ensemble = run(tmp_path, config=config)[0]
     assert ensemble.n_frames < 1000
-    assert (
-        f"only {ensemble.n_frames} decorrelated frames of 1000 wanted"
-        in ensemble.provenance["warnings"][0]
-    )
+    warnings = " / ".join(ensemble.provenance["warnings"])
+    assert f"only {ensemble.n_frames} decorrelated frames of 1000 wanted" in warnings
+    assert "too few to know their temperature" in warnings
     assert "N8_L6_T1.25_switched: only" in caplog.text
 
 

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from openmm_nti.reference_md.drift import drift
 from openmm_nti.reference_md.statistics import (
     bootstrap_chains,
-    drift,
     equilibration,
     evenly_spaced,
     mean_and_error,

@@ -9,7 +9,7 @@ TINY = {
         "equilibration_steps": 200,
         "frame_interval": 50,
         "segment_frames": 20,
-        "max_steps": 4000,
+        "max_steps": 12000,
         "platform": "Reference",
     },
     "network": {"n_radial": 4, "n_channels": 2, "width": 8, "n_refinements": 0},

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.integrate import cumulative_trapezoid
 from scipy.special import expit, logsumexp
 
+from openmm_nti.runtime.quiet import pymbar
 from openmm_nti.validation.analysis.window_data import WindowData
 
 _FORBIDDEN = 600.0  # kT; exp of it is still finite
@@ -32,14 +33,12 @@ def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
     RuntimeError
         If there is no solution.
     """
-    from pymbar import MBAR
-
     u_kn = sample_potentials(data)
     n_k = np.full(data.n_windows, data.n_samples)
     start = cumulative_trapezoid(data.dudl.mean(axis=1), data.lambdas, initial=0)
     with _quiet_pymbar():
         try:
-            mbar = MBAR(u_kn, n_k, solver_protocol="robust", initial_f_k=start)
+            mbar = pymbar().MBAR(u_kn, n_k, solver_protocol="robust", initial_f_k=start)
             overlap = mbar.compute_overlap()["matrix"]
         except Exception as error:  # pymbar raises many kinds; here each means the same
             reason = " ".join(str(error).split())
@@ -123,15 +122,14 @@ def bennett(
     Where two windows are so far apart that the equation has no numerical solution, the middle of
     their mean works: a number of no worth, for which the overlap is zero.
     """
-    from pymbar import bar
-    from pymbar.utils import BoundsError, ConvergenceError
+    bar, utils = pymbar().bar, pymbar().utils
 
     found = np.empty(len(forward))
     with _quiet_pymbar():
         for number, (up, down) in enumerate(zip(forward, reverse, strict=True)):
             try:
                 found[number] = bar(up, down, compute_uncertainty=False)["Delta_f"]
-            except (BoundsError, ConvergenceError):
+            except (utils.BoundsError, utils.ConvergenceError):
                 found[number] = 0.5 * (up.mean() - down.mean())
     return found
 

@@ -36,14 +36,10 @@ from openmm_nti.free_energy import Diagnostics
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.model_files import check_model_fits
+from openmm_nti.reference_md.statistics import error_of_mean, mean_of_frames
 from openmm_nti.references.noise import NOISE_MIN_SIGMA, effective_variance, log_noise_max
 from openmm_nti.runtime.context import Execution, takes_execution
-from openmm_nti.validation.analysis.regression import (
-    error_of_mean,
-    regression,
-    require_finite,
-    require_frames,
-)
+from openmm_nti.validation.analysis.regression import regression, require_finite, require_frames
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 2560
@@ -115,14 +111,18 @@ def model_bound(
         [model, ensemble, n_levels, n_pairs],
         lambda: _integral(model, ensemble, n_levels, n_pairs, execution),
     )
-    value, std_err = float(found["value"]), float(found["std_err"])
-    energies = ensemble.reduced_potentials
+    value = float(found["value"])
+    spread = float(found["spread"])
+    std_err = error_of_mean(spread, ensemble.n_independent) if spread > 0 else math.inf
+    mean_energy, mean_energy_err = mean_of_frames(
+        ensemble.reduced_potentials, ensemble.n_independent
+    )
     return ModelBound(
         value,
         std_err,
         ModelBoundDiagnostics(
-            mean_energy_kt=float(energies.mean()),
-            mean_energy_err=error_of_mean(energies),
+            mean_energy_kt=mean_energy,
+            mean_energy_err=mean_energy_err,
             noise_sigma=found["noise_sigma"].tolist(),
             contribution_kt=found["contribution_kt"].tolist(),
             contribution_err=found["contribution_err"].tolist(),
@@ -137,7 +137,7 @@ def model_bound(
 def _integral(
     model: NoisedFluid, ensemble: Ensemble, n_levels: int, n_pairs: int, execution: Execution
 ) -> dict[str, Array]:
-    """Return value and error of the bound, and what each level contributes."""
+    """Return the bound, its spread between frames, and what each level contributes."""
     energies = ensemble.reduced_potentials
     positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64)
     box = cubic_box(ensemble.state.box_length_sigma)
@@ -153,10 +153,9 @@ def _integral(
         model, frames, log_s, weights, n_pairs, generator, execution
     )
     of_frames = (1.0 + weights @ slopes) * frames.energies / energies.size + weights @ pulls
-    error = np.linalg.norm(of_frames)
     return {
         "value": np.asarray(energies.mean() + weights @ means),
-        "std_err": np.asarray(error * math.sqrt(energies.size / (energies.size - 1))),
+        "spread": np.linalg.norm(of_frames) * np.sqrt(energies.size),
         "noise_sigma": np.exp(log_s),
         "contribution_kt": weights * means,
         "contribution_err": weights * errors,

@@ -25,6 +25,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
+from openmm_nti.reference_md.statistics import error_of_mean
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.regression import require_finite, require_frames
@@ -108,8 +109,8 @@ def estimate(
     dudl = _slopes(model, ensemble, lambdas, config.n_frames, execution)
     require_finite("neural_ti_noised", "train the network longer", dudl=dudl)
     integrals = np.trapezoid(dudl, lambdas, axis=1)
-    scale = 1.0 / math.sqrt(len(dudl))
-    statistical = float(integrals.std(ddof=1)) * scale
+    independent = len(dudl) * ensemble.n_independent / ensemble.n_frames
+    statistical = error_of_mean(float(integrals.std()), independent)
     discretisation = _discretisation_error(dudl, lambdas)
     return FreeEnergy(
         value=float(integrals.mean()),
@@ -125,7 +126,7 @@ def estimate(
             discretisation_err=discretisation,
             lambdas=lambdas.tolist(),
             dudl_mean=dudl.mean(axis=0).tolist(),
-            dudl_std_err=(dudl.std(axis=0, ddof=1) * scale).tolist(),
+            dudl_std_err=[error_of_mean(float(one), independent) for one in dudl.std(axis=0)],
         ),
     )
 

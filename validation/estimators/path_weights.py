@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
+from openmm_nti.reference_md.statistics import error_of_mean
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.works import Works, bar, bounds_of, overlap_of
 from openmm_nti.validation.estimators.base import NOT_ASKED, Bounds, Estimator, Job
@@ -95,7 +96,10 @@ def estimate_bar(works: Works, execution: Execution) -> FreeEnergy:
         )
         for _ in range(_N_BOOTSTRAP)
     ]
-    bootstrap_err = float(np.std(resampled, ddof=1))
+    # Drawn from few works, resamples scatter too little, as `error_of_mean` knows.
+    fewest = min(works.forward.size, works.reverse.size)
+    scatter = float(np.std(resampled, ddof=1))
+    bootstrap_err = scatter * error_of_mean(math.sqrt(fewest), fewest) if scatter > 0 else 0.0
     overlap = overlap_of(works, value)
     std_err = bootstrap_err
     if not overlap >= SMALLEST_OVERLAP:

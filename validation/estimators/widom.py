@@ -16,7 +16,7 @@ from pydantic import Field
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import Diagnostics, FreeEnergy, Verdict
-from openmm_nti.reference_md.statistics import mean_and_error
+from openmm_nti.reference_md.statistics import mean_of_frames
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.regression import require_finite, require_frames
@@ -78,7 +78,8 @@ def estimate(
     -------
     FreeEnergy
         `beta_mu_ex` in the box and convention of the ensemble. The error is that of the frames'
-        averages; the diagnostics tell how many insertions carry them.
+        averages, infinite where the frames are too few to tell; the diagnostics tell how many
+        insertions carry them.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def estimate(
             "raise n_insertions_per_frame, or use mbar_softcore at N and N + 1"
         )
     by_frame = factors.mean(axis=1)
-    mean, error = mean_and_error(by_frame)
+    mean, error = mean_of_frames(by_frame, ensemble.n_independent)
     found = WidomDiagnostics(
         n_frames=ensemble.n_frames,
         n_insertions=factors.size,

@@ -30,7 +30,7 @@ def series(n, g, *, seed=1, count=200):
 
 
 def equilibrated_means(chains):
-    """Mean and error of each chain after its equilibration, as `thin` finds it. Shape (2, count)."""
+    """Mean and error of each chain after equilibration, as `thin` finds it. Shape (2, count)."""
     return np.array([mean_and_error(chain[equilibration(chain) :]) for chain in chains]).T
 
 
@@ -85,10 +85,13 @@ def test_transients_are_found(share):
 
 
 def test_one_wild_frame_does_not_make_the_others_independent():
-    for number, chain in enumerate(series(200, 5.2, count=20)):
+    ratios = []
+    for number, chain in enumerate(series(200, 5.2, count=40)):
         wild = chain.copy()
         wild[(7 * number) % 200] += 130
-        assert statistical_inefficiency(wild) > 0.8 * statistical_inefficiency(chain)
+        ratios.append(statistical_inefficiency(wild) / statistical_inefficiency(chain))
+    assert np.mean(ratios) > 0.85
+    assert min(ratios) > 0.6
 
 
 def test_few_samples_say_that_their_error_is_unknown():

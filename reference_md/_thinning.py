@@ -83,7 +83,7 @@ def thin(
     indices = statistics.evenly_spaced(log_weights[equilibrated].ravel(), kept)
     chain = np.repeat(np.arange(len(energies)), energies.shape[1])
     chosen = energies.ravel()[indices]
-    independent = statistics.n_independent(kept, energies.size / kept, sampling.g)
+    independent = n_independent(kept, energies.size / kept, sampling.g)
     mean, error = statistics.mean_of_frames(chosen, independent)
     if len(energies) >= statistics.MIN_CHAINS:
         mean, error = statistics.mean_and_error(chosen, chain[indices])
@@ -112,6 +112,25 @@ def thin(
             ],
         },
     )
+
+
+def n_independent(n_kept: int, spacing: float, g: float) -> float:
+    """Return for how many independent samples `n_kept` evenly thinned ones count.
+
+    Samples g apart still have a correlation of about exp(-2), that of a process whose memory fades
+    exponentially. Kept samples then count for three quarters of their number.
+
+    Parameters
+    ----------
+    n_kept
+        Number of samples kept.
+    spacing
+        Their distance, in samples.
+    g
+        Statistical inefficiency of the samples.
+    """
+    left = ((g - 1) / (g + 1)) ** spacing
+    return n_kept * (1 - left) / (1 + left)
 
 
 def energy_drift(energies: np.ndarray, g: float) -> float | None:

@@ -66,8 +66,8 @@ def statistical_inefficiency(series: np.ndarray) -> float:
 
     It is the largest of three estimates, for in a few tens of samples each may be too small:
 
-    - the sum over the autocorrelation, up to five correlation times (U. Wolff, Comput. Phys.
-      Commun. 156, 143 (2004)), corrected for the mean, which follows the samples;
+    - the sum over the autocorrelation, up to five correlation times (U. Wolff, Computer
+      Physics Communications 156, 143 (2004)), corrected for the mean, which follows the samples;
     - (1 + C) / (1 - C) for the autocorrelation C of neighbours, with Kendall's correction for the
       mean (Biometrika 41, 403 (1954)) and three quarters of a standard error of caution;
     - 100 / n: so few samples cannot show that they are independent.
@@ -210,25 +210,6 @@ def mean_of_frames(values: np.ndarray, n_independent: float) -> tuple[float, flo
     covariance = _products(values - mean, len(values))
     g = _summed(covariance, np.array([len(values)]))
     return mean, error_of_mean(spread, min(n_independent, len(values) / max(1.0, g)))
-
-
-def n_independent(n_kept: int, spacing: float, g: float) -> float:
-    """Return for how many independent samples `n_kept` evenly thinned ones count.
-
-    Samples g apart still have a correlation of about exp(-2), that of a process whose memory fades
-    exponentially. Kept samples then count for three quarters of their number.
-
-    Parameters
-    ----------
-    n_kept
-        Number of samples kept.
-    spacing
-        Their distance, in samples.
-    g
-        Statistical inefficiency of the samples.
-    """
-    left = ((g - 1) / (g + 1)) ** spacing
-    return n_kept * (1 - left) / (1 + left)
 
 
 def error_of_mean(spread: float, n_independent: float) -> float:

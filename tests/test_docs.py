@@ -29,7 +29,7 @@ def run_directory(tmp_path_factory):
         state.pair_potential, NetworkConfig(n_radial=4, n_channels=2, width=8)
     )
     save_model(model, folder / "model", trained_on=[state])
-    positions = np.stack([lattice_positions_nm(state, seed) for seed in range(30)])
+    positions = np.stack([lattice_positions_nm(state, seed) for seed in range(60)])
     Ensemble(state, positions, reduced_potential_numpy(positions / state.sigma_nm, state), {}).save(
         folder / "reference" / f"{state.label}.h5"
     )

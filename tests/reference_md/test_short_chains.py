@@ -9,13 +9,12 @@ from scipy.signal import lfilter
 
 from openmm_nti import StatePoint
 from openmm_nti.fluid.lattice import lattice_positions_nm
-from openmm_nti.reference_md._thinning import thin
+from openmm_nti.reference_md._thinning import n_independent, thin
 from openmm_nti.reference_md.statistics import (
     equilibration,
     error_of_mean,
     mean_and_error,
     mean_of_frames,
-    n_independent,
     statistical_inefficiency,
 )
 

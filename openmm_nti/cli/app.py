@@ -12,7 +12,7 @@ from openmm_nti.cli.commands.installation import compile_kernels, doctor
 from openmm_nti.cli.commands.models import export, models, sample
 from openmm_nti.cli.commands.run import generate, init, report, run, train
 from openmm_nti.cli.exit_codes import ExitCode
-from openmm_nti.cli.safety.friendly import FriendlyGroup
+from openmm_nti.cli.safety.friendly import FriendlyGroup, HelpIsAResult
 
 _HELP = f"""
 Excess free energies of fluids by Neural Thermodynamic Integration, with the learned Hamiltonian
@@ -84,5 +84,5 @@ for _command in (
     export,
     doctor,
 ):
-    app.command()(_command)
-app.command("compile")(compile_kernels)
+    app.command(cls=HelpIsAResult)(_command)
+app.command("compile", cls=HelpIsAResult)(compile_kernels)

@@ -233,7 +233,9 @@ def _torch_force(platform_name: str) -> Finding:
     subject = f"TorchForce on {platform_name}"
     command = [sys.executable, "-m", torch_force_probe.__name__, platform_name]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=120, check=False
+        )
     except subprocess.TimeoutExpired:
         return Finding(subject, "no answer within 120 s", "bad", "install the known good set")
     if done.returncode < 0:

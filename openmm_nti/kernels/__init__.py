@@ -98,7 +98,7 @@ def library_path() -> Path:
     RuntimeError
         If there is neither that variable nor a home directory.
     """
-    sources = [path.read_text() for path in sorted([*_FOLDER.glob("*.h"), _SOURCE])]
+    sources = [path.read_text(encoding="utf-8") for path in sorted([*_FOLDER.glob("*.h"), _SOURCE])]
     built_from = " ".join((*sources, torch.__version__, *_FLAGS, *_THREADS, *_processor_flags()))
     name = f"kernels-{hashlib.sha256(built_from.encode()).hexdigest()[:16]}.so"
     chosen = os.environ.get("OPENMM_NTI_KERNELS", "")
@@ -228,6 +228,7 @@ def _compile(path: Path) -> None:
                 check=True,
                 capture_output=True,
                 text=True,
+                errors="replace",
             )
         except (FileNotFoundError, PermissionError):
             raise RuntimeError(

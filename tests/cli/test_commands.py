@@ -52,8 +52,9 @@ def test_an_interrupted_command_says_how_to_go_on(arguments, text):
 def test_help_of_every_command(command, cli):
     result = cli(*command.split(), "--help")
     assert result.exit_code == 0
-    assert "Usage" in result.output
-    assert f"openmm-nti {command or 'init'}" in result.output  # an example
+    assert "Usage" in result.stdout
+    assert f"openmm-nti {command or 'init'}" in result.stdout  # an example
+    assert result.stderr.strip() == ""
 
 
 def test_every_exit_status_is_in_the_help(cli):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from openmm_nti.runtime.quiet import dropped_messages
+from openmm_nti.runtime.quiet import dropped_messages, result_stream, results_alone
 
 
 def test_only_messages_with_the_text_are_dropped(caplog):
@@ -29,6 +29,17 @@ def test_an_error_inside_takes_the_filters_away():
         fail()
     assert logging.getLogger("greeter").filters == []
     assert logging.root.handlers == before
+
+
+def test_results_are_utf8_where_the_standard_output_takes_ascii_alone(tmp_path, monkeypatch):
+    """As in containers and batch jobs without a locale: it ended the commands."""
+    path = tmp_path / "results.txt"
+    with path.open("w", encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with results_alone():
+            print("a greeting, for the errors")
+            result_stream().write("-21.10 ± 0.15\n")
+    assert path.read_text(encoding="utf-8") == "-21.10 ± 0.15\n"
 
 
 CODE = """

@@ -6,17 +6,17 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from types import FrameType
 from typing import Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from openmm_nti.cli.exit_codes import ExitCode
 from openmm_nti.cli.safety.failures import explained
-from openmm_nti.runtime.quiet import results_alone
+from openmm_nti.runtime.quiet import result_stream, results_alone
 
 _KEEPS_ITS_WORK = ("run", "generate", "train", "paper", "estimate")
 
@@ -69,6 +69,15 @@ class FriendlyGroup(TyperGroup):
                     code, message = ExitCode.INTERRUPTED, how_to_go_on(ctx.meta["command_line"])
             say(message)
             raise typer.Exit(code) from None
+
+
+class HelpIsAResult(TyperCommand):
+    """A command whose help goes to the standard output, as all results do."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options, of which one prints the help."""
+        with redirect_stdout(result_stream()):
+            return super().make_context(*args, **kwargs)
 
 
 def how_to_go_on(arguments: list[str]) -> str:

@@ -66,7 +66,7 @@ def test_no_samples_are_refused(name, array):
     assert outcome(lambda: CASES[name].run(**nothing)) == "refused"
 
 
-@pytest.mark.parametrize("name", set(CASES) - NO_SPREAD_OF_THEIR_OWN)
+@pytest.mark.parametrize("name", sorted(set(CASES) - NO_SPREAD_OF_THEIR_OWN))
 @pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
 def test_equal_samples_have_no_error_and_no_blessing(name, value):
     equal = {key: np.full_like(array, value) for key, array in CASES[name].samples.items()}

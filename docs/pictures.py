@@ -24,7 +24,13 @@ def bracket() -> Figure:
     figure = Figure(figsize=(8.0, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.fill_between(
-        n, table["lower"], table["upper"], color=BLUE, alpha=0.3, linewidth=0, label="between bounds"
+        n,
+        table["lower"],
+        table["upper"],
+        color=BLUE,
+        alpha=0.3,
+        linewidth=0,
+        label="between bounds",
     )
     left.plot(n, exact, "o", color=ORANGE, markersize=4, label="best exact estimate")
     left.set(xlabel="number of atoms N", ylabel="excess free energy / kT", title="Free energy")

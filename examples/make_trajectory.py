@@ -6,6 +6,7 @@ off from 2.5 to 3 sigma, as the shipped model assumes.
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -42,7 +43,7 @@ simulation.context.setPositions((grid[:n_atoms] + 0.5) * box_nm / 4)
 simulation.context.setVelocitiesToTemperature(temperature_kelvin, 1)
 simulation.step(n_steps // 20)  # forget the lattice
 positions = simulation.context.getState(getPositions=True).getPositions()
-with open("argon.pdb", "w", encoding="utf-8") as file:
+with Path("argon.pdb").open("w", encoding="utf-8") as file:
     app.PDBFile.writeFile(topology, positions, file)
 simulation.reporters.append(app.DCDReporter("argon.dcd", 250))
 simulation.step(n_steps)

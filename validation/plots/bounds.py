@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from openmm_nti.free_energy import Diagnostics, uncertain
 from openmm_nti.runtime.stored import read_arrays
-from openmm_nti.validation.plots.drawing import COLOURS, axes_for, with_legend
+from openmm_nti.validation.plots.drawing import COLOURS, axes_for, noise_axis, with_legend
 from openmm_nti.validation.plots.figure import Figure
 
 
@@ -127,9 +127,8 @@ def gap_by_noise(
         capsize=3,
     )
     ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
-    ax.set(
-        xscale="log", xlabel="noise s / σ", ylabel="gap per ln s / kT", title="What the model lacks"
-    )
+    noise_axis(ax)
+    ax.set(ylabel="gap per ln s / kT", title="What the model lacks")
     return ax
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from openmm_nti.files import atomic_path, write_text
 
@@ -30,6 +31,14 @@ def with_legend(ax: Axes) -> Axes:
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False)
     return ax
+
+
+def noise_axis(ax: Axes) -> None:
+    """Make x a logarithmic axis of noise, with plain numbers at 1, 2 and 5 of each decade."""
+    ax.set(xscale="log", xlabel="noise s / σ")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def save(ax: Axes, path: str | Path, columns: Mapping[str, np.ndarray | Sequence[float]]) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from openmm_nti.validation.plots.drawing import COLOURS, axes_for, with_legend
+from openmm_nti.validation.plots.drawing import COLOURS, axes_for, noise_axis, with_legend
 
 
 def training_curve(metrics: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
@@ -53,10 +53,6 @@ def gain_by_noise(held_out: Mapping[str, Mapping[str, Any]], ax: Axes | None = N
             label=label.partition("_")[0],
         )
     ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
-    ax.set(
-        xscale="log",
-        xlabel="noise s / σ",
-        ylabel="gain / kT",
-        title="Bound gained over the two-body path",
-    )
+    noise_axis(ax)
+    ax.set(ylabel="gain / kT", title="Bound gained over the two-body path")
     return with_legend(ax)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,15 @@ from openmm_nti.validation.plots.figure import Figure
 
 def overlap_figure(method: str, matrix: Sequence[Sequence[float]]) -> Figure:
     """Return the figure of an MBAR overlap matrix, (K, K)."""
+
+    def draw(ax: Axes) -> Axes:
+        plots.overlap_matrix(matrix, ax).set_title(f"Overlap, {method}")
+        return ax
+
     return Figure(
         f"overlap_{method}",
         f"Overlap of the windows of {method}",
-        partial(plots.overlap_matrix, matrix),
+        draw,
         [f"window_{number}" for number in range(len(matrix))],
         matrix,
     )
@@ -29,11 +33,16 @@ def overlap_figure(method: str, matrix: Sequence[Sequence[float]]) -> Figure:
 def convergence_figure(method: str, path: Path) -> Figure:
     """Return the figure of the convergence series in the file `path`."""
     columns = read_arrays(path, Convergence._fields)
+
+    def draw(ax: Axes) -> Axes:
+        plots.convergence(Convergence(**columns), ax).set_title(f"Convergence, {method} ± 1 error")
+        return ax
+
     return Figure(
         f"convergence_{method}",
         f"{method} from the first and from the last part of its samples (band: all of them; "
         "control variates, where there are any, with the coefficients of all)",
-        partial(plots.convergence, Convergence(**columns)),
+        draw,
         list(columns),
         list(zip(*columns.values(), strict=True)),
     )

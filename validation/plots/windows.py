@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from openmm_nti.validation.analysis.convergence import Convergence
@@ -29,7 +30,18 @@ def overlap_matrix(matrix: np.ndarray | Sequence[Sequence[float]], ax: Axes | No
     ax = axes_for(ax)
     overlap = np.asarray(matrix, dtype=np.float64)
     edges = np.arange(len(overlap) + 1) - 0.5
-    ax.pcolormesh(edges, edges, overlap, cmap="Blues", vmin=0, vmax=max(0.5, overlap.max()))
+    # Rasterised: the edges of drawn cells show as seams on dark pages.
+    shades = ax.pcolormesh(
+        edges,
+        edges,
+        overlap,
+        cmap="Blues",
+        vmin=0,
+        vmax=max(0.5, overlap.max()),
+        rasterized=True,
+    )
+    if isinstance(owner := ax.get_figure(), Figure):
+        owner.colorbar(shades, ax=ax, label="probability", shrink=0.8)
     if len(overlap) <= _ANNOTATED:
         for (row, column), value in np.ndenumerate(overlap):
             if value >= 0.005:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -21,6 +23,8 @@ from typing import Any
 
 _SEAL = b"\nopenmm_nti sha256 "  # the hash of all before it follows, in 64 digits, and a line end
 _SEAL_LENGTH = len(_SEAL) + 65
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_TRIAL_BYTES = 1 << 16
 _PACKAGES = ("openmm-nti", "openmm", "torch", "numpy", "scipy", "mdtraj", "pymbar")
 
 
@@ -30,6 +34,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     When the block fails, the temporary file is removed. The new file may be read and written by
     whom the user's umask lets: some libraries write files that only their owner may read.
+
+    Raises
+    ------
+    OSError
+        Of a full disk and with the name of the file, whatever a library has made of it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +48,31 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(_mode_of_new_files(path.parent))
         temporary.replace(path)
+    except Exception as error:
+        said = [code for code in FULL if os.strerror(code) in str(error)]
+        if code := said[0] if said else _why_full(path.parent):
+            raise OSError(code, os.strerror(code), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _why_full(folder: Path) -> int | None:
+    """Return the number of the error that a full disk gives for a small file; None if it fits.
+
+    It is asked while the file that did not fit still takes up all the room.
+    """
+    trial = folder / f".trial-{threading.get_ident()}.{_of_this_process()}"
+    try:
+        with trial.open("wb") as file:
+            file.write(bytes(_TRIAL_BYTES))
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno if error.errno in FULL else None
+    finally:
+        with contextlib.suppress(OSError):
+            trial.unlink(missing_ok=True)
+    return None
 
 
 def _mode_of_new_files(folder: Path) -> int:

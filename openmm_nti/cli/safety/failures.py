@@ -7,9 +7,9 @@ import traceback
 from collections.abc import Iterator
 
 from openmm_nti.cli.exit_codes import ExitCode
+from openmm_nti.files import FULL
 
 _OURS = "openmm_nti"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _BAD_PATHS = (
     errno.EACCES,
     errno.EEXIST,
@@ -26,7 +26,7 @@ _BAD_PATHS = (
 def explained(error: Exception) -> tuple[ExitCode, str]:
     """Return the exit status for `error` and the line that says what happened and what to do."""
     for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in _FULL:
+        if isinstance(cause, OSError) and cause.errno in FULL:
             return ExitCode.FAILED, _full_disk(cause)
     if isinstance(error, MemoryError):
         return ExitCode.FAILED, (

@@ -3,6 +3,9 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from openmm_nti import _interrupt  # noqa: F401 (before the imports that take seconds)
+
+# isort: split
 # torch goes first: OpenMM's Torch plugin silently fails to load when torch's libraries are not in
 # the process yet.
 import torch  # noqa: F401

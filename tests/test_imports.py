@@ -20,7 +20,7 @@ from source import (
 
 # A room imports from its own row and from the rows above it.
 ROWS = (
-    ("settings", "_moved"),
+    ("settings", "_moved", "_interrupt"),
     ("files", "free_energy", "fluid", "hdf5"),
     ("runtime", "ensemble", "references", "kernels"),
     ("hamiltonian",),

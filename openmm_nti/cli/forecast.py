@@ -120,6 +120,11 @@ def forecast_run(
     return Forecast(seconds, config.workers, size / _MEGABYTE)
 
 
+def is_finished(config: RunConfig, directory: RunDirectory) -> bool:
+    """Return whether nothing of a run of `config` is left to do in `directory`."""
+    return directory.results.is_file() and not _remaining(config, directory, None)
+
+
 def _remaining(
     config: RunConfig, directory: RunDirectory, stages: Sequence[str] | None
 ) -> _Remaining:

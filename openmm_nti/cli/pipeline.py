@@ -35,7 +35,8 @@ class Pipeline:
     """One run: its configuration, its directory, and the console for its messages.
 
     With `accept_frames`, frames that do not look like the fluid of the configuration are kept with
-    a warning.
+    a warning. Where `read_only` says why the directory cannot be written to, a finished run is
+    shown from its files.
     """
 
     def __init__(
@@ -45,15 +46,20 @@ class Pipeline:
         console: Console,
         *,
         accept_frames: bool = False,
+        read_only: str = "",
     ) -> None:
         self.config = config
         self.directory = directory
         self.console = console
         self.accept_frames = accept_frames
+        self.read_only = read_only
         self.execution = Execution(config.seed, config.workers, directory.path, progress=True)
 
     def run(self) -> None:
         """Run all stages, up to results.json and report.html."""
+        if self.read_only:
+            self.report()
+            return
         self.forecast()
         ensembles = self.reference()
         model = self.train(ensembles)
@@ -159,6 +165,13 @@ class Pipeline:
 
     def report(self) -> None:
         """Write results.json and report.html from what is on disk."""
+        if self.read_only:
+            self.console.print(
+                f"{self.directory.path} cannot be written to ({self.read_only}): its results are "
+                "shown, no file changes",
+                soft_wrap=True,
+            )
+            return
         write_results(self.directory, self.config)
         write_report(self.directory.path)
 

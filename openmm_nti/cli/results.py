@@ -36,13 +36,18 @@ def read_estimates(directory: RunDirectory, state: StatePoint) -> list[FreeEnerg
 
 def write_results(directory: RunDirectory, config: RunConfig) -> None:
     """Write results.json from the estimates on disk."""
+    write_json(directory.results, results_of(directory, config))
+
+
+def results_of(directory: RunDirectory, config: RunConfig) -> Any:
+    """Return what results.json holds, from the estimates on disk."""
     points = [_state_point(directory, state) for state in config.system]
     results = {
         "schema": SCHEMA,
         "state_points": points,
         "provenance": read_json(directory.provenance),
     }
-    write_json(directory.results, finite(results))
+    return finite(results)
 
 
 def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:

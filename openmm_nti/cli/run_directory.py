@@ -75,6 +75,14 @@ class RunDirectory:
         """Return the folder of the JSON files of the estimates at `state`."""
         return self.state(state) / "estimates"
 
+    def holds(self, config: RunConfig) -> bool:
+        """Return whether the run in this directory is one of `config`."""
+        free = dict.fromkeys(_FREE_TO_CHANGE)
+        return self.config.is_file() and {
+            **self.stored_config().model_dump(),
+            **free,
+        } == {**config.model_dump(), **free}
+
     def stored_config(self) -> RunConfig:
         """Return the configuration of the run in this directory.
 

@@ -141,6 +141,22 @@ def test_a_finished_run_is_refused_without_resume_and_unchanged_with_it(config, 
     assert (finished / "results.json").read_bytes() == before
 
 
+def test_a_finished_run_in_a_read_only_directory_is_shown(config, finished, monkeypatch, cli):
+    monkeypatch.setattr(
+        "openmm_nti.cli.safety.preflight.why_not_writable", lambda _place: "Read-only file system"
+    )
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    results = json.loads((finished / "results.json").read_text())
+    for command in (("run", config, "--output", finished, "--resume"), ("report", finished)):
+        shown = cli(*command)
+        assert (shown.exit_code, "mbar_neural" in shown.stdout) == (0, True), shown.output
+        assert "cannot be written to (Read-only file system): its results" in shown.stderr
+        assert json.loads(cli(*command, "--json").stdout) == results
+    other = cli("run", config, "--output", finished, "--resume", "--set", "seed=4")
+    assert (other.exit_code, "cannot be written to" in other.output) == (2, True)
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
 def test_report_writes_both_files_again(finished, cli):
     (finished / "report.html").unlink()
     result = cli("report", finished, "--json")

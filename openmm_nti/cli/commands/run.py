@@ -187,20 +187,23 @@ def report(
 ) -> None:
     """Write results.json and report.html again from the estimates in DIR, and show the table.
 
-    It works on an unfinished run, too. An example:
+    It works on an unfinished run, too. Where DIR is read-only, the table is all. An example:
 
         openmm-nti report fluid
     """
     from openmm_nti.cli.pipeline import Pipeline
-    from openmm_nti.cli.results import print_table
+    from openmm_nti.cli.results import print_table, results_of
     from openmm_nti.cli.run_directory import RunDirectory
-    from openmm_nti.files import read_json
+    from openmm_nti.cli.safety.preflight import why_not_writable
 
     run_directory = RunDirectory(directory)
-    pipeline = Pipeline(run_directory.stored_config(), run_directory, console())
+    read_only = why_not_writable(directory)
+    pipeline = Pipeline(
+        run_directory.stored_config(), run_directory, console(), read_only=read_only
+    )
     pipeline.report()
     if json:
-        print_json(read_json(run_directory.results))
+        print_json(results_of(run_directory, pipeline.config))
     else:
         print_table(run_directory, pipeline.config, results_console())
 
@@ -216,15 +219,27 @@ def _pipeline(
     estimates: bool = False,
 ) -> Iterator[Any]:
     """Yield the stages of a run in a directory that no other process may use meanwhile."""
+    from openmm_nti.cli.forecast import is_finished
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.run_config import load_config
-    from openmm_nti.cli.run_directory import open_run, refuse_other_files
+    from openmm_nti.cli.run_directory import RunDirectory, open_run, refuse_other_files
     from openmm_nti.cli.safety.one_run import only_run
-    from openmm_nti.cli.safety.preflight import check_run, check_writable
+    from openmm_nti.cli.safety.preflight import check_run, check_writable, why_not_writable
     from openmm_nti.training.parallel import rank_and_size
 
     resolved = load_config(config, settings)
     check_run(resolved, estimates=estimates)
+    there = RunDirectory(output)
+    read_only = why_not_writable(output)
+    if (
+        read_only
+        and estimates
+        and resume
+        and there.holds(resolved)
+        and is_finished(resolved, there)
+    ):
+        yield Pipeline(resolved, there, console(), read_only=read_only)
+        return
     check_writable(output)
     refuse_other_files(output)
     is_main_process = rank_and_size()[0] == 0  # only one of torchrun's processes prints messages

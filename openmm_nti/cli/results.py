@@ -28,29 +28,29 @@ def write_estimate(path: Path, estimate: FreeEnergy) -> None:
     write_json(path, finite(estimate.to_dict()))
 
 
-def read_estimates(directory: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
+def read_estimates(run: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
     """Return all estimates at `state` that are on disk, in the order of the methods' names."""
-    paths = sorted(directory.estimates(state).glob("*.json"))
+    paths = sorted(run.estimates(state).glob("*.json"))
     return [FreeEnergy.from_dict(read_json(path)) for path in paths]
 
 
-def write_results(directory: RunDirectory, config: RunConfig) -> None:
+def write_results(run: RunDirectory, config: RunConfig) -> None:
     """Write results.json from the estimates on disk."""
-    write_json(directory.results, results_of(directory, config))
+    write_json(run.results, results_of(run, config))
 
 
-def results_of(directory: RunDirectory, config: RunConfig) -> Any:
+def results_of(run: RunDirectory, config: RunConfig) -> Any:
     """Return what results.json holds, from the estimates on disk."""
-    points = [_state_point(directory, state) for state in config.system]
+    points = [_state_point(run, state) for state in config.system]
     results = {
         "schema": SCHEMA,
         "state_points": points,
-        "provenance": read_json(directory.provenance),
+        "provenance": read_json(run.provenance),
     }
     return finite(results)
 
 
-def print_table(directory: RunDirectory, config: RunConfig, console: Console) -> None:
+def print_table(run: RunDirectory, config: RunConfig, console: Console) -> None:
     """Show every estimate of the run in 80 columns, what was learned, and the numbers to quote."""
     table = Table(title="Estimates in kT")
     for heading in ("quantity", "method", "convention"):
@@ -58,7 +58,7 @@ def print_table(directory: RunDirectory, config: RunConfig, console: Console) ->
     table.add_column("value +- std_err", justify="right", no_wrap=True)
     quotes = []
     for state in config.system:
-        estimates = read_estimates(directory, state)
+        estimates = read_estimates(run, state)
         table.add_row(
             f"[bold]N = {state.n_particles}", f"[bold]L = {state.box_length_sigma:.5g} sigma"
         )
@@ -72,15 +72,15 @@ def print_table(directory: RunDirectory, config: RunConfig, console: Console) ->
         table.add_section()
         quotes.append(f"N = {state.n_particles}: {_quote(estimates)}")
     console.print(table)
-    for line in (*_learned(directory), *quotes):
+    for line in (*_learned(run), *quotes):
         console.print(line, highlight=False)
 
 
-def _learned(directory: RunDirectory) -> list[str]:
+def _learned(run: RunDirectory) -> list[str]:
     """Return what the run's own training brought; nothing where the model came from elsewhere."""
-    if not (directory.model / CARD_FILE).is_file():
+    if not (run.model / CARD_FILE).is_file():
         return []
-    return list(learned(read_card(directory.model)["training"]))
+    return list(learned(read_card(run.model)["training"]))
 
 
 def _quote(estimates: list[FreeEnergy]) -> str:
@@ -94,7 +94,7 @@ def _quote(estimates: list[FreeEnergy]) -> str:
     return f"quote beta F_ex = {shown} kT ({best.method}). {quote.check.text}"
 
 
-def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
+def _state_point(run: RunDirectory, state: StatePoint) -> dict[str, Any]:
     point: dict[str, Any] = {
         "n_particles": state.n_particles,
         "box_length_sigma": state.box_length_sigma,
@@ -102,17 +102,17 @@ def _state_point(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
         "convention": state.convention,
         "beta_f_ex": {},
         "beta_mu_ex": {},
-        "diagnostics": _diagnostics(directory, state),
+        "diagnostics": _diagnostics(run, state),
     }
-    for estimate in read_estimates(directory, state):
+    for estimate in read_estimates(run, state):
         fields = estimate.to_dict()
         entry = {key: value for key, value in fields.items() if key not in _OF_THE_POINT}
         point[estimate.quantity][estimate.method] = entry
     return point
 
 
-def _diagnostics(directory: RunDirectory, state: StatePoint) -> dict[str, Any]:
-    ensemble = directory.ensemble(state)
+def _diagnostics(run: RunDirectory, state: StatePoint) -> dict[str, Any]:
+    ensemble = run.ensemble(state)
     # The files themselves say when and where a stage ran. It is left out here, so that a resumed
     # run gives the same results.json.
     reference = {

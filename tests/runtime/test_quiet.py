@@ -37,7 +37,7 @@ def test_results_are_utf8_where_the_standard_output_takes_ascii_alone(tmp_path, 
     with path.open("w", encoding="ascii") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         with results_alone():
-            print("a greeting, for the errors")
+            sys.stdout.write("a greeting, for the errors\n")
             result_stream().write("-21.10 ± 0.15\n")
     assert path.read_text(encoding="utf-8") == "-21.10 ± 0.15\n"
 

@@ -62,7 +62,7 @@ def by_differences(context, step=1e-4):
 @pytest.mark.parametrize(
     ("wrap", "make_force"),
     [
-        (in_a_cv, torch_force),
+        pytest.param(in_a_cv, torch_force, marks=pytest.mark.slow),
         (lambda force: in_a_cv(force, "u*u + 3*lambda_nti"), native_pair_force),
         (lambda force: in_a_cv(in_a_cv(force, "3*u")), native_pair_force),
     ],
@@ -81,10 +81,20 @@ def test_a_cv_asked_for_the_derivative_passes_it_on(
     ("wrap", "make_force", "reason"),
     [
         (lambda force: in_a_cv(force, derivative=False), native_pair_force, "only if asked"),
-        (lambda force: in_a_cv(in_a_cv(force, derivative=False)), python_force, "only if asked"),
-        (in_a_cv, python_force, "no derivative"),
+        pytest.param(
+            lambda force: in_a_cv(in_a_cv(force, derivative=False)),
+            python_force,
+            "only if asked",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(in_a_cv, python_force, "no derivative", marks=pytest.mark.slow),
         (in_an_atm_force, native_pair_force, "does not pass"),
-        (lambda force: in_a_cv(in_an_atm_force(force)), native_pair_force, "does not pass"),
+        pytest.param(
+            lambda force: in_a_cv(in_an_atm_force(force)),
+            native_pair_force,
+            "does not pass",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_openmm_would_call_zero_is_refused(
@@ -103,6 +113,7 @@ def test_what_openmm_would_call_zero_is_refused(
         reporter.report(SimpleNamespace(context=context, currentStep=0), context.getState())
 
 
+@pytest.mark.slow
 def test_a_force_of_ones_own_that_depends_on_lambda_counts_or_is_refused(
     random_model, small_state, context_of
 ):
@@ -114,6 +125,7 @@ def test_a_force_of_ones_own_that_depends_on_lambda_counts_or_is_refused(
         reduced_potentials(context, [0.0, 1.0])
 
 
+@pytest.mark.slow
 def test_two_paths_in_one_context_add_up(random_model, small_state, context_of):
     context = context_of(
         python_force(random_model, small_state),

@@ -15,8 +15,6 @@ from openmm_nti import create_system, dudl, torch_force
 from openmm_nti.md.forces import python_force
 from openmm_nti.md.readers import reduced_potentials
 
-MAKERS = [torch_force, python_force]
-
 
 @pytest.fixture
 def context(small_state, random_model, fluid_positions, request):
@@ -56,8 +54,8 @@ def assert_of_the_context(found, context, state):
     ("context", "make_other", "preserved"),
     [
         (python_force, python_force, True),
-        (torch_force, torch_force, True),
-        (python_force, torch_force, False),
+        pytest.param(torch_force, torch_force, True, marks=pytest.mark.slow),
+        pytest.param(python_force, torch_force, False, marks=pytest.mark.slow),
     ],
     indirect=["context"],
 )
@@ -107,7 +105,8 @@ def test_a_barostat_added_later_is_seen(context, small_state):
         reduced_potentials(context, [0.5])
 
 
-@pytest.mark.parametrize("make_force", MAKERS)
+@pytest.mark.slow
+@pytest.mark.parametrize("make_force", [torch_force, python_force])
 def test_a_model_trained_on_afterwards_changes_nothing(make_force, small_state, fluid_positions):
     model = make_random_model(small_state).requires_grad_(True)
     context = make_context(
@@ -124,6 +123,7 @@ def test_a_model_trained_on_afterwards_changes_nothing(make_force, small_state, 
     assert before[1] == pytest.approx(energy_and_forces(context)[0] / small_state.kt_kj_mol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [python_force], indirect=True)
 def test_many_contexts_in_turn_are_not_mixed_up(context, random_model, small_state):
     """The address of a Context that is gone is given to the next one."""

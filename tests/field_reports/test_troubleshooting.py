@@ -35,6 +35,7 @@ def headed(message):
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not openmm.__version__.startswith("8.5"), reason="the fault is that of OpenMM 8.5"
 )
@@ -52,6 +53,7 @@ def test_a_minimization_with_a_reporter_works_with_a_python_force(context_with):
     assert energy_and_forces(context)[0] < before
 
 
+@pytest.mark.slow
 def test_without_a_reporter_a_torch_force_is_minimized(context_with):
     context = context_with(torch_force)
     before, _ = energy_and_forces(context)
@@ -59,6 +61,7 @@ def test_without_a_reporter_a_torch_force_is_minimized(context_with):
     assert energy_and_forces(context)[0] < before
 
 
+@pytest.mark.slow
 def test_inference_mode_leaves_a_torch_force_without_forces(context_with):
     context = context_with(torch_force)
     expected, _ = energy_and_forces(context)

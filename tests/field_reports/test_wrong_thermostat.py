@@ -99,7 +99,9 @@ def test_any_other_is_refused(name):
         check_thermostat(context, STATE.kt_kj_mol, range(4))
 
 
-@pytest.mark.parametrize("name", ["MTSLangevin", "NoseHoover"])
+@pytest.mark.parametrize(
+    "name", ["MTSLangevin", pytest.param("NoseHoover", marks=pytest.mark.slow)]
+)
 def test_exchange_and_switching_run_by_any_thermostat(make, name):
     context = make(GOOD[name]())
     exchange = ReplicaExchange(context, LAMBDAS, seed=1)
@@ -160,7 +162,9 @@ def test_the_motion_of_the_centre_of_mass_may_be_removed(make):
     assert check_sampling(context) == pytest.approx(T)
 
 
-@pytest.mark.parametrize("name", ["Verlet", "LangevinMiddle at 300 K"])
+@pytest.mark.parametrize(
+    "name", ["Verlet", pytest.param("LangevinMiddle at 300 K", marks=pytest.mark.slow)]
+)
 def test_a_reporter_of_reduced_potentials_warns(tmp_path, name):
     system = create_system(STATE, python_force(TWO_BODY, STATE))
     platform = openmm.Platform.getPlatformByName("Reference")

@@ -4,7 +4,7 @@ import pytest
 
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.run_config import load_config
-from openmm_nti.cli.run_directory import open_run
+from openmm_nti.cli.safety.opening import open_run
 
 
 @pytest.fixture
@@ -38,13 +38,14 @@ def test_resume_with_another_configuration_names_the_keys(config, tiny, tmp_path
         tiny,
         ["training.n_steps=21", "system.n_particles=7", "workers=2", "estimates.widom=null"],
     )
-    with pytest.raises(ConfigError) as caught:
-        open_run(tmp_path / "run", other, resume=True)
-    message = str(caught.value)
-    assert "training.n_steps: 20 there, 21 now" in message
-    assert "system.n_particles: 6 there, 7 now" in message
-    assert "estimates.widom" in message
-    assert "workers" not in message
+    said = []
+    directory = open_run(tmp_path / "run", other, resume=True, say=said.append)
+    assert "training.n_steps = 20 there, 21 now" in said[0]
+    assert "system.n_particles = 6 there, 7 now" in said[0]
+    assert "estimates.widom" in said[0]
+    assert "workers" not in said[0]
+    assert said[1:] == ["kept: nothing", "made again: nothing"]  # nothing was done yet
+    assert directory.stored_config() == other
 
 
 def test_workers_may_change(config, tiny, tmp_path):

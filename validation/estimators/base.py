@@ -113,6 +113,8 @@ class Estimator(ABC):
         What it is, in half a sentence, for reports and help.
     caveat
         What a distance from an exact estimate usually means.
+    files
+        Names of what it writes into the folder of a state point for the report.
     in_runs
         Whether a run makes it unless its section is null; otherwise `section: {}` asks for it.
     order
@@ -131,6 +133,7 @@ class Estimator(ABC):
     quantity: ClassVar[Quantity] = "beta_f_ex"
     summary: ClassVar[str]
     caveat: ClassVar[str] = "the network's error. Train longer."
+    files: ClassVar[tuple[str, ...]] = ()
     in_runs: ClassVar[bool] = False
     order: ClassVar[int] = 100
     preference: ClassVar[int] = 100

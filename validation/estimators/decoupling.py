@@ -197,6 +197,7 @@ class MuDecoupling(WindowEstimator):
     name = "mu_decoupling"
     section = "decoupling"
     path_name = "decoupling"
+    files = ("decoupling_windows.npz", "decoupling_convergence.npz")
     Config = DecouplingConfig
     quantity = "beta_mu_ex"
     summary = "MBAR over soft-core windows of one particle; uses no network"

@@ -251,6 +251,7 @@ class NeuralTI(Estimator):
     Diagnostics = NeuralTIDiagnostics
     kind = "model"
     needs = frozenset({"energy"})
+    files = (FILE,)
     summary = "Neural TI as published; as good as the network"
     in_runs = True
     order = 40

@@ -100,6 +100,7 @@ class _NeuralWindows(WindowEstimator):
     """What the estimators from MD along the learned path share."""
 
     path_name = "neural"
+    files = ("neural_windows.npz", "neural_convergence.npz")
     section = "windows"
     Config = WindowsConfig
     needs = frozenset({"energy", "data"})

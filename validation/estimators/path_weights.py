@@ -162,6 +162,7 @@ class _FromPaths(Estimator):
     section = "paths"
     Config = PathConfig
     needs = frozenset({"model", "data"})
+    files = (FILE,)
     in_runs = True
 
     def seconds(self, config: PathConfig, n: int, pace: Pace) -> float:

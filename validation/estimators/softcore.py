@@ -235,6 +235,7 @@ class MbarSoftcore(WindowEstimator):
     name = "mbar_softcore"
     section = "softcore"
     path_name = "softcore"
+    files = ("softcore_windows.npz", "softcore_convergence.npz")
     Config = SoftcoreConfig
     summary = "MBAR over classical soft-core windows; uses no network"
     in_runs = True

@@ -222,28 +222,25 @@ def _pipeline(
     from openmm_nti.cli.forecast import is_finished
     from openmm_nti.cli.pipeline import Pipeline
     from openmm_nti.cli.run_config import load_config
-    from openmm_nti.cli.run_directory import RunDirectory, open_run, refuse_other_files
+    from openmm_nti.cli.run_directory import RunDirectory
+    from openmm_nti.cli.safety.changes import Changes
     from openmm_nti.cli.safety.one_run import only_run
+    from openmm_nti.cli.safety.opening import open_run, refuse_other_files
     from openmm_nti.cli.safety.preflight import check_run, check_writable, why_not_writable
     from openmm_nti.training.parallel import rank_and_size
 
     resolved = load_config(config, settings)
     check_run(resolved, estimates=estimates)
-    there = RunDirectory(output)
     read_only = why_not_writable(output)
-    if (
-        read_only
-        and estimates
-        and resume
-        and there.holds(resolved)
-        and is_finished(resolved, there)
-    ):
+    there = RunDirectory(output)
+    shown = read_only and estimates and resume and is_finished(resolved, there)
+    if shown and not Changes(there, resolved).settings:
         yield Pipeline(resolved, there, console(), read_only=read_only)
         return
     check_writable(output)
     refuse_other_files(output)
     is_main_process = rank_and_size()[0] == 0  # only one of torchrun's processes prints messages
+    messages = console(quiet=not is_main_process)
     with only_run(output) if is_main_process else nullcontext():
-        directory = open_run(output, resolved, resume=resume)
-        messages = console(quiet=not is_main_process)
+        directory = open_run(output, resolved, resume=resume, say=messages.print)
         yield Pipeline(resolved, directory, messages, accept_frames=accept_frames)

@@ -25,7 +25,9 @@ def parse_yaml(text: str, source: str) -> Any:
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = (error.problem or error.context or "").partition("\n")[0]
         raise ConfigError(f"{source} is not valid YAML{where}: {problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigError(f"{source} is not valid YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"{source} is not valid YAML: {reason}") from None
 

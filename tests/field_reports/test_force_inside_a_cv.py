@@ -170,6 +170,7 @@ def test_a_renamed_parameter_is_read_by_its_name(random_model, small_state, flui
     assert abs(dudl(context, "mine")) > 0.3
 
 
+@pytest.mark.slow
 def test_openmm_itself_calls_the_derivative_of_a_python_force_zero(
     random_model, small_state, fluid_positions
 ):

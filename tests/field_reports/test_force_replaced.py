@@ -84,6 +84,7 @@ def test_without_reinitialize_the_old_force_is_read(context, random_model, small
     assert reduced_potentials(context, [0.5]) == known
 
 
+@pytest.mark.slow
 def test_a_force_added_after_the_context_was_made_is_not_read(random_model, small_state):
     system = create_system(small_state)
     context = make_context(system, np.zeros((small_state.n_particles, 3)))

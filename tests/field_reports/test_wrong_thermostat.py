@@ -137,6 +137,7 @@ def test_two_thermostats_must_agree(make):
         check_sampling(context)
 
 
+@pytest.mark.slow
 def test_a_temperature_changed_during_an_exchange_is_seen(make):
     context = make(GOOD["Langevin"]())
     exchange = ReplicaExchange(context, LAMBDAS, seed=1)
@@ -145,6 +146,7 @@ def test_a_temperature_changed_during_an_exchange_is_seen(make):
         exchange.run(1, 1)
 
 
+@pytest.mark.slow
 def test_an_integrator_that_does_not_tell_is_warned_of(make):
     context = make(custom())
     with pytest.warns(UserWarning, match="CustomIntegrator does not tell its temperature"):
@@ -157,6 +159,7 @@ def test_particles_that_cannot_move_freely_are_refused(make):
         switch(context, LAMBDAS, 1)
 
 
+@pytest.mark.slow
 def test_the_motion_of_the_centre_of_mass_may_be_removed(make):
     context = make(GOOD["Langevin"](), lambda system: system.addForce(openmm.CMMotionRemover(1)))
     assert check_sampling(context) == pytest.approx(T)

@@ -99,7 +99,7 @@ def _without(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"species": {}}, "species holds no species"),
+        ({"species": {}}, "species: missing: give at least one"),
         ({"species": {"Ar": _without("sigma_nm")}}, "species: Ar lacks sigma_nm"),
         ({"species": {"Ar": _without("mass_dalton")}}, "species: Ar lacks mass_dalton"),
         (

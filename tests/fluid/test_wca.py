@@ -120,6 +120,7 @@ def test_a_whole_run_agrees_with_exact_free_energies(sections, tmp_path):
     """Three particles: every method against uniform sampling, insertion against the fourth."""
     estimates = {name: ESTIMATES[name] if name in sections else None for name in ESTIMATES}
     config = {**TINY, "system": SYSTEM, "estimates": estimates}
+    config["network"] = {**TINY["network"], "cutoff_sigma": 1.5}
     config["reference"] = {**TINY["reference"], "n_frames": 200, "max_steps": 20_000}
     (tmp_path / "wca.yaml").write_text(yaml.safe_dump(config))
     output = str(tmp_path / "run")

@@ -29,7 +29,7 @@ TINY = PaperPreset(
         "equilibration_steps": 100,
         "frame_interval": 20,
         "segment_frames": 20,
-        "max_steps": 800,
+        "max_steps": 4000,
         "platform": "Reference",
     },
     bound={"n_levels": 4, "n_pairs": 8, "n_tethered": 0},

@@ -31,8 +31,10 @@ DOCS_STAMP := $(VENV)/.installed-$(PLUGIN)-docs
 demo: $(STAMP)
 	$(BIN)/openmm-nti run $(CONFIG) --output $(OUTPUT) --resume
 
+# The many processes that tests start read compiled modules, whatever the environment says.
 test: $(DEV_STAMP)
-	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 \
+		$(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)
 	@[ -z "$(COVERAGE_ARGS)" ] || \
 		echo "Lines of the library that the tests ran: $$($(BIN)/coverage report --format=total) %"
 

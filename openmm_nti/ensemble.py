@@ -11,15 +11,17 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mdtraj
 import numpy as np
 from pydantic import ValidationError
 
 from openmm_nti.files import atomic_path, is_sealed, seal
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hdf5 import DamagedError, MissingError, read_hdf5
+
+if TYPE_CHECKING:
+    import mdtraj
 
 _STATE = "openmm_nti_state"
 _PROVENANCE = "openmm_nti_provenance"
@@ -100,6 +102,7 @@ class Ensemble:
 
     def save(self, path: str | Path) -> None:
         """Write the ensemble to `path` (.h5), atomically."""
+        import mdtraj
         import tables
 
         box_nm = self.state.box_length_nm
@@ -188,6 +191,8 @@ def check_positions(positions_nm: np.ndarray, state: StatePoint) -> None:
 
 
 def _argon(n_particles: int) -> mdtraj.Topology:
+    import mdtraj
+
     topology = mdtraj.Topology()
     chain = topology.add_chain()
     for _ in range(n_particles):

@@ -13,12 +13,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mdtraj
 import numpy as np
 
 from openmm_nti.files import is_sealed
+
+if TYPE_CHECKING:
+    import mdtraj
 
 HDF5_SUFFIXES = frozenset({".h5", ".hdf5"})
 _FILTERS = {"gzip", "shuffle", "fletcher32", None}
@@ -98,6 +100,8 @@ def read_trajectory(path: str | Path) -> mdtraj.Trajectory:
     FileNotFoundError, ValueError
         As `read_hdf5`.
     """
+    import mdtraj
+
     found = read_hdf5(
         path, ["coordinates", "topology"], optional=["cell_lengths", "cell_angles", "time"]
     )
@@ -158,6 +162,8 @@ def _text(file: Any, name: str, path: Path) -> str:
 
 def _topology(description: dict[str, Any]) -> mdtraj.Topology:
     """Return the topology that mdtraj describes by JSON in its HDF5 files."""
+    import mdtraj
+
     topology, atoms = mdtraj.Topology(), {}
     for chain_of in sorted(description["chains"], key=lambda each: int(each["index"])):
         chain = topology.add_chain()

@@ -39,7 +39,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from openmm_nti.fluid.reduced import ReducedPotential
@@ -73,6 +72,8 @@ class TwoBodyTerm(CompiledModule):
     four: Tensor
 
     def __init__(self, potential: ReducedPotential) -> None:
+        from scipy.interpolate import CubicSpline
+
         super().__init__()
         log_s, r, values = two_body_table(potential)
         self.log_s_min = float(log_s[0])

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 import numpy as np
 import openmm
 import torch
-from scipy.interpolate import CubicSpline
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
@@ -90,6 +89,8 @@ def native_pair_force(
 
 def _table(state: StatePoint) -> openmm.Continuous2DFunction:
     """Return the table of Phi in kJ/mol over r in nm and lambda."""
+    from scipy.interpolate import CubicSpline
+
     log_s, r, values = two_body_table(state.pair_potential)
     r_step = r[1] - r[0]
     log_s_step = log_s[1] - log_s[0]

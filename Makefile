@@ -7,6 +7,7 @@
 #   make bench    speed and cost, as ratios
 #   make test-openmm86    the tests for OpenMM 8.6 and the newest openmm-ml, in a second environment
 #   make test-opencl    the tests on OpenCL; Debian: apt-get install pocl-opencl-icd
+#   make test-package   builds sdist and wheel, and tries the wheel outside the checkout
 #   make clean    removes what the other targets made
 # Another interpreter: `make demo PYTHON=python3.12`.
 # An NVIDIA GPU: `make demo PLUGIN=cuda13` (see docs/installation.md).
@@ -25,7 +26,7 @@ STAMP := $(VENV)/.installed-$(PLUGIN)
 DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
 DOCS_STAMP := $(VENV)/.installed-$(PLUGIN)-docs
 
-.PHONY: demo test test-opencl test-openmm86 lint types docs bench clean
+.PHONY: demo test test-opencl test-openmm86 test-package lint types docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -43,6 +44,18 @@ test-opencl: $(DEV_STAMP)
 
 test-openmm86: $(VENV)/openmm86/.installed
 	OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 $(VENV)/openmm86/bin/python -m pytest tests/openmm86
+
+# The wheel is built from the sdist, so it shows that the sdist is complete.
+test-package: $(DEV_STAMP)
+	rm -rf build/package && mkdir -p build/package
+	$(BIN)/python setup.py -q sdist --dist-dir build/package
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w build/package build/package/*.tar.gz
+	$(BIN)/python tests/support/package.py build/package/*.whl
+	$(call borrow,build/package/env)
+	build/package/env/bin/python -m pip install -q --no-deps build/package/*.whl
+	cd build/package && env/bin/openmm-nti --version && \
+		OMP_NUM_THREADS=1 env/bin/openmm-nti estimate --model lj-fluid-t1.25 --n 40 \
+			--method neural_ti --set n_samples=4 --set n_steps=10
 
 lint: types
 	$(BIN)/ruff check .
@@ -92,11 +105,16 @@ $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -e ".[$(PLUGIN),docs]"
 	@touch $@
 
-# OpenMM 8.6 and openmm-ml in front of everything that $(VENV) holds: openmm-torch pins the older OpenMM there.
+# An environment that has all that $(VENV) holds, below what is installed into it.
+define borrow
+	$(BIN)/python -m venv $(1)
+	$(BIN)/python -c 'import sys; print(*[p for p in sys.path if "site-packages" in p], sep="\n")' > \
+		"$$($(1)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+endef
+
+# OpenMM 8.6 in front: openmm-torch pins the older OpenMM in $(VENV).
 $(VENV)/openmm86/.installed: $(DEV_STAMP)
-	$(BIN)/python -m venv $(VENV)/openmm86
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
-		"$$($(VENV)/openmm86/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(call borrow,$(VENV)/openmm86)
 	$(VENV)/openmm86/bin/python -m pip install --no-deps \
 		openmm==8.6.1 openmmml==1.8 setuptools wheel
 	$(VENV)/openmm86/bin/python -m pip install --no-deps --no-build-isolation -e .

@@ -5,7 +5,7 @@ wheels hold the same files, so two of them in one environment overwrite each oth
 therefore an extra, and none is a plain requirement: `pip install -e ".[cpu]"`, `".[cuda12]"` or
 `".[cuda13]"` (docs/installation.md).
 
-`dev` holds openmm-ml at 1.4 for its test: newer versions want OpenMM 8.6.
+`dev` holds openmm-ml at 1.7 for its test: 1.8 wants OpenMM 8.6.
 """
 
 import re
@@ -24,12 +24,8 @@ STAGES = ("reference_md", "training", "validation")
 
 # Platforms for which openmm-torch wheels exist; elsewhere `openmm_nti.md.forces.python_force` takes
 # over.
-HAS_LINUX_WHEEL = (
-    'sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
-)
-HAS_MAC_WHEEL = (
-    'sys_platform == "darwin" and platform_machine == "arm64" and python_version < "3.14"'
-)
+HAS_LINUX_WHEEL = 'sys_platform == "linux" and platform_machine == "x86_64"'
+HAS_MAC_WHEEL = 'sys_platform == "darwin" and platform_machine == "arm64"'
 
 setup(
     name="openmm-nti",
@@ -116,7 +112,7 @@ setup(
             "codespell",
             "mypy",
             "pre-commit",
-            "openmmml==1.4",
+            "openmmml==1.7",
         ],
         "docs": ["sphinx", "furo", "myst-parser", "jupytext"],
     },

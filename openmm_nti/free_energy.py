@@ -148,6 +148,11 @@ class FreeEnergy:
         """Whether the standard error is a finite number."""
         return math.isfinite(self.std_err)
 
+    @property
+    def platform(self) -> str | None:
+        """OpenMM's platform on which MD made the samples; None where none did, or nobody knows."""
+        return self.diagnostics.get("platform")
+
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as a plain dictionary.
 

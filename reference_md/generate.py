@@ -18,7 +18,7 @@ import numpy as np
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, provenance
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.platforms import fastest_platform, platform_description
+from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.reference_md import statistics
 from openmm_nti.reference_md._chain import Chain, run_chain
 from openmm_nti.reference_md._thinning import judge, thin
@@ -151,7 +151,7 @@ def _finish(chains: Sequence[Chain], config: ReferenceConfig, execution: Executi
         **provenance(execution.seed),
         "made_with": _made_with(state, config, execution),
         "config": config.model_dump(),
-        "platform": platform_description(fastest_platform(config.platform)),
+        "platform": description_of_fastest(config.platform),
         "n_steps": chains[0].n_segments * config.segment_steps * len(chains),
         "temperature_star": list(temperature),
         "warnings": temperature_warnings(*temperature, state),

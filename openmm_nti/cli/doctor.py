@@ -192,9 +192,9 @@ def _platforms(items: list[Finding]) -> list[str]:
 
 def _platform_choice() -> Finding:
     """Return the platform, device and precision that calculations use by default."""
-    from openmm_nti.md.platforms import fastest_platform, platform_description
+    from openmm_nti.md.platforms import description_of_fastest
 
-    return Finding("platform by default", platform_description(fastest_platform()))
+    return Finding("platform by default", description_of_fastest(None))
 
 
 def _choice() -> Finding:

@@ -160,7 +160,8 @@ class Pipeline:
                 continue
             result = known.estimate(job, getattr(self.config.estimates, known.section))
             write_estimate(self.directory.estimates(state) / f"{name}.json", result)
-            self.console.print(f"  {result}")
+            where = f", MD on {result.platform}" if result.platform else ""
+            self.console.print(f"  {result}{where}")
         _write_radial_distributions(ensemble, self.directory.state(state))
 
     def report(self) -> None:

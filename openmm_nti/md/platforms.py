@@ -128,6 +128,11 @@ def platform_description(platform: openmm.Platform) -> str:
     return platform.getName() + (f" ({', '.join(details)})" if details else "")
 
 
+def description_of_fastest(name: str | None) -> str:
+    """Return the description of what `fastest_platform(name)` chooses in this process."""
+    return platform_description(fastest_platform(name))
+
+
 @cache
 def _try(name: str) -> _Trial:
     """Simulate two particles on a platform, in the best precision that it can."""

@@ -110,6 +110,20 @@ def test_estimate_by_the_insertion_chain_needs_no_data(finished, tmp_path, cli, 
     assert [path.name for path in tmp_path.iterdir()] == ["bar_chain"]
 
 
+def test_estimate_says_where_md_ran(finished, tmp_path, cli):
+    (data,) = (finished / "reference").glob("*.h5")
+    soft = {**TINY["estimates"]["softcore"], "n_windows": 3, "n_frames": 3, "equilibration": 4}
+    settings = [f"--set={key}={value}" for key, value in soft.items()]
+    asked = ["--method", "mbar_softcore", "--data", data, "--output", tmp_path, *settings]
+    for _ in range(2):  # the second takes the samples from disk
+        result = cli("estimate", *asked, "--json")
+        assert "MD on Reference\n" in result.stderr
+        estimate = json.loads(result.stdout)
+        assert estimate["provenance"]["platform"] == "Reference"
+        assert estimate["diagnostics"]["platform"] == "Reference"
+        assert estimate["provenance"]["seed"] == 1
+
+
 def test_estimate_asks_for_the_state_point(finished, cli):
     for arguments, message in (
         ([], "--model with --n, or --data"),

@@ -44,7 +44,7 @@ def test_one_reader_understands_an_old_file_and_a_new_one(finished):
         assert by_method[method].split()[6] == verdict[0]  # such a sentence in the same place
 
 
-def test_the_only_new_key_is_the_verdict(finished):
+def test_the_only_new_keys_are_the_verdict_and_the_platform(finished):
     old, new = (
         json.loads(path.read_text())["state_points"][0] for path in (OLD, finished / "results.json")
     )
@@ -52,7 +52,9 @@ def test_the_only_new_key_is_the_verdict(finished):
     for quantity in ("beta_f_ex", "beta_mu_ex"):
         for method, estimate in old[quantity].items():
             assert new[quantity][method].keys() == estimate.keys() | {"verdict"}
-            assert new[quantity][method]["diagnostics"].keys() == estimate["diagnostics"].keys()
+            facts = new[quantity][method]["diagnostics"]
+            assert facts.keys() - {"platform"} == estimate["diagnostics"].keys()
+            assert facts.get("platform", "Reference") == "Reference"
 
 
 @pytest.mark.filterwarnings("error")

@@ -153,6 +153,17 @@ def neighbour_overlap(ahead: np.ndarray, back: np.ndarray) -> np.ndarray:
     return np.asarray((ahead * (1 - ahead) + back * (1 - back)).mean(axis=1))
 
 
+def overlap_of_neighbours(data: WindowData) -> np.ndarray:
+    """Return the overlap of each window with the next as MBAR sees it, (K - 1,).
+
+    It is that of MBAR's matrix at the free energies of BAR.
+    """
+    differences = bennett(*neighbour_works(data))
+    f_k = np.concatenate([[0.0], differences.cumsum()])
+    p_kn = assignments(sample_potentials(data), f_k)
+    return np.asarray((p_kn[:-1] * p_kn[1:]).sum(axis=1) / data.n_samples)
+
+
 @contextmanager
 def _quiet_pymbar() -> Iterator[None]:
     """Silence pymbar: it logs what this module checks and reports itself."""

@@ -5,7 +5,7 @@ That is all that MBAR, BAR and thermodynamic integration need.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,15 @@ _ARRAYS = ("lambdas", "u_kln", "dudl", "chain")
 _OF_MOVES = ("acceptance", "timestep_star")
 _OPTIONAL = (*_OF_MOVES, "control_variates", "exchange")
 _FEW_ACCEPTED = 0.3
+
+
+def platform_of(parts: Sequence[Mapping[str, np.ndarray]]) -> str | None:
+    """Return where MD made some parts of the samples, from their arrays `platform`.
+
+    Parts that were taken from disk may come from other machines: then all are named.
+    """
+    names = {str(name) for part in parts for name in part.get("platform", ())}
+    return ", ".join(sorted(names)) or None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +57,8 @@ class WindowData:
         Share of accepted trades between windows k and k + 1, where chain c of one window trades
         configurations with chain c of its neighbours; None where windows are independent of each
         other. Shape (K - 1,).
+    platform
+        Where MD made the samples: OpenMM's platform, with device and precision; None without MD.
 
     Raises
     ------
@@ -64,6 +75,7 @@ class WindowData:
     timestep_star: np.ndarray | None = None
     control_variates: np.ndarray | None = None
     exchange: np.ndarray | None = None
+    platform: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("lambdas", "u_kln", "dudl", *self._given(_OPTIONAL)):
@@ -148,10 +160,13 @@ class WindowData:
         ValueError
             If the file is truncated, lacks an array, or fails the checks of this class.
         """
-        return cls(**read_arrays(path, _ARRAYS, _OPTIONAL))
+        arrays = read_arrays(path, _ARRAYS, (*_OPTIONAL, "platform"))
+        platform = arrays.pop("platform", None)
+        return cls(**arrays, platform=None if platform is None else str(platform))
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: getattr(self, name) for name in (*_ARRAYS, *self._given(_OPTIONAL))}
+        names = (*_ARRAYS, *self._given((*_OPTIONAL, "platform")))
+        return {name: np.asarray(getattr(self, name)) for name in names}
 
     def _given(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if getattr(self, name) is not None]

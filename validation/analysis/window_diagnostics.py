@@ -40,6 +40,8 @@ class WindowDiagnostics(Diagnostics):
         What the estimate would be without them; None where there are none.
     drift
         What the equilibration test found; None where the chains are too short for it.
+    platform
+        Where MD made the samples: OpenMM's platform, with device and precision.
     """
 
     n_windows: int
@@ -61,6 +63,7 @@ class WindowDiagnostics(Diagnostics):
     integration_error: float = math.nan
     control_variates: dict[str, Any] | None
     drift: dict[str, Any] | None
+    platform: str | None = None
 
     def keys(self) -> list[str]:
         """Return the names of the fields that were set."""
@@ -117,8 +120,9 @@ def integral_verdict(
         text = "few windows: the rule of integration limits the error; add windows"
         return Verdict("warn", text)
     smallest, where = _smallest(neighbours, data.lambdas)
-    if not smallest >= NO_OVERLAP:
-        text = f"few windows: neighbours do not overlap ({where}); add windows there"
+    if not smallest >= GOOD_OVERLAP:
+        how = "hardly" if smallest >= NO_OVERLAP else "do not"
+        text = f"few windows: neighbours {how} overlap ({where}); add windows there"
         return Verdict("warn", text)
     return _good_unless(data, "good")
 

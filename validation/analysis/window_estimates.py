@@ -208,7 +208,7 @@ def estimate_ti(
     resampled = drawn.means(dudl)
     statistical = drawn.standard_error(resampled @ rules.sum(axis=0))
     integration = _rule_error(dudl.mean(axis=1), resampled, rules - coarse_rules)
-    overlap = _neighbour_overlap(data)
+    overlap = mbar_equations.overlap_of_neighbours(data)
     facts = {
         "lambdas": data.lambdas.tolist(),
         "dudl_mean": dudl.mean(axis=1).tolist(),
@@ -235,8 +235,11 @@ def _result(
     verdict: Verdict,
 ) -> FreeEnergy:
     parts = errors if isinstance(errors, tuple) else (errors,)
+    data = drawn.data
+    if data.platform is not None:
+        facts["platform"] = data.platform
     diagnostics = WindowDiagnostics(
-        **drawn.counts, **drawn.data.move_diagnostics, **facts, drift=test.facts
+        **drawn.counts, **data.move_diagnostics, **facts, drift=test.facts
     )
     return FreeEnergy(
         value=value,
@@ -265,13 +268,6 @@ def _rule_error(means: np.ndarray, resampled: np.ndarray, changes: np.ndarray) -
     beyond = np.abs(changes @ means) - 2.0 * (resampled @ changes.T).std(axis=0, ddof=1)
     order = min(3.0, max(1.0, (len(means) - 3) / 2))
     return float(np.linalg.norm(beyond.clip(min=0.0))) / order
-
-
-def _neighbour_overlap(data: WindowData) -> np.ndarray:
-    """Return the overlap of each window with the next, (K - 1,)."""
-    forward, reverse = mbar_equations.neighbour_works(data)
-    differences = mbar_equations.bennett(forward, reverse)
-    return mbar_equations.neighbour_overlap(*mbar_equations.shares(differences, forward, reverse))
 
 
 def _spline_rules(lambdas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

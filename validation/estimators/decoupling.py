@@ -28,6 +28,7 @@ from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.md.fluid_system import fluid_system, leave_out
+from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
@@ -164,7 +165,8 @@ def _sample_window(
         _sample_chain(state, config, coupling, own.child(chain)) for chain in range(config.n_chains)
     ]
     energy, slope = last_particle_energy(np.concatenate(chains), state, lambdas)
-    return {"u": energy, "dudl": slope[:, k]}
+    platform = np.array([description_of_fastest(config.platform)])
+    return {"u": energy, "dudl": slope[:, k], "platform": platform}
 
 
 def _sample_chain(

@@ -204,6 +204,7 @@ def _from_chains(
     facts = tethered.ChainDiagnostics(
         n_tethered=config.n_tethered,
         tethered_steps=config.tethered_steps,
+        platform=gap.platform,
         gap=middle,
         gap_err=middle_err,
         gap_noise_sigma=noise.tolist(),
@@ -215,12 +216,9 @@ def _from_chains(
         upper_err=math.hypot(alone.std_err, upper_err),
     )
     between = f"{memory:.2g} +- {memory_err:.2g} kT between the chains' bounds"
-    verdict = Verdict.good_if(
-        memory_err > 0 and memory <= _MEMORY * memory_err,
-        f"good ({between})",
-        Verdict("warn", f"poor: {between}; take more tethered_steps"),
-    )
-    return facts, verdict
+    otherwise = Verdict("warn", f"poor: {between}; take more tethered_steps")
+    forgotten = memory_err > 0 and memory <= _MEMORY * memory_err
+    return facts, Verdict.good_if(forgotten, f"good ({between})", otherwise)
 
 
 class _FromDenoising(Estimator):

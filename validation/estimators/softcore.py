@@ -17,11 +17,11 @@ from openmm_nti.fluid.energy import truncation_log_weights
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.md.langevin import langevin_context
-from openmm_nti.md.platforms import PlatformName
+from openmm_nti.md.platforms import PlatformName, description_of_fastest
 from openmm_nti.reference_md.statistics import evenly_spaced
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
-from openmm_nti.validation.analysis.window_data import WindowData
+from openmm_nti.validation.analysis.window_data import WindowData, platform_of
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.neural_windows import WindowEstimator, n_evaluations
@@ -130,7 +130,8 @@ def together(
 ) -> WindowData:
     """Return the samples of all windows, from the arrays `u` and `dudl` of each."""
     u_kln, dudl = (np.stack([window[name] for window in sampled]) for name in ("u", "dudl"))
-    return WindowData(lambdas, u_kln, dudl, np.repeat(np.arange(config.n_chains), config.n_frames))
+    chain = np.repeat(np.arange(config.n_chains), config.n_frames)
+    return WindowData(lambdas, u_kln, dudl, chain, platform=platform_of(sampled))
 
 
 def window_lambdas(
@@ -160,7 +161,8 @@ def _sample_window(
             f"{error} Where it is NaN, lower timestep_star = {config.timestep_star:g}"
         ) from error
     positions, dudl = (np.concatenate(arrays) for arrays in zip(*chains, strict=True))
-    return {"u": soft_potential(positions, state, lambdas)[0], "dudl": dudl}
+    platform = np.array([description_of_fastest(config.platform)])
+    return {"u": soft_potential(positions, state, lambdas)[0], "dudl": dudl, "platform": platform}
 
 
 def _sample_chain(

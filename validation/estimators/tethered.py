@@ -31,6 +31,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,11 +42,13 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import Diagnostics
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.references.noise import effective_variance
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.training.targets import stratified_log_noise
 from openmm_nti.validation.analysis.regression import require_finite
-from openmm_nti.validation.sampling.tethered_fluid import TetheredFluid
+from openmm_nti.validation.analysis.window_data import platform_of
+from openmm_nti.validation.sampling.tethered_fluid import TetheredFluid, platform_for
 
 Array = NDArray[np.float64]
 NOISE_SIGMA = (0.08, 1.0)  # below and above, models have next to no gap
@@ -79,6 +82,7 @@ class ChainDiagnostics(Diagnostics):
     lower_err: float
     upper: float
     upper_err: float
+    platform: str | None = None  # where MD ran: OpenMM's platform, with device and precision
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Gap:
         The gap per unit of ln s from each frame, (n,), kT; see the module.
     weight
         One over the density of levels in ln s, (n,).
+    platform
+        Where MD ran.
     """
 
     noise_sigma: Array
@@ -100,6 +106,7 @@ class Gap:
     middle: Array
     upper: Array
     weight: Array
+    platform: str | None = None
 
     def integral(self, values: Array) -> tuple[float, float]:
         """Return the integral of `values` (n,) over ln s and its standard error, kT.
@@ -191,7 +198,7 @@ def measure(
     names = ("lower", "middle", "upper")
     values = {name: np.concatenate([part[name] for part in found]) for name in names}
     require_finite("tethered chains", "look for overlapping particles in the frames", **values)
-    return Gap(np.exp(levels), **values, weight=weight)
+    return Gap(np.exp(levels), **values, weight=weight, platform=platform_of(found))
 
 
 def _levels(n_frames: int, generator: torch.Generator) -> tuple[Array, Array]:
@@ -205,7 +212,7 @@ def _levels(n_frames: int, generator: torch.Generator) -> tuple[Array, Array]:
 
 def _gaps(
     model: NoisedFluid, state: StatePoint, n_steps: int, execution: Execution, part: _Part
-) -> dict[str, Array]:
+) -> dict[str, NDArray[Any]]:
     """Return `lower`, `middle` and `upper` of each frame of `part`, (n,) each, per unit of ln s."""
     execution = execution.child("tethered", part.number)
     rng = np.random.default_rng(execution.seed)
@@ -228,7 +235,8 @@ def _gaps(
         # 1/2 |gap of the gradient|^2 d(s_eff^2), with d(s_eff^2) = 2 s^2 d(ln s).
         rows.append([product * levels[number] ** 2 / spread**4 for product in products])
     lower, middle, upper = np.array(rows).T
-    return {"lower": lower, "middle": middle, "upper": upper}
+    platform = np.array([description_of_fastest(platform_for(state.n_particles))])
+    return {"lower": lower, "middle": middle, "upper": upper, "platform": platform}
 
 
 def _products(

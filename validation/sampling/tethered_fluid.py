@@ -38,6 +38,11 @@ _FORCE_TOLERANCE = 50.0  # kJ/mol/nm, as large as thermal forces
 _VELOCITY = unit.nanometer / unit.picosecond
 
 
+def platform_for(n_particles: int) -> str | None:
+    """Return the name of the platform for that many particles, None for the fastest there is."""
+    return "Reference" if n_particles <= _FEW else None
+
+
 class TetheredFluid:
     """Langevin dynamics of the fluid with every atom on a spring, and trades between neighbours.
 
@@ -68,7 +73,7 @@ class TetheredFluid:
             _TIMESTEP_STAR * state.time_unit_ps * unit.picosecond,
         )
         self._integrator.setRandomNumberSeed(execution.seed_of("thermostat"))
-        fastest = fastest_platform("Reference" if state.n_particles <= _FEW else None)
+        fastest = fastest_platform(platform_for(state.n_particles))
         self._context = openmm.Context(
             system, self._integrator, fastest, platform_properties(fastest)
         )

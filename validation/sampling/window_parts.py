@@ -19,6 +19,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis import control_variates
 from openmm_nti.validation.sampling import exchange, hmc, langevin
@@ -75,7 +76,7 @@ class WindowPart:
         return cubic_box(self.ensemble.state.box_length_sigma)
 
 
-def sample_part(part: WindowPart) -> dict[str, Array]:
+def sample_part(part: WindowPart) -> dict[str, NDArray[Any]]:
     """Return the arrays of `WindowData` for the k windows and the chains of a part."""
     state, own = part.ensemble.state, torch.as_tensor(part.own_lambdas)
     positions, found = _simulated(part)
@@ -88,6 +89,8 @@ def sample_part(part: WindowPart) -> dict[str, Array]:
         found["control_variates"] = control_variates.functions(
             part.model, positions, part.box, couplings, generator
         )
+    if part.config.engine == "openmm" and part.windows[-1] > 0:
+        found["platform"] = np.array([description_of_fastest(part.config.platform)])
     for name in ("u_kln", "dudl", "control_variates"):
         if name in found:
             found[name] = found[name].reshape(len(own), -1, *found[name].shape[1:])

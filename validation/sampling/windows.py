@@ -22,7 +22,7 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.runtime.context import Execution, takes_execution
-from openmm_nti.validation.analysis.window_data import WindowData
+from openmm_nti.validation.analysis.window_data import WindowData, platform_of
 from openmm_nti.validation.sampling import hmc
 from openmm_nti.validation.sampling.placement import WindowsConfig, frames_needed, place_windows
 from openmm_nti.validation.sampling.window_parts import WindowPart, sample_part
@@ -81,11 +81,12 @@ def sample(
         description="lambda windows",
         labels=[f"windows {part.windows[0]} to {part.windows[-1]}" for part in parts],
     )
+    platform = platform_of(results)
     arrays = _ladders_together(results) if config.exchange else _windows_together(results)
     if config.engine == "openmm":
         del arrays["acceptance"]
     chain = np.repeat(np.arange(config.n_chains), n_frames)
-    data = WindowData(lambdas=lambdas, chain=chain, **arrays)
+    data = WindowData(lambdas=lambdas, chain=chain, **arrays, platform=platform)
     if data.few_accepted:
         warnings.warn(data.few_accepted, stacklevel=3)
     return data
@@ -111,7 +112,8 @@ def _placed(
 
 def _windows_together(results: list[dict[str, np.ndarray]]) -> dict[str, Array]:
     """Return the arrays of parts of all chains of some windows each, in order."""
-    return {name: np.concatenate([part[name] for part in results]) for name in results[0]}
+    names = (name for name in results[0] if name != "platform")
+    return {name: np.concatenate([part[name] for part in results]) for name in names}
 
 
 def _ladders_together(results: list[dict[str, np.ndarray]]) -> dict[str, Array]:

@@ -89,7 +89,7 @@ def estimate(
         decoupling
     """
     from openmm_nti.cli.single_estimate import Request, single_estimate
-    from openmm_nti.files import finite
+    from openmm_nti.files import finite, provenance
     from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
 
@@ -106,8 +106,11 @@ def estimate(
     )
     with tasks_on(executor, scheduler):
         result = single_estimate(request, console().print)
+    if result.platform:
+        console().print(f"MD on {result.platform}", soft_wrap=True)
     if json:
-        print_json(finite(result.to_dict()))
+        made_by = {**provenance(seed), "platform": result.platform}
+        print_json(finite({**result.to_dict(), "provenance": made_by}))
     else:
         echo(str(result))
 

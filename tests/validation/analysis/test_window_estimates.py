@@ -96,23 +96,15 @@ def test_an_integral_over_windows_that_do_not_overlap_is_not_called_good():
     assert estimate_bar(data, STATE, method="bar_neural", seed=1).verdict.level == "bad"
 
 
-@pytest.mark.parametrize("dimensions", [6, 10, 14])
-def test_integration_is_not_good_where_mbar_sees_hardly_any_overlap(dimensions):
-    """Twenty windows at one end: the lowest overlaps with each of them, but little with the next.
-
-    At 14 dimensions MBAR sees no overlap, though that of the two lowest windows alone is 0.01.
-    """
+def test_integration_is_not_good_where_mbar_sees_no_overlap():
+    """Twenty windows crowd at one end: two windows alone would overlap by 0.01."""
     lambdas = np.concatenate([[0.0], 1 - 1e-6 * np.arange(20)[::-1]])
     k = 1 + 7 * lambdas
-    normal = np.random.default_rng(1).standard_normal((21, 200, dimensions))
+    normal = np.random.default_rng(1).standard_normal((21, 200, 14))
     half_x2 = 0.5 * (normal**2).sum(axis=-1) / k[:, None]
     data = WindowData(lambdas, half_x2[:, :, None] * k, 7 * half_x2, np.repeat(np.arange(8), 25))
     mbar, ti = (make(data, STATE, method="any", seed=1) for make in (estimate_mbar, estimate_ti))
-    assert mbar.verdict.level != "good"
-    assert ti.verdict.level == "warn"
-    assert ti.diagnostics.min_neighbour_overlap == pytest.approx(
-        mbar.diagnostics.min_neighbour_overlap, rel=0.3
-    )
+    assert (mbar.verdict.level, ti.verdict.level) == ("bad", "warn")
 
 
 def test_diagnostics_are_those_that_were_set():

@@ -73,8 +73,8 @@ class Temperature:
 def curvature(positions_sigma: np.ndarray, state: StatePoint) -> Curvature:
     """Return squared gradient and Laplacian of the energy that molecular dynamics samples.
 
-    A plain cutoff leaves a jump of the force. Its part of the Laplacian comes from the number of
-    pairs near the cutoff.
+    A cutoff without a switching function leaves a jump of the force. Its part of the Laplacian comes
+    from the number of pairs near the cutoff.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def curvature(positions_sigma: np.ndarray, state: StatePoint) -> Curvature:
     laplacian = np.zeros(len(positions))
     rc = state.cutoff_sigma
     jump = 0.0
-    if state.convention == "truncated":
-        jump = 2 * rc * float(state.pair_potential.pair.slope(np.array(rc * rc)))
+    if state.convention != "switched":
+        jump = 2 * rc * float(state.pair_potential.pair.slope(np.nextafter(rc * rc, 0.0)))
     for first in range(positions.shape[1] - 1):
         separation = positions[:, first + 1 :] - positions[:, first : first + 1]
         separation = nearest_image(separation, state.box_length_sigma)

@@ -7,9 +7,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from openmm_nti.fluid.potentials.base import PairPotential
+from openmm_nti.fluid.potentials.shifted import ShiftedPotential
 from openmm_nti.settings import Settings
 
-Convention = Literal["switched", "truncated"]
+Convention = Literal["switched", "truncated", "shifted", "force_shifted"]
 
 
 class Cutoff(Settings):
@@ -17,13 +19,15 @@ class Cutoff(Settings):
 
     With x = (r - r_s) / (r_c - r_s) between the switching distance r_s and the cutoff r_c, a
     `switched` potential is multiplied by S = 1 - 6 x^5 + 15 x^4 - 10 x^3. A `truncated` potential
-    stops at r_c.
+    stops at r_c. A `shifted` one has its value at r_c subtracted. A `force_shifted` one has its
+    slope there times r - r_c subtracted as well, so that neither energy nor force has a jump.
     """
 
     cutoff_nm: float = Field(gt=0, description="Spherical cutoff, in nm.")
     switch_nm: float = Field(gt=0, description="Where the switching function starts, in nm.")
     convention: Convention = Field(
-        default="switched", description="`switched` (default) or `truncated`."
+        default="switched",
+        description="`switched` (default), `truncated`, `shifted` or `force_shifted`.",
     )
 
     @model_validator(mode="after")
@@ -35,11 +39,21 @@ class Cutoff(Settings):
             )
         return self
 
+    def ended(self, pair: PairPotential) -> PairPotential:
+        """Return a potential as it is within the cutoff: shifted, where the convention says so.
+
+        The switching function is not part of it; see `factor`.
+        """
+        if self.convention in ("switched", "truncated"):
+            return pair
+        with_force = self.convention == "force_shifted"
+        return ShiftedPotential.of(pair, self.cutoff_nm, with_force=with_force)
+
     def factor(self, r_squared: np.ndarray) -> np.ndarray:
         """Return S(r), zero from the cutoff on; any shape, from squared distances."""
         r_squared = np.asarray(r_squared)
         factor = np.asarray((r_squared < self.cutoff_nm**2).astype(np.float64))
-        if self.convention == "truncated":
+        if self.convention != "switched":
             return factor
         switching = (r_squared > self.switch_nm**2) & (r_squared < self.cutoff_nm**2)
         width = self.cutoff_nm - self.switch_nm

@@ -40,7 +40,8 @@ class ReducedPotential(Settings):
     convention: Convention = Field(
         default="switched",
         description="`switched`: OpenMM's switching function from switch_sigma to cutoff_sigma; "
-        "`truncated`: plain spherical truncation at cutoff_sigma.",
+        "`truncated`: plain spherical truncation at cutoff_sigma; `shifted`: truncated, and raised "
+        "to end at zero; `force_shifted`: the same for its force.",
     )
     potential: PotentialForm = Field(
         default=LENNARD_JONES, description="The kind of potential; Lennard-Jones if left out."
@@ -80,13 +81,13 @@ class ReducedPotential(Settings):
 
     @property
     def energy_at_cutoff(self) -> float:
-        """The energy at the cutoff before any truncation, in epsilon."""
+        """The energy at the cutoff before truncation and after any shift, in epsilon."""
         return _parts(self).energy_at_cutoff
 
     @property
     def is_continuous(self) -> bool:
         """Whether the energy goes to zero at the cutoff without a jump."""
-        return self.convention == "switched" or self.energy_at_cutoff == 0.0
+        return self.convention != "truncated" or self.energy_at_cutoff == 0.0
 
     def differing(self, other: ReducedPotential) -> list[str]:
         """Return the names of the fields in which `other` differs by more than rounding."""
@@ -123,13 +124,12 @@ class _Parts(NamedTuple):
 @lru_cache(maxsize=64)
 def _parts(reduced: ReducedPotential) -> _Parts:
     """Return what a reduced potential is made of, once for all that ask."""
-    pair = reduced.potential.build(1.0, 1.0)
-    # Without a switching function the switching distance means nothing.
     cutoff = Cutoff(
         cutoff_nm=reduced.cutoff_sigma,
         switch_nm=reduced.switch_sigma,
         convention=reduced.convention,
     )
+    pair = cutoff.ended(reduced.potential.build(1.0, 1.0))
     return _Parts(
         pair,
         pair.in_units(1.0, reduced.temperature_star),

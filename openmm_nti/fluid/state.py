@@ -76,7 +76,8 @@ class StatePoint(Settings):
         default=2.5, gt=1.0, le=1000, description="Where the switching function starts, in sigma."
     )
     convention: Convention = Field(
-        default="switched", description="`switched` (default) or `truncated`."
+        default="switched",
+        description="`switched` (default), `truncated`, `shifted` or `force_shifted`.",
     )
     potential: PotentialForm = Field(
         default=LENNARD_JONES, description="Kind of the pair potential, as {type: ...}."
@@ -164,17 +165,20 @@ class StatePoint(Settings):
         """Species, pair potentials and cutoff, in real units."""
         if self.general is not None:
             return self.general.fluid
-        cutoff = Cutoff(
-            cutoff_nm=self.cutoff_sigma * self.sigma_nm,
-            switch_nm=self.switch_sigma * self.sigma_nm,
-            convention=self.convention,
+        pair = self.potential.build(self.sigma_nm, self.epsilon_kj_mol)
+        return Fluid.mixture({self.species_name: (self.mass_dalton, pair)}, self.cutoff)
+
+    @property
+    def cutoff(self) -> Cutoff:
+        """Where the pair potential ends, in nm."""
+        return Cutoff(
+            cutoff_nm=self.cutoff_nm, switch_nm=self.switch_nm, convention=self.convention
         )
-        return Fluid.mixture({self.species_name: (self.mass_dalton, self.pair)}, cutoff)
 
     @property
     def pair(self) -> PairPotential:
-        """The pair potential of the (first) species, in real units."""
-        return self.potential.build(self.sigma_nm, self.epsilon_kj_mol)
+        """The pair potential of the (first) species within the cutoff, in real units."""
+        return self.cutoff.ended(self.potential.build(self.sigma_nm, self.epsilon_kj_mol))
 
     @property
     def composition(self) -> dict[str, int]:

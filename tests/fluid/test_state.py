@@ -64,7 +64,7 @@ def test_states_of_other_n_and_box_share_the_pair_potential():
         ),
         ({"switch_sigma": 3.0}, "switch_sigma = 3 must be below cutoff_sigma = 3"),
         ({"n_partciles": 40}, "n_partciles\n.*not permitted"),
-        ({"convention": "shifted"}, "'switched' or 'truncated'"),
+        ({"convention": "cut"}, "'switched', 'truncated', 'shifted' or 'force_shifted'"),
     ],
 )
 def test_nonsense_is_refused_with_a_way_out(change, message):

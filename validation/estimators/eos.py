@@ -131,7 +131,9 @@ def _verdict(density_star: float, vapour: float, liquid: float) -> Verdict:
 def removed_integral(state: StatePoint) -> float:
     """Return the integral of u_LJ - u_conv over space, epsilon sigma^3; it is negative."""
     cutoff = state.cutoff_sigma
-    r = np.linspace(state.switch_sigma, cutoff, 4001)
+    # A shift reaches everywhere: as if g(r) were 0 within sigma and 1 beyond.
+    start = state.switch_sigma if state.convention == "switched" else 1.0
+    r = np.linspace(start, cutoff, 4001)
     full = 4.0 * (r**-12 - r**-6)
     shell = 4.0 * math.pi * r**2 * (full - pair_energy(r**2, state))
     shell[-1] = 0.0 if state.convention == "truncated" else shell[-1]

@@ -73,8 +73,8 @@ class Temperature:
 def curvature(positions_sigma: np.ndarray, state: StatePoint) -> Curvature:
     """Return squared gradient and Laplacian of the energy that molecular dynamics samples.
 
-    A cutoff without a switching function leaves a jump of the force. Its part of the Laplacian comes
-    from the number of pairs near the cutoff.
+    A cutoff without a switching function leaves a jump of the force. Its part of the Laplacian
+    comes from the number of pairs near the cutoff.
 
     Parameters
     ----------

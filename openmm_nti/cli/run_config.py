@@ -147,10 +147,19 @@ def load_config(path: Path, settings: list[str]) -> RunConfig:
     data = read_mapping(path)
     for setting in settings:
         apply_setting(data, setting)
+    _find_files(data.get("system"), path.parent)
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigError(explain(error, RunConfig, source=str(path))) from None
+
+
+def _find_files(system: Any, folder: Path) -> None:
+    """Look for the file of a potential in the folder of the configuration that names it."""
+    for state in system if isinstance(system, list) else [system]:
+        potential = state.get("potential") if isinstance(state, dict) else None
+        if isinstance(potential, dict) and isinstance(potential.get("file"), str):
+            potential["file"] = str(folder / potential["file"])
 
 
 def section_config(section: str, settings: list[str]) -> Any:

@@ -22,7 +22,7 @@ from openmm_nti.fluid.cutoff import Cutoff
 from openmm_nti.fluid.fluid import Fluid
 from openmm_nti.fluid.general import GeneralState
 from openmm_nti.fluid.potentials.base import PairPotential
-from openmm_nti.fluid.potentials.registry import potential_class
+from openmm_nti.fluid.potentials.registry import natural_units, potential_class
 from openmm_nti.fluid.units import positive_number
 
 STATE_KEYS = (
@@ -111,7 +111,7 @@ def _one_species(
             plain[key] = data[key]
     if edges:
         plain["box_length_nm"] = edges[0]
-    sigma = positive_number("sigma_nm", entry.get("sigma_nm", 0.3405))
+    sigma = positive_number("sigma_nm", entry.get("sigma_nm", _length_unit(form)))
     if potential.get("cutoff_nm") is not None:
         plain["cutoff_sigma"] = positive_number("cutoff_nm", potential["cutoff_nm"]) / sigma
         plain["switch_sigma"] = _SWITCH_SHARE * plain["cutoff_sigma"]
@@ -120,6 +120,10 @@ def _one_species(
     if "convention" in potential:
         plain["convention"] = potential["convention"]
     return {**plain, "potential": form}
+
+
+def _length_unit(form: Mapping[str, Any]) -> float:
+    return natural_units(form).get("sigma_nm", 0.3405)
 
 
 def _several(

@@ -21,7 +21,7 @@ from openmm_nti.fluid.cutoff import Convention, Cutoff
 from openmm_nti.fluid.fluid import Fluid
 from openmm_nti.fluid.general import GeneralState
 from openmm_nti.fluid.potentials.base import PairPotential
-from openmm_nti.fluid.potentials.registry import PotentialForm
+from openmm_nti.fluid.potentials.registry import PotentialForm, described, natural_units
 from openmm_nti.fluid.reduced import LENNARD_JONES, ReducedPotential
 from openmm_nti.fluid.species_form import plain_form
 from openmm_nti.fluid.units import (
@@ -96,7 +96,12 @@ class StatePoint(Settings):
     def _to_reduced_units(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        data = plain_form(data) if "species" in data else dict(data)
+        data = {
+            **data,
+            **({"potential": described(data["potential"])} if data.get("potential") else {}),
+        }
+        data = plain_form(data) if "species" in data else data
+        data = {**natural_units(data.get("potential")), **data}
         if set(data) - set(cls.model_fields) - {*_SIZES, *_TEMPERATURES}:
             return data  # the unknown key is what to say, not what is missing without it
         require_one(data, _SIZES, "the size of the box")
@@ -128,6 +133,8 @@ class StatePoint(Settings):
                 f"{self.box_length_sigma / 2:g}"
             )
         _ = self.pair_potential
+        pair = self.potential.build(self.sigma_nm, self.epsilon_kj_mol)
+        pair.check_end(self.cutoff_nm, self.kt_kj_mol, self.convention)
         return self
 
     @model_serializer(mode="wrap")

@@ -8,6 +8,7 @@ import openmm
 from openmm import app, unit
 
 from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.lennard_jones import LennardJones
 from openmm_nti.fluid.state import StatePoint, check_supported
 
@@ -62,10 +63,18 @@ def _force(state: StatePoint) -> openmm.Force:
         for _ in range(state.n_particles):
             force.addParticle(0.0, pair.sigma_nm, pair.epsilon_kj_mol)
     else:
-        force = openmm.CustomNonbondedForce(pair.openmm_expression())
+        force = custom_force(pair, pair.openmm_expression())
         for _ in range(state.n_particles):
             force.addParticle([])
     set_cutoff(force, state)
+    return force
+
+
+def custom_force(pair: PairPotential, expression: str) -> openmm.CustomNonbondedForce:
+    """Return a force by an expression that may name the tables of `pair`."""
+    force = openmm.CustomNonbondedForce(expression)
+    for name, table in pair.openmm_functions().items():
+        force.addTabulatedFunction(name, openmm.Continuous1DFunction(*table))
     return force
 
 

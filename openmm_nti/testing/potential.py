@@ -20,6 +20,7 @@ from openmm_nti.fluid.potentials.registry import PotentialForm
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian.pair_energy import PairEnergy
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm, smeared_potential
+from openmm_nti.md.fluid_system import custom_force
 from openmm_nti.testing.errors import ConformanceError
 
 Array = NDArray[np.float64]
@@ -75,7 +76,9 @@ class _Case:
 
     @classmethod
     def of(cls, potential: PairPotential, temperature_star: float) -> _Case:
-        length, energy = potential.size, float(getattr(potential, "epsilon_kj_mol", 1.0))
+        units = potential.natural_units()
+        energy = float(getattr(potential, "epsilon_kj_mol", units.get("epsilon_kj_mol", 1.0)))
+        length = potential.size
         form = PotentialForm.of(potential).in_units(length, energy)
         reduced = ReducedPotential(temperature_star=temperature_star, potential=form)
         grid = np.linspace(0.3, reduced.cutoff_sigma, 600)
@@ -207,7 +210,7 @@ def _two_particles(case: _Case) -> None:
 def _energies_in_openmm(case: _Case, expression: str, parameters: dict[str, float]) -> Array:
     """Return the energies of two atoms in OpenMM at the distances of `case`, in kJ/mol."""
     system = openmm.System()
-    force = openmm.CustomNonbondedForce(expression)
+    force = custom_force(case.potential, expression)
     for name, value in parameters.items():
         force.addGlobalParameter(name, value)
     for _ in range(2):

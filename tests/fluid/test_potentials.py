@@ -12,6 +12,7 @@ from openmm_nti import LJFluid, StatePoint
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.potentials.lennard_jones import LennardJones
 from openmm_nti.fluid.potentials.mie import Mie
+from openmm_nti.fluid.potentials.table import Table
 from openmm_nti.fluid.potentials.uhlenbeck_ford import UhlenbeckFord
 from openmm_nti.fluid.potentials.yukawa import Yukawa
 from openmm_nti.hamiltonian.geometry import cubic_box
@@ -30,6 +31,11 @@ def state_of(**changes):
     return StatePoint(**{**given, **changes})
 
 
+def lj_rows(start=0.2, end=1.1, n=901):
+    r = np.linspace(start, end, n)
+    return r, 4.0 * ((0.34 / r) ** 12 - (0.34 / r) ** 6)
+
+
 @pytest.mark.parametrize(
     ("potential", "temperature_star"),
     [
@@ -38,8 +44,9 @@ def state_of(**changes):
         (Yukawa(**ATOM, kappa=4), 0.5),
         (UhlenbeckFord(**ATOM), 1.0),
         (UhlenbeckFord(**ATOM), 1 / 50),
+        (Table(**dict(zip(("r_nm", "u_kj_mol"), map(tuple, lj_rows()), strict=True))), 1.25),
     ],
-    ids=str,
+    ids=["mie", "mie-24-7", "yukawa", "uhlenbeck_ford", "uhlenbeck_ford-50", "table"],
 )
 def test_they_keep_the_rules(potential, temperature_star):
     check_potential(potential, temperature_star=temperature_star)
@@ -137,3 +144,94 @@ def test_a_shift_leaves_no_jump(convention):
 def test_nonsense_is_refused(changes, message):
     with pytest.raises(ValidationError, match=message):
         state_of(**changes)
+
+
+def table_state(file, **changes):
+    species = {"X": {"n_particles": 40, "mass_dalton": 40}}
+    potential = {"type": "table", "file": str(file), "cutoff_nm": 1.0, "switch_nm": 0.8}
+    given = {"temperature_kelvin": 150, "box_length_nm": 2.1, "species": species}
+    return StatePoint(**{**given, "potential": {**potential, **changes}})
+
+
+def write_table(folder, rows, header="r_nm, u_kj_mol  # of argon"):
+    file = folder / "u.csv"
+    lines = [header, "", *(f"{r:.9g}, {u:.12g}" for r, u in zip(*rows, strict=True))]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("spacing", ["even", "growing"])
+def test_a_table_of_lennard_jones_is_lennard_jones(tmp_path, spacing):
+    r, u = lj_rows()
+    if spacing == "growing":
+        r = np.geomspace(0.2, 1.1, 900)
+        u = 4.0 * ((0.34 / r) ** 12 - (0.34 / r) ** 6)
+    state = table_state(write_table(tmp_path, (r, u)))
+    assert state.sigma_nm == pytest.approx(0.34, abs=1e-3)
+    assert state.epsilon_kj_mol == pytest.approx(1, abs=1e-3)
+    assert StatePoint.model_validate_json(state.model_dump_json()) == state
+    (tmp_path / "u.csv").unlink()  # whatever is stored holds the numbers themselves
+    plain = StatePoint(
+        n_particles=40,
+        temperature_kelvin=150,
+        box_length_nm=2.1,
+        sigma_nm=0.34,
+        epsilon_kj_mol=1.0,
+        cutoff_sigma=1 / 0.34,
+        switch_sigma=0.8 / 0.34,
+    )
+    positions = np.asarray(LJFluid(plain).positions._value)
+    energies = []
+    for each in (state, plain):
+        platform = openmm.Platform.getPlatform("Reference")
+        system = LJFluid(each).create_system()
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+        context.setPositions(positions)
+        energies.append(context.getState(energy=True).getPotentialEnergy()._value)
+        (found,) = reduced_potential_numpy(positions[None] / each.sigma_nm, each) * each.kt_kj_mol
+        assert found == pytest.approx(energies[-1], abs=1e-5)
+    assert energies[0] == pytest.approx(energies[1], abs=2e-4)
+
+
+def _without(rows, first, last):
+    return tuple(np.delete(each, np.arange(first, last)) for each in rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "message"),
+    [
+        (_without(lj_rows(), 300, 301), {}, "a hole between r = 0.499 and 0.501"),
+        (_without(lj_rows(), 300, 340), {}, "a hole between r = 0.499 and 0.54"),
+        (_without(lj_rows(), 5, 901), {}, "has 5 distances"),
+        (lj_rows(end=0.9), {}, "ends at 0.9 nm, within the cutoff of 1 nm"),
+        (lj_rows(start=0.33), {}, "begins at 0.33 nm with .* kT, where atoms still come"),
+        (lj_rows(n=19), {}, "too coarse"),
+        (tuple(each[::-1] for each in lj_rows()), {}, "sort the rows by distance"),
+        ((lj_rows()[0], -lj_rows()[1] * 60), {}, "begins at"),
+        ((lj_rows()[0], 3 / lj_rows()[0] ** 3), {"convention": "truncated"}, "a positive tail"),
+        ((lj_rows()[0], np.full(901, np.nan)), {}, "row 3: .* leaves a hole"),
+    ],
+)
+def test_a_bad_table_is_refused(tmp_path, rows, changes, message):
+    with pytest.raises(ValidationError, match=message) as refused:
+        table_state(write_table(tmp_path, rows), **changes)
+    (error,) = refused.value.errors()
+    assert "\n" not in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no such file"),
+        ("", "has no rows"),
+        ("r, u\n0.2, 5\n0.3, x\n", "row 3: '0.3, x' must be two numbers"),
+        ("1, 0.2, 5\n", "row 1: .* must be two numbers"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, text, message):
+    file = tmp_path / "u.csv"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(ValidationError, match=message) as refused:
+        table_state(file)
+    assert str(file) in str(refused.value)

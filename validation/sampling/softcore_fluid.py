@@ -17,7 +17,7 @@ from openmm import unit
 
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import set_cutoff
+from openmm_nti.md.fluid_system import custom_force, set_cutoff
 
 ALPHA = 0.5  # minimises the thermodynamic length of the pair approximation at T* = 1.25
 PARAMETER = "lambda_softcore"
@@ -90,7 +90,7 @@ def soft_system(state: StatePoint) -> openmm.System:
 
 def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
     """Return u_lambda between all pairs; interaction groups added to it leave some out."""
-    force = openmm.CustomNonbondedForce(state.pair.soft_core_expression(ALPHA, PARAMETER))
+    force = custom_force(state.pair, state.pair.soft_core_expression(ALPHA, PARAMETER))
     force.addGlobalParameter(PARAMETER, 0.0)
     force.addEnergyParameterDerivative(PARAMETER)
     set_cutoff(force, state)

@@ -56,6 +56,20 @@ class PairPotential(Settings):
         """Return u(r) in kJ/mol as OpenMM's custom forces read it; `r` names the distance in nm."""
         raise NotImplementedError
 
+    def openmm_functions(self) -> dict[str, tuple[list[float], float, float]]:
+        """Return the tables that `openmm_expression` names: values, and first and last distance.
+
+        OpenMM lays a natural cubic spline through each.
+        """
+        return {}
+
+    def natural_units(self) -> dict[str, float]:
+        """Return `sigma_nm` and `epsilon_kj_mol` for counting, where they are no parameters."""
+        return {}
+
+    def check_end(self, cutoff_nm: float, kt_kj_mol: float, convention: str) -> None:
+        """Raise ValueError if the potential cannot be used with this cutoff and temperature."""
+
     def energy_numpy(self, r_squared: np.ndarray) -> np.ndarray:
         """Return `energy` of an array; a potential may have a quicker way for numpy."""
         return np.asarray(self.energy(r_squared))
@@ -138,7 +152,7 @@ class PairPotential(Settings):
         }
         return self.model_copy(update=values)
 
-    def parameters(self) -> dict[str, float]:
+    def parameters(self) -> dict[str, Any]:
         """Return the parameters by name."""
         return {name: getattr(self, name) for name in self.parameter_names()}
 

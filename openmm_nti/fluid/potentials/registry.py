@@ -7,6 +7,7 @@ folder are found by themselves; a subclass of `PairPotential` defined elsewhere 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -57,6 +58,38 @@ def _from_mapping(data: Any) -> Any:
     return kind(**{name: value for name, value in data.items() if name != "type"})
 
 
+def described(potential: Any) -> Any:
+    """Return the description of a potential with the contents of its `file` in the file's place."""
+    if not isinstance(potential, Mapping) or potential.get("file") is None:
+        return potential
+    kind = potential_class(potential.get("type", "lennard_jones"))
+    if not hasattr(kind, "read"):
+        return potential
+    if not isinstance(file := potential["file"], str | Path):
+        raise ValueError(f"potential: file = {file!r} must be the path of a file")  # noqa: TRY004
+    rest = {name: value for name, value in potential.items() if name != "file"}
+    try:
+        return {**kind.read(file), **rest}
+    except ValueError as error:
+        raise ValueError(f"potential: {error}") from None
+
+
+def natural_units(potential: Any) -> dict[str, float]:
+    """Return the units in which a described potential is best counted; none if it has its own."""
+    if not isinstance(potential, Mapping) or potential.get("type", "lennard_jones") not in (
+        kinds := potential_classes()
+    ):
+        return {}
+    kind = kinds[potential.get("type", "lennard_jones")]
+    names = kind.parameter_names()
+    if _LENGTH in names or _ENERGY in names:
+        return {}
+    try:
+        return kind(**{k: v for k, v in potential.items() if k in names}).natural_units()
+    except ValidationError:
+        return {}  # what is wrong is said where the potential is checked
+
+
 AnyPotential = Annotated[SerializeAsAny[PairPotential], BeforeValidator(_from_mapping)]
 
 
@@ -69,6 +102,14 @@ class PotentialForm(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     type: str = "lennard_jones"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_values(cls, data: Any) -> Any:
+        data = described(data)
+        if not isinstance(data, Mapping):
+            return data
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
 
     @model_validator(mode="after")
     def _parameters_are_known(self) -> PotentialForm:
@@ -117,14 +158,21 @@ class PotentialForm(BaseModel):
         return kind(**own, **(self.model_extra or {}))
 
     def parameter_label(self) -> list[str]:
-        """Return the parameters for the name of a file: n14, m6."""
-        return [f"{name}{value:g}" for name, value in sorted((self.model_extra or {}).items())]
+        """Return the parameters for the name of a file: n14, m6; many numbers by a fingerprint."""
+        return [
+            f"{name}{value:g}" if isinstance(value, float | int) else _fingerprint(value)
+            for name, value in sorted((self.model_extra or {}).items())
+        ]
 
     def in_units(self, length_nm: float, energy_kj_mol: float) -> PotentialForm:
         """Return the same form with its parameters in other units."""
         extra = self.model_extra or {}
         values = {k: in_units(k, v, length_nm, energy_kj_mol) for k, v in extra.items()}
         return PotentialForm(type=self.type, **values) if values else self
+
+
+def _fingerprint(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:6]
 
 
 @cache

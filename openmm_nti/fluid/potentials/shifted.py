@@ -66,6 +66,10 @@ class ShiftedPotential(PairPotential):
             f"unshifted = {self.base.openmm_expression(r)}"
         )
 
+    def openmm_functions(self) -> dict[str, tuple[list[float], float, float]]:
+        """Return the tables of the potential that is shifted."""
+        return self.base.openmm_functions()
+
     @property
     def size(self) -> float:
         """About the size of an atom, as of the potential that is shifted."""

@@ -132,7 +132,7 @@ def removed_integral(state: StatePoint) -> float:
     """Return the integral of u_LJ - u_conv over space, epsilon sigma^3; it is negative."""
     cutoff = state.cutoff_sigma
     # A shift reaches everywhere: as if g(r) were 0 within sigma and 1 beyond.
-    start = state.switch_sigma if state.convention == "switched" else 1.0
+    start = 1.0 if state.convention in ("shifted", "force_shifted") else state.switch_sigma
     r = np.linspace(start, cutoff, 4001)
     full = 4.0 * (r**-12 - r**-6)
     shell = 4.0 * math.pi * r**2 * (full - pair_energy(r**2, state))

@@ -50,7 +50,7 @@ test-package: $(DEV_STAMP)
 	rm -rf build/package && mkdir -p build/package
 	$(BIN)/python setup.py -q sdist --dist-dir build/package
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w build/package build/package/*.tar.gz
-	$(BIN)/python tests/support/package.py build/package/*.whl
+	$(BIN)/python .ci/check_wheel.py build/package/*.whl
 	$(call borrow,build/package/env)
 	build/package/env/bin/python -m pip install -q --no-deps build/package/*.whl
 	cd build/package && env/bin/openmm-nti --version && \

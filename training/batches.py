@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 
-from openmm_nti.references.noise import log_noise_max
 from openmm_nti.training.config import TrainingConfig
 from openmm_nti.training.targets import (
     CleanData,
@@ -31,7 +30,7 @@ def ensemble_of_step(step: int, ensembles: Sequence[CleanData]) -> int:
 
 def noise_range(data: CleanData, config: TrainingConfig) -> tuple[float, float]:
     """Return ln s of the smallest and the largest noise level."""
-    return math.log(config.noise_min_sigma), float(log_noise_max(data.box))
+    return math.log(config.noise_min_sigma), data.log_noise_max
 
 
 def random_batch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from openmm_nti.runtime.devices import DeviceName
 from openmm_nti.settings import Settings
 
 _WIDEST_SIGMA = 1000.0
@@ -78,10 +79,8 @@ class TrainingConfig(Settings):
         le=1_000_000_000,
         description="Steps between validations and checkpoints.",
     )
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
-        description="`auto`, `cpu`, `cuda`, `cuda:1`, ...",
+    device: DeviceName = Field(
+        default="auto", description="Device of the training alone; `auto`: that of the run."
     )
 
     @model_validator(mode="after")

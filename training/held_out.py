@@ -77,16 +77,18 @@ class HeldOut:
         Gains are given for each decile of ln s and for all together.
         """
         losses = []
-        gains = []
-        errors = []
+        pairs = []
         for decile in self.deciles:
             gradient = _gradient(model, decile.batch)
             error = (gradient - decile.batch.target).square().mean((1, 2))
             losses.append((error * decile.batch.precision).mean())
             gain = (decile.batch.bound_terms(gradient) - decile.baseline) * decile.weight
-            pairs = gain.reshape(2, -1).mean(0)  # a frame with its noise of either sign
-            gains.append(float(pairs.mean()))
-            errors.append(float(pairs.std()) / math.sqrt(len(pairs)))
+            pairs.append(gain.reshape(2, -1).mean(0))  # a frame with its noise of either sign
+        spread = torch.stack([pair.std() for pair in pairs])
+        # One look at the device for all numbers, since each waits for all that it has to do.
+        facts = torch.stack([torch.stack([pair.mean() for pair in pairs]), spread]).cpu()
+        gains = facts[0].tolist()
+        errors = [each / math.sqrt(len(pairs[0])) for each in facts[1].tolist()]
         return {
             "loss": float(torch.stack(losses).mean()),
             "gain_kt": sum(gains),

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid
@@ -16,7 +14,6 @@ from openmm_nti.hamiltonian.growth import may_grow
 from openmm_nti.model_files import load_any_model, weights_fingerprint
 from openmm_nti.runtime.context import Execution
 from openmm_nti.training.config import TrainingConfig
-from openmm_nti.training.parallel import local_rank
 
 
 def directory_of(execution: Execution) -> Path:
@@ -65,27 +62,6 @@ def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
             "none"
         )
     return other
-
-
-def chosen_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` takes a GPU where there is one.
-
-    Raises
-    ------
-    ValueError
-        If this machine has no such device.
-    """
-    if name == "auto":
-        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    missing = device.type == "cuda" and (device.index or 0) >= n_gpus
-    if missing or (device.type == "mps" and not torch.backends.mps.is_available()):
-        raise ValueError(
-            f"device = {name} is not there: this machine has {n_gpus} CUDA device(s); choose "
-            "another, or auto"
-        )
-    return device
 
 
 def metrics_until(path: Path, step: int) -> list[dict[str, Any]]:

@@ -30,6 +30,8 @@ class Processes:
         self.rank, self.size = rank_and_size()
         self.device = device
         if self.size > 1 and not dist.is_initialized():
+            if device.type == "cuda":
+                torch.cuda.set_device(device)  # or all processes would talk through GPU 0
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     @property
@@ -62,8 +64,3 @@ class Processes:
 def rank_and_size() -> tuple[int, int]:
     """Return the number of this process and of all processes; (0, 1) without torchrun."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def local_rank() -> int:
-    """Return the number of this process on its machine, which is the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))

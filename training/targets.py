@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.references.noise import effective_variance
+from openmm_nti.references.noise import effective_variance, log_noise_max
 
 _ATOMS_AT_A_TIME = 12_800
 
@@ -47,6 +48,11 @@ class CleanData:
     gradient: Tensor
     box: Tensor
     gradient_square: Tensor
+
+    @cached_property
+    def log_noise_max(self) -> float:
+        """ln s of the largest noise level; read from the device once."""
+        return float(log_noise_max(self.box))
 
     @classmethod
     def from_ensemble(

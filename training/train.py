@@ -30,13 +30,13 @@ from openmm_nti.model_files import (
     training_core_seconds,
 )
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.runtime.devices import torch_device
 from openmm_nti.runtime.tasks import progress_bar
 from openmm_nti.training.batches import ensemble_of_step, noise_range, random_batch
 from openmm_nti.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from openmm_nti.training.config import TrainingConfig
 from openmm_nti.training.held_out import HeldOut
 from openmm_nti.training.inputs import (
-    chosen_device,
     directory_of,
     inputs_fingerprint,
     metrics_until,
@@ -112,7 +112,7 @@ class _Training:
         self.execution = execution
         self.inputs = inputs
         self.folder = directory_of(execution)
-        self.device = chosen_device(config.device)
+        self.device = torch_device(execution.device if config.device == "auto" else config.device)
         self.processes = Processes(self.device)
         torch.manual_seed(execution.seed)
         self.model = build_model(ensembles[0].state.pair_potential, network).to(self.device)
@@ -148,10 +148,12 @@ class _Training:
         """Take steps until the budget of steps or minutes is spent."""
         began = time.monotonic() - self.seconds
         is_main = self.processes.is_main_process
+        # All processes know the steps; to ask the main one means to wait for the device.
+        common = self.processes.of_main_process if self.config.max_minutes else float
         losses: list[Tensor] = []
         with progress_bar(self.execution.progress and is_main) as bar:
             task = bar.add_task("training", total=self.config.n_steps, completed=self.step)
-            while (share := self.processes.of_main_process(self._share_done())) < 1.0:
+            while (share := common(self._share_done())) < 1.0:
                 losses.append(self._take_step(share))
                 self.step += 1
                 self.seconds = time.monotonic() - began

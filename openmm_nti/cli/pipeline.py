@@ -53,7 +53,9 @@ class Pipeline:
         self.console = console
         self.accept_frames = accept_frames
         self.read_only = read_only
-        self.execution = Execution(config.seed, config.workers, directory.path, progress=True)
+        self.execution = Execution(
+            config.seed, config.workers, directory.path, progress=True, device=config.device
+        )
 
     def run(self) -> None:
         """Run all stages, up to results.json and report.html."""

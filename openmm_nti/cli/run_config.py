@@ -30,6 +30,7 @@ from openmm_nti.fluid.species_form import numbers_of_particles
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NetworkConfig
 from openmm_nti.reference_md import ReferenceConfig
+from openmm_nti.runtime.devices import DeviceName
 from openmm_nti.settings import Settings
 from openmm_nti.training import TrainingConfig
 from openmm_nti.validation.estimators.base import Estimator
@@ -98,6 +99,10 @@ class RunConfig(Settings):
         ge=1,
         le=10_000,
         description="Processes for independent simulations; never changes results.",
+    )
+    device: DeviceName = Field(
+        default="auto",
+        description="Where models compute: `cpu`, `cuda`, `cuda:1`; `auto`: a GPU if there is one.",
     )
     system: Annotated[tuple[StatePoint, ...], BeforeValidator(_one_for_each_n)] = Field(
         description="The fluid. n_particles may be a list: one model is trained for all N, and "

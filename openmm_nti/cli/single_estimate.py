@@ -21,6 +21,7 @@ from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
+from openmm_nti.runtime.devices import torch_device
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.registry import estimator
 
@@ -60,6 +61,7 @@ def single_estimate(
         It is raised before any simulation.
     """
     chosen = estimator(request.method)
+    with_key("--device", torch_device, request.execution.device)
     if request.execution.directory is not None:
         check_writable(request.execution.directory)
     config = section_config(chosen.section, request.settings)

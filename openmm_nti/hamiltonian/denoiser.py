@@ -25,6 +25,7 @@ from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.networks.registry import build_network
+from openmm_nti.hamiltonian.own_device import on_own_device
 from openmm_nti.references.noise import effective_variance
 
 
@@ -42,6 +43,7 @@ class Denoiser(NoisedFluid):
     def __init__(self, potential: ReducedPotential, network: NetworkConfig) -> None:
         super().__init__(potential, network, build_network(network, gives_energy=False))
 
+    @on_own_device
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
     ) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
 from openmm_nti.hamiltonian.networks.base import LearnedPart
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
+from openmm_nti.hamiltonian.own_device import on_own_device
 from openmm_nti.hamiltonian.pair_energy import PairEnergy
 from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
@@ -87,6 +88,11 @@ class NoisedFluid(nn.Module):
         bound.two_body.to(self.two_body.mayer.device)
         return bound.train(self.training)
 
+    @on_own_device
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        """Return what `forward` returns; positions may lie on another device."""
+        return cast("Tensor", super().__call__(*arguments))
+
     def fingerprint(self) -> str:
         """Return a short hash of everything that decides the model's numbers.
 
@@ -118,6 +124,7 @@ class NoisedFluid(nn.Module):
         """
         raise NotImplementedError
 
+    @on_own_device
     def pair_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Return the sum of the two-body term over all pairs, (B,), kT.
 
@@ -126,12 +133,14 @@ class NoisedFluid(nn.Module):
         pairs = self.search.pairs(positions, box, self.cutoff)
         return self._table_sum(positions, pairs, self.two_body.rows(log_s))
 
+    @on_own_device
     def pair_gradient(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Return the gradient of `pair_energy`, (B, N, 3), kT / sigma, without autograd."""
         return self._pair_gradient(
             positions, log_s, self.search.pairs(positions.detach(), box, self.cutoff)
         )
 
+    @on_own_device
     def pair_field(self, positions: Tensor, box: Tensor, log_s: Tensor) -> tuple[Tensor, Tensor]:
         """Return a continuous field close to the gradient of `pair_energy`, and its divergence.
 

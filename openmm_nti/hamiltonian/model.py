@@ -22,6 +22,7 @@ from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.networks.base import repeated
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.networks.registry import build_network
+from openmm_nti.hamiltonian.own_device import on_own_device
 from openmm_nti.references.coupling import checked_couplings
 from openmm_nti.references.noise import effective_variance, log_noise
 
@@ -114,10 +115,11 @@ class LambdaHamiltonian(NoisedFluid):
         lam
             Couplings, (K,).
         """
+        here, there = positions.device, self.two_body.mayer.device
         with torch.no_grad():
-            positions = positions.double()
-            box = box.double()
-            lam = lam.double()
+            positions = positions.double().to(there)
+            box = box.double().to(there)
+            lam = lam.double().to(there)
             if not torch.jit.is_scripting():  # type: ignore[attr-defined]
                 checked_couplings(lam.cpu().numpy(), "lam")
             log_s = log_noise(lam, box)
@@ -137,14 +139,16 @@ class LambdaHamiltonian(NoisedFluid):
                 if inside.shape[0] > 0:
                     learned = self._learned_at(positions, box, log_s[inside], self.near(pairs))
                     energy = energy.index_add(1, inside, learned)
-            return energy
+            return energy.to(here)
 
+    @on_own_device
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Return the learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
         return self._learned(
             positions, box, log_s, self.search.pairs(positions, box, self.network.cutoff)
         )
 
+    @on_own_device
     def gradient(
         self, positions: Tensor, box: Tensor, log_s: Tensor, create_graph: bool = False
     ) -> Tensor:
@@ -165,6 +169,7 @@ class LambdaHamiltonian(NoisedFluid):
             (pull,) = torch.autograd.grad(learned, vectors, create_graph=create_graph)
             return gradient + self.search.sum_over_pairs(near, pull, positions)
 
+    @on_own_device
     def curvature(self, positions: Tensor, box: Tensor, log_s: Tensor, probes: Tensor) -> Curvature:
         """Return the gradient of U, and second derivatives of its two parts.
 

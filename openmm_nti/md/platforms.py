@@ -12,7 +12,10 @@ import openmm
 from openmm import unit
 from pydantic import AfterValidator
 
+from openmm_nti.runtime.devices import number_of_gpus, process_number
+
 _FASTEST_FIRST = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
+_WITH_CUDA_NUMBERS = ("CUDA", "HIP")  # platforms that count GPUs as torch does
 _PRECISIONS = ("mixed", "single")  # not all GPUs compute in double precision, which mixed needs
 _OPENCL_ALL_DEVICES, _OPENCL_DEVICE_TYPE, _OPENCL_CPU = 0xFFFFFFFF, 0x1000, 1 << 1
 _PROBE_ENERGY = 4 * (1.1**-12 - 1.1**-6)  # of the two particles of the probe, kJ/mol
@@ -95,7 +98,9 @@ def fastest_platform(name: str | None = None) -> openmm.Platform:
 def platform_properties(
     platform: openmm.Platform, threads: int = 1, deterministic: bool = True
 ) -> dict[str, str]:
-    """Return those properties of `platform` that make its forces repeat to the bit.
+    """Return those properties of `platform` that make its forces repeat to the bit, and its GPU.
+
+    Process k of those that share the work takes GPU k of several, counted around.
 
     Parameters
     ----------
@@ -114,6 +119,8 @@ def platform_properties(
     }
     if "Precision" in names:
         wanted["Precision"] = _try(platform.getName()).precision or _PRECISIONS[0]
+    if platform.getName() in _WITH_CUDA_NUMBERS and (count := number_of_gpus()) > 1:
+        wanted["DeviceIndex"] = str(process_number() % count)  # each process a GPU of its own
     return {key: value for key, value in wanted.items() if key in names}
 
 

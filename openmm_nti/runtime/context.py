@@ -1,12 +1,13 @@
 """`Execution`: how a calculation is carried out, apart from what is calculated.
 
-It holds the seed, the number of processes, the folder and whether progress is shown. None of them
-but the seed changes a result. A part of a calculation gets a child with a seed and a folder of its
-own, so that no two parts share random numbers or files.
+It holds the seed, the number of processes, the folder, whether progress is shown, and the device.
+None of them but the seed changes a result; a GPU rounds differently. A part of a calculation gets a
+child with a seed and a folder of its own, so that no two parts share random numbers or files.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from openmm_nti.runtime.devices import torch_device
 from openmm_nti.runtime.stored import Arrays, StoredTask, mark, run_stored
 from openmm_nti.runtime.tasks import derive_seed, run_tasks, track
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     import torch  # the command line imports this module before it needs torch
 
 Result = TypeVar("Result")
-_KEYWORDS = ("seed", "workers", "directory", "progress")
+Model = TypeVar("Model", bound="torch.nn.Module")
+_KEYWORDS = ("seed", "workers", "directory", "progress", "device")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Execution:
         nothing.
     progress
         Whether progress bars with the time left are shown, on the standard error stream.
+    device
+        Where models compute, see `devices.torch_device`: by default, on a GPU where there is one.
 
     Raises
     ------
@@ -52,6 +57,7 @@ class Execution:
     workers: int = 1
     directory: Path | None = None
     progress: bool = False
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -74,6 +80,13 @@ class Execution:
         import torch
 
         return torch.Generator().manual_seed(self.seed_of(*names))
+
+    def place(self, model: Model) -> Model:
+        """Return the model on the device of this process: itself, or a copy that lies there."""
+        device = torch_device(self.device)
+        if all(held.device == device for held in (*model.parameters(), *model.buffers())):
+            return model
+        return copy.deepcopy(model).to(device)
 
     def child(self, *names: object) -> Execution:
         """Return the execution of a part: `names` decide its seed, and its folder lies below."""

@@ -28,6 +28,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from openmm_nti.runtime.devices import number_this_worker
 from openmm_nti.runtime.executors import current_executor, run_on_dask
 
 Result = TypeVar("Result")
@@ -207,10 +208,11 @@ def _task_error(description: str, task: Any, error: Exception) -> TaskError:
 
 
 def _prepare_worker(parent: int) -> None:
-    """Give torch one thread, and end this process when its parent ends, for whatever reason."""
+    """Give torch one thread and this process a number, and end it when its parent ends."""
     import torch
 
     torch.set_num_threads(1)
+    number_this_worker()
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 

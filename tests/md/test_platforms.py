@@ -11,6 +11,7 @@ from openmm_nti.md.platforms import (
     platform_description,
     platform_properties,
 )
+from openmm_nti.runtime.devices import WORKER
 
 DEVICE = SimpleNamespace(  # stands for OpenMM's OpenCL platform with one device
     getName=lambda: "OpenCL",
@@ -98,6 +99,14 @@ def test_cpu_runs_reproducibly_on_the_threads_asked_for():
     properties = platform_properties(fastest_platform("CPU"), threads=3)
     assert properties == {"Threads": "3", "DeterministicForces": "true"}
     assert platform_properties(fastest_platform("Reference")) == {}
+
+
+@pytest.mark.parametrize(("n_gpus", "expected"), [(2, {"DeviceIndex": "1"}), (1, {}), (0, {})])
+def test_processes_simulate_on_the_gpus_in_turn(n_gpus, expected, monkeypatch):
+    monkeypatch.setattr(platforms, "number_of_gpus", lambda: n_gpus)
+    monkeypatch.setenv(WORKER, "3")
+    cuda = SimpleNamespace(getName=lambda: "CUDA", getPropertyNames=lambda: ("DeviceIndex",))
+    assert platform_properties(cuda) == expected
 
 
 def test_an_unknown_platform_is_named_with_the_choices():

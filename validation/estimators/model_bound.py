@@ -150,7 +150,7 @@ def _integral(
     weights = weights * 0.5 * (high - low) * np.exp(2.0 * log_s)
     generator = execution.torch_random("bound", ensemble.state.label)
     means, errors, slopes, pulls = _all_levels(
-        model, frames, log_s, weights, n_pairs, generator, execution
+        execution.place(model), frames, log_s, weights, n_pairs, generator, execution
     )
     of_frames = (1.0 + weights @ slopes) * frames.energies / energies.size + weights @ pulls
     return {

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,7 @@ def sample(
     """Return positions (n_samples, N, 3) in sigma by reverse diffusion, wrapped into the box."""
     check_model_fits(model, state)
     lambdas = _levels(model, state, config, execution)
-    diffusion = ReverseDiffusion(model, state, lambdas, config.corrector_steps)
+    diffusion = ReverseDiffusion(execution.place(model), state, lambdas, config.corrector_steps)
     generator = execution.torch_random("reverse", 0)
     bar = partial(execution.track, description="reverse diffusion")
     return diffusion.run(config.n_samples, generator, bar).positions_sigma
@@ -177,7 +177,7 @@ def _levels(
     if not config.corrector_steps:
         return np.linspace(0.0, 1.0, config.n_steps + 1)
     coarse = np.linspace(0.0, 1.0, _PILOT_LEVELS + 1)
-    pilot = ReverseDiffusion(model, state, coarse, config.corrector_steps)
+    pilot = ReverseDiffusion(execution.place(model), state, coarse, config.corrector_steps)
     bar = partial(execution.track, description="placing levels")
     dudl = pilot.run(_PILOT_SAMPLES, execution.torch_random("levels"), bar).dudl
     scatter = dudl.std(axis=0, ddof=1) + 1e-9  # equidistant where nothing scatters
@@ -190,6 +190,7 @@ def _run_batch(
     diffusion: ReverseDiffusion, execution: Execution, batch: _Batch
 ) -> dict[str, Array]:
     generator = execution.torch_random("reverse", batch.number)
+    diffusion = replace(diffusion, model=execution.place(diffusion.model))
     return diffusion.run(batch.n_samples, generator)._asdict()
 
 

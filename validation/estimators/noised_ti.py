@@ -152,7 +152,7 @@ def _slopes(
     execution: Execution,
 ) -> Array:
     """Return dU/dlambda of frames with antithetic noise, (n_frames, levels), kT."""
-    state = ensemble.state
+    state, model = ensemble.state, execution.place(model)
     generator = execution.torch_random("noised data", state.label)
     chosen = torch.randperm(ensemble.n_frames, generator=generator)[:n_frames]
     frames = torch.as_tensor(ensemble.positions_sigma)[chosen]

@@ -221,7 +221,7 @@ def _gaps(
     noised = part.frames + spreads[:, None, None] * rng.standard_normal(part.frames.shape)
     box = cubic_box(state.box_length_sigma)
     with torch.no_grad():
-        gradient = model.gradient(torch.from_numpy(noised), box, log_s).numpy()
+        gradient = execution.place(model).gradient(torch.from_numpy(noised), box, log_s).numpy()
     fluid = TetheredFluid(state, execution)
     longer = np.clip((spreads / _LONG_SIGMA) ** 2, 1.0, _MOST_STEPS)
     lengths = np.rint(n_steps * longer).astype(int)

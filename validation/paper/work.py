@@ -98,7 +98,11 @@ class PaperTask:
     def execution(self) -> Execution:
         """A seed of its own, and the folder of this N for batches and windows."""
         seed = self.work.execution.seed_of(self.kind, f"{self.at:g}")
-        return Execution(seed, directory=self.work.directory / "work" / f"N{self.n}")
+        return Execution(
+            seed,
+            directory=self.work.directory / "work" / f"N{self.n}",
+            device=self.work.execution.device,
+        )
 
 
 @dataclass

@@ -16,7 +16,7 @@ from. Poor ones cost overlap, not exactness.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -122,7 +122,12 @@ def sample(
         "schedule",
         inputs,
         lambda: schedule(
-            model, state, config.n_steps, config.first_noise_sigma, frames[n_forward:], generator
+            execution.place(model),
+            state,
+            config.n_steps,
+            config.first_noise_sigma,
+            frames[n_forward:],
+            generator,
         ),
     )
     batches = _batches(frames[:n_forward], config.n_paths)
@@ -234,6 +239,7 @@ def _pilot(
 def path_works(steps: PathSteps, execution: Execution, batch: PathBatch) -> dict[str, Array]:
     """Return `omega`, the works of the paths of `batch`, (n_paths,), kT."""
     generator = execution.torch_random(batch.direction, batch.number)
+    steps = replace(steps, model=execution.place(steps.model))
     if batch.starts is None:
         return {"omega": _reverse_works(steps, batch.n_paths, generator)}
     return {"omega": _forward_works(steps, batch.starts, generator)}

@@ -168,6 +168,7 @@ def _pilot(
 
     The latter is a share of the standard deviation, (K,).
     """
+    model = execution.place(model)
     slopes, functions, box = [], [], cubic_box(ensemble.state.box_length_sigma)
     for value in lambdas:
         # The same frames and noise at every lambda: their mean then varies smoothly.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,11 @@ class WindowPart:
         """Lambdas of the part's windows, (k,)."""
         return self.lambdas[self.windows]
 
+    @cached_property
+    def placed(self) -> LambdaHamiltonian:
+        """The model on the device of this process."""
+        return self.execution.place(self.model)
+
     @property
     def place(self) -> tuple[int, ...]:
         """Numbers that give the part random numbers of its own."""
@@ -82,12 +88,12 @@ def sample_part(part: WindowPart) -> dict[str, NDArray[Any]]:
     positions, found = _simulated(part)
     couplings = own.repeat_interleave(len(positions) // len(own))
     if "u_kln" not in found:
-        found["u_kln"] = reduced_potentials(part.model, positions, state, part.lambdas)
-    found["dudl"] = dudl_of_frames(part.model, positions, state, couplings)
+        found["u_kln"] = reduced_potentials(part.placed, positions, state, part.lambdas)
+    found["dudl"] = dudl_of_frames(part.placed, positions, state, couplings)
     if part.config.controls(part.model):
         generator = _generator(part, "probes", *part.place)
         found["control_variates"] = control_variates.functions(
-            part.model, positions, part.box, couplings, generator
+            part.placed, positions, part.box, couplings, generator
         )
     if part.config.engine == "openmm" and part.windows[-1] > 0:
         found["platform"] = np.array([description_of_fastest(part.config.platform)])
@@ -141,7 +147,7 @@ def _starts(part: WindowPart, windows: range) -> Tensor:
 def _moves(part: WindowPart, windows: range) -> dict[str, Any]:
     """Return what Hamiltonian Monte Carlo of some windows needs; see `hmc.sample`."""
     return {
-        "potential": part.model,
+        "potential": part.placed,
         "box": part.box,
         "lambdas": torch.as_tensor(part.lambdas[windows]),
         "start": _starts(part, windows),
@@ -207,7 +213,7 @@ def _exchanging(part: WindowPart) -> tuple[Tensor, dict[str, Array]]:
         timestep_star = chains.timestep_star
     found = exchange.sample(
         dynamics,
-        lambda positions: reduced_potentials(part.model, positions, state, part.lambdas),
+        lambda positions: reduced_potentials(part.placed, positions, state, part.lambdas),
         state.box_length_sigma,
         n_frames=part.n_frames,
         n_steps=config.steps_between,

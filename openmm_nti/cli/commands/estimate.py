@@ -12,6 +12,7 @@ from openmm_nti.cli.commands.options import (
     MODEL_HELP,
     AcceptFrames,
     BoxLength,
+    Device,
     ExecutorOption,
     Json,
     Number,
@@ -67,6 +68,7 @@ def estimate(
     workers: Annotated[
         int, typer.Option(min=1, max=10_000, help="Processes for independent simulations.")
     ] = 1,
+    device: Device = "auto",
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
@@ -93,7 +95,7 @@ def estimate(
     from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
 
-    execution = Execution(seed, workers, output, progress=True)
+    execution = Execution(seed, workers, output, progress=True, device=device)
     request = Request(
         method,
         model,
@@ -153,6 +155,7 @@ def paper(
     workers: Annotated[
         int, typer.Option(min=1, max=10_000, help="Processes for independent simulations.")
     ] = 2,
+    device: Device = "auto",
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
@@ -165,15 +168,17 @@ def paper(
 
         openmm-nti paper --output paper --quick --only toy
     """
-    from openmm_nti.cli.safety.preflight import check_writable
+    from openmm_nti.cli.safety.preflight import check_writable, with_key
     from openmm_nti.files import read_json
     from openmm_nti.runtime.context import Execution
+    from openmm_nti.runtime.devices import torch_device
     from openmm_nti.validation.paper import presets
     from openmm_nti.validation.paper.run import run as reproduce
     from openmm_nti.validation.paper.work import Work
 
     check_writable(output)
-    execution = Execution(seed, workers, output, progress=True)
+    with_key("--device", torch_device, device)
+    execution = Execution(seed, workers, output, progress=True, device=device)
     work = Work(presets.QUICK if quick else presets.FULL, model, execution)
     names = [name.strip() for name in only.split(",")] if only else []
     page = reproduce(work, names, console().print)

@@ -10,6 +10,7 @@ import typer
 from openmm_nti.cli.commands.options import (
     LARGEST_SEED,
     BoxLength,
+    Device,
     Json,
     Model,
     Number,
@@ -52,6 +53,7 @@ def sample(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Random seed.")] = 1,
+    device: Device = "auto",
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
@@ -63,12 +65,15 @@ def sample(
     """
     from openmm_nti.cli.model_commands import state_of_model, write_samples
     from openmm_nti.cli.run_config import section_config
+    from openmm_nti.cli.safety.preflight import with_key
     from openmm_nti.runtime.context import Execution
+    from openmm_nti.runtime.devices import torch_device
     from openmm_nti.validation.estimators.neural_ti import NeuralTI
 
     state = state_of_model(model, n_particles, box_length_sigma)
     config = section_config(NeuralTI.section, settings or [])
-    execution = Execution(seed, progress=True)
+    with_key("--device", torch_device, device)
+    execution = Execution(seed, progress=True, device=device)
     n_frames = write_samples(model, state, output, config, execution)
     if json:
         print_json(

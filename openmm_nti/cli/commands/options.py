@@ -61,6 +61,10 @@ Settings = Annotated[
         help="Value to replace, such as system.n_particles=60; repeatable.",
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(help="Where models compute: auto (a GPU if there is one), cpu, cuda or cuda:1."),
+]
 ExecutorOption = Annotated[
     str,
     typer.Option(

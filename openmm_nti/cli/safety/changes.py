@@ -21,7 +21,7 @@ from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.validation.estimators.registry import all_estimators
 
-_FREE_TO_CHANGE = ("workers",)  # decides how fast a run is, never its results
+_FREE_TO_CHANGE = ("workers", "device")  # they decide how fast a run is, not its results
 
 
 @dataclass(frozen=True)

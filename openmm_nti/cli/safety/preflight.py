@@ -13,7 +13,8 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import build_model
 from openmm_nti.hamiltonian.networks.registry import network_class
 from openmm_nti.md.platforms import fastest_platform
-from openmm_nti.training.inputs import chosen_device, starting_model
+from openmm_nti.runtime.devices import torch_device
+from openmm_nti.training.inputs import starting_model
 
 # Cores of atoms, where a pair costs this many kT, do not overlap in any arrangement that is denser.
 _CORE_KT = 50.0
@@ -42,7 +43,8 @@ def check_run(config: RunConfig, *, estimates: bool = True) -> None:
     _check_network(config, estimates=estimates)
     for key, name in _platforms(config).items():
         with_key(key, fastest_platform, name)
-    with_key("training", chosen_device, config.training.device)
+    with_key("config", torch_device, config.device)
+    with_key("training", torch_device, config.training.device)
 
 
 def check_density(state: StatePoint) -> None:

@@ -1,6 +1,6 @@
 """Ends with status 1 unless a wheel holds every file of the package that git knows.
 
-    python tests/support/package.py FILE.whl
+    python .ci/check_wheel.py FILE.whl
 
 Run from a checkout. The files are those below `openmm_nti` and the three stage folders.
 """
@@ -21,6 +21,7 @@ def installed(path):
 
 
 def main(wheel):
+    """Say in what the wheel differs from the checkout, and return the exit status."""
     command = ["git", "ls-files", "openmm_nti", *STAGES]
     tracked = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     wanted = {installed(path) for path in tracked}

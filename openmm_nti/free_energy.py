@@ -43,8 +43,8 @@ class Verdict:
 
     @classmethod
     def good_if(cls, condition: bool, good: str, otherwise: Verdict) -> Verdict:
-        """Return `good` only where `condition` is met; write it so that NaN does not meet it."""
-        return cls("good", good) if bool(condition) else otherwise
+        """Return `good` only where `condition` is true; NaN and other numbers are not."""
+        return cls("good", good) if bool(condition == True) else otherwise  # noqa: E712
 
 
 NOT_JUDGED = Verdict("none", "not judged")

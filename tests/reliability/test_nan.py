@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nan_cases import (
     CASES,
     DECIDE_THE_VERDICT_ALONE,
+    MAY_BE_CONSTANT,
     MAY_BE_INFINITE,
     NO_SPREAD_OF_THEIR_OWN,
     outcome,
@@ -17,6 +18,7 @@ from nan_cases import (
 from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.validation.estimators.registry import all_estimators
 from openmm_nti.validation.report import judge
+from openmm_nti.validation.report.learned import learned
 
 INPUTS = [(name, array) for name, case in CASES.items() for array in case.samples]
 SMALL = 10.0  # kT: an error that somebody would believe
@@ -80,6 +82,40 @@ def test_equal_samples_have_no_error_and_no_blessing(name, value):
     assert found.verdict.level in {"bad", "none"}
     assert judge.converged(found).level in {"bad", "none"}
     assert not judge.is_usable(found)
+
+
+@pytest.mark.parametrize(("name", "array"), [one for one in INPUTS if one not in MAY_BE_CONSTANT])
+def test_one_kind_of_sample_that_never_changes_is_not_good(name, array):
+    samples = CASES[name].samples
+    frozen = samples | {array: np.full_like(samples[array], -2.7)}
+    found = outcome(lambda: CASES[name].run(**frozen))
+    assert found == "refused" or found.verdict.level in {"bad", "none"}
+    if found != "refused":
+        assert judge.converged(found).level != "good"
+
+
+def test_samples_that_differ_by_rounding_are_equal():
+    slopes = np.linspace(-2, 0.1, 9) * (1 + 1e-15 * np.arange(16)[:, None])
+    found = outcome(lambda: CASES["neural_ti_noised"].run(dudl=slopes))
+    assert (found.has_error, found.verdict.level) == (False, "bad")
+
+
+def test_a_control_that_never_changes_does_not_move_the_number():
+    run, samples = CASES["neural_ti"].run, CASES["neural_ti"].samples
+    without = run(**samples | {"work": np.zeros_like(samples["work"])})
+    assert run(**samples | {"work": np.full_like(samples["work"], 0.1)}) == without
+
+
+def test_nan_is_not_a_condition():
+    assert Verdict.good_if(math.nan, "good", Verdict("bad", "bad")).level == "bad"
+    assert Verdict.good_if(np.float64(1) > 0, "good", Verdict("bad", "bad")).level == "good"
+
+
+def test_a_gain_that_is_no_number_is_unknown():
+    gains = [{"gain_kt": 1.0, "gain_err": None}, {"gain_kt": math.nan, "gain_err": 0.1}, {}]
+    for gain in gains:
+        (line,) = learned({"held_out": {"x": gain}})
+        assert "is unknown" in line
 
 
 # What a verdict is read from: the question, and the number that decides it.

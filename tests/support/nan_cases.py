@@ -169,6 +169,16 @@ CASES = {
 MAY_BE_INFINITE = {"u_kln"}
 # A density of coexistence decides the verdict of the equation of state, and no error.
 DECIDE_THE_VERDICT_ALONE = {"densities"}
+# What decides no error: controls, a drift, works of the reverse diffusion, an equation of state.
+MAY_BE_CONSTANT = {
+    *((name, "control_variates") for name in ("mbar_neural", "bar_neural", "ti_neural_md")),
+    ("bar_chain", "drift_z"),
+    ("neural_ti", "work"),
+    ("neural_ti_bound", "integrand"),
+    ("eos", "bulk"),
+    ("eos", "other"),
+    ("eos", "densities"),
+}
 # The bound's integrand and an equation of state have errors of other sources.
 NO_SPREAD_OF_THEIR_OWN = {"neural_ti_bound", "eos"}
 

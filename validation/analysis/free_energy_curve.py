@@ -29,8 +29,8 @@ class FreeEnergyCurve:
     Raises
     ------
     ValueError
-        If shapes disagree, N does not ascend from 2 or more, or the covariance is not positive
-        definite.
+        If shapes disagree, N does not ascend from 2 or more, the covariance is not symmetric and
+        positive definite, or the box has no length.
     """
 
     n_particles: np.ndarray
@@ -55,6 +55,11 @@ class FreeEnergyCurve:
             )
         if not np.isfinite(self.beta_f_ex).all():
             raise ValueError("beta_f_ex holds NaN or infinity: leave those N out")
+        if not 0 < self.box_length_sigma < math.inf:
+            raise ValueError(f"box_length_sigma = {self.box_length_sigma} must be a length above 0")
+        finite = np.isfinite(self.covariance).all()
+        if not (finite and np.allclose(self.covariance, self.covariance.T)):
+            raise ValueError("the covariance is not symmetric, or holds NaN: leave those N out")
         try:
             np.linalg.cholesky(self.covariance)
         except np.linalg.LinAlgError as error:

@@ -35,12 +35,14 @@ def radial_distribution(
     Raises
     ------
     ValueError
-        If `r_max` is not between 0 and half the box.
+        If `r_max` is not between 0 and half the box, or the positions are not finite.
     """
     half_box = 0.5 * box_length_sigma
     r_max = half_box if r_max is None else r_max
     if not 0 < r_max <= half_box:
         raise ValueError(f"r_max = {r_max:g} must be between 0 and half the box, {half_box:g}")
+    if not (positions_sigma.size and np.isfinite(positions_sigma).all()):
+        raise ValueError("g(r): the positions are empty, NaN or infinite: leave those frames out")
     n_frames, n_particles, _ = positions_sigma.shape
     trajectory = mdtraj.Trajectory(
         np.mod(positions_sigma, box_length_sigma),

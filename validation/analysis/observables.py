@@ -157,8 +157,10 @@ def number_distribution(
     Raises
     ------
     ValueError
-        If p(M) is not small: the box would hold more than M particles.
+        If a number is not finite, or p(M) is not small: the box would hold more than M particles.
     """
+    if not (np.size(beta_f_ex) and np.isfinite(beta_f_ex).all() and np.isfinite(covariance).all()):
+        raise ValueError("beta_f_ex or its covariance is empty, NaN or infinite: leave those N out")
     numbers = np.arange(len(beta_f_ex))
     log_volume = 3 * math.log(box_length_sigma)
     log_p = numbers * (beta_mu + log_volume) - gammaln(numbers + 1) - beta_f_ex

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from openmm_nti.reference_md.statistics import is_constant
+
 Array = NDArray[np.float64]
 
 
@@ -68,12 +70,11 @@ def require_frames(method: str, positions: Array, fewest: int) -> None:
 def error_of_mean(values: Array) -> float:
     """Return the standard error of the mean of independent `values` (n,).
 
-    It is infinite where they give none: for a single one, and where all are equal.
+    It is infinite where they give none: for a single one, and where all are equal up to rounding.
     """
-    if values.size < 2:
+    if values.size < 2 or is_constant(values):
         return math.inf
-    error = float(values.std(ddof=1)) / math.sqrt(values.size)
-    return error if error > 0 else math.inf
+    return float(values.std(ddof=1)) / math.sqrt(values.size)
 
 
 def regressed_mean(values: Array, controls: Array) -> tuple[float, float, Array]:
@@ -85,11 +86,13 @@ def regressed_mean(values: Array, controls: Array) -> tuple[float, float, Array]
         The mean, its standard error, infinite where all values are equal, and the slopes (c,).
     """
     mean, error, slopes, _ = regression(values, controls)
-    return mean, error if np.ptp(values) > 0 else math.inf, slopes
+    return mean, math.inf if is_constant(values) else error, slopes
 
 
 def regression(values: Array, controls: Array) -> tuple[float, float, Array, Array]:
     """Return what `regressed_mean` does, and by how much each value moves the mean, (n,)."""
+    # A control that never changes tells nothing; beside the ones it would share the mean with them.
+    controls = np.where([is_constant(control) for control in controls.T], 0.0, controls)
     spread = controls.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     design = np.column_stack([np.ones(values.size), controls / scale])

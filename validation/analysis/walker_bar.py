@@ -47,7 +47,8 @@ def solve(insertions: np.ndarray, removals: np.ndarray) -> Step:
     Raises
     ------
     ValueError
-        If a work is not finite, no insertion fits, or there are fewer than two walkers.
+        If a work is not finite, no insertion fits, all removals have the same work, or there are
+        fewer than two walkers.
     """
     advice = "look for overlapping particles in the Monte Carlo"
     require_finite("insertion chain", advice, insertion_works=insertions, removal_works=removals)
@@ -56,6 +57,11 @@ def solve(insertions: np.ndarray, removals: np.ndarray) -> Step:
     if not insertions.min() < HIGHEST:
         raise ValueError(
             f"all {insertions.size} insertions coincide with a particle: raise n_insertions"
+        )
+    if np.ptp(removals) == 0 and removals.flat[0] != 0:  # zero: no two particles were near
+        raise ValueError(
+            f"insertion chain: all {removals.size} removals have the work {removals.flat[0]:g} kT, "
+            "so nothing was sampled: raise sweeps_between"
         )
     log_ratio = math.log(insertions.size / removals.size)
 
@@ -123,4 +129,4 @@ def neighbour_correlation(resampled: np.ndarray) -> np.ndarray:
 def effective_number(weights: np.ndarray) -> float:
     """Return how many samples, yes or no, would have the relative error of the mean weight."""
     variance = float(weights.var(ddof=1))
-    return len(weights) * float(weights.mean()) ** 2 / variance if variance > 0 else math.inf
+    return math.inf if variance == 0 else len(weights) * float(weights.mean()) ** 2 / variance

@@ -5,6 +5,7 @@ That is all that MBAR, BAR and thermodynamic integration need.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,8 +124,10 @@ class WindowData:
 
     @property
     def is_constant(self) -> bool:
-        """Whether dU/dlambda is the same in all samples of every window: nothing was sampled."""
-        return bool((np.ptp(self.dudl, axis=1) == 0).all())
+        """Whether dU/dlambda, or all steps to other windows, never change: nothing was sampled."""
+        own = np.diagonal(self.u_kln, axis1=0, axis2=2).T[:, :, np.newaxis]
+        steps = np.minimum(self.u_kln - own, sys.float_info.max)
+        return any(bool((np.ptp(each, axis=1) == 0).all()) for each in (self.dudl, steps))
 
     @property
     def frozen_windows(self) -> np.ndarray:

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import NOT_JUDGED, Diagnostics, FreeEnergy, Verdict
+from openmm_nti.free_energy import NO_ERROR, NOT_JUDGED, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.model_files import check_model_fits
 from openmm_nti.runtime.context import Execution, takes_execution
@@ -216,8 +216,10 @@ def _from_chains(
         upper_err=math.hypot(alone.std_err, upper_err),
     )
     between = f"{memory:.2g} +- {memory_err:.2g} kT between the chains' bounds"
+    if gap.is_constant:
+        return facts, NO_ERROR
     otherwise = Verdict("warn", f"poor: {between}; take more tethered_steps")
-    forgotten = memory_err > 0 and memory <= _MEMORY * memory_err
+    forgotten = 0 < memory_err < math.inf and memory <= _MEMORY * memory_err
     return facts, Verdict.good_if(forgotten, f"good ({between})", otherwise)
 
 

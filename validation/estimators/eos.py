@@ -121,7 +121,7 @@ def _result(
 
 def _verdict(density_star: float, vapour: float, liquid: float) -> Verdict:
     inside = f"unreliable: inside the two-phase region, {vapour:.3g} < rho* < {liquid:.3g}"
-    is_known = math.isfinite(vapour) and math.isfinite(liquid)
+    is_known = 0 < vapour <= liquid < math.inf
     is_outside = is_known and (density_star <= vapour or density_star >= liquid)
     return Verdict.good_if(
         is_outside, "good (outside of the two-phase region)", Verdict("bad", inside)

@@ -25,7 +25,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.model_files import check_model_fits
-from openmm_nti.reference_md.statistics import error_of_mean
+from openmm_nti.reference_md.statistics import error_of_mean, is_constant
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.regression import require_finite, require_frames
@@ -108,9 +108,10 @@ def estimate(
     lambdas = np.linspace(0.0, 1.0, config.n_levels + 1)
     dudl = _slopes(model, ensemble, lambdas, config.n_frames, execution)
     require_finite("neural_ti_noised", "train the network longer", dudl=dudl)
-    integrals = np.trapezoid(dudl, lambdas, axis=1)
+    integrals = np.asarray(np.trapezoid(dudl, lambdas, axis=1))
     independent = len(dudl) * ensemble.n_independent / ensemble.n_frames
-    statistical = error_of_mean(float(integrals.std()), independent)
+    spread = math.inf if is_constant(integrals) else float(integrals.std())
+    statistical = error_of_mean(spread, independent)
     discretisation = _discretisation_error(dudl, lambdas)
     return FreeEnergy(
         value=float(integrals.mean()),

@@ -99,7 +99,9 @@ def estimate_bar(works: Works, execution: Execution) -> FreeEnergy:
     # Drawn from few works, resamples scatter too little, as `error_of_mean` knows.
     fewest = min(works.forward.size, works.reverse.size)
     scatter = float(np.std(resampled, ddof=1))
-    bootstrap_err = scatter * error_of_mean(math.sqrt(fewest), fewest) if scatter > 0 else 0.0
+    bootstrap_err = scatter * error_of_mean(math.sqrt(fewest), fewest)
+    if not math.isfinite(bounds["lower_err"] + bounds["upper_err"]):
+        bootstrap_err = math.inf  # one direction has not been sampled
     overlap = overlap_of(works, value)
     std_err = bootstrap_err
     if not overlap >= SMALLEST_OVERLAP:
@@ -123,7 +125,7 @@ def _verdict(overlap: float, bootstrap_err: float) -> Verdict:
             f"unreliable: overlap {overlap:.3f}, under {SMALLEST_OVERLAP}; the error is half the "
             "bracket",
         )
-    return Verdict.good_if(bootstrap_err > 0, f"good (overlap {overlap:.2f})", NO_ERROR)
+    return Verdict.good_if(0 < bootstrap_err < math.inf, f"good (overlap {overlap:.2f})", NO_ERROR)
 
 
 def estimate_bracket(works: Works) -> FreeEnergy:

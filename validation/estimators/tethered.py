@@ -43,6 +43,7 @@ from openmm_nti.free_energy import Diagnostics
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.md.platforms import description_of_fastest
+from openmm_nti.reference_md.statistics import is_constant
 from openmm_nti.references.noise import effective_variance
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.training.targets import stratified_log_noise
@@ -107,6 +108,11 @@ class Gap:
     upper: Array
     weight: Array
     platform: str | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether one of the three is the same for all frames: nothing was sampled."""
+        return any(map(is_constant, (self.lower, self.middle, self.upper)))
 
     def integral(self, values: Array) -> tuple[float, float]:
         """Return the integral of `values` (n,) over ln s and its standard error, kT.

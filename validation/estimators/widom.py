@@ -107,8 +107,8 @@ def estimate(
     found = WidomDiagnostics(
         n_frames=ensemble.n_frames,
         n_insertions=factors.size,
-        n_eff_insertions=total**2 / float((factors**2).sum()),
-        n_eff_frames=float(by_frame.sum() ** 2 / (by_frame**2).sum()),
+        n_eff_insertions=1.0 / float(((factors / total) ** 2).sum()),
+        n_eff_frames=1.0 / float(((by_frame / by_frame.sum()) ** 2).sum()),
         largest_frame_share=float(by_frame.max() / by_frame.sum()),
         largest_insertion_share=float(factors.max() / total),
     )

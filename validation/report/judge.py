@@ -123,7 +123,7 @@ def converged(found: FreeEnergy) -> Verdict:
     answer = _answer(found, lambda known: known.converged(found), otherwise, _NO_NUMBER)
     if not found.has_error and answer.level != "bad":
         return Verdict("bad", "no: the data give no error")
-    return answer
+    return otherwise if own.level == "bad" and answer.level == "good" else answer
 
 
 def overlap(found: FreeEnergy, estimates: Estimates) -> Verdict:

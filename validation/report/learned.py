@@ -23,7 +23,9 @@ def learned(training: Mapping[str, Any]) -> Iterator[str]:
         The key `training` of a model's card.
     """
     for label, gains in (training.get("held_out") or {}).items():
-        gain, error = gains["gain_kt"], gains["gain_err"]
+        gain, error = (  # null, in a file, is NaN
+            math.nan if gains.get(name) is None else gains[name] for name in ("gain_kt", "gain_err")
+        )
         if not (math.isfinite(gain) and math.isfinite(error) and error > 0):
             said = "what the network adds to the lower bound is unknown"
         elif gain > _CLEAR * error:

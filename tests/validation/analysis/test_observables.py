@@ -190,5 +190,17 @@ def test_a_distribution_that_is_cut_off_is_refused():
         )
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_numbers_that_are_none_are_refused(bad):
+    n, values, covariance = [2, 3], [-0.1, -0.3], [[0.1, 0.0], [0.0, 0.1]]
+    with pytest.raises(ValueError, match="not symmetric, or holds NaN"):
+        FreeEnergyCurve(n, values, [[0.1, bad], [0.0, 0.1]], 6.0)
+    with pytest.raises(ValueError, match="must be a length"):
+        FreeEnergyCurve(n, values, covariance, bad)
+    for curve in ([0.0, 0.0, bad], []):
+        with pytest.raises(ValueError, match="empty, NaN or infinite"):
+            observables.number_distribution(np.array(curve), np.zeros((len(curve),) * 2), 2.0, -8.0)
+
+
 def test_the_axis_of_the_paper():
     assert observables.to_paper_axis(np.array([25.013, 0.0])) == pytest.approx([0.0, -25.013])

@@ -131,3 +131,9 @@ def test_two_particles_show_their_boltzmann_factor():
 def test_distances_beyond_half_the_box_are_refused(r_max):
     with pytest.raises(ValueError, match="half the box"):
         gr.radial_distribution(np.zeros((1, 2, 3)), 6.0, r_max)
+
+
+@pytest.mark.parametrize("positions", [np.zeros((0, 2, 3)), np.full((1, 2, 3), np.nan)])
+def test_no_positions_have_no_structure(positions):
+    with pytest.raises(ValueError, match="empty, NaN or infinite"):
+        gr.radial_distribution(positions, 6.0)

@@ -44,7 +44,7 @@ _START = 0.1  # share of the frames in which a wild one counts as equilibration
 def checked(ensemble: Ensemble, source: str, *, accept_frames: bool = False) -> Ensemble:
     """Return an ensemble with the numbers of the check in its provenance.
 
-    An ensemble that has them is returned as it is.
+    An ensemble that has them is returned as it is. Repeated frames are left out.
 
     Parameters
     ----------
@@ -62,14 +62,18 @@ def checked(ensemble: Ensemble, source: str, *, accept_frames: bool = False) -> 
     """
     if KEY in ensemble.provenance:
         return ensemble
-    positions, state = ensemble.positions_sigma, ensemble.state
-    findings = Findings()
-    # Frames drawn by weight may repeat.
-    distinct = (
-        np.arange(len(positions)) if not state.is_continuous else distinct_frames(positions, state)
-    )
-    if len(distinct) < len(positions):
-        judge_repeats(len(distinct), len(positions), findings)
+    state, findings = ensemble.state, Findings()
+    if state.is_continuous:  # elsewhere frames are drawn by weight, and may repeat
+        distinct = distinct_frames(ensemble.positions_sigma, state)
+        if len(distinct) < ensemble.n_frames:
+            findings.numbers["n_repeated"] = ensemble.n_frames - len(distinct)
+            judge_repeats(len(distinct), ensemble.n_frames, findings)
+            ensemble = replace(
+                ensemble,
+                positions_nm=ensemble.positions_nm[distinct],
+                reduced_potentials=ensemble.reduced_potentials[distinct],
+            )
+    positions = ensemble.positions_sigma
     wild = _wild(positions, state, ensemble.reduced_potentials, findings)
     _refuse_wild(wild, findings)
     # Undone, the weights of a plain cutoff give back the ensemble of molecular dynamics.

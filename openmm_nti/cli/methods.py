@@ -28,11 +28,10 @@ def list_methods() -> dict[str, dict[str, Any]]:
 
 
 def print_methods(console: Console) -> None:
-    """Show the methods as a table within 80 columns, in the order of a run."""
+    """Show the methods as a table, in the order of a run."""
     table = Table(title="Methods", show_lines=True)
-    table.add_column("method", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("what it is, what it needs, and whether a run makes it")
+    for heading in ("method", "kind", "what it is, what it needs, and whether a run makes it"):
+        table.add_column(heading, overflow="fold")
     for name, known in list_methods().items():
         needs = " and ".join(_NEEDS[need] for need in known["needs"]) or "the state point alone"
         asked = "" if known["in_runs"] else f", where estimates.{known['section']} asks for it"

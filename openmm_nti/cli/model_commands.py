@@ -28,7 +28,7 @@ def print_models(console: Console) -> None:
     """Show the shipped models as a table: their fluid, and the N they were trained on."""
     table = Table(title="Shipped models")
     for heading in ("name", "fluid", "trained at N"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for name, path in shipped_models().items():
         card = read_card(path)
         potential = card["potential"]

@@ -51,22 +51,26 @@ def results_of(run: RunDirectory, config: RunConfig) -> Any:
 
 
 def print_table(run: RunDirectory, config: RunConfig, console: Console) -> None:
-    """Show every estimate of the run in 80 columns, what was learned, and the numbers to quote."""
+    """Show every estimate of the run, what was learned, and the numbers to quote.
+
+    It takes 60 columns. In fewer, names are broken over lines and numbers are not.
+    """
     table = Table(title="Estimates in kT")
-    for heading in ("quantity", "method", "convention"):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("quantity", "method"):
+        table.add_column(heading, overflow="fold")
     table.add_column("value +- std_err", justify="right", no_wrap=True)
     quotes = []
     for state in config.system:
         estimates = read_estimates(run, state)
         table.add_row(
-            f"[bold]N = {state.n_particles}", f"[bold]L = {state.box_length_sigma:.5g} sigma"
+            f"[bold]N = {state.n_particles}",
+            f"[bold]L = {state.box_length_sigma:.5g} sigma",
+            f"[bold]{state.convention}",
         )
         for estimate in estimates:
             table.add_row(
                 _SYMBOLS[estimate.quantity],
                 estimate.method,
-                estimate.convention,
                 f"{estimate.value:.3f} +- {estimate.std_err:.3f}",
             )
         table.add_section()

@@ -1,5 +1,6 @@
 """A whole run on a tiny fluid: its results, its messages, and resuming after a kill."""
 
+import io
 import json
 import os
 import signal
@@ -10,9 +11,13 @@ from types import SimpleNamespace
 
 import mdtraj
 import pytest
+from rich.console import Console
 
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.pipeline import Pipeline
+from openmm_nti.cli.results import print_table
+from openmm_nti.cli.run_config import load_config
+from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.runtime.tasks import TaskError
 
 OF_F = {
@@ -68,8 +73,18 @@ def test_the_terminal_ends_with_every_estimate(finished):
     output = (finished.parent / "output.txt").read_text()
     table = output[output.index("Estimates in kT") :]
     assert all(method in table for method in OF_F | OF_MU)
-    assert "\u2026" not in table  # nothing is cut off at 80 columns
     assert "N = 6: " in table  # the number to quote
+
+
+@pytest.mark.parametrize("width", [60, 40])
+def test_no_number_is_cut_in_a_narrow_terminal(width, config, finished):
+    console = Console(file=io.StringIO(), width=width)
+    print_table(RunDirectory(finished), load_config(config, []), console)
+    table = console.file.getvalue()
+    assert "\u2026" not in table
+    for point in json.loads((finished / "results.json").read_text())["state_points"]:
+        for found in (point["beta_f_ex"] | point["beta_mu_ex"]).values():
+            assert f"{found['value']:.3f} +- {found['std_err']:.3f} " in table
 
 
 def test_the_time_and_the_disk_are_forecast_at_the_start(finished):

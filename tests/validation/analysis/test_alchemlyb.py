@@ -1,5 +1,7 @@
 """The frames for alchemlyb: their form, and the same numbers from its estimators as from ours."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,16 @@ def test_mbar_of_alchemlyb_gives_our_number(data):
     assert theirs.delta_f_.loc[0.0, 1.0] == pytest.approx(ours.value, abs=1e-5)
     np.testing.assert_allclose(theirs.overlap_matrix, ours.diagnostics["overlap_matrix"], atol=1e-5)
     assert theirs.delta_f_.attrs["energy_unit"] == "kT"
+
+
+def test_with_control_variates_it_gives_what_stands_beside_our_number(data):
+    functions = 5 - data.dudl * (2 / 7) * (1 + 7 * LAMBDAS)[:, np.newaxis]
+    controlled = replace(data, control_variates=functions[:, :, np.newaxis])
+    theirs = MBAR().fit(to_alchemlyb(controlled, STATE)[0]).delta_f_.loc[0.0, 1.0]
+    ours = estimate_mbar(controlled, STATE, method="mbar_neural", seed=1)
+    without = ours.diagnostics["control_variates"]["value_without"]
+    assert theirs == pytest.approx(without, abs=1e-5)
+    assert abs(ours.value - without) > 1e-3
 
 
 def test_a_forbidden_configuration_has_no_weight_in_either(data):

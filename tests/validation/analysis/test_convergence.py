@@ -1,5 +1,7 @@
 """Forward and backward series of an estimate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from windows import harmonic_windows
@@ -23,6 +25,20 @@ def test_both_series_end_in_the_estimate_from_all_samples():
     ):
         assert (np.abs(values - exact) < 4 * errors).all()
         assert errors[0] > 1.5 * errors[-1]
+
+
+def test_with_control_variates_both_series_end_in_the_number_reported():
+    """Halves with coefficients of their own would both lie beside the whole."""
+    rng = np.random.default_rng(4)
+    data, _ = harmonic_windows(rng)
+    followed = 10 - data.dudl * (2 / 7) * (1 + 7 * data.lambdas)[:, np.newaxis]  # of zero mean
+    functions = followed + 3 * rng.standard_normal(followed.shape)
+    data = replace(data, control_variates=functions[:, :, np.newaxis])
+    reported = estimate_mbar(data, STATE, method="mbar", seed=1)
+    plain = reported.diagnostics["control_variates"]["value_without"]
+    assert abs(reported.value - plain) > 1e-3
+    found = convergence(data, STATE, method="mbar", seed=1)
+    assert found.forward[-1] == found.backward[-1] == pytest.approx(reported.value, abs=1e-9)
 
 
 def test_a_drift_parts_the_series():

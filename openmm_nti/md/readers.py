@@ -18,7 +18,12 @@ from openmm import unit
 from openmm_nti.md.openmm_energy import LAMBDA
 from openmm_nti.md.parameters import check_derivative, depends_on, forces_of
 from openmm_nti.md.python_energy import PythonEnergy, positions_and_box
-from openmm_nti.md.system_checks import check_constant_volume, check_free, check_thermostat
+from openmm_nti.md.system_checks import (
+    check_constant_volume,
+    check_free,
+    check_integrated,
+    check_thermostat,
+)
 from openmm_nti.references.coupling import checked_couplings
 
 # OpenMM returns copies of a force's module and function, slowly: each is read once, and again
@@ -133,12 +138,15 @@ def check_sampling(context: openmm.Context) -> float:
     ------
     ValueError
         As for `reduced_potentials` and `system_checks.check_thermostat`, or if particles of the
-        force cannot move freely.
+        force cannot move freely, or move without the force.
     """
     module = learned_module(context)
     system = context.getSystem()
     chosen = module.particles.tolist() if module.is_subset else range(system.getNumParticles())
     check_free(system, chosen)
+    for force in forces_of(system):
+        if depends_on(force, LAMBDA):
+            check_integrated(context, force.getForceGroup())
     return check_thermostat(context, module.kt_kj_mol, chosen)
 
 

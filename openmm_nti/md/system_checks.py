@@ -6,6 +6,7 @@ potentials mean something only for configurations of that temperature.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -195,6 +196,29 @@ def check_thermostat(
     )
 
 
+def check_integrated(context: openmm.Context, group: int) -> None:
+    """Refuse an integrator that moves the particles without the forces of a force group.
+
+    Raises
+    ------
+    ValueError
+        Naming the integrator and the group.
+    """
+    integrator = _current(context.getIntegrator())
+    taken = bool(integrator.getIntegrationForceGroups() >> group & 1)
+    if isinstance(integrator, openmm.CustomIntegrator):
+        steps = map(integrator.getComputationStep, range(integrator.getNumComputations()))
+        # f1 is the force of group 1, and f that of the groups that the integrator takes.
+        names = rf"\b(f|energy)({group}{'|' * taken})\b"
+        taken = any(re.search(names, expression) for _, _, expression in steps)
+    if not taken:
+        raise ValueError(
+            f"{type(integrator).__name__} leaves out force group {group}, in which the learned "
+            "force is, so it samples another fluid: add the group to the integrator's, or call "
+            "setForceGroup on the force before the Context is made"
+        )
+
+
 def _current(integrator: Any) -> Any:
     """Return the integrator that takes the steps: one of several in a CompoundIntegrator."""
     if isinstance(integrator, openmm.CompoundIntegrator):
@@ -233,12 +257,15 @@ def _of_chains(integrator: Any, particles: Sequence[int]) -> dict[str, float]:
     everything = any(not len(chain.getThermostatedAtoms()) for chain in chains)
     if not (everything or covered.issuperset(particles)):
         return {}
-    return {
-        f"chain {number} of {type(integrator).__name__}": chain.getTemperature().value_in_unit(
-            unit.kelvin
-        )
-        for number, chain in enumerate(chains)
-    }
+    kind, found = type(integrator).__name__, {}
+    for number, chain in enumerate(chains):
+        name = f"chain {number} of {kind}"
+        found[name] = chain.getTemperature().value_in_unit(unit.kelvin)
+        if len(chain.getThermostatedPairs()):
+            found[f"{name}, for its pairs,"] = chain.getRelativeTemperature().value_in_unit(
+                unit.kelvin
+            )
+    return found
 
 
 def _of_andersen(context: openmm.Context) -> dict[str, float]:

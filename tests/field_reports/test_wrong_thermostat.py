@@ -131,6 +131,34 @@ def test_an_andersen_thermostat_counts_by_the_parameter_of_the_context(make):
         check_sampling(context)
 
 
+def grouped(kind):
+    """An integrator that takes the forces of group 0 alone."""
+    if kind == "MTSLangevin":
+        return GOOD[kind]()
+    integrator = custom(STATE.kt_kj_mol) if kind == "Custom" else GOOD[kind]()
+    if kind == "Custom":
+        integrator.addComputePerDof("v", "v + dt*f/m")
+    integrator.setIntegrationForceGroups({0})
+    return integrator
+
+
+@pytest.mark.parametrize("kind", ["LangevinMiddle", "NoseHoover", "MTSLangevin", "Custom"])
+def test_an_integrator_that_leaves_the_force_out_is_refused(make, kind):
+    assert check_sampling(make(grouped(kind))) == pytest.approx(T)
+    left_out = make(grouped(kind), lambda system: system.getForce(0).setForceGroup(1))
+    with pytest.raises(ValueError, match="leaves out force group 1"):
+        check_sampling(left_out)
+
+
+def test_pairs_of_a_nose_hoover_chain_have_a_temperature_too():
+    integrator = openmm.NoseHooverIntegrator(0.002)
+    pairs = [(0, 1), (2, 3)]
+    integrator.addSubsystemThermostat([], pairs, T, 1.0, 5.0, 1.0, 3, 3, 3)
+    context = make_context(create_system(STATE), integrator=integrator)
+    with pytest.raises(ValueError, match="for its pairs, is at 5 K"):
+        check_thermostat(context, STATE.kt_kj_mol, range(4))
+
+
 def test_two_thermostats_must_agree(make):
     context = make(GOOD["Langevin"](), lambda system: andersen(system, 300.0))
     with pytest.raises(ValueError, match="AndersenThermostat is at 300 K"):

@@ -32,7 +32,9 @@ def equilibration(series: np.ndarray) -> int:
 
     The candidate is the start that gives the rest the smallest standard error, as if samples were
     independent (the marginal standard error rule: K. P. White, Simulation 69, 323 (1997)). It is
-    taken only if what it discards differs from the rest by more than chance makes it.
+    taken only if what it discards differs from the rest by more than chance makes it. Then half as
+    much again is discarded, for the rule stops where the transient sinks into the noise of a single
+    sample, and its tail is larger than the error of the mean.
 
     Parameters
     ----------
@@ -50,7 +52,9 @@ def equilibration(series: np.ndarray) -> int:
     reach = _FAR * (high - low) if high > low else np.inf
     near = np.clip(chains, middle - reach, middle + reach)
     t0 = int(min(starts, key=lambda start: near[:, start:].var() / (n - start)))
-    return t0 if t0 and _is_transient(near[:, :t0], near[:, t0:]) else 0
+    if not t0 or not _is_transient(near[:, :t0], near[:, t0:]):
+        return 0
+    return min(t0 + t0 // 2, n // 2)
 
 
 def _is_transient(start: np.ndarray, rest: np.ndarray) -> bool:

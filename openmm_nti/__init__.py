@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from openmm_nti.md.fluid_system import LJFluid
     from openmm_nti.md.forces import create_system, torch_force
     from openmm_nti.md.neural_path import NeuralPath
+    from openmm_nti.md.own_system.reading import read_system
     from openmm_nti.md.readers import dudl
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "create_system",
     "dudl",
     "load_model",
+    "read_system",
     "save_model",
     "torch_force",
 ]
@@ -47,6 +49,7 @@ _WITH_OPENMM = {
     "NeuralPath": "openmm_nti.md.neural_path",
     "create_system": "openmm_nti.md.forces",
     "dudl": "openmm_nti.md.readers",
+    "read_system": "openmm_nti.md.own_system.reading",
     "torch_force": "openmm_nti.md.forces",
 }
 

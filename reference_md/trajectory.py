@@ -10,7 +10,7 @@ import mdtraj
 import numpy as np
 
 from openmm_nti.ensemble import Ensemble, check_positions
-from openmm_nti.files import provenance
+from openmm_nti.files import provenance, sha256_of
 from openmm_nti.fluid.energy import closest_pair_sigma, truncation_log_weights
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hdf5 import HDF5_SUFFIXES, DamagedError, read_trajectory
@@ -86,6 +86,7 @@ def from_trajectory(
     facts = {
         **provenance(seed),
         "trajectory": Path(trajectory).name,
+        "trajectory_sha256": sha256_of(trajectory),
         KEY: findings.numbers,
         "warnings": findings.warnings,
     }

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from openmm_nti.cli.commands.analyze import analyze
 from openmm_nti.cli.commands.estimate import estimate, methods, paper
 from openmm_nti.cli.commands.installation import compile_kernels, doctor
 from openmm_nti.cli.commands.models import export, models, sample
@@ -76,6 +77,7 @@ for _command in (
     generate,
     train,
     report,
+    analyze,
     estimate,
     paper,
     methods,

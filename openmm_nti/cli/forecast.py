@@ -129,7 +129,8 @@ def _remaining(
     config: RunConfig, directory: RunDirectory, stages: Sequence[str] | None
 ) -> _Remaining:
     wanted = (REFERENCE, TRAINING) if stages is None else stages
-    training = TRAINING in wanted and not (directory.model / WEIGHTS_FILE).is_file()
+    trains = TRAINING in wanted and config.model is None
+    training = trains and not (directory.model / WEIGHTS_FILE).is_file()
     reference = [
         state
         for state in config.system

@@ -16,8 +16,10 @@ from openmm_nti.cli.results import write_estimate, write_results
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
+from openmm_nti.files import sha256_of
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
+from openmm_nti.model_files import load_model
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
@@ -88,7 +90,7 @@ class Pipeline:
         Raises
         ------
         ValueError
-            If the run has several state points, or has reference data already.
+            If the run has several state points, or has reference data of another origin already.
         """
         if len(self.config.system) > 1:
             raise ValueError(
@@ -96,7 +98,12 @@ class Pipeline:
             )
         path = self.directory.reference / f"{self.config.system[0].label}.h5"
         if path.is_file():
-            raise ValueError(f"{path} exists already: delete it or name another --output")
+            known = self.directory.ensemble(self.config.system[0]).provenance
+            if known.get("trajectory_sha256") == sha256_of(trajectory):
+                return
+            raise ValueError(
+                f"{path} exists already, of other frames: delete it or name another --output"
+            )
         from_trajectory(
             trajectory,
             topology,
@@ -147,8 +154,14 @@ class Pipeline:
         return exists and "trajectory" in self.directory.ensemble(state).provenance
 
     def train(self, ensembles: Sequence[Ensemble]) -> NoisedFluid:
-        """Return the trained model."""
-        self._say("training", f"{self.config.training.n_steps} steps")
+        """Return the model: trained, or a copy of the one that the configuration names."""
+        if self.config.model is not None:
+            self._say("model", self.config.model)
+            self.directory.take_model(self.config.model)
+            return load_model(self.directory.model)
+        settings = self.config.training
+        limit = f", or {settings.max_minutes:g} minutes" if settings.max_minutes else ""
+        self._say("training", f"{settings.n_steps:,} steps{limit}")
         execution = self.execution.folder("model")
         return train(ensembles, self.config.network, self.config.training, execution)
 

@@ -116,6 +116,11 @@ class RunConfig(Settings):
         default_factory=NetworkConfig, description="The learned part of the Hamiltonian."
     )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="Score matching.")
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Trained model to take in place of a training: a shipped name or a directory.",
+    )
     estimates: EstimatesConfig = Field(
         default_factory=EstimatesConfig, description="Free-energy estimates; null leaves one out."
     )
@@ -152,19 +157,37 @@ def load_config(path: Path, settings: list[str]) -> RunConfig:
     data = read_mapping(path)
     for setting in settings:
         apply_setting(data, setting)
-    _find_files(data.get("system"), path.parent)
+    if "system" in data:
+        data["system"] = with_files(data["system"], path)
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigError(explain(error, RunConfig, source=str(path))) from None
 
 
-def _find_files(system: Any, folder: Path) -> None:
-    """Look for the file of a potential in the folder of the configuration that names it."""
-    for state in system if isinstance(system, list) else [system]:
-        potential = state.get("potential") if isinstance(state, dict) else None
-        if isinstance(potential, dict) and isinstance(potential.get("file"), str):
-            potential["file"] = str(folder / potential["file"])
+def with_files(system: Any, path: Path) -> Any:
+    """Return the section `system` with what the files that it names hold, in plain keys.
+
+    Paths are relative to `path`, the configuration.
+    """
+    if isinstance(system, list):
+        return [with_files(state, path) for state in system]
+    if not isinstance(system, dict):
+        return system
+    if "from" in system:
+        from openmm_nti.md.own_system.files import read_state
+
+        try:
+            return read_state(system, path.parent).model_dump()
+        except ValidationError as error:
+            raise ConfigError(f"{path}: system: {explain(error, StatePoint, source='')}") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from None
+    potential = system.get("potential")
+    if isinstance(potential, dict) and isinstance(potential.get("file"), str):
+        file = str(path.parent / potential["file"])
+        return {**system, "potential": {**potential, "file": file}}
+    return system
 
 
 def section_config(section: str, settings: list[str]) -> Any:

@@ -6,12 +6,14 @@ output first. So after any interruption, running again in the same directory res
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.run_config import RunConfig, load_config
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.model_files import CARD_FILE, model_directory, read_card
 
 
 class RunDirectory:
@@ -68,6 +70,30 @@ class RunDirectory:
     def estimates(self, state: StatePoint) -> Path:
         """Return the folder of the JSON files of the estimates at `state`."""
         return self.state(state) / "estimates"
+
+    def take_model(self, source: str) -> None:
+        """Copy a trained model into the folder `model`, all of it or nothing.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds another model.
+        """
+        card = read_card(source)
+        if (self.model / CARD_FILE).is_file():
+            if read_card(self.model) != card:
+                raise ConfigError(
+                    f"{self.model} is another model than {source} is now: delete it, or name "
+                    "another --output"
+                )
+            return
+        partial = self.model.with_name(f".{self.model.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(
+            model_directory(source), partial, ignore=shutil.ignore_patterns("checkpoint*")
+        )
+        shutil.rmtree(self.model, ignore_errors=True)  # without a card: of a run that ended there
+        partial.rename(self.model)
 
     def stored_config(self) -> RunConfig:
         """Return the configuration of the run in this directory.

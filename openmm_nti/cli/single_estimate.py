@@ -10,8 +10,8 @@ from pathlib import Path
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.forecast import check_disk, forecast_estimate
 from openmm_nti.cli.model_commands import state_of_model
-from openmm_nti.cli.run_config import section_config
-from openmm_nti.cli.safety.preflight import check_writable, with_key
+from openmm_nti.cli.run_config import RunConfig, load_config, section_config
+from openmm_nti.cli.safety.preflight import check_density, check_writable, with_key
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
@@ -38,6 +38,7 @@ class Request:
     box_length_sigma: float | None
     data: Path | None
     settings: list[str]
+    config: Path | None  # whose `system` is the state point
     accept_frames: bool
     execution: Execution  # its folder keeps data and simulations; None leaves nothing on disk
 
@@ -68,7 +69,9 @@ def single_estimate(
     with_key("--set platform", fastest_platform, getattr(config, "platform", None))
     trained = _model(chosen, request)
     stored = _stored(request, say)
-    state = _state(request, stored)
+    described = None if request.config is None else _one_state(request.config)
+    reference = ReferenceConfig() if described is None else described.reference
+    state = _state(request, stored, described)
     if trained is not None:
         check_model_fits(trained, state)
     with tempfile.TemporaryDirectory(prefix="openmm-nti-") as temporary:
@@ -85,7 +88,7 @@ def single_estimate(
         if forecast.seconds > _A_MOMENT:
             say(str(forecast))
         if simulate:
-            (data,) = generate([state], ReferenceConfig(), execution.folder("reference"))
+            (data,) = generate([state], reference, execution.folder("reference"))
             job = replace(job, data=data)
         return chosen.estimate(job, config)
 
@@ -111,7 +114,23 @@ def _stored(request: Request, say: Callable[[str], None]) -> Ensemble | None:
     return stored
 
 
-def _state(request: Request, stored: Ensemble | None) -> StatePoint:
+def _one_state(config: Path) -> RunConfig:
+    """Return a configuration of a single state point."""
+    resolved = load_config(config, [])
+    if len(resolved.system) != 1:
+        raise ConfigError(f"{config}: system: has several state points; an estimate is of one")
+    check_density(resolved.system[0])
+    return resolved
+
+
+def _state(request: Request, stored: Ensemble | None, described: RunConfig | None) -> StatePoint:
+    if described is not None:
+        (state,) = described.system
+        if request.n_particles is not None or request.box_length_sigma is not None:
+            raise ConfigError("--config has N and the box: leave out --n and --box-length-sigma")
+        if stored is not None and stored.state != state:
+            raise ConfigError(f"--data is of {stored.state}, and --config of {state}")
+        return state
     if stored is not None:
         if (
             request.n_particles not in (None, stored.state.n_particles)
@@ -120,7 +139,7 @@ def _state(request: Request, stored: Ensemble | None) -> StatePoint:
             raise ConfigError(f"--data is of {stored.state}: leave out --n and --box-length-sigma")
         return stored.state
     if request.model is None:
-        raise ConfigError("the state point is missing. Give --model with --n, or --data")
+        raise ConfigError("the state point is missing. Give --config, --model with --n, or --data")
     if request.n_particles is None:
         raise ConfigError("the number of particles is missing. Add --n N, or --data FILE")
     return state_of_model(request.model, request.n_particles, request.box_length_sigma)

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import openmm
+from openmm import app
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.md.forces import create_system, python_force, torch_force
 from openmm_nti.md.native_pair import native_pair_force
 from openmm_nti.md.openmm_energy import LAMBDA, Particles
+from openmm_nti.md.own_system.reading import describe_system
 from openmm_nti.md.plugin import why_not_torch
 from openmm_nti.model_files import load_model
 from openmm_nti.references.coupling import checked_couplings
@@ -42,12 +44,46 @@ class NeuralPath:
     def __init__(self, model: LambdaHamiltonian | str | Path, state: StatePoint) -> None:
         self.model = model if isinstance(model, LambdaHamiltonian) else load_model(model)
         self.state = state
+        self._own: openmm.System | None = None  # of `from_system`, without its pair forces
+
+    @classmethod
+    def from_system(
+        cls,
+        model: LambdaHamiltonian | str | Path,
+        system: openmm.System,
+        topology: app.Topology | None = None,
+        *,
+        temperature: Any,
+    ) -> NeuralPath:
+        """Return the path of a System of your own, read by `openmm_nti.read_system`.
+
+        Its `create_system` returns copies of that System. The path stands there in the place of the
+        pair forces, and other forces stay: a wall, or restraints.
+
+        Parameters
+        ----------
+        model
+            As for `NeuralPath`.
+        system, topology, temperature
+            As for `read_system`.
+        """
+        reading = describe_system(system, topology, temperature=temperature)
+        path = cls(model, reading.state)
+        path._own = openmm.XmlSerializer.clone(system)
+        for index in reversed(reading.replaced):
+            path._own.removeForce(index)
+        return path
 
     def create_system(
         self, lambda_nti: float = 1.0, *, implementation: Implementation = "auto"
     ) -> openmm.System:
         """Return a System of the particles with `force`; a Context starts at `lambda_nti`."""
-        return create_system(self.state, self.force(lambda_nti, implementation=implementation))
+        force = self.force(lambda_nti, implementation=implementation)
+        if self._own is None:
+            return create_system(self.state, force)
+        system = openmm.XmlSerializer.clone(self._own)
+        system.addForce(force)
+        return system
 
     def force(
         self,

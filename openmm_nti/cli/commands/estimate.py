@@ -40,6 +40,14 @@ def estimate(
     model: Annotated[str | None, typer.Option(help=MODEL_HELP, autocompletion=model_names)] = None,
     n_particles: Number = None,
     box_length_sigma: BoxLength = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML configuration whose `system` is the state point.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -78,11 +86,13 @@ def estimate(
 ) -> None:
     """Make one estimate with a trained model, outside of a run.
 
-    The state point is that of --data, or else that of the model with N particles. Reference data
-    are simulated if the method needs them. `openmm-nti methods` lists the methods and what each
-    needs. Classical methods need no model if --data is given. Examples:
+    The state point is that of --config or --data, or else that of the model with N particles.
+    Reference data are simulated if the method needs them. `openmm-nti methods` lists the methods
+    and what each needs. Classical methods need no model. Examples:
 
         openmm-nti estimate --model lj-fluid-t1.25 --n 100 --method neural_ti_bound
+
+        openmm-nti estimate --config fluid.yaml --method mbar_softcore --json
 
         openmm-nti estimate --model fluid --data fluid/reference/N40_L6_T1.25_switched.h5 --method
         path_bar --json
@@ -103,6 +113,7 @@ def estimate(
         box_length_sigma,
         data,
         settings or [],
+        config,
         accept_frames,
         execution,
     )

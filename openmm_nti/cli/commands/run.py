@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from openmm_nti.cli.commands.opened import opened_run
 from openmm_nti.cli.commands.options import (
     AcceptFrames,
     ConfigFile,
@@ -79,14 +78,19 @@ def run(
         openmm-nti run fluid.yaml --output dense --set system.n_particles=160 --set workers=2
     """
     from openmm_nti.cli.results import print_table
+    from openmm_nti.cli.run_config import load_config
     from openmm_nti.files import read_json
     from openmm_nti.runtime.executors import executor as tasks_on
 
     changes = overriding(settings, seed=seed)
     with (
         tasks_on(executor, scheduler),
-        _pipeline(
-            config, output, changes, accept_frames, resume=resume, estimates=True
+        opened_run(
+            lambda: load_config(config, changes),
+            output,
+            accept_frames,
+            resume=resume,
+            estimates=True,
         ) as pipeline,
     ):
         pipeline.run()
@@ -125,12 +129,15 @@ def generate(
 
         openmm-nti generate fluid.yaml --output mine --trajectory argon.dcd --topology argon.pdb
     """
+    from openmm_nti.cli.run_config import load_config
     from openmm_nti.runtime.executors import executor as tasks_on
 
     changes = overriding(settings, seed=seed)
     with (
         tasks_on(executor, scheduler),
-        _pipeline(config, output, changes, accept_frames, resume=True) as pipeline,
+        opened_run(
+            lambda: load_config(config, changes), output, accept_frames, resume=True
+        ) as pipeline,
     ):
         if trajectory is not None:
             pipeline.import_trajectory(trajectory, topology)
@@ -162,10 +169,13 @@ def train(
 
         torchrun --nproc-per-node 2 -m openmm_nti.cli train fluid.yaml --output fluid
     """
+    from openmm_nti.cli.run_config import load_config
     from openmm_nti.model_files import read_card
 
     changes = overriding(settings, seed=seed)
-    with _pipeline(config, output, changes, accept_frames, resume=True) as pipeline:
+    with opened_run(
+        lambda: load_config(config, changes), output, accept_frames, resume=True
+    ) as pipeline:
         pipeline.forecast("reference data", "training")
         pipeline.train(pipeline.reference())
     if json:
@@ -206,41 +216,3 @@ def report(
         print_json(results_of(run_directory, pipeline.config))
     else:
         print_table(run_directory, pipeline.config, results_console())
-
-
-@contextmanager
-def _pipeline(
-    config: Path,
-    output: Path,
-    settings: list[str],
-    accept_frames: bool,
-    *,
-    resume: bool,
-    estimates: bool = False,
-) -> Iterator[Any]:
-    """Yield the stages of a run in a directory that no other process may use meanwhile."""
-    from openmm_nti.cli.forecast import is_finished
-    from openmm_nti.cli.pipeline import Pipeline
-    from openmm_nti.cli.run_config import load_config
-    from openmm_nti.cli.run_directory import RunDirectory
-    from openmm_nti.cli.safety.changes import Changes
-    from openmm_nti.cli.safety.one_run import only_run
-    from openmm_nti.cli.safety.opening import open_run, refuse_other_files
-    from openmm_nti.cli.safety.preflight import check_run, check_writable, why_not_writable
-    from openmm_nti.training.parallel import rank_and_size
-
-    resolved = load_config(config, settings)
-    check_run(resolved, estimates=estimates)
-    read_only = why_not_writable(output)
-    there = RunDirectory(output)
-    shown = read_only and estimates and resume and is_finished(resolved, there)
-    if shown and not Changes(there, resolved).settings:
-        yield Pipeline(resolved, there, console(), read_only=read_only)
-        return
-    check_writable(output)
-    refuse_other_files(output)
-    is_main_process = rank_and_size()[0] == 0  # only one of torchrun's processes prints messages
-    messages = console(quiet=not is_main_process)
-    with only_run(output) if is_main_process else nullcontext():
-        directory = open_run(output, resolved, resume=resume, say=messages.print)
-        yield Pipeline(resolved, directory, messages, accept_frames=accept_frames)

@@ -1,8 +1,8 @@
 """What changed settings touch in the directory of a run: it is set aside, and made again.
 
 Reference data follow from the state point, `reference` and the seed; the model from all data,
-`network`, `training` and the seed; an estimate from its state point, its own section, the seed,
-and the data and the model where it needs them.
+`network`, `training`, `model` and the seed; an estimate from its state point, its own section, the
+seed, and the data and the model where it needs them.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Changes:
 
     def _same_model(self) -> bool:
         return (
-            self._same("seed", "network", "training")
+            self._same("seed", "network", "training", "model")
             and list(self._old.states) == list(self._new.states)
             and all(self._same_data(label) for label in self._new.states)
         )

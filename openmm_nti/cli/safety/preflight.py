@@ -13,6 +13,7 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import build_model
 from openmm_nti.hamiltonian.networks.registry import network_class
 from openmm_nti.md.platforms import fastest_platform
+from openmm_nti.model_files import check_model_fits, load_model
 from openmm_nti.runtime.devices import torch_device
 from openmm_nti.training.inputs import starting_model
 
@@ -41,6 +42,10 @@ def check_run(config: RunConfig, *, estimates: bool = True) -> None:
         check_density(state)
     _check_frames(config)
     _check_network(config, estimates=estimates)
+    if config.model is not None:
+        trained = with_key("model", load_model, config.model)
+        for state in config.system:
+            with_key("model", check_model_fits, trained, state)
     for key, name in _platforms(config).items():
         with_key(key, fastest_platform, name)
     with_key("config", torch_device, config.device)

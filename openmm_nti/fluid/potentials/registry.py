@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -166,9 +166,15 @@ class PotentialForm(BaseModel):
 
     def in_units(self, length_nm: float, energy_kj_mol: float) -> PotentialForm:
         """Return the same form with its parameters in other units."""
-        extra = self.model_extra or {}
-        values = {k: in_units(k, v, length_nm, energy_kj_mol) for k, v in extra.items()}
-        return PotentialForm(type=self.type, **values) if values else self
+        return _in_units(self, length_nm, energy_kj_mol) if self.model_extra else self
+
+
+@lru_cache(maxsize=64)
+def _in_units(form: PotentialForm, length_nm: float, energy_kj_mol: float) -> PotentialForm:
+    """Return `form` in other units; kept, because a table has many numbers and is asked often."""
+    extra = form.model_extra or {}
+    values = {k: in_units(k, v, length_nm, energy_kj_mol) for k, v in extra.items()}
+    return PotentialForm(type=form.type, **values)
 
 
 def _fingerprint(value: Any) -> str:

@@ -1,0 +1,88 @@
+"""The command for a trajectory of your own: `analyze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from openmm_nti.cli.commands.opened import opened_run
+from openmm_nti.cli.commands.options import (
+    MODEL_HELP,
+    AcceptFrames,
+    ConfigFile,
+    ExecutorOption,
+    Json,
+    Output,
+    Quiet,
+    Scheduler,
+    Seed,
+    Settings,
+    console,
+    echo,
+    model_names,
+    overriding,
+    print_json,
+    results_console,
+)
+
+
+def analyze(
+    config: ConfigFile,
+    trajectory: Annotated[
+        Path,
+        typer.Option(help="Trajectory of the fluid at constant N, V and T (.dcd, .xtc, .h5, ...)."),
+    ],
+    output: Output,
+    topology: Annotated[
+        Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, max=100_000, help="Time for training, if a model is trained.")
+    ] = 10.0,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP, autocompletion=model_names)] = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    accept_frames: AcceptFrames = False,
+    executor: ExecutorOption = "processes",
+    scheduler: Scheduler = None,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
+) -> None:
+    """Estimate the free energy of the fluid in a trajectory of your own.
+
+    CONFIG needs the key `system` alone: the potential, the box and the temperature. The frames are
+    checked against it and thinned. A shipped model is taken if one is of this fluid; otherwise one
+    is trained in the given minutes. The same command after an interruption goes on. Examples:
+
+        openmm-nti analyze fluid.yaml --trajectory run.dcd --topology run.pdb --output analysis
+
+        openmm-nti analyze own.yaml --trajectory run.xtc --topology run.pdb -o own --minutes 5
+    """
+    from openmm_nti.cli.analysis import analysis_config, check_against_system
+    from openmm_nti.cli.results import print_table
+    from openmm_nti.files import read_json
+    from openmm_nti.runtime.executors import executor as tasks_on
+
+    changes = overriding(settings, seed=seed)
+    with (
+        tasks_on(executor, scheduler),
+        opened_run(
+            lambda: analysis_config(config, changes, minutes=minutes, model=model),
+            output,
+            accept_frames,
+            resume=True,
+            estimates=True,
+        ) as pipeline,
+    ):
+        pipeline.import_trajectory(trajectory, topology)
+        imported = pipeline.directory.ensemble(pipeline.config.system[0])
+        if said := check_against_system(config, imported):
+            console().print(said, soft_wrap=True)
+        pipeline.run()
+    if json:
+        print_json(read_json(pipeline.directory.results))
+        return
+    print_table(pipeline.directory, pipeline.config, results_console())
+    echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")

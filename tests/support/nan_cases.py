@@ -10,6 +10,7 @@ import torch
 from windows import harmonic_windows
 
 from openmm_nti import LambdaHamiltonian
+from openmm_nti.runtime.context import Execution
 from openmm_nti.testing.two_particles import TWO_PARTICLES, exact_samples
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_estimates import (
@@ -26,10 +27,12 @@ from openmm_nti.validation.estimators import (
     noised_ti,
     path_weights,
     tethered,
+    ufm_switching,
     widom,
 )
 from openmm_nti.validation.sampling.insertion import Works as ChainWorks
 from openmm_nti.validation.sampling.reverse_diffusion import ReverseDiffusion, Trajectories
+from openmm_nti.validation.sampling.uhlenbeck_ford.path import UhlenbeckFordPath
 
 STATE = TWO_PARTICLES
 DATA = exact_samples(40, np.random.default_rng(1))
@@ -53,6 +56,19 @@ def window_samples():
     data, _ = harmonic_windows(np.random.default_rng(2), n=32, n_windows=4, dimensions=3)
     controls = np.random.default_rng(3).standard_normal((4, 32, 1))
     return {"u_kln": data.u_kln, "dudl": data.dudl, "control_variates": controls}
+
+
+def ufm_samples():
+    data, _ = harmonic_windows(np.random.default_rng(2), n=32, n_windows=5, dimensions=3)
+    return {"u_kln": data.u_kln, "dudl": data.dudl} | path_samples()
+
+
+def ufm_estimate(u_kln, dudl, forward, reverse):
+    lambdas, chain = np.linspace(0, 1, 5), np.repeat(np.arange(8), 4)
+    data = WindowData(lambdas, u_kln, dudl, chain)
+    path = UhlenbeckFordPath(STATE, 50, 0.5)
+    ramps = {"forward": forward, "reverse": -reverse}
+    return ufm_switching.from_samples(data, ramps, path, Execution())
 
 
 def works(forward, reverse):
@@ -145,6 +161,7 @@ CASES = {
         {name: window_samples()[name] for name in ("u_kln", "dudl")},
         lambda **a: decoupling.from_windows(windows(**a), STATE, seed=1),
     ),
+    "ufm_switching": Case(ufm_samples(), ufm_estimate),
     "bar_chain": Case(chain_samples(), chain_estimate),
     "neural_ti": Case(
         {"dudl": RNG.normal(-1.0, 0.1, (16, 11)), "work": RNG.normal(0.0, 0.1, (16, 10))},

@@ -31,6 +31,7 @@ _FIELDS = {
     "neural": "estimates.windows.equilibration_steps",
     "softcore": "estimates.softcore.equilibration",
     "decoupling": "estimates.decoupling.equilibration",
+    "ufm": "estimates.ufm_switching.equilibration",
 }
 _log = logging.getLogger(__name__)
 

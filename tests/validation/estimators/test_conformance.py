@@ -44,6 +44,7 @@ SETTINGS = {
     "ti_neural_md": WINDOWS,
     "mbar_softcore": SOFT,
     "mu_decoupling": SOFT,
+    "ufm_switching": SOFT | {"n_windows": 5, "n_ramps": 8, "ramp_steps": 20},
     "bar_chain": CHAIN,
 }
 QUICK = {"widom", "path_bar", "neural_ti_bound", "neural_ti_noised", "bar_chain"}

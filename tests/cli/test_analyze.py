@@ -1,6 +1,7 @@
 """`analyze`: from a trajectory and a System of one's own to a free energy, in one command."""
 
 import json
+from pathlib import Path
 
 import mdtraj
 import numpy as np
@@ -15,6 +16,7 @@ from openmm_nti.cli.analysis import analysis_config, covering_model
 from openmm_nti.md.fluid_system import fluid_topology
 from openmm_nti.validation.estimators.registry import sections
 
+ROOT = Path(__file__).parents[2]
 STATE = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.0)
 QUICK = {
     "network": TINY["network"],
@@ -147,3 +149,21 @@ def test_an_estimate_takes_its_state_from_a_configuration(own, cli):
     assert found["value"] == pytest.approx(pair_free_energy(STATE), abs=5 * found["std_err"])
     twice = cli("estimate", "--config", own / "own.yaml", "--n", 3, "--method", "mbar_softcore")
     assert (twice.exit_code, "leave out --n" in twice.output) == (2, True)
+
+
+@pytest.mark.slow
+def test_the_example_of_a_mie_fluid_runs(tmp_path, cli):
+    tiny = ("system.n_particles=6", "system.density_star=0.03", "training.n_steps=20")
+    quick = (
+        "bound.n_tethered=0",
+        "softcore.n_windows=4",
+        "paths.n_paths=8",
+        "softcore.n_frames=20",
+    )
+    settings = [*tiny, *(f"estimates.{name}" for name in quick), "reference.n_frames=30"]
+    result = cli(
+        *("run", ROOT / "examples" / "mie_fluid.yaml", "--output", tmp_path / "mie"),
+        *(f"--set={setting}" for setting in settings),
+    )
+    assert result.exit_code == 0, result.output
+    assert "force_shifted" in result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,21 @@ def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
     return other
 
 
-def metrics_until(path: Path, step: int) -> list[dict[str, Any]]:
-    """Return the lines of a file of metrics up to `step`; none if there is no file."""
+def metrics_until(path: Path, step: float = math.inf) -> list[dict[str, Any]]:
+    """Return the lines of a file of metrics up to `step`; none if there is no file.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged; the message names it.
+    """
     if not path.is_file():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        _ = [line[key] + 0.0 for line in lines for key in ("step", "loss", "validation_loss")]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is truncated or damaged: delete it; the report then shows no training curve"
+        ) from error
     return [line for line in lines if line["step"] <= step]

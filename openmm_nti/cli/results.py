@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
-from openmm_nti.files import finite, read_json, write_json
+from openmm_nti.files import fingerprint, finite, read_json, write_json
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy, uncertain
 from openmm_nti.model_files import CARD_FILE, read_card
@@ -18,20 +19,35 @@ from openmm_nti.validation.report import judge
 from openmm_nti.validation.report.learned import learned
 
 SCHEMA = 1
+_CHECKSUM = "checksum"
 _CIRCUMSTANCES = ("command", "date_utc", "git_hash", "machine")
 _OF_THE_POINT = ("n_particles", "quantity")  # not repeated in each of its estimates
 _SYMBOLS = {"beta_f_ex": "beta F_ex", "beta_mu_ex": "beta mu_ex"}
 
 
 def write_estimate(path: Path, estimate: FreeEnergy) -> None:
-    """Write one estimate as JSON."""
-    write_json(path, finite(estimate.to_dict()))
+    """Write one estimate as JSON, with a checksum of all that it says."""
+    fields = finite(estimate.to_dict())
+    write_json(path, {**fields, _CHECKSUM: fingerprint(fields)})
 
 
 def read_estimates(run: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
     """Return all estimates at `state` that are on disk, in the order of the methods' names."""
     paths = sorted(run.estimates(state).glob("*.json"))
-    return [FreeEnergy.from_dict(read_json(path)) for path in paths]
+    return [read_estimate(path) for path in paths]
+
+
+def read_estimate(path: Path) -> FreeEnergy:
+    """Return what `write_estimate` wrote; ValueError if it has changed since."""
+    whole = read_json(path)
+    fields: dict[str, Any] = dict(whole) if isinstance(whole, dict) else {}
+    found = fields.pop(_CHECKSUM, None)  # version 0.1.0 wrote none
+    if found in (None, fingerprint(fields)) and fields.get("method") == path.stem:
+        with suppress(TypeError, ValueError):
+            estimate = FreeEnergy.from_dict(fields)
+            if estimate.quantity in _SYMBOLS:
+                return estimate
+    raise ValueError(f"{path} is damaged, or of another method: delete it and --resume the run")
 
 
 def write_results(run: RunDirectory, config: RunConfig) -> None:
@@ -45,9 +61,16 @@ def results_of(run: RunDirectory, config: RunConfig) -> Any:
     results = {
         "schema": SCHEMA,
         "state_points": points,
-        "provenance": read_json(run.provenance),
+        "provenance": _provenance(run),
     }
     return finite(results)
+
+
+def _provenance(run: RunDirectory) -> dict[str, Any]:
+    facts = read_json(run.provenance)
+    if isinstance(facts, dict):
+        return facts
+    raise ValueError(f"{run.provenance} is damaged, it holds no keys: delete it and --resume")
 
 
 def print_table(run: RunDirectory, config: RunConfig, console: Console) -> None:

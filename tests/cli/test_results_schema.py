@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from openmm_nti.cli.results import read_estimate, write_estimate
+from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.training.inputs import metrics_until
 from openmm_nti.validation.report.page import write_report
 
 OLD = Path(__file__).parent / "results_0_1_0.json"
@@ -64,3 +67,22 @@ def test_the_report_shows_an_old_file(tmp_path):
     for line in read(OLD):
         assert line.split()[3] in page
     assert "No figures of" in page  # methods that were not estimated there
+
+
+@pytest.mark.parametrize("change", [("1.5", "2.5"), ("widom", "eos"), ("{", "[], {")])
+def test_an_estimate_that_was_changed_is_refused(change, tmp_path):
+    path = tmp_path / "widom.json"
+    write_estimate(path, FreeEnergy(1.5, 0.1, "widom", "switched", 6, "beta_mu_ex"))
+    assert read_estimate(path).value == 1.5
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ValueError, match=r"widom.json is (damaged|truncated)"):
+        read_estimate(path)
+
+
+@pytest.mark.parametrize("text", ['{"step": 5, "lo', "{}", "[1]", '{"step": 5, "loss": null}'])
+def test_damaged_metrics_are_named(text, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert metrics_until(path) == []
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"metrics.jsonl is truncated or damaged: delete it"):
+        metrics_until(path)

@@ -56,7 +56,8 @@ SETTINGS = {
     "eos": {},
 }
 # Settings that need not change the number: of the other engine, or of a pilot that is overruled by
-# n_windows and n_frames. All others must.
+# n_windows and n_frames, or an effort that is rounded to whole rounds of the frames (n_pairs). All
+# others must.
 IDLE = {
     "timestep_star",
     "friction_star",
@@ -66,6 +67,7 @@ IDLE = {
     "window_length",
     "pilot_frames",
     "control_variates",
+    "n_pairs",
     "n_tethered",
     "tethered_steps",
     "equilibration_steps",
@@ -147,8 +149,9 @@ def other_settings(config):
 
 def steps_from(value, annotation):
     """Return values near `value`, the nearest first."""
-    choices = [one for part in typing.get_args(annotation) for one in typing.get_args(part)]
-    choices += [one for one in typing.get_args(annotation) if isinstance(one, str)]
+    parts = typing.get_args(annotation)
+    choices = [one for part in (annotation, *parts) for one in typing.get_args(part)]
+    choices = [one for one in choices if isinstance(one, str)]
     if choices:
         return [one for one in choices if one != value]
     if isinstance(value, bool):

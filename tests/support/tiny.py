@@ -1,4 +1,13 @@
-"""The configuration of a calculation so small that the whole command line runs on it in seconds."""
+"""The configuration of a calculation so small that the whole command line runs on it in seconds.
+
+`start` runs it in a process of its own, which may be killed at any moment.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+from pathlib import Path
 
 TINY = {
     "seed": 3,
@@ -52,3 +61,45 @@ TINY = {
         },
     },
 }
+# Processes are forked from one that has imported everything, and so start within 0.1 s.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["openmm_nti.cli.pipeline", "openmm_nti.validation.report"])
+
+
+def start(*arguments, log):
+    """Start `openmm-nti ARGUMENTS`; its output goes to the file `log`."""
+    process = _SERVER.Process(target=_run, args=([str(each) for each in arguments], str(log)))
+    process.start()
+    return process
+
+
+def _run(arguments, log):
+    with Path(log).open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    import torch
+
+    from openmm_nti.cli import app
+
+    torch.set_num_threads(1)
+    sys.argv = ["openmm-nti", *arguments]
+    app(prog_name="openmm-nti")
+
+
+def stage(directory):
+    """Return what a run is busy with, by the files that it has finished."""
+    from openmm_nti.validation.estimators.registry import all_estimators
+
+    if not list(directory.glob("reference/*.h5")):
+        return "reference data"
+    if not (directory / "model" / "model.json").exists():
+        return "training"
+    finished = {path.stem for path in directory.glob("*/estimates/*.json")}
+    sections = TINY["estimates"]
+    wanted = [name for name, known in all_estimators().items() if known.section in sections]
+    return next((name for name in wanted if name not in finished), "report")
+
+
+def numbers(directory):
+    """Return all that results.json says of the state points."""
+    return json.loads((directory / "results.json").read_text())["state_points"]

@@ -7,7 +7,6 @@ This module adds the figures of a whole state point, and of the training.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +18,7 @@ from matplotlib.axes import Axes
 
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.runtime.stored import read_arrays
+from openmm_nti.training.inputs import metrics_until
 from openmm_nti.validation import plots
 from openmm_nti.validation.estimators.registry import all_estimators
 from openmm_nti.validation.plots.figure import Figure
@@ -71,10 +71,9 @@ def figures_at(
 
 def training_figures(path: Path) -> list[ReportFigure]:
     """Return the training curve and the gain of the network; none without metrics.jsonl."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    if not lines:
+    metrics = metrics_until(path)
+    if not metrics:
         return []
-    metrics = [json.loads(line) for line in lines]
     keys = ("step", "loss", "validation_loss")
     curve = Figure(
         "training",

@@ -191,7 +191,7 @@ class FreeEnergy:
 
     def __str__(self) -> str:
         return (
-            f"{self.quantity} = {self.value:.4g} +- {self.std_err:.2g} kT "
+            f"{self.quantity} = {minus(f'{self.value:.4g}')} ± {self.std_err:.2g} kT "
             f"({self.method}, {self.convention})"
         )
 
@@ -203,10 +203,11 @@ def _typed(diagnostics: Diagnostics | Mapping[str, Any]) -> Diagnostics:
 def uncertain(value: float, std_err: float | None) -> str:
     """Return a value and its standard error with two digits of the error: -21.10 ± 0.15."""
     if std_err is None or not math.isfinite(std_err):
-        return f"{_minus(f'{value:.2f}')} ± unknown"
+        return f"{minus(f'{value:.2f}')} ± unknown"
     digits = 3 if std_err == 0 else min(6, max(0, 1 - math.floor(math.log10(std_err))))
-    return f"{_minus(f'{value:.{digits}f}')} ± {std_err:.{digits}f}"
+    return f"{minus(f'{value:.{digits}f}')} ± {std_err:.{digits}f}"
 
 
-def _minus(number: str) -> str:
+def minus(number: str) -> str:
+    """Return the text of a number with a true minus, as people read it."""
     return number.replace("-", "\u2212")

@@ -145,7 +145,7 @@ def summary(facts: dict[str, Any]) -> str:
     value, error = numbers.get("configurational_temperature_star") or (None, None)
     temperature = "unknown" if value is None else f"{value:.4g}"
     if error is not None:
-        temperature += f" +- {error:.2g}"
+        temperature += f" ± {error:.2g}"
     parts = [f"T* = {temperature} by the forces"]
     parts.append(f"closest pair {numbers['closest_pair_sigma']:.3g} sigma")
     for name, text in _COUNTED.items():
@@ -183,7 +183,7 @@ def judge_temperature(found: Temperature, state: StatePoint, findings: Findings)
         )
         return
     reason = (
-        f"the forces between the particles say T* = {found.value:.4g} +- {found.std_err:.2g}, "
+        f"the forces between the particles say T* = {found.value:.4g} ± {found.std_err:.2g}, "
         f"{abs(found.z):.1f} errors from temperature_star = {expected:g}: set the temperature, "
         "sigma_nm, epsilon_kj_mol and cutoff of the simulation, or lower its time step"
     )

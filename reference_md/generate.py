@@ -179,7 +179,7 @@ def temperature_warnings(mean: float, error: float, state: StatePoint) -> list[s
     if math.isfinite(allowed) and abs(mean - state.temperature_star) <= allowed:
         return []
     warning = (
-        f"the velocities say T* = {mean:.4f} +- {error:.4f} instead of {state.temperature_star:g}: "
+        f"the velocities say T* = {mean:.4f} ± {error:.4f} instead of {state.temperature_star:g}: "
         "lower timestep_star"
     )
     return [warning]

@@ -198,10 +198,10 @@ class Pipeline:
 def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:
     """Write g(r) of the data, and of the model's samples if there are any, to gr.npz."""
     box = ensemble.state.box_length_sigma
-    r, g = gr.radial_distribution(ensemble.positions_sigma, box)
-    arrays = {"r_sigma": r, "g_data": g}
+    r, g, error = gr.with_errors(ensemble.positions_sigma, box, ensemble.n_independent)
+    arrays = {"r_sigma": r, "g_data": g, "err_data": error}
     samples = directory / neural_ti.FILE
     if samples.is_file():
         positions = read_arrays(samples, ("positions_sigma",))["positions_sigma"]
-        arrays["g_model"] = gr.radial_distribution(positions, box)[1]
+        _, arrays["g_model"], arrays["err_model"] = gr.with_errors(positions, box)
     write_arrays(directory / "gr.npz", arrays)

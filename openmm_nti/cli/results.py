@@ -13,7 +13,7 @@ from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.files import fingerprint, finite, read_json, write_json
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.free_energy import FreeEnergy, uncertain
+from openmm_nti.free_energy import FreeEnergy, minus, uncertain
 from openmm_nti.model_files import CARD_FILE, read_card
 from openmm_nti.validation.report import judge
 from openmm_nti.validation.report.learned import learned
@@ -81,7 +81,7 @@ def print_table(run: RunDirectory, config: RunConfig, console: Console) -> None:
     table = Table(title="Estimates in kT")
     for heading in ("quantity", "method"):
         table.add_column(heading, overflow="fold")
-    table.add_column("value +- std_err", justify="right", no_wrap=True)
+    table.add_column("value ± std_err", justify="right", no_wrap=True)
     quotes = []
     for state in config.system:
         estimates = read_estimates(run, state)
@@ -94,7 +94,7 @@ def print_table(run: RunDirectory, config: RunConfig, console: Console) -> None:
             table.add_row(
                 _SYMBOLS[estimate.quantity],
                 estimate.method,
-                f"{estimate.value:.3f} +- {estimate.std_err:.3f}",
+                f"{minus(f'{estimate.value:.3f}')} ± {estimate.std_err:.3f}",
             )
         table.add_section()
         quotes.append(f"N = {state.n_particles}: {_quote(estimates)}")
@@ -118,7 +118,10 @@ def _quote(estimates: list[FreeEnergy]) -> str:
         return "no exact estimate with an error bar yet."
     best = quote.estimate
     shown = uncertain(best.value, best.std_err)
-    return f"quote beta F_ex = {shown} kT ({best.method}). {quote.check.text}"
+    return (
+        f"quote beta F_ex = {shown} kT. Of the exact estimates, {best.method} has the smallest "
+        f"honest error. {quote.check.text}"
+    )
 
 
 def _state_point(run: RunDirectory, state: StatePoint) -> dict[str, Any]:

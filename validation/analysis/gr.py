@@ -6,6 +6,24 @@ import mdtraj
 import numpy as np
 
 
+def with_errors(
+    positions_sigma: np.ndarray, box_length_sigma: float, n_independent: float | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return r, g(r) and the standard error of g(r), from how much frames differ, (120,) each.
+
+    Parameters
+    ----------
+    positions_sigma, box_length_sigma
+        As for `radial_distribution`, at least two frames.
+    n_independent
+        For how many independent frames the frames count; by default all.
+    """
+    one_by_one = [radial_distribution(one[None], box_length_sigma) for one in positions_sigma]
+    g = np.array([one for _, one in one_by_one])
+    count = len(g) if n_independent is None else n_independent
+    return one_by_one[0][0], g.mean(axis=0), g.std(axis=0, ddof=1) / np.sqrt(count)
+
+
 def radial_distribution(
     positions_sigma: np.ndarray,
     box_length_sigma: float,

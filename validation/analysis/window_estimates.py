@@ -101,6 +101,7 @@ def estimate_mbar(
             value, resampled, mbar_equations.contributions(p_kn), followed
         )
     facts = {
+        "lambdas": data.lambdas.tolist(),
         "overlap_matrix": overlap.tolist(),
         "min_neighbour_overlap": float(neighbours.min()),
         "control_variates": controls,

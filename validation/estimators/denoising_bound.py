@@ -215,7 +215,7 @@ def _from_chains(
         upper=alone.value + upper,
         upper_err=math.hypot(alone.std_err, upper_err),
     )
-    between = f"{memory:.2g} +- {memory_err:.2g} kT between the chains' bounds"
+    between = f"{memory:.2g} ± {memory_err:.2g} kT between the chains' bounds"
     if gap.is_constant:
         return facts, NO_ERROR
     otherwise = Verdict("warn", f"poor: {between}; take more tethered_steps")

@@ -90,7 +90,7 @@ class WindowEstimator(Estimator):
         matrix = found.diagnostics.get("overlap_matrix")
         if matrix is None:
             return
-        yield overlap_figure(self.name, matrix)
+        yield overlap_figure(self.name, matrix, found.diagnostics.get("lambdas"))
         path = folder / f"{self.path_name}_convergence.npz"
         if path.is_file():
             yield convergence_figure(self.name, path)

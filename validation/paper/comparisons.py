@@ -26,10 +26,8 @@ def radial_distributions(task: PaperTask) -> Found:
     arrays: dict[str, np.ndarray] = {}
     energies = {}
     for name, positions in sets.items():
-        single = [gr.radial_distribution(one[None], state.box_length_sigma) for one in positions]
-        g = np.array([one for _, one in single])
-        arrays |= {"r": single[0][0], f"g_{name}": g.mean(axis=0)}
-        arrays[f"err_{name}"] = g.std(axis=0, ddof=1) / np.sqrt(len(g))
+        r, g, error = gr.with_errors(positions, state.box_length_sigma)
+        arrays |= {"r": r, f"g_{name}": g, f"err_{name}": error}
         energies[name] = reduced_potential_numpy(positions, state) / state.n_particles
     inside = (arrays["r"] >= _G_RANGE[0]) & (arrays["r"] <= _G_RANGE[1])
     difference = (arrays["g_samples"] - arrays["g_data"])[inside]

@@ -33,6 +33,7 @@ _STYLE = {
 }
 _COLOURS = (*plots.COLOURS, "0.3", "C4", "C5")
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
+_IN_FIGURE_6 = ("mbar_softcore", "ti_softcore_10", "neural_ti", "neural_ti_bound")
 _MU_RANGE = (-29.0, -25.8, 65)  # on the paper's axis
 
 
@@ -48,8 +49,9 @@ def radial_distributions(sets: Mapping[int, Mapping[str, np.ndarray]], path: Pat
     panels = _panels(len(sets), 1, width=2.4)
     columns: dict[str, np.ndarray] = {}
     for ax, (n, arrays) in zip(panels, sets.items(), strict=True):
-        plots.radial_distribution(arrays["r"], arrays["g_data"], label="data", ax=ax)
-        plots.radial_distribution(arrays["r"], arrays["g_samples"], label="model", ax=ax)
+        for name, label in (("data", "data"), ("samples", "model")):
+            g, error = arrays[f"g_{name}"], arrays[f"err_{name}"]
+            plots.radial_distribution(arrays["r"], g, std_err=error, label=label, ax=ax)
         ax.set_title(f"N = {n}")
         columns |= {"r_sigma": arrays["r"]}
         names = ("g_data", "err_data", "g_samples", "err_samples")
@@ -147,30 +149,37 @@ def mean_densities(curves: Mapping[str, MethodCurve], path: Path) -> Path:
 
 
 def free_energies(estimates: Estimates, path: Path) -> Path:
-    """Draw figure 6: -beta F_ex(N) by every method, and distances from the best below."""
+    """Draw figure 6: -beta F_ex(N), and how far some methods are from it.
+
+    The curve is the number to quote at each N. The CSV beside it has all methods.
+    """
     ax, below = _panels(1, 2, width=6.5)
-    numbers = sorted(estimates)
-    methods = sorted({name for found in estimates.values() for name in found})
-    columns = {"N": np.array(numbers, dtype=float)}
-    for number, name in enumerate(methods):
-        found = [estimates[n].get(name) for n in numbers]
-        value = np.array([np.nan if one is None else one.value for one in found])
-        error = np.array([np.nan if one is None else one.std_err for one in found])
+    numbers = np.array(sorted(estimates), dtype=float)
+    found = [estimates[n] for n in sorted(estimates)]
+    zero, zero_err = _of_method([best_exact(one) for one in found])
+    columns = {"N": numbers}
+    for name in sorted({name for one in found for name in one}):
+        value, error = _of_method([one.get(name) for one in found])
         columns |= {name: value, f"err_{name}": error}
-        exact = [best_exact(estimates[n]) for n in numbers]
-        zero = np.array([np.nan if one is None else one.value for one in exact])
-        colour, marker = f"C{number % 10}", "osD^vPX*"[number % 8]
-        bars = np.where(np.isfinite(error), 2 * error, 0)
-        ax.errorbar(
-            numbers, -value, yerr=bars, color=colour, marker=marker, ls="", markersize=4, label=name
-        )
+    ax.errorbar(numbers, -zero, yerr=2 * zero_err, color=_colour(0), marker="o", markersize=4)
+    ax.set(ylabel="−βF_ex", title="Free energy to quote, and others less it, ± 2 errors")
+    below.fill_between(numbers, -2 * zero_err, 2 * zero_err, color=_colour(0), alpha=0.2, lw=0)
+    below.axhline(0.0, color=_colour(0), linewidth=0.8, zorder=0)
+    shown = [name for name in _IN_FIGURE_6 if name in columns]
+    for number, name in enumerate(shown):
+        bars = 2 * np.where(np.isfinite(columns[f"err_{name}"]), columns[f"err_{name}"], 0)
         below.errorbar(
-            numbers, value - zero, yerr=bars, color=colour, marker=marker, ls="", markersize=4
+            numbers + 1.5 * (number - 0.5 * (len(shown) - 1)),  # beside each other
+            columns[name] - zero,
+            yerr=bars,
+            color=_colour(number + 1),
+            marker="sD^v"[number],
+            ls="",
+            markersize=4,
+            label=name,
         )
-    ax.set(ylabel="−βF_ex", title="Free energy ± 2 errors")
-    below.set(xlabel="N", ylabel="βF_ex less best exact", yscale="symlog")
-    below.axhline(0.0, color="0.6", linewidth=0.8, zorder=0)
-    ax.legend(frameon=False, fontsize=7, ncols=2)
+    below.set(xlabel="N", ylabel="others less it / kT")
+    plots.name_at_the_end(below)
     return plots.save(ax, path, columns)
 
 
@@ -242,9 +251,16 @@ def _band(
     ax.fill_between(x, value - 2 * error, value + 2 * error, color=colour, alpha=0.2, lw=0)
 
 
+def _of_method(found: Sequence[FreeEnergy | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and errors, NaN where there is no estimate."""
+    pairs = [(np.nan, np.nan) if one is None else (one.value, one.std_err) for one in found]
+    value, error = np.array(pairs, dtype=float).T
+    return value, error
+
+
 def _panels(n_columns: int, n_rows: int, *, width: float) -> list[Axes]:
     figure = Figure(figsize=(width * n_columns, 3.2 if n_rows == 1 else 5.0), layout="constrained")
-    heights = [1] if n_rows == 1 else [2, 1]
+    heights = [1] if n_rows == 1 else [3, 2]
     grid = figure.subplots(
         n_rows, n_columns, squeeze=False, height_ratios=heights, sharex=n_rows > 1
     )

@@ -1,7 +1,7 @@
 """Figures of runs. Each function draws on `ax`, or on a new figure, and returns the axes."""
 
 from openmm_nti.validation.plots.bounds import bracket, gap_by_noise, work_histogram
-from openmm_nti.validation.plots.drawing import COLOURS, save
+from openmm_nti.validation.plots.drawing import COLOURS, name_at_the_end, save
 from openmm_nti.validation.plots.fluid import chemical_potential, radial_distribution
 from openmm_nti.validation.plots.profiles import dudl
 from openmm_nti.validation.plots.summary import estimates
@@ -17,6 +17,7 @@ __all__ = [
     "estimates",
     "gain_by_noise",
     "gap_by_noise",
+    "name_at_the_end",
     "overlap_matrix",
     "radial_distribution",
     "save",

@@ -10,14 +10,21 @@ from openmm_nti.validation.plots.drawing import COLOURS, axes_for, with_legend
 
 
 def radial_distribution(
-    r: np.ndarray, g: np.ndarray, *, label: str | None = None, ax: Axes | None = None
+    r: np.ndarray,
+    g: np.ndarray,
+    *,
+    std_err: np.ndarray | None = None,
+    label: str | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
-    """Draw the radial distribution function of a fluid.
+    """Draw the radial distribution function of a fluid, with a band of two standard errors.
 
     Parameters
     ----------
     r, g
         Distances in sigma, and g(r). Shape (n_bins,).
+    std_err
+        Of g(r), (n_bins,); None draws no band.
     label
         Name in the legend.
     ax
@@ -25,8 +32,13 @@ def radial_distribution(
     """
     ax = axes_for(ax)
     first = not ax.lines
-    ax.plot(r, g, color=COLOURS[0 if first else 1], label=label, linestyle="-" if first else "--")
-    ax.set(xlabel="r / σ", ylabel="g(r)", title="Radial distribution", ylim=(0, None))
+    colour = COLOURS[0 if first else 1]
+    ax.plot(r, g, color=colour, label=label, linestyle="-" if first else "--")
+    title = "Radial distribution"
+    if std_err is not None:
+        title += " ± 2 errors"
+        ax.fill_between(r, g - 2 * std_err, g + 2 * std_err, color=colour, alpha=0.25, linewidth=0)
+    ax.set(xlabel="r / σ", ylabel="g(r)", title=title, ylim=(0, None))
     return with_legend(ax)
 
 

@@ -14,11 +14,13 @@ from openmm_nti.validation.analysis.convergence import Convergence
 from openmm_nti.validation.plots.figure import Figure
 
 
-def overlap_figure(method: str, matrix: Sequence[Sequence[float]]) -> Figure:
-    """Return the figure of an MBAR overlap matrix, (K, K)."""
+def overlap_figure(
+    method: str, matrix: Sequence[Sequence[float]], lambdas: Sequence[float] | None
+) -> Figure:
+    """Return the figure of an MBAR overlap matrix, (K, K), of windows at `lambdas`, if known."""
 
     def draw(ax: Axes) -> Axes:
-        plots.overlap_matrix(matrix, ax).set_title(f"Overlap, {method}")
+        plots.overlap_matrix(matrix, ax, lambdas=lambdas).set_title(f"Overlap, {method}")
         return ax
 
     return Figure(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from openmm_nti.validation.analysis.convergence import Convergence
 from openmm_nti.validation.plots.drawing import COLOURS, axes_for, with_legend
@@ -15,7 +15,12 @@ from openmm_nti.validation.plots.drawing import COLOURS, axes_for, with_legend
 _ANNOTATED = 12  # windows up to which an overlap matrix has room for numbers
 
 
-def overlap_matrix(matrix: np.ndarray | Sequence[Sequence[float]], ax: Axes | None = None) -> Axes:
+def overlap_matrix(
+    matrix: np.ndarray | Sequence[Sequence[float]],
+    ax: Axes | None = None,
+    *,
+    lambdas: Sequence[float] | None = None,
+) -> Axes:
     """Draw how much each pair of windows overlaps.
 
     An entry is the probability that a sample of one window is taken for a sample of the other.
@@ -26,6 +31,8 @@ def overlap_matrix(matrix: np.ndarray | Sequence[Sequence[float]], ax: Axes | No
         Diagnostic `overlap_matrix` of an MBAR result. Shape (K, K).
     ax
         Where to draw; by default a new figure.
+    lambdas
+        Of the windows, (K,); by default their numbers are shown.
     """
     ax = axes_for(ax)
     overlap = np.asarray(matrix, dtype=np.float64)
@@ -49,11 +56,20 @@ def overlap_matrix(matrix: np.ndarray | Sequence[Sequence[float]], ax: Axes | No
                 ax.text(
                     column, row, f"{value:.2f}"[1:], ha="center", va="center", size=7, color=colour
                 )
-    ax.set(xlabel="window", ylabel="window", aspect="equal", title="Overlap")
+    name = "window" if lambdas is None else "λ of the window"
+    ax.set(xlabel=name, ylabel=name, aspect="equal", title="Overlap")
     ax.invert_yaxis()
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+        if lambdas is not None:
+            axis.set_major_formatter(_named(lambdas))
     return ax
+
+
+def _named(lambdas: Sequence[float]) -> FuncFormatter:
+    """Return a formatter that writes the lambda of a window in place of its number."""
+    names = {number: f"{value:.2g}" for number, value in enumerate(lambdas)}
+    return FuncFormatter(lambda number, _: names.get(round(number), ""))
 
 
 def convergence(series: Convergence, ax: Axes | None = None) -> Axes:

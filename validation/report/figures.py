@@ -151,12 +151,14 @@ def _structure(directory: Path, notes: list[str]) -> Iterator[Figure]:
     if not path.is_file():
         notes.append("No g(r): gr.npz is not there.")
         return
-    arrays = read_arrays(path, ("r_sigma",), ("g_data", "g_model"))
+    names = ("g_data", "err_data", "g_model", "err_model")
+    arrays = read_arrays(path, ("r_sigma",), names)
 
     def draw(ax: Axes) -> Axes:
-        for name in list(arrays)[1:]:
-            label = name.removeprefix("g_")
-            plots.radial_distribution(arrays["r_sigma"], arrays[name], label=label, ax=ax)
+        for label in ("data", "model"):
+            if f"g_{label}" in arrays:
+                g, error = arrays[f"g_{label}"], arrays.get(f"err_{label}")
+                plots.radial_distribution(arrays["r_sigma"], g, std_err=error, label=label, ax=ax)
         return ax
 
     caption = "Structure of the reference data and of the model's own samples"

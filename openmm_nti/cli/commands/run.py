@@ -97,8 +97,8 @@ def run(
     if json:
         print_json(read_json(pipeline.directory.results))
         return
-    print_table(pipeline.directory, pipeline.config, results_console())
     echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
+    print_table(pipeline.directory, pipeline.config, results_console())
 
 
 def generate(

@@ -165,7 +165,7 @@ def test_chains_that_remember_are_called_poor():
     facts, verdict = denoising_bound._from_chains(alone, gap, BoundConfig())
     assert facts.lower == pytest.approx(-10.0, abs=0.01)
     assert verdict.level == "warn"
-    assert verdict.text.startswith("poor: 2 +- 0.0")
+    assert verdict.text.startswith("poor: 2 ± 0.0")
     assert "take more tethered_steps" in verdict.text
 
 

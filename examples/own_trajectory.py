@@ -70,8 +70,12 @@ results = [
     path_weights.estimate_bracket(works),
     path_weights.estimate_bar(works, seed=1),
 ]
-for result in results:
-    print(result, result.verdict.text)
+bound, bracket, exact = results
+facts = bracket.diagnostics
+print(
+    f"lower bound: {max(bound.value, facts['lower']):.2f} kT, upper bound: {facts['upper']:.2f} kT"
+)
+print(f"quote {exact}: {exact.verdict.text}")
 
 ax = Figure(figsize=(6, 3), layout="constrained").add_subplot()
 plots.estimates({result.method: (result.value, result.std_err) for result in results}, ax)

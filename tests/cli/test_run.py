@@ -84,7 +84,8 @@ def test_no_number_is_cut_in_a_narrow_terminal(width, config, finished):
     assert "\u2026" not in table
     for point in json.loads((finished / "results.json").read_text())["state_points"]:
         for found in (point["beta_f_ex"] | point["beta_mu_ex"]).values():
-            assert f"{found['value']:.3f} +- {found['std_err']:.3f} " in table
+            number = f"{found['value']:.3f} ± {found['std_err']:.3f} "
+            assert number.replace("-", "\u2212") in table
 
 
 def test_the_time_and_the_disk_are_forecast_at_the_start(finished):

@@ -16,6 +16,8 @@ from nan_cases import (
 )
 
 from openmm_nti.free_energy import FreeEnergy, Verdict
+from openmm_nti.validation.analysis import walker_bar
+from openmm_nti.validation.analysis.regression import require_finite
 from openmm_nti.validation.estimators.registry import all_estimators
 from openmm_nti.validation.report import judge
 from openmm_nti.validation.report.learned import learned
@@ -104,6 +106,18 @@ def test_a_control_that_never_changes_does_not_move_the_number():
     run, samples = CASES["neural_ti"].run, CASES["neural_ti"].samples
     without = run(**samples | {"work": np.zeros_like(samples["work"])})
     assert run(**samples | {"work": np.full_like(samples["work"], 0.1)}) == without
+
+
+def test_works_that_are_the_same_overlap_completely():
+    removals = 0.3 + 1e-9 * np.arange(24.0).reshape(4, 6)
+    assert walker_bar.solve(np.full((4, 6), 0.3), removals).overlap == pytest.approx(1.0, abs=1e-6)
+    assert walker_bar.effective_number(np.array([1.0, 2.0, 3.0])) == 12.0
+
+
+def test_one_sample_is_finite_and_none_is_not():
+    require_finite("any", "look", works=np.ones(1))
+    with pytest.raises(ValueError, match="there are no works"):
+        require_finite("any", "look", works=np.ones(0))
 
 
 def test_nan_is_not_a_condition():

@@ -105,6 +105,8 @@ def test_integration_is_not_good_where_mbar_sees_no_overlap():
     data = WindowData(lambdas, half_x2[:, :, None] * k, 7 * half_x2, np.repeat(np.arange(8), 25))
     mbar, ti = (make(data, STATE, method="any", seed=1) for make in (estimate_mbar, estimate_ti))
     assert (mbar.verdict.level, ti.verdict.level) == ("bad", "warn")
+    of_mbar = np.diagonal(mbar.diagnostics["overlap_matrix"], 1)
+    assert ti.diagnostics["neighbour_overlap"][1:] == pytest.approx(of_mbar[1:], rel=0.3)
 
 
 def test_diagnostics_are_those_that_were_set():

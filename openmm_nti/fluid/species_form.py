@@ -22,7 +22,7 @@ from openmm_nti.fluid.cutoff import Cutoff
 from openmm_nti.fluid.fluid import Fluid
 from openmm_nti.fluid.general import GeneralState
 from openmm_nti.fluid.potentials.base import PairPotential
-from openmm_nti.fluid.potentials.registry import natural_units, potential_class
+from openmm_nti.fluid.potentials.registry import first_problem, natural_units, potential_class
 from openmm_nti.fluid.units import positive_number
 
 STATE_KEYS = (
@@ -203,9 +203,7 @@ def _built(where: str, kind: type[PairPotential], parameters: dict[str, Any]) ->
     try:
         return kind(**parameters)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in problem["loc"])
-        raise ValueError(f"{where}: {name}: {problem['msg']}") from None
+        raise ValueError(f"{where}: {first_problem(error)}") from None
 
 
 def _edges(data: Mapping[str, Any]) -> tuple[float, ...]:

@@ -74,6 +74,14 @@ def described(potential: Any) -> Any:
         raise ValueError(f"potential: {error}") from None
 
 
+def first_problem(error: ValidationError) -> str:
+    """Return the first thing that pydantic found, with its key where it has one."""
+    problem = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {reason}" if name else reason
+
+
 def natural_units(potential: Any) -> dict[str, float]:
     """Return the units in which a described potential is best counted; none if it has its own."""
     if not isinstance(potential, Mapping) or potential.get("type", "lennard_jones") not in (
@@ -123,13 +131,12 @@ class PotentialForm(BaseModel):
                 takes = f"takes {', '.join(shared)}" if shared else "takes no other key"
                 raise ValueError(f"potential: {self.type} {takes}, and not {name}{hint}")
         if missing := [name for name in self._required() if name not in given]:
-            raise ValueError(f"potential: {self.type} needs {', '.join(missing)}: add it")
+            file = " or `file`" if hasattr(potential_class(self.type), "read") else ""
+            raise ValueError(f"potential: {self.type} needs {', '.join(missing)}{file}: add it")
         try:
             self.build(1.0, 1.0)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            name = ".".join(str(part) for part in problem["loc"])
-            raise ValueError(f"potential: {name}: {problem['msg']}") from None
+            raise ValueError(f"potential: {first_problem(error)}") from None
         return self
 
     @classmethod

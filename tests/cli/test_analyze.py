@@ -120,7 +120,7 @@ def test_a_shipped_model_is_taken_for_its_fluid_alone(change, covering):
     [
         ({"from": "none.xml"}, "none.xml does not exist"),
         ({"from": 3}, "system: from = 3 must be the path"),
-        ({"topologie": "run.pdb"}, "system: unknown key topologie"),
+        ({"pdb": "run.pdb"}, "system: unknown key pdb"),
         ({"temperature_kelvin": None}, "temperature_kelvin is missing"),
         ({"temperature_kelvin": "warm"}, "temperature = 'warm'"),
         ({"topology": "run.dcd"}, "run.dcd: topology must be a .pdb"),

@@ -138,7 +138,7 @@ def test_a_shift_leaves_no_jump(convention):
         ({"potential": {"type": "mie", "repulsive": float("nan")}}, "repulsive"),
         ({"potential": {"type": "yukawa", "kapa": 3}}, "did you mean kappa"),
         ({"potential": {"type": "yukawa", "kappa": -1}}, "kappa"),
-        ({"convention": "shfted"}, "convention"),
+        ({"convention": "shift"}, "convention"),
     ],
 )
 def test_nonsense_is_refused(changes, message):

@@ -35,7 +35,7 @@ ROWS = (
     ("validation.plots", "validation.pace"),
     ("validation.estimators", "validation.testing"),
     ("validation.report",),
-    ("validation.paper",),
+    ("validation.paper", "validation.sweep"),
     ("cli",),
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}

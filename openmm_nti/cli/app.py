@@ -12,6 +12,7 @@ from openmm_nti.cli.commands.estimate import estimate, methods, paper
 from openmm_nti.cli.commands.installation import compile_kernels, doctor
 from openmm_nti.cli.commands.models import export, models, sample
 from openmm_nti.cli.commands.run import generate, init, report, run, train
+from openmm_nti.cli.commands.sweep import sweep
 from openmm_nti.cli.exit_codes import ExitCode
 from openmm_nti.cli.safety.friendly import FriendlyGroup, HelpIsAResult
 
@@ -79,6 +80,7 @@ for _command in (
     report,
     analyze,
     estimate,
+    sweep,
     paper,
     methods,
     models,

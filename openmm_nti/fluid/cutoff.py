@@ -60,3 +60,14 @@ class Cutoff(Settings):
         x = (np.sqrt(r_squared[switching]) - self.switch_nm) / width
         factor[switching] = 1 + x * x * x * (-10 + x * (15 - 6 * x))
         return factor
+
+    def factor_slope(self, r_squared: np.ndarray) -> np.ndarray:
+        """Return dS/d(r^2), without the jump of a plain cutoff; any shape."""
+        slope = np.zeros_like(np.asarray(r_squared, dtype=np.float64))
+        if self.convention != "switched":
+            return slope
+        switching = (r_squared > self.switch_nm**2) & (r_squared < self.cutoff_nm**2)
+        r, width = np.sqrt(r_squared[switching]), self.cutoff_nm - self.switch_nm
+        x = (r - self.switch_nm) / width
+        slope[switching] = -30 * (x * (1 - x)) ** 2 / (2 * r * width)
+        return slope

@@ -29,7 +29,7 @@ def reduced_potential_numpy(positions_sigma: np.ndarray, state: StatePoint) -> n
         Reduced potentials. Shape (F,), kT. Infinite where two particles coincide.
     """
     energy = np.zeros(len(positions_sigma))
-    for r2 in _squared_distances(positions_sigma, state):
+    for r2 in squared_distances(positions_sigma, state):
         energy += pair_energy(r2, state).sum(axis=-1)
     return energy / state.temperature_star
 
@@ -49,7 +49,7 @@ def closest_pair_sigma(positions_sigma: np.ndarray, state: StatePoint) -> np.nda
     np.ndarray
         Distances. Shape (F,), sigma.
     """
-    smallest = [r2.min(axis=-1) for r2 in _squared_distances(positions_sigma, state)]
+    smallest = [r2.min(axis=-1) for r2 in squared_distances(positions_sigma, state)]
     return np.asarray(np.sqrt(np.min(smallest, axis=0)))
 
 
@@ -76,7 +76,7 @@ def truncation_log_weights(positions_sigma: np.ndarray, state: StatePoint) -> np
         return np.zeros(len(positions_sigma))
     rc2 = state.cutoff_sigma**2
     n_pairs = np.zeros(len(positions_sigma))
-    for r2 in _squared_distances(positions_sigma, state):
+    for r2 in squared_distances(positions_sigma, state):
         n_pairs += (r2 < rc2).sum(axis=-1)
     return -n_pairs * state.pair_potential.energy_at_cutoff / state.temperature_star
 
@@ -109,7 +109,7 @@ def nearest_image(vectors: np.ndarray, box_length: float) -> np.ndarray:
     return np.asarray(vectors - box_length * np.round(vectors / box_length))
 
 
-def _squared_distances(positions_sigma: np.ndarray, state: StatePoint) -> Iterator[np.ndarray]:
+def squared_distances(positions_sigma: np.ndarray, state: StatePoint) -> Iterator[np.ndarray]:
     """Yield minimum-image r^2, in sigma^2, of each particle to all that follow it.
 
     Shapes (F, N - 1), (F, N - 2), ...

@@ -6,6 +6,7 @@ import reprlib
 from typing import Any
 
 GAS_CONSTANT_KJ_MOL_K = 8.31446261815324e-3
+BAR_IN_KJ_MOL_NM3 = 0.0602214076  # 1 bar = 1e5 J / m^3
 DALTON_NM2_PS2_IN_KJ_MOL = 1.0  # 1 Da nm^2 / ps^2 is 1 kJ/mol: OpenMM's unit system is coherent.
 
 

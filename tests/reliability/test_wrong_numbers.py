@@ -51,7 +51,7 @@ SETTINGS = {
     "ti_neural_md": WINDOWS,
     "mbar_softcore": SOFT,
     "mu_decoupling": SOFT,
-    "ufm_switching": SOFT | {"n_windows": 5, "n_ramps": 8, "ramp_steps": 20},
+    "ufm_switching": SOFT | {"n_windows": 5, "n_chains": 3, "n_ramps": 8, "ramp_steps": 20},
     "bar_chain": {"n_walkers": 8, "n_frames": 2, "n_insertions": 50, "equilibration_sweeps": 5},
     "eos": {},
 }

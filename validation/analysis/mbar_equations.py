@@ -36,7 +36,7 @@ def solve(data: WindowData) -> tuple[np.ndarray, np.ndarray]:
     u_kn = sample_potentials(data)
     n_k = np.full(data.n_windows, data.n_samples)
     start = cumulative_trapezoid(data.dudl.mean(axis=1), data.lambdas, initial=0)
-    with _quiet_pymbar():
+    with quiet_pymbar():
         try:
             mbar = pymbar().MBAR(u_kn, n_k, solver_protocol="robust", initial_f_k=start)
             overlap = mbar.compute_overlap()["matrix"]
@@ -65,7 +65,9 @@ def assignments(u_kn: np.ndarray, f_k: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(log_weights - logsumexp(log_weights, axis=0)))
 
 
-def newton_shift(p_kn: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def newton_shift(
+    p_kn: np.ndarray, weights: np.ndarray, n_k: np.ndarray | None = None
+) -> np.ndarray:
     """Return how f_k moves when the samples get `weights`; NaN where Newton's method fails.
 
     Parameters
@@ -73,9 +75,12 @@ def newton_shift(p_kn: np.ndarray, weights: np.ndarray) -> np.ndarray:
     p_kn
         P_nk at equal weights. Shape (K, M).
     weights
-        One for each sample; they sum to M / K in each window. Shape (M,).
+        One for each sample; they sum to the number of samples in each window. Shape (M,).
+    n_k
+        These numbers, (K,); None for M / K in each.
     """
     k, m = p_kn.shape
+    wanted = m / k if n_k is None else n_k[1:]
     shift = np.zeros(k)
     for _ in range(30):
         shifted = p_kn * np.exp(shift)[:, None]
@@ -83,7 +88,7 @@ def newton_shift(p_kn: np.ndarray, weights: np.ndarray) -> np.ndarray:
         weighted = shifted * weights
         totals = weighted.sum(axis=1)
         hessian = np.diag(totals) - weighted @ shifted.T
-        step = np.linalg.lstsq(hessian[1:, 1:], totals[1:] - m / k, rcond=None)[0]
+        step = np.linalg.lstsq(hessian[1:, 1:], totals[1:] - wanted, rcond=None)[0]
         shift[1:] -= np.clip(step, -5, 5)
         if np.abs(step).max() < 1e-6:
             return shift
@@ -125,7 +130,7 @@ def bennett(
     bar, utils = pymbar().bar, pymbar().utils
 
     found = np.empty(len(forward))
-    with _quiet_pymbar():
+    with quiet_pymbar():
         for number, (up, down) in enumerate(zip(forward, reverse, strict=True)):
             try:
                 found[number] = bar(up, down, compute_uncertainty=False)["Delta_f"]
@@ -165,7 +170,7 @@ def overlap_of_neighbours(data: WindowData) -> np.ndarray:
 
 
 @contextmanager
-def _quiet_pymbar() -> Iterator[None]:
+def quiet_pymbar() -> Iterator[None]:
     """Silence pymbar: it logs what this module checks and reports itself."""
     logger = logging.getLogger("pymbar")
     level = logger.level

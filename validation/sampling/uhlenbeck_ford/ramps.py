@@ -49,7 +49,7 @@ def raise_lambda(context: openmm.Context, coupling: float, n_steps: int) -> None
             seed = integrator.getRandomNumberSeed()
             context.setVelocitiesToTemperature(integrator.getTemperature(), seed)
         integrator.step(n_steps // (2 * _STAGES))
-    integrator.step(n_steps // 2)
+    integrator.step(n_steps - _STAGES * (n_steps // (2 * _STAGES)))
 
 
 def positions_sigma(context: openmm.Context, path: UhlenbeckFordPath) -> np.ndarray:

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 
 import pytest
+
+from openmm_nti.cli.safety.friendly import interruptible
 
 # `sitecustomize` runs before everything else; the interrupt comes inside of an import of ours.
 INTERRUPTS = """
@@ -53,3 +56,14 @@ def test_other_programs_keep_their_own_ctrl_c():
     script += "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_threads_whose_processes_an_interrupt_has_ended_say_nothing(capsys):
+    with interruptible() as interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        thread = threading.Thread(target={}.pop, args=("a process that is gone",))
+        thread.start()
+        thread.join()
+        assert interrupted()
+    assert capsys.readouterr().err == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from types import FrameType
@@ -18,7 +19,7 @@ from openmm_nti.cli.exit_codes import ExitCode
 from openmm_nti.cli.safety.failures import explained
 from openmm_nti.runtime.quiet import result_stream, results_alone
 
-_KEEPS_ITS_WORK = ("run", "generate", "train", "paper", "estimate")
+_KEEPS_ITS_WORK = ("run", "generate", "train", "analyze", "paper", "estimate")
 
 # The base of all mistakes in options: click's, or that of the copy of click inside of newer typer.
 UsageProblem: Any = next(
@@ -106,12 +107,15 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         stops.append(number)
+        threading.excepthook = lambda _fault: None  # of threads whose worker processes are gone
         raise KeyboardInterrupt
 
+    hook = threading.excepthook
     before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(stops)
     finally:
+        threading.excepthook = hook
         for name, handler in before.items():
             signal.signal(name, handler)
 

@@ -7,14 +7,14 @@ without a break.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
 from collections.abc import Sequence
-from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from openmm_nti.ensemble import Ensemble
@@ -126,7 +126,11 @@ class _Training:
         if config.start_from is not None:
             take_weights(self.model, starting_model(config.start_from, self.model))
             self.core_seconds_before = training_core_seconds(config.start_from) or 0.0
-        self.average = AveragedModel(self.model)
+        self.averaged = copy.deepcopy(self.model)
+        # Weights alone: the tables of the known terms do not change, and need no copy at each step.
+        self.weights = nn.ParameterList(self.model.parameters())
+        self.average = AveragedModel(self.weights)
+        self.average.module = nn.ParameterList(self.averaged.parameters())
         self.average.n_averaged.fill_(1)  # the initial weights count
         self.optimiser = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)
@@ -138,7 +142,7 @@ class _Training:
             self.step, self.seconds = load_checkpoint(
                 checkpoint,
                 self.model,
-                self.average.module.state_dict(),
+                self.averaged.state_dict(),
                 self.optimiser,
                 inputs=inputs,
             )
@@ -190,7 +194,7 @@ class _Training:
             "frames": [len(data.positions) for data in self.training_data],
         }
         save_model(
-            self._averaged(),
+            self.averaged,
             self.folder,
             trained_on=states,
             seed=self.execution.seed,
@@ -240,11 +244,8 @@ class _Training:
         # Early in the training, the average forgets old weights faster.
         decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
         self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
-        self.average.update_parameters(self.model)
+        self.average.update_parameters(self.weights)
         return loss.detach()
-
-    def _averaged(self) -> NoisedFluid:
-        return cast("NoisedFluid", self.average.module)
 
     def _learning_rate(self, share: float) -> float:
         """Return a rate that rises over the warm-up and falls as half a cosine.
@@ -266,7 +267,7 @@ class _Training:
 
     def _validate(self, losses: list[Tensor]) -> None:
         """Evaluate the averaged weights, then write metrics and checkpoint."""
-        held_out = {item.label: item.evaluate(self._averaged()) for item in self.held_out}
+        held_out = {item.label: item.evaluate(self.averaged) for item in self.held_out}
         loss = float(torch.stack(losses).mean())
         validation_loss = sum(item.pop("loss") for item in held_out.values()) / len(held_out)
         gains = [item["gain_kt"] for item in held_out.values()]
@@ -288,7 +289,7 @@ class _Training:
         save_checkpoint(
             self.folder / CHECKPOINT_FILE,
             self.model,
-            self.average.module.state_dict(),
+            self.averaged.state_dict(),
             self.optimiser,
             step=self.step,
             seconds=self.seconds,

@@ -49,7 +49,7 @@ test-openmm86: $(VENV)/openmm86/.installed
 test-package: $(DEV_STAMP)
 	rm -rf build/package && mkdir -p build/package
 	$(BIN)/python setup.py -q sdist --dist-dir build/package
-	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w build/package build/package/*.tar.gz
+	$(BIN)/python -m pip wheel -q --no-deps -w build/package build/package/*.tar.gz
 	$(BIN)/python .ci/check_wheel.py build/package/*.whl
 	$(call borrow,build/package/env)
 	build/package/env/bin/python -m pip install -q --no-deps build/package/*.whl

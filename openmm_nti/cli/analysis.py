@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.run_config import RunConfig, load_config, read_mapping
+from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hamiltonian import build_model
 from openmm_nti.md.own_system.comparison import compare_energies
 from openmm_nti.md.own_system.files import load_system, read_described
 from openmm_nti.model_files import load_model, shipped_models
 from openmm_nti.validation.estimators.registry import sections
+from openmm_nti.validation.pace import measure
 
 _COMPARED = 20  # frames
+_SECTION, _FEWEST_CHAINS = "estimates.bound", 8
 _ANY_NUMBER = 1_000_000  # of steps: the minutes end the training
 
 
 def analysis_config(
-    path: Path, settings: list[str], *, minutes: float, model: str | None
+    path: Path, settings: list[str], output: Path, *, minutes: float, model: str | None
 ) -> RunConfig:
     """Return the configuration of an analysis: what the file leaves open is chosen to be quick.
 
@@ -27,8 +32,10 @@ def analysis_config(
     ----------
     path, settings
         As for `load_config`. What they say of `estimates`, `workers` and `training` stays.
+    output
+        Directory of the analysis. One that goes on keeps the chains that were chosen there.
     minutes
-        Time for training, where no model is taken.
+        Time for training, where no model is taken, and about as much for the chains of the bound.
     model
         Name or directory of a model; None for a shipped one that covers the state, if there is one.
 
@@ -48,8 +55,28 @@ def analysis_config(
     config = load_config(path, more)
     if len(config.system) != 1:
         raise ConfigError(f"{path}: system: has several state points; a trajectory is of one")
-    taken = model or config.model or covering_model(config.system[0])
-    return load_config(path, [*more, f"model={taken}"]) if taken else config
+    if taken := model or config.model or covering_model(config.system[0]):
+        more.append(f"model={taken}")
+    chosen = any(setting.startswith(_SECTION) for setting in settings)
+    if "estimates" not in given and not chosen:
+        more.append(f"{_SECTION}.n_tethered={_chains(minutes, config, RunDirectory(output))}")
+    return load_config(path, more)
+
+
+def _chains(minutes: float, config: RunConfig, run: RunDirectory) -> int:
+    """Return how many chains of the bound to run: the default, or as many as there is time for."""
+    if run.config.is_file() and (stored := _bound(run.stored_config())) is not None:
+        return int(stored.n_tethered)
+    state, settings = config.system[0], _bound(config)
+    pace = measure(state, build_model(state.pair_potential, config.network))
+    known = sections()[_SECTION.partition(".")[2]][0]
+    seconds = known.seconds(settings, state.n_particles, pace)
+    share = 60.0 * minutes * config.workers / max(seconds, 1e-9)
+    return int(min(settings.n_tethered, max(_FEWEST_CHAINS, settings.n_tethered * share)))
+
+
+def _bound(config: RunConfig) -> Any:
+    return getattr(config.estimates, _SECTION.partition(".")[2])
 
 
 def _is_quick(section: str) -> bool:

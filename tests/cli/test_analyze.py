@@ -87,7 +87,7 @@ def test_what_the_file_leaves_open_is_chosen(tmp_path):
     plain = {"n_particles": 60, "box_length_sigma": 6.0, "temperature_star": 1.25}
     file = tmp_path / "fluid.yaml"
     file.write_text(yaml.safe_dump({"system": plain}))
-    config = analysis_config(file, [], minutes=3, model=None)
+    config = analysis_config(file, [], tmp_path / "out", minutes=3, model=None)
     assert config.model == "lj-fluid-t1.25"
     assert {name for name in sections() if getattr(config.estimates, name) is not None} == {
         "bound",
@@ -95,9 +95,16 @@ def test_what_the_file_leaves_open_is_chosen(tmp_path):
         "widom",
     }
     file.write_text(yaml.safe_dump({"system": {**plain, "temperature_star": 1.3}, "workers": 1}))
-    config = analysis_config(file, ["estimates.softcore.n_windows=7"], minutes=3, model=None)
+    settings = ["estimates.softcore.n_windows=7"]
+    config = analysis_config(file, settings, tmp_path / "out", minutes=3, model=None)
     assert (config.model, config.training.max_minutes, config.workers) == (None, 3, 1)
     assert config.estimates.softcore.n_windows == 7
+    short = analysis_config(file, [], tmp_path / "out", minutes=0.01, model=None)
+    assert short.estimates.bound.n_tethered == 8  # the fewest
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.yaml").write_text(yaml.safe_dump(short.model_dump(mode="json")))
+    again = analysis_config(file, [], tmp_path / "out", minutes=1000, model=None)
+    assert again.estimates.bound.n_tethered == 8  # goes on as it began
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def analyze(
         Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")
     ] = None,
     minutes: Annotated[
-        float, typer.Option(min=0.01, max=100_000, help="Time for training, if a model is trained.")
+        float, typer.Option(min=0.01, max=100_000, help="Time for training, and for the bound.")
     ] = 10.0,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP, autocompletion=model_names)] = None,
     seed: Seed = None,
@@ -69,7 +69,7 @@ def analyze(
     with (
         tasks_on(executor, scheduler),
         opened_run(
-            lambda: analysis_config(config, changes, minutes=minutes, model=model),
+            lambda: analysis_config(config, changes, output, minutes=minutes, model=model),
             output,
             accept_frames,
             resume=True,

@@ -49,6 +49,8 @@ class Verdict:
 
 NOT_JUDGED = Verdict("none", "not judged")
 _ROUNDING = 1e-12  # of a number, relative
+_LARGE_KT = 10.0
+TOO_LARGE = Verdict("bad", "unreliable: with an error this large the number says nothing")
 NO_ERROR = Verdict("bad", "unreliable: the samples give no error; they are all equal, or too few")
 
 
@@ -139,9 +141,15 @@ class FreeEnergy:
             )
         if self.std_err <= _ROUNDING * max(1.0, abs(self.value)):
             object.__setattr__(self, "std_err", math.inf)
-        if not self.has_error and self.verdict.level == "good":
-            object.__setattr__(self, "verdict", NO_ERROR)
+        if self.verdict.level == "good" and not self.std_err <= self._most_useful_error:
+            object.__setattr__(self, "verdict", TOO_LARGE if self.has_error else NO_ERROR)
         object.__setattr__(self, "diagnostics", _typed(self.diagnostics))
+
+    @property
+    def _most_useful_error(self) -> float:
+        """The error, in kT, above which a number says nothing: one wild sample can make it so."""
+        particles = self.n_particles if self.quantity == "beta_f_ex" else 1
+        return max(_LARGE_KT, float(particles))
 
     @property
     def has_error(self) -> bool:

@@ -185,6 +185,18 @@ def test_a_number_without_an_error_is_never_good(std_err):
     assert judge.judge(found, None).level == "bad"
 
 
+@pytest.mark.parametrize(
+    ("quantity", "n_particles", "largest"),
+    [("beta_f_ex", 2, 10.0), ("beta_f_ex", 200, 200.0), ("beta_mu_ex", 200, 10.0)],
+)
+def test_an_error_that_leaves_nothing_is_never_good(quantity, n_particles, largest):
+    """One wild sample, however finite, makes a number with an honest error of no use."""
+    good = Verdict("good", "good")
+    for std_err, level in ((largest, "good"), (1.01 * largest, "bad"), (1e18, "bad")):
+        found = FreeEnergy(-20.0, std_err, "any", "switched", n_particles, quantity, verdict=good)
+        assert (found.std_err, found.verdict.level) == (std_err, level)
+
+
 @pytest.mark.parametrize(("value", "std_err"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan)])
 def test_a_number_that_is_none_is_refused(value, std_err):
     with pytest.raises(ValueError, match="is (nan|inf)"):

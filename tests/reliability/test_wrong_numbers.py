@@ -71,6 +71,7 @@ IDLE = {
     "n_tethered",
     "tethered_steps",
     "equilibration_steps",
+    "equilibration",
 }
 QUICK = ("widom", "neural_ti_bound", "neural_ti_noised", "bar_chain")
 

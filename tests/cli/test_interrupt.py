@@ -26,6 +26,14 @@ sys.meta_path.insert(0, Interrupts())
 SCRIPT = Path(sysconfig.get_path("scripts")) / "openmm-nti"
 
 
+@pytest.fixture(autouse=True)
+def hears_interrupts():
+    """A shell starts background jobs, such as a test run, with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("command", "name"),
     [

@@ -12,7 +12,7 @@ from exact import exact_ensemble, pair_free_energy
 from tiny import TINY
 
 from openmm_nti import LJFluid, StatePoint
-from openmm_nti.cli.analysis import analysis_config, covering_model
+from openmm_nti.cli.commands.analysis import analysis_config, covering_model
 from openmm_nti.md.fluid_system import fluid_topology
 from openmm_nti.validation.estimators.registry import sections
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from openmm_nti.cli.commands.opened import opened_run
+from openmm_nti.cli.commands.opened import opened_run, show_results
 from openmm_nti.cli.commands.options import (
     MODEL_HELP,
     AcceptFrames,
@@ -20,11 +20,8 @@ from openmm_nti.cli.commands.options import (
     Seed,
     Settings,
     console,
-    echo,
     model_names,
     overriding,
-    print_json,
-    results_console,
 )
 
 
@@ -60,9 +57,7 @@ def analyze(
 
         openmm-nti analyze own.yaml --trajectory run.xtc --topology run.pdb -o own --minutes 5
     """
-    from openmm_nti.cli.analysis import analysis_config, check_against_system
-    from openmm_nti.cli.results import print_table
-    from openmm_nti.files import read_json
+    from openmm_nti.cli.commands.analysis import analysis_config, check_against_system
     from openmm_nti.runtime.executors import executor as tasks_on
 
     changes = overriding(settings, seed=seed)
@@ -81,8 +76,4 @@ def analyze(
         if said := check_against_system(config, imported):
             console().print(said, soft_wrap=True)
         pipeline.run()
-    if json:
-        print_json(read_json(pipeline.directory.results))
-        return
-    print_table(pipeline.directory, pipeline.config, results_console())
-    echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
+    show_results(pipeline, json=json)

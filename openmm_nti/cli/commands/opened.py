@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from openmm_nti.cli.commands.options import console
+from openmm_nti.cli.commands.options import console, echo, print_json, results_console
 
 
 @contextmanager
@@ -58,3 +58,15 @@ def opened_run(
     with only_run(output) if is_main_process else nullcontext():
         directory = open_run(output, resolved, resume=resume, say=messages.print)
         yield Pipeline(resolved, directory, messages, accept_frames=accept_frames)
+
+
+def show_results(pipeline: Any, *, json: bool) -> None:
+    """Print the results of a finished run as `json`, or as a table that ends with what to quote."""
+    from openmm_nti.cli.results import print_table
+    from openmm_nti.files import read_json
+
+    if json:
+        print_json(read_json(pipeline.directory.results))
+        return
+    echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
+    print_table(pipeline.directory, pipeline.config, results_console())

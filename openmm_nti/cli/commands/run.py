@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from openmm_nti.cli.commands.opened import opened_run
+from openmm_nti.cli.commands.opened import opened_run, show_results
 from openmm_nti.cli.commands.options import (
     AcceptFrames,
     ConfigFile,
@@ -77,9 +77,7 @@ def run(
 
         openmm-nti run fluid.yaml --output dense --set system.n_particles=160 --set workers=2
     """
-    from openmm_nti.cli.results import print_table
     from openmm_nti.cli.run_config import load_config
-    from openmm_nti.files import read_json
     from openmm_nti.runtime.executors import executor as tasks_on
 
     changes = overriding(settings, seed=seed)
@@ -94,11 +92,7 @@ def run(
         ) as pipeline,
     ):
         pipeline.run()
-    if json:
-        print_json(read_json(pipeline.directory.results))
-        return
-    echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
-    print_table(pipeline.directory, pipeline.config, results_console())
+    show_results(pipeline, json=json)
 
 
 def generate(

@@ -70,8 +70,8 @@ def load_topology(path: str | Path) -> app.Topology:
         raise ValueError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def read_described(system: dict[str, Any], folder: Path) -> SystemReading:
-    """Return what the key `system: {from: ...}` of a configuration describes.
+def read_described(system: dict[str, Any], folder: Path) -> tuple[openmm.System, SystemReading]:
+    """Return the System that the key `system: {from: ...}` of a configuration names, and its fluid.
 
     Parameters
     ----------
@@ -84,16 +84,18 @@ def read_described(system: dict[str, Any], folder: Path) -> SystemReading:
     if unknown := sorted(set(system) - set(_KEYS)):
         raise ValueError(f"system: unknown key {unknown[0]}; beside `from`: {', '.join(_KEYS[1:])}")
     for key in ("from", "topology"):
-        if not isinstance(system.get(key, ""), str):
-            raise ValueError(f"system: {key} = {system[key]!r} must be the path of a file")  # noqa: TRY004
+        value = system.get(key, "")
+        if not isinstance(value, str):
+            raise ValueError(  # noqa: TRY004 (what the file says, no argument)
+                f"system: {key} = {value!r} must be the path of a file"
+            )
     if system.get("temperature_kelvin") is None:
         raise ValueError("system: temperature_kelvin is missing: a System's file does not hold it")
     topology = load_topology(folder / system["topology"]) if system.get("topology") else None
-    return describe_system(
-        load_system(folder / system["from"]), topology, temperature=system["temperature_kelvin"]
-    )
+    read = load_system(folder / system["from"])
+    return read, describe_system(read, topology, temperature=system["temperature_kelvin"])
 
 
 def read_state(system: dict[str, Any], folder: Path) -> StatePoint:
     """Return the state point of `read_described`."""
-    return read_described(system, folder).state
+    return read_described(system, folder)[1].state

@@ -13,7 +13,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import build_model
 from openmm_nti.md.own_system.comparison import compare_energies
-from openmm_nti.md.own_system.files import load_system, read_described
+from openmm_nti.md.own_system.files import read_described
 from openmm_nti.model_files import load_model, shipped_models
 from openmm_nti.validation.estimators.registry import sections
 from openmm_nti.validation.pace import measure
@@ -108,8 +108,7 @@ def check_against_system(path: Path, ensemble: Ensemble) -> str:
     described = read_mapping(path).get("system")
     if not isinstance(described, dict) or "from" not in described:
         return ""
-    reading = read_described(described, path.parent)
-    system = load_system(path.parent / described["from"])
+    system, reading = read_described(described, path.parent)
     compared = compare_energies(system, reading, ensemble.positions_nm[:_COMPARED])
     said = (
         f"energies by the System and by what was read of it: {len(compared.by_system)} frames "

@@ -86,18 +86,24 @@ def _run(arguments, log):
     app(prog_name="openmm-nti")
 
 
-def stage(directory):
-    """Return what a run is busy with, by the files that it has finished."""
+def stages(config):
+    """Return the stages of a run in their order."""
     from openmm_nti.validation.estimators.registry import all_estimators
 
+    wanted = [
+        name for name, known in all_estimators().items() if known.section in config["estimates"]
+    ]
+    return ["reference data", "training", *wanted, "report"]
+
+
+def stage(directory, config):
+    """Return what a run is busy with, by the files that it has finished."""
     if not list(directory.glob("reference/*.h5")):
         return "reference data"
     if not (directory / "model" / "model.json").exists():
         return "training"
     finished = {path.stem for path in directory.glob("*/estimates/*.json")}
-    sections = TINY["estimates"]
-    wanted = [name for name, known in all_estimators().items() if known.section in sections]
-    return next((name for name in wanted if name not in finished), "report")
+    return next(name for name in stages(config)[2:] if name not in finished)
 
 
 def numbers(directory):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+from typing import Any
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import openmm
 import torch
@@ -53,3 +57,13 @@ def positions_and_box(state: openmm.State) -> tuple[Tensor, Tensor]:
     positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
     box_vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
     return torch.tensor(positions), torch.tensor(box_vectors)
+
+
+def function_of(force: openmm.PythonForce) -> Any:
+    """Return a copy of the Python object that computes a PythonForce.
+
+    OpenMM's bindings do not return it, but the force's XML contains its pickle in hexadecimal.
+    """
+    # Safe to parse and to unpickle: OpenMM has just written it from an object of this process.
+    element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314
+    return pickle.loads(bytes.fromhex(element.get("function", "")))  # noqa: S301

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
-import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import openmm
@@ -17,7 +14,7 @@ from openmm import unit
 
 from openmm_nti.md.openmm_energy import LAMBDA
 from openmm_nti.md.parameters import check_derivative, depends_on, forces_of
-from openmm_nti.md.python_energy import PythonEnergy, positions_and_box
+from openmm_nti.md.python_energy import PythonEnergy, function_of, positions_and_box
 from openmm_nti.md.system_checks import (
     check_constant_volume,
     check_free,
@@ -26,10 +23,9 @@ from openmm_nti.md.system_checks import (
 )
 from openmm_nti.references.coupling import checked_couplings
 
-# OpenMM returns copies of a force's module and function, slowly: each is read once, and again
-# after `reinitialize`, which alone changes what a Context computes.
-_modules: WeakKeyDictionary[openmm.Context, Any] = WeakKeyDictionary()
-_derivatives: WeakKeyDictionary[openmm.Context, dict[str, _Derivative]] = WeakKeyDictionary()
+# OpenMM returns copies of a force's module and function, slowly: what was read of a Context is
+# remembered until it is reinitialized, which alone changes the forces that it computes.
+_memory: WeakKeyDictionary[openmm.Context, dict[str, Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -67,10 +63,9 @@ def dudl(context: openmm.Context, parameter: str = LAMBDA) -> float:
         )
     if parameter == LAMBDA:
         checked_couplings(context.getParameter(LAMBDA), LAMBDA)
-    known = _remembered(_derivatives, context, dict)
-    if parameter not in known:
-        known[parameter] = _who_derives(context, parameter)
-    who = known[parameter]
+    who = _remembered(
+        context, f"derivative by {parameter}", lambda: _who_derives(context, parameter)
+    )
     total = 0.0
     if who.functions:
         state = context.getState(getPositions=True, getParameters=True)
@@ -128,7 +123,7 @@ def learned_module(context: openmm.Context) -> Any:
     ValueError
         As for `reduced_potentials`.
     """
-    return _remembered(_modules, context, lambda: _read_module(context))
+    return _remembered(context, "module", lambda: _read_module(context))
 
 
 def check_sampling(context: openmm.Context) -> float:
@@ -150,30 +145,36 @@ def check_sampling(context: openmm.Context) -> float:
     return check_thermostat(context, module.kt_kj_mol, chosen)
 
 
-def _remembered(
-    memory: WeakKeyDictionary[openmm.Context, Any], context: openmm.Context, read: Any
-) -> Any:
-    """Return what `memory` has of the Context, or what `read` returns, until `reinitialize`."""
-    if context not in memory:
-        _forget_at_reinitialize(context)
-        memory[context] = read()
-    return memory[context]
+def _remembered(context: openmm.Context, name: str, read: Callable[[], Any]) -> Any:
+    """Return what `name` is known to be in this Context, or what `read` returns."""
+    if not _WATCHED:
+        return read()
+    known = _memory.setdefault(context, {})
+    if name not in known:
+        known[name] = read()
+    return known[name]
 
 
-def _forget_at_reinitialize(context: openmm.Context) -> None:
-    """Let `context.reinitialize`, which takes up changed forces, empty the memory of them."""
-    if "reinitialize" in vars(context):
-        return
-    itself = weakref.ref(context)  # or the Context would never be freed
+def _watch() -> bool:
+    """Forget a Context when it is reinitialized; False if OpenMM's bindings do not allow it.
 
-    def reinitialize(preserveState: bool = False) -> None:
-        here = itself()
-        if here is not None:
-            for memory in (_modules, _derivatives):
-                memory.pop(here, None)
-            type(here).reinitialize(here, preserveState)
+    By the object, its class, a subclass or a method taken before: all end in one function of the
+    bindings, which looks it up at each call.
+    """
+    bindings: Any = getattr(openmm.openmm, "_openmm", None)
+    reinitialize = getattr(bindings, "Context_reinitialize", None)
+    if reinitialize is None:
+        return False
 
-    context.reinitialize = reinitialize
+    def forget_and_reinitialize(context: openmm.Context, *preserve_state: Any) -> None:
+        _memory.pop(context, None)
+        reinitialize(context, *preserve_state)
+
+    bindings.Context_reinitialize = forget_and_reinitialize
+    return True
+
+
+_WATCHED = _watch()
 
 
 def _read_module(context: openmm.Context) -> Any:
@@ -198,7 +199,7 @@ def _read_module(context: openmm.Context) -> Any:
 def _module_of(force: Any) -> Any:
     """Return the `OpenMMEnergy` of a learned force, None for any other force."""
     if isinstance(force, openmm.PythonForce):
-        function = _python_function(force)
+        function = function_of(force)
         return function.module if isinstance(function, PythonEnergy) else None
     module = force.getModule() if hasattr(force, "getModule") else None
     return module if hasattr(module, "fault") and hasattr(module, "reduced") else None
@@ -224,7 +225,7 @@ def _who_derives(context: openmm.Context, parameter: str) -> _Derivative:
             check_derivative(force, parameter)
             by_openmm = True
             continue
-        function = _python_function(force)
+        function = function_of(force)
         if not isinstance(function, PythonEnergy):
             raise ValueError(  # noqa: TRY004 (about the force, not about a type)
                 f"PythonForce {force.getName()} depends on {parameter} and cannot report the "
@@ -269,13 +270,3 @@ def _energy_at(context: openmm.Context, value: float, parameter: str, back_to: f
     finally:
         context.setParameter(parameter, back_to)
     return energy.value_in_unit(unit.kilojoule_per_mole)
-
-
-def _python_function(force: openmm.PythonForce) -> Any:
-    """Return a copy of the Python object that computes a PythonForce.
-
-    OpenMM's bindings do not return it, but the force's XML contains its pickle in hexadecimal.
-    """
-    # Safe to parse and to unpickle: OpenMM has just written it from an object of this process.
-    element = ET.fromstring(openmm.XmlSerializer.serialize(force))  # noqa: S314
-    return pickle.loads(bytes.fromhex(element.get("function", "")))  # noqa: S301

@@ -1,7 +1,9 @@
 """Numbers of the force that the Context has now, whatever was read of it before."""
 
 import copy
+import functools
 import gc
+import operator
 import weakref
 
 import numpy as np
@@ -14,6 +16,9 @@ from models import make_random_model
 from openmm_nti import create_system, dudl, torch_force
 from openmm_nti.md.forces import python_force
 from openmm_nti.md.readers import reduced_potentials
+
+BY_CLASS = functools.partial(openmm.Context.reinitialize, preserveState=True)
+BY_OBJECT = operator.methodcaller("reinitialize", preserveState=True)
 
 
 @pytest.fixture
@@ -51,21 +56,23 @@ def assert_of_the_context(found, context, state):
 
 
 @pytest.mark.parametrize(
-    ("context", "make_other", "preserved"),
+    ("context", "make_other", "reinitialize"),
     [
-        (python_force, python_force, True),
-        pytest.param(torch_force, torch_force, True, marks=pytest.mark.slow),
-        pytest.param(python_force, torch_force, False, marks=pytest.mark.slow),
+        (python_force, python_force, BY_CLASS),
+        pytest.param(python_force, python_force, None, marks=pytest.mark.slow),
+        pytest.param(torch_force, torch_force, BY_OBJECT, marks=pytest.mark.slow),
+        pytest.param(torch_force, torch_force, BY_CLASS, marks=pytest.mark.slow),
+        pytest.param(python_force, torch_force, None, marks=pytest.mark.slow),
     ],
     indirect=["context"],
 )
 def test_after_reinitialize_the_new_force_is_read(
-    context, make_other, preserved, random_model, small_state, fluid_positions
+    context, make_other, reinitialize, random_model, small_state, fluid_positions
 ):
     before = slope_and_potential(context)
     replace(context, make_other(scaled(random_model, 1.05), small_state))
-    if preserved:
-        context.reinitialize(preserveState=True)
+    if reinitialize:
+        reinitialize(context)
     else:
         context.reinitialize()
         context.setPositions(fluid_positions[0] * small_state.sigma_nm)

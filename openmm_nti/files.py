@@ -23,6 +23,7 @@ from typing import Any
 
 _SEAL = b"\nopenmm_nti sha256 "  # the hash of all before it follows, in 64 digits, and a line end
 _SEAL_LENGTH = len(_SEAL) + 65
+_CHECKSUM = "checksum"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _TRIAL_BYTES = 1 << 16
 _PACKAGES = ("openmm-nti", "openmm", "torch", "numpy", "scipy", "mdtraj", "pymbar")
@@ -123,26 +124,58 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, data: Any) -> None:
-    """Write `data` as indented JSON to `path` atomically; NaN is refused, for it is not JSON."""
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+def write_json(path: str | Path, data: dict[str, Any]) -> None:
+    """Write `data` with its checksum as indented JSON to `path` atomically.
+
+    NaN is refused, for it is not JSON.
+    """
+    write_text(path, json.dumps(with_checksum(data), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Return what the JSON file at `path` holds.
+    """Return what the JSON file at `path` holds, without its checksum.
 
     Raises
     ------
     ValueError
-        If the file is not whole, valid JSON.
+        If the file is not whole, valid JSON, or has changed since it was written.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
         raise ValueError(
             f"{path} is truncated or not JSON ({_first_line(error)}): delete it and run the stage "
             "again"
         ) from error
+    return without_checksum(data, path)
+
+
+def with_checksum(data: dict[str, Any]) -> dict[str, Any]:
+    """Return `data` with one more key, for which `without_checksum` looks."""
+    fields = {key: value for key, value in data.items() if key != _CHECKSUM}
+    as_read = json.loads(json.dumps(fields, allow_nan=False))
+    return {**fields, _CHECKSUM: fingerprint(as_read)}
+
+
+def without_checksum(data: Any, path: str | Path) -> Any:
+    """Return the JSON data of a file without the checksum, which older versions did not write.
+
+    Raises
+    ------
+    ValueError
+        If anything has changed since, be it the name of the key. The message names `path`.
+    """
+    if not isinstance(data, dict) or not data:
+        return data
+    name = _CHECKSUM if _CHECKSUM in data else next(reversed(data))
+    fields = {key: value for key, value in data.items() if key != name}
+    is_right = data[name] == fingerprint(fields)
+    if is_right != (name == _CHECKSUM):
+        raise ValueError(
+            f"{path} is damaged or was edited: its content is not that of its checksum; copy it "
+            "again, or delete it and run the stage again"
+        )
+    return fields if is_right else data
 
 
 def seal(path: str | Path) -> None:

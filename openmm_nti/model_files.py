@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from openmm_nti.files import atomic_path, provenance, read_json, sha256_of, write_json
+from openmm_nti.files import atomic_path, provenance, read_json, sha256_of, write_text
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
@@ -93,10 +93,10 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
 
     A card edited by hand is refused when it is read. This writes the change with new checksums.
     """
-    card = json.loads(json.dumps(card))  # as a reader will see it
+    card = json.loads(json.dumps(card, allow_nan=False))  # as a reader will see it
     card.pop(_CHECKSUMS, None)
     sums = {WEIGHTS_FILE: sha256_of(path / WEIGHTS_FILE), CARD_FILE: _hash_of(card)}
-    write_json(path / CARD_FILE, card | {_CHECKSUMS: sums})
+    write_text(path / CARD_FILE, json.dumps(card | {_CHECKSUMS: sums}, indent=2) + "\n")
 
 
 def _hash_of(card: dict[str, Any]) -> str:

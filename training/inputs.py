@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.files import fingerprint
+from openmm_nti.files import fingerprint, without_checksum
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid
 from openmm_nti.hamiltonian.growth import may_grow
 from openmm_nti.model_files import load_any_model, weights_fingerprint
@@ -76,7 +76,8 @@ def metrics_until(path: Path, step: float = math.inf) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [without_checksum(line, path) for line in found]
         _ = [line[key] + 0.0 for line in lines for key in ("step", "loss", "validation_loss")]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(

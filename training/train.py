@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.files import write_text
+from openmm_nti.files import with_checksum, write_text
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
 from openmm_nti.hamiltonian.growth import take_weights
@@ -295,5 +295,5 @@ class _Training:
             seconds=self.seconds,
             inputs=self.inputs,
         )
-        lines = "".join(json.dumps(line) + "\n" for line in self.metrics)
+        lines = "".join(json.dumps(with_checksum(line)) + "\n" for line in self.metrics)
         write_text(self.folder / METRICS_FILE, lines)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
-from openmm_nti.files import fingerprint, finite, read_json, write_json
+from openmm_nti.files import finite, read_json, write_json
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy, minus, uncertain
 from openmm_nti.model_files import CARD_FILE, read_card
@@ -19,7 +19,6 @@ from openmm_nti.validation.report import judge
 from openmm_nti.validation.report.learned import learned
 
 SCHEMA = 1
-_CHECKSUM = "checksum"
 _CIRCUMSTANCES = ("command", "date_utc", "git_hash", "machine")
 _OF_THE_POINT = ("n_particles", "quantity")  # not repeated in each of its estimates
 _SYMBOLS = {"beta_f_ex": "beta F_ex", "beta_mu_ex": "beta mu_ex"}
@@ -27,8 +26,7 @@ _SYMBOLS = {"beta_f_ex": "beta F_ex", "beta_mu_ex": "beta mu_ex"}
 
 def write_estimate(path: Path, estimate: FreeEnergy) -> None:
     """Write one estimate as JSON, with a checksum of all that it says."""
-    fields = finite(estimate.to_dict())
-    write_json(path, {**fields, _CHECKSUM: fingerprint(fields)})
+    write_json(path, finite(estimate.to_dict()))
 
 
 def read_estimates(run: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
@@ -39,10 +37,8 @@ def read_estimates(run: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
 
 def read_estimate(path: Path) -> FreeEnergy:
     """Return what `write_estimate` wrote; ValueError if it has changed since."""
-    whole = read_json(path)
-    fields: dict[str, Any] = dict(whole) if isinstance(whole, dict) else {}
-    found = fields.pop(_CHECKSUM, None)  # version 0.1.0 wrote none
-    if found in (None, fingerprint(fields)) and fields.get("method") == path.stem:
+    fields = read_json(path)
+    if isinstance(fields, dict) and fields.get("method") == path.stem:
         with suppress(TypeError, ValueError):
             estimate = FreeEnergy.from_dict(fields)
             if estimate.quantity in _SYMBOLS:

@@ -163,11 +163,11 @@ def _why_not_usable(path: Path) -> str:
             return _ABSENT
         if reason := _open_to_others(path.parent) or _open_to_others(path):
             return reason
-        if _hash_file(path).read_text(encoding="ascii") != _hash(path):
-            return f"{path} is left out, for it is damaged: {_AGAIN}"
+        if (hash_file := _hash_file(path)).read_bytes() != _hash(path).encode():
+            return f"{path} is left out, for it or {hash_file.name} is damaged: {_AGAIN}"
     except FileNotFoundError:
         return f"{path} is left out, for its hash is not beside it: {_AGAIN}"
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         # A home that this user may not enter is like one without a library.
         return f"{_ABSENT}; {path} cannot be read: {error}"
     return ""

@@ -42,7 +42,7 @@ WRITERS = {
     "checkpoint.safetensors": checkpoint,
     "works.npz": lambda path: write_arrays(path, {"x": BIG}),
     "metrics.jsonl": lambda path: write_text(path, "x" * 300_000),
-    "results.json": lambda path: write_json(path, BIG.tolist()),
+    "results.json": lambda path: write_json(path, {"big": BIG.tolist()}),
 }
 
 

@@ -15,15 +15,12 @@ import tables
 from openmm_nti import files
 from openmm_nti.cli import run_config
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.model_files import load_any_model
 from openmm_nti.reference_md.trajectory import from_trajectory
 from openmm_nti.runtime.stored import read_arrays
-from openmm_nti.training.checkpoint import load_checkpoint
-from openmm_nti.training.inputs import metrics_until
 from openmm_nti.validation.analysis.window_data import WindowData
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # where this file is run by itself
-from stored_files import training, write_all
+from stored_files import KINDS, content, write_all
 
 STATE_NAME, PROVENANCE_NAME = "openmm_nti_state", "openmm_nti_provenance"
 NODES = (
@@ -125,15 +122,12 @@ def probes(folder, mark):
         with (folder / "bad.npz").open("wb") as file:
             np.save(file, objects)
         yield "npz: objects as npy", lambda reader=reader: reader(folder / "bad.npz")
-    for name in ("model/model.safetensors", "model/model.json"):
-        original = (folder / name).read_bytes()
-        (folder / name).write_bytes(program)
-        yield f"{name}: a pickle", lambda: load_any_model(folder / "model")
-        (folder / name).write_bytes(original)
-    (folder / "bad").write_bytes(program)
-    yield "json: a pickle", lambda: files.read_json(folder / "bad")
-    yield "metrics: a pickle", lambda: metrics_until(folder / "bad", 1)
-    yield "checkpoint: a pickle", lambda: load_checkpoint(folder / "bad", *training(), inputs="x")
+    for kind, name in KINDS.items():
+        path = folder / name
+        original = path.read_bytes()
+        path.write_bytes(program)
+        yield f"{kind}: a pickle", lambda kind=kind, path=path: content(kind, path)
+        path.write_bytes(original)
     for call in (
         f"!!python/object/apply:os.mkdir [{mark}]",
         f"!!python/object/new:os.mkdir [{mark}]",

@@ -1,5 +1,6 @@
-"""Files get the permissions that the user asks for, and the umask is left alone."""
+"""Files are whole, have the permissions that the user asks for, and a checksum."""
 
+import json
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from openmm_nti import files
-from openmm_nti.files import atomic_path, write_json, write_text
+from openmm_nti.files import atomic_path, read_json, write_json, write_text
 from openmm_nti.runtime import stored
 
 
@@ -59,7 +60,7 @@ write_text(sys.argv[1], "x")
 
 def test_threads_write_side_by_side(umask, tmp_path):
     def write(number):
-        write_json(tmp_path / f"{number}.json", number)
+        write_json(tmp_path / f"{number}.json", {"number": number})
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(64)))
@@ -82,3 +83,18 @@ def test_there_is_one_fingerprint():
     data = [1, {"a": None, "b": [2.5, "x"]}, (True, 3)]
     assert stored.fingerprint(data) == files.fingerprint(data)
     assert stored.fingerprint(data) != stored.fingerprint([*data, np.ones(2)])
+
+
+def test_json_that_was_edited_is_refused(tmp_path):
+    path = tmp_path / "numbers.json"
+    write_json(path, {"value": -0.5, 3: ["3", None]})
+    assert read_json(path) == {"value": -0.5, "3": ["3", None]}
+    written = path.read_text()
+    path.write_text(json.dumps(json.loads(written), sort_keys=True))
+    assert read_json(path) == {"value": -0.5, "3": ["3", None]}  # laid out by another program
+    for old, new in (("0.5", "0.7"), ("value", "values"), ("checksum", "checkrum"), ("null", "0")):
+        path.write_text(written.replace(old, new))
+        with pytest.raises(ValueError, match=r"numbers.json is damaged or was edited"):
+            read_json(path)
+    path.write_text('{"value": -0.5}')  # of version 0.1.0
+    assert read_json(path) == {"value": -0.5}

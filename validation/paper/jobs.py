@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from openmm_nti.files import atomic_path, finite, write_json
-from openmm_nti.runtime.stored import read_arrays
+from openmm_nti.files import finite, write_json
+from openmm_nti.runtime.stored import read_arrays, write_arrays
 from openmm_nti.validation.analysis import window_estimates
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.estimators import eos, neural_ti, softcore
@@ -38,8 +38,7 @@ def run_task(task: PaperTask) -> None:
         except (ValueError, RuntimeError) as error:
             refused = str(error)
     if found.arrays:
-        with atomic_path(task.path.with_suffix(".npz")) as temporary:
-            np.savez(temporary, allow_pickle=False, **found.arrays)
+        write_arrays(task.path.with_suffix(".npz"), found.arrays)
     content = {
         "kind": task.kind,
         "at": task.at,

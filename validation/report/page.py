@@ -7,7 +7,6 @@ All tables can be sorted, and each figure carries its numbers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import jinja2
 from openmm_nti.files import read_json, write_text
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy, Verdict, uncertain
+from openmm_nti.model_files import read_card
 from openmm_nti.validation.estimators.registry import all_estimators
 from openmm_nti.validation.report import judge
 from openmm_nti.validation.report.drawing import data_address
@@ -108,7 +108,7 @@ def write_report(run_directory: Path) -> Path:
     """
     results = read_json(run_directory / "results.json")
     config, card = run_directory / "config.yaml", run_directory / "model" / "model.json"
-    model = read_json(card) if card.is_file() else {}
+    model = read_card(card) if card.is_file() else {}
     page = (
         _environment()
         .get_template("report.html")
@@ -119,7 +119,9 @@ def write_report(run_directory: Path) -> Path:
             model=_flat(model),
             provenance=_flat(results.get("provenance", {})),
             config=config.read_text(encoding="utf-8") if config.is_file() else None,
-            results=data_address(json.dumps(results, indent=2), "application/json"),
+            results=data_address(
+                (run_directory / "results.json").read_text(encoding="utf-8"), "application/json"
+            ),
         )
     )
     path = run_directory / "report.html"

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+_LONGEST = 120  # characters of a value
 # Keys that a StatePoint takes beside its fields.
 _STATE_ALTERNATIVES = ("box_length_nm", "density_star", "temperature_kelvin")
 
@@ -45,14 +46,20 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(name, valid_keys(model, tuple(path)))}"
     if problem["type"] == "missing" and isinstance(problem["loc"][-1], int):
-        return f"{key}: too few values (given: {reprlib.repr(problem['input'])})"
+        return f"{key}: too few values (given: {_short(problem['input'])})"
     if problem["type"] == "missing":
         return f"{key}: missing; every configuration needs it"
     message = problem["msg"].removeprefix("Value error, ")
     # The messages of our own validators of a whole section name the value themselves.
     whole = problem["type"] == "value_error" and isinstance(problem["input"], dict | BaseModel)
-    given = "" if whole else f" (given: {reprlib.repr(problem['input'])})"
+    given = "" if whole else f" (given: {_short(problem['input'])})"
     return f"{key}: {message}{given}" if key else f"{message}{given}"
+
+
+def _short(value: Any) -> str:
+    """Return a value as text, cut where it is long."""
+    text = reprlib.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _suggestion(name: str, keys: list[str]) -> str:

@@ -32,6 +32,8 @@ from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.registry import all_estimators
 from openmm_nti.validation.report.page import write_report
 
+_FEWEST_FRAMES = 8  # from which errors can be told
+
 
 class Pipeline:
     """One run: its configuration, its directory, and the console for its messages.
@@ -90,7 +92,8 @@ class Pipeline:
         Raises
         ------
         ValueError
-            If the run has several state points, or has reference data of another origin already.
+            If the run has several state points, or has reference data of another origin already, or
+            there are too few frames.
         """
         if len(self.config.system) > 1:
             raise ValueError(
@@ -104,13 +107,19 @@ class Pipeline:
             raise ValueError(
                 f"{path} exists already, of other frames: delete it or name another --output"
             )
-        from_trajectory(
+        found = from_trajectory(
             trajectory,
             topology,
             self.config.system[0],
             seed=self.config.seed,
             accept_frames=self.accept_frames,
-        ).save(path)
+        )
+        if found.n_frames < _FEWEST_FRAMES:
+            raise ValueError(
+                f"{trajectory} has {found.n_frames} decorrelated frames, and training and "
+                f"estimates need {_FEWEST_FRAMES} or more: simulate longer"
+            )
+        found.save(path)
 
     def reference(self) -> list[Ensemble]:
         """Return the reference ensembles, simulated where no trajectory was imported.

@@ -184,6 +184,9 @@ def test_a_trajectory_of_ones_own_becomes_the_reference(config, finished, tmp_pa
     frames.save_dcd(tmp_path / "own.dcd")
     frames[0].save_pdb(tmp_path / "own.pdb")
     own = ["--trajectory", tmp_path / "own.dcd", "--topology", tmp_path / "own.pdb"]
+    few = cli("generate", config, "--output", tmp_path / "few", "--trajectory", *own[3:])
+    assert few.exit_code == 2
+    assert "own.pdb has 1 decorrelated frames" in few.output
     result = cli("generate", config, "--output", tmp_path / "run", *own)
     assert result.exit_code == 0, result.output
     assert "decorrelated frames" in result.output

@@ -23,6 +23,7 @@ WORK = (
     "openmm_nti.cli.model_commands.script",
     "openmm_nti.validation.estimators.neural_ti.sample",
     "openmm_nti.validation.paper.run.forecast",
+    "openmm_nti.validation.sweep.run.sweep",
 )
 EVERY = 41  # cases from one of the fast part to the next
 CLEAR = 0.98

@@ -8,6 +8,8 @@ import yaml
 from bad_inputs import STATE, Case, of_configurations
 
 WHOLE = {"config.yaml": yaml.safe_dump({"system": STATE}).encode()}
+GENERATE = ["generate", "config.yaml", "-o", "out"]
+SWEEP = ["sweep", "config.yaml", "-o", "out"]
 NUMBERS = ("x", "", "1.5x", "inf", "nan", "-1", "1e400")
 
 
@@ -44,6 +46,77 @@ def of_options() -> Iterator[Case]:
         yield Case(f"-m {value}", ["estimate", "-m", value, "-n40"], (("method",),))
     for only in ("fig9", "fig3,,x", "x"):
         yield Case(f"--only {only}", ["paper", "-o", "out", "--only", only], (("only",),))
+
+
+def of_sweeps() -> Iterator[Case]:
+    """Yield sweeps with bad temperatures, anchors and results."""
+    for value in (
+        *NUMBERS,
+        "1.25",
+        "0,1",
+        "-1,1",
+        "nan,1",
+        "1.25,,1.4",
+        "1.4 1.6",
+        "[1,2]",
+        "1e30",
+    ):
+        arguments = [*SWEEP, f"--temperatures={value}", "--anchor=-1,0.1"]
+        yield Case(f"--temperatures {value}", arguments, (("temperatures",),), WHOLE)
+    for value in (*NUMBERS, "-1,0.1,3", "-1,nan", "nan,0.1", "-1,-0.1", "-1,inf", ",", "out"):
+        arguments = [*SWEEP, "--temperatures=1.25,1.4", f"--anchor={value}"]
+        yield Case(f"--anchor {value}", arguments, (("anchor",),), WHOLE)
+    for text in (
+        "[1, 2]",
+        '{"state_points": 3}',
+        '{"state_points": [3]}',
+        '{"state_points": [{"n_particles": 40}]}',
+        '{"state_points": [{"diagnostics": {"state": {"n_particles": NaN}}}]}',
+        '{"state_points": [], "checksum": "0123456789abcdef"}',
+        '{"state_points": []}',
+    ):
+        arguments = [*SWEEP, "--temperatures=1.25,1.4", "--anchor=odd.json"]
+        files = {**WHOLE, "odd.json": text.encode()}
+        yield Case(f"results {text}", arguments, (("odd.json",),), files)
+
+
+# Numbers, keys and characters that YAML reads in its own way.
+ODD_YAML = {
+    "a time": b"system: {n_particles: 1:30, box_length_sigma: 6.0, temperature_star: 1.25}\n",
+    "an octal": b"system: {n_particles: 040, box_length_sigma: 6.0, temperature_star: 1.25}\n",
+    "another octal": b"system: {n_particles: 0o50, box_length_sigma: 6, temperature_star: 1.25}\n",
+    "zeros": b"system: {n_particles: 40, box_length_sigma: 6.0, temperature_star: 001.25}\n",
+    "a clock": b"system: {n_particles: 40, box_length_sigma: 6:30.5, temperature_star: 1.25}\n",
+    "a comma": b"system: {n_particles: 40, box_length_sigma: '6,5', temperature_star: 1.25}\n",
+    "a unit": b"system: {n_particles: 40, box_length_sigma: 6 nm, temperature_star: 1.25}\n",
+    "a date": b"system: {n_particles: 40, box_length_sigma: 2024-01-01, temperature_star: 1.25}\n",
+    "bytes": b"system: {n_particles: 40, box_length_sigma: !!binary aGVsbG8=}\n",
+    "a set": b"system: !!set {n_particles, box_length_sigma}\n",
+    "a number as key": b"1: 2\nsystem: {n_particles: 40}\n",
+    "nothing as key": b"~: 2\nsystem: {n_particles: 40}\n",
+    "a list as key": b"? [1, 2]\n: 3\nsystem: {n_particles: 40}\n",
+    "two documents": b"system: {}\n---\nsystem: {}\n",
+    "no such anchor": b"system: *nothing\n",
+    "a tab": b"system:\n\tn_particles: 40\n",
+    "a null byte": b"system:\x00 1\n",
+    "Latin-1": "system: 1 # L\u00e4nge\n".encode("latin-1"),
+    "nested lists": b"system: " + b"[" * 2000 + b"]" * 2000,
+    "lists of lists": b"system: [[[[[[[[[[1, 2], [1, 2]], [1, 2]], [1, 2]]]]]]]]\n",
+    "a long text": b"system: " + b"x" * 100_000,
+}
+
+
+def of_yaml() -> Iterator[Case]:
+    """Yield configurations that are odd YAML."""
+    for what, content in ODD_YAML.items():
+        yield Case(
+            f"YAML with {what}",
+            ["run", "odd.yaml", "-o", "out"],
+            (("odd.yaml",),),
+            {"odd.yaml": content},
+        )
+    arguments = [*GENERATE, "--topology", "x.pdb"]
+    yield Case("a topology alone", arguments, (("--topology",),), WHOLE)
 
 
 CONTENTS = {
@@ -97,13 +170,19 @@ def _with_file(what: str, files: dict[str, bytes]) -> Iterator[Case]:
         "run": ["run", "bad.h5", "-o", "out"],
         "generate": ["generate", "bad.h5", "-o", "out"],
         "train": ["train", "bad.h5", "-o", "out"],
-        "trajectory": ["generate", "config.yaml", "-o", "out", "--trajectory", "bad.h5"],
+        "trajectory": [*GENERATE, "--trajectory", "bad.h5"],
         "data": [*bound, "--model", "lj-fluid-t1.25", "--data", "bad.h5"],
         "model": [*bound, "--model", "bad.h5", "-n40"],
         "export": ["export", "bad.h5", "-o", "out"],
         "sample": ["sample", "bad.h5", "-o", "s.h5"],
         "paper": ["paper", "-o", "out", "--model", "bad.h5"],
         "report": ["report", "bad.h5"],
+        "analyze": ["analyze", "bad.h5", "-o", "out", "--trajectory", "x.dcd"],
+        "analyze --trajectory": ["analyze", "config.yaml", "-o", "out", "--trajectory", "bad.h5"],
+        "--topology": [*GENERATE, "--trajectory", "bad.h5", "--topology", "bad.h5"],
+        "sweep": ["sweep", "bad.h5", "-o", "out", "--temperatures=1.25,1.4", "--anchor=-1,0.1"],
+        "--anchor": [*SWEEP, "--temperatures=1.25,1.4", "--anchor=bad.h5"],
+        "--config": [*bound, "--model", "lj-fluid-t1.25", "--config", "bad.h5"],
     }
     for name, arguments in commands.items():
         yield Case(f"{name} with {what}", arguments, named, both)
@@ -111,4 +190,4 @@ def _with_file(what: str, files: dict[str, bytes]) -> Iterator[Case]:
 
 def all_cases() -> list[Case]:
     """Return every case there is, in a fixed order."""
-    return [*of_configurations(), *of_options(), *of_files()]
+    return [*of_configurations(), *of_options(), *of_sweeps(), *of_yaml(), *of_files()]

@@ -108,6 +108,11 @@ def claim(work: Work) -> None:
         "seed": work.execution.seed,
     }
     if not path.is_file():
+        others = sorted(one.name for one in work.directory.glob("[!.]*"))
+        if others:
+            raise ValueError(
+                f"{work.directory} holds other files ({others[0]}): name another --output"
+            )
         write_json(
             path,
             {**identity, "model_name": work.model, "provenance": provenance(work.execution.seed)},

@@ -48,12 +48,17 @@ def _quoted(path: Path, state: StatePoint) -> Anchor:
         path /= "results.json"
     if not path.is_file():
         raise ValueError(f"anchor = {path} is neither VALUE,ERROR nor a results.json of a run")
-    points = read_json(path).get("state_points", [])
-    for point in points:
-        there = StatePoint.model_validate(point["diagnostics"]["state"])
+    results = read_json(path)
+    try:
+        points = [
+            (StatePoint.model_validate(point["diagnostics"]["state"]), _estimates(point))
+            for point in results["state_points"]
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"anchor = {path} is no results.json of a run: name another") from error
+    for there, found in points:
         if not _same_isochore(there, state):
             continue
-        found = _estimates(point)
         quote = judge.quote(found)
         if quote is None:
             raise ValueError(

@@ -123,9 +123,12 @@ def generate(
 
         openmm-nti generate fluid.yaml --output mine --trajectory argon.dcd --topology argon.pdb
     """
+    from openmm_nti.cli.config_errors import ConfigError
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.runtime.executors import executor as tasks_on
 
+    if topology is not None and trajectory is None:
+        raise ConfigError(f"--topology {topology} is of no trajectory: give --trajectory too")
     changes = overriding(settings, seed=seed)
     with (
         tasks_on(executor, scheduler),

@@ -1,7 +1,8 @@
-"""YAML as configurations and `--set` have it: plain data, and no key twice."""
+"""YAML as configurations and `--set` have it: plain data, no key twice, numbers as they look."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -48,3 +49,20 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    """Return the number of a node, unless YAML 1.1 means another one than people do."""
+    text = node.value
+    if ":" in text or re.match(r"[-+]?0[0-9_]", text):
+        read = yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+        raise yaml.MarkedYAMLError(
+            problem=f"{text} would be read as {read}: write the number without colons and without "
+            "zeros before it",
+            problem_mark=node.start_mark,
+        )
+    return yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number)

@@ -107,6 +107,12 @@ def test_another_seed_is_refused_in_the_same_directory(finished):
         run(replace(finished, execution=Execution(2, directory=finished.directory)))
 
 
+def test_a_folder_of_other_files_is_refused(finished, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds other files \(notes.txt\): name another"):
+        run(replace(finished, execution=Execution(1, directory=tmp_path)))
+
+
 def test_another_denoiser_is_refused_in_the_same_directory(finished, tmp_path):
     shutil.copytree(finished.model, tmp_path / "model")
     other = LambdaHamiltonian(finished.hamiltonian.potential, NetworkConfig(width=8))

@@ -68,7 +68,7 @@ class TrainingConfig(Settings):
         default=None,
         min_length=1,
         description="Model to start from instead of random weights: a directory or a shipped name. "
-        "Its network must be the same, or have fewer refinements.",
+        "Its network must be the same, or have fewer refinements; its fluid may be another.",
     )
     validation_fraction: float = Field(
         default=0.1, gt=0, lt=0.5, description="Share of frames held out."

@@ -12,7 +12,13 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import fingerprint, without_checksum
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid
 from openmm_nti.hamiltonian.growth import may_grow
-from openmm_nti.model_files import load_any_model, weights_fingerprint
+from openmm_nti.model_files import (
+    denoiser_directory,
+    load_any_model,
+    model_directory,
+    training_core_seconds,
+    weights_fingerprint,
+)
 from openmm_nti.runtime.context import Execution
 from openmm_nti.training.config import TrainingConfig
 
@@ -48,21 +54,33 @@ def inputs_fingerprint(
     ]
     start = []
     if config.start_from is not None:
-        start = [weights_fingerprint(load_any_model(config.start_from))]
+        start = [weights_fingerprint(load_any_model(start_directory(config.start_from, network)))]
     return fingerprint([data, network.model_dump(), config.model_dump(), seed, *start])
 
 
+def start_directory(start: str, network: NetworkConfig | None) -> Path:
+    """Return where the weights lie that a network starts from: a denoiser's beside the model."""
+    is_denoiser = network is not None and network.kind == "denoiser"
+    return denoiser_directory(start) if is_denoiser else model_directory(start)
+
+
 def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
-    """Return the finished model that `start` names; ValueError if `model` cannot grow from it."""
-    other = load_any_model(start)
-    fits = may_grow(other.network_config, model.network_config)
-    if not fits or other.potential != model.potential:
+    """Return the finished model that `start` names; ValueError if `model` cannot grow from it.
+
+    Its pair potential may be another one: the two-body term is exact for both.
+    """
+    other = load_any_model(start_directory(start, model.network_config))
+    if not may_grow(other.network_config, model.network_config):
         raise ValueError(
-            f"start_from: the model at {start} is of another network or potential: use the "
-            "same ones; only n_refinements may be larger here, and n_relaxations where there were "
-            "none"
+            f"start_from: the model at {start} is of another network: use the same; only "
+            "n_refinements may be larger here, and n_relaxations where there were none"
         )
     return other
+
+
+def seconds_before(start: str, network: NetworkConfig) -> float:
+    """Return the processor time of the training that `start` names, in s; 0 if it is unknown."""
+    return training_core_seconds(start_directory(start, network)) or 0.0
 
 
 def metrics_until(path: Path, step: float = math.inf) -> list[dict[str, Any]]:

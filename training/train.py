@@ -22,13 +22,7 @@ from openmm_nti.files import with_checksum, write_text
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NetworkConfig, NoisedFluid, build_model
 from openmm_nti.hamiltonian.growth import take_weights
-from openmm_nti.model_files import (
-    CARD_FILE,
-    load_any_model,
-    read_card,
-    save_model,
-    training_core_seconds,
-)
+from openmm_nti.model_files import CARD_FILE, load_any_model, read_card, save_model
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.runtime.devices import torch_device
 from openmm_nti.runtime.tasks import progress_bar
@@ -40,6 +34,7 @@ from openmm_nti.training.inputs import (
     directory_of,
     inputs_fingerprint,
     metrics_until,
+    seconds_before,
     starting_model,
 )
 from openmm_nti.training.loss import score_loss
@@ -125,7 +120,7 @@ class _Training:
         self.core_seconds_before = 0.0
         if config.start_from is not None:
             take_weights(self.model, starting_model(config.start_from, self.model))
-            self.core_seconds_before = training_core_seconds(config.start_from) or 0.0
+            self.core_seconds_before = seconds_before(config.start_from, network)
         self.averaged = copy.deepcopy(self.model)
         # Weights alone: the tables of the known terms do not change, and need no copy at each step.
         self.weights = nn.ParameterList(self.model.parameters())

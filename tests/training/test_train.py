@@ -163,7 +163,7 @@ def test_the_gain_on_held_out_frames_is_the_difference_of_two_bounds():
 
 
 def test_a_training_may_start_from_a_finished_model(ensembles, undisturbed, tmp_path):
-    """One step of no size leaves its weights; another network is refused."""
+    """One step of no size leaves its weights, in another fluid too; another network is refused."""
     start = tmp_path / "start"
     shutil.copytree(undisturbed[1], start)
     card = read_card(start)
@@ -177,10 +177,12 @@ def test_a_training_may_start_from_a_finished_model(ensembles, undisturbed, tmp_
     assert training_core_seconds(tmp_path) == pytest.approx(
         training_core_seconds(start) + cost, abs=0.11
     )
+    hotter = exact_ensemble(STATES[0].model_copy(update={"temperature_star": 2.0}), 20)
+    model = train([hotter], NETWORK, again, seed=5, directory=tmp_path / "hot", progress=False)
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(value, undisturbed[0].network.state_dict()[name])
     wider = NETWORK.model_copy(update={"width": 24})
-    with pytest.raises(
-        ValueError, match="start_from: the model at .* is of another network or potential"
-    ):
+    with pytest.raises(ValueError, match="start_from: the model at .* is of another network"):
         train(ensembles, wider, again, seed=5, directory=tmp_path / "wider", progress=False)
 
 

@@ -21,7 +21,7 @@ from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weig
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.fluid_system import fluid_system
-from openmm_nti.md.platforms import fastest_platform, platform_properties
+from openmm_nti.md.platforms import fastest_platform, minimize, platform_properties
 from openmm_nti.reference_md.config import ReferenceConfig
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
@@ -146,7 +146,7 @@ def _context(chain: Chain, segment: int) -> openmm.Context:
         context.setVelocities(before["velocities"])
         return context
     context.setPositions(lattice_positions_nm(state, seeds[1]))
-    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=200)
+    minimize(context, max_iterations=200)
     context.setVelocitiesToTemperature(state.temperature_kelvin, seeds[2])
     integrator.step(config.equilibration_steps)
     return context

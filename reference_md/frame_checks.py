@@ -63,16 +63,15 @@ def checked(ensemble: Ensemble, source: str, *, accept_frames: bool = False) -> 
     if KEY in ensemble.provenance:
         return ensemble
     state, findings = ensemble.state, Findings()
-    if state.is_continuous:  # elsewhere frames are drawn by weight, and may repeat
-        distinct = distinct_frames(ensemble.positions_sigma, state)
-        if len(distinct) < ensemble.n_frames:
-            findings.numbers["n_repeated"] = ensemble.n_frames - len(distinct)
-            judge_repeats(len(distinct), ensemble.n_frames, findings)
-            ensemble = replace(
-                ensemble,
-                positions_nm=ensemble.positions_nm[distinct],
-                reduced_potentials=ensemble.reduced_potentials[distinct],
-            )
+    distinct = _distinct(ensemble.positions_sigma, state)
+    if len(distinct) < ensemble.n_frames:
+        findings.numbers["n_repeated"] = ensemble.n_frames - len(distinct)
+        judge_repeats(len(distinct), ensemble.n_frames, findings)
+        ensemble = replace(
+            ensemble,
+            positions_nm=ensemble.positions_nm[distinct],
+            reduced_potentials=ensemble.reduced_potentials[distinct],
+        )
     positions = ensemble.positions_sigma
     wild = _wild(positions, state, ensemble.reduced_potentials, findings)
     _refuse_wild(wild, findings)
@@ -155,6 +154,30 @@ def summary(facts: dict[str, Any]) -> str:
     if accepted:
         parts.append(f"KEPT in spite of {accepted} refusal{'s' if accepted > 1 else ''}")
     return ", ".join(parts)
+
+
+def _distinct(positions: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Return the indices of frames that are no copies, in the order of time.
+
+    In the convention `truncated` frames are drawn by weight, in their order: one is there again,
+    next to itself, as often as its weight explains.
+    """
+    distinct = distinct_frames(positions, state)
+    if state.is_continuous:
+        return distinct
+    log_weights = truncation_log_weights(positions[distinct], state)
+    # At most one frame was drawn for each that was recorded, of which these are those drawn.
+    shares = np.exp(log_weights - log_weights.max())
+    explained = np.ceil(shares * (1 / shares).mean())
+    kept = []
+    for first, most in zip(distinct, explained, strict=True):
+        frame = first
+        while frame < len(positions) and frame - first < most:
+            if not np.array_equal(positions[frame], positions[first]):
+                break
+            kept.append(frame)
+            frame += 1
+    return np.array(kept, dtype=int)
 
 
 def judge_temperature(found: Temperature, state: StatePoint, findings: Findings) -> None:

@@ -32,7 +32,7 @@ def equilibration(series: np.ndarray) -> int:
 
     The candidate is the start that gives the rest the smallest standard error, as if samples were
     independent (the marginal standard error rule: K. P. White, Simulation 69, 323 (1997)). It is
-    taken only if what it discards differs from the rest by more than chance makes it. Then half as
+    taken only if what it discards differs from the rest by more than chance makes it. Then as
     much again is discarded, for the rule stops where the transient sinks into the noise of a single
     sample, and its tail is larger than the error of the mean.
 
@@ -54,7 +54,7 @@ def equilibration(series: np.ndarray) -> int:
     t0 = int(min(starts, key=lambda start: near[:, start:].var() / (n - start)))
     if not t0 or not _is_transient(near[:, :t0], near[:, t0:]):
         return 0
-    return min(t0 + t0 // 2, n // 2)
+    return min(2 * t0, n // 2)
 
 
 def _is_transient(start: np.ndarray, rest: np.ndarray) -> bool:
@@ -151,11 +151,6 @@ def evenly_spaced(log_weights: np.ndarray, kept: int) -> np.ndarray:
         Logarithms of unnormalised weights. Shape (n,).
     kept
         Number of samples to choose.
-
-    Returns
-    -------
-    np.ndarray
-        Indices in ascending order. Shape (kept,), int.
     """
     accumulated = np.cumsum(np.exp(log_weights - log_weights.max()))
     return np.asarray(
@@ -196,7 +191,9 @@ def mean_and_error(series: np.ndarray, chain: np.ndarray | None = None) -> tuple
     return mean, error_of_mean(float(series.std()), len(series) / _inefficiency(chains))
 
 
-def mean_of_frames(values: np.ndarray, n_independent: float) -> tuple[float, float]:
+def mean_of_frames(
+    values: np.ndarray, n_independent: float, energies: np.ndarray | None = None
+) -> tuple[float, float]:
     """Return the mean of a quantity of thinned frames and its standard error.
 
     Parameters
@@ -206,14 +203,21 @@ def mean_of_frames(values: np.ndarray, n_independent: float) -> tuple[float, flo
     n_independent
         For how many independent frames they count, as `Ensemble.n_independent`. Frames that are
         still correlated in this quantity count for fewer.
+    energies
+        Energy of each frame, if that is another quantity. What thinning by the energy leaves of
+        correlation, it leaves in that share of the values' variance which the energy explains.
     """
     values = finite(values)
     mean, spread = float(values.mean()), float(values.std())
     if is_constant(values):
         return mean, error_of_mean(0.0, n_independent)
-    covariance = _products(values - mean, len(values))
-    g = _summed(covariance, np.array([len(values)]))
-    return mean, error_of_mean(spread, min(n_independent, len(values) / max(1.0, g)))
+    n = len(values)
+    if energies is not None and not is_constant(energies):
+        left = (n - n_independent) / (n + n_independent)
+        left *= float(np.corrcoef(values, energies)[0, 1]) ** 2
+        n_independent = n * (1 - left) / (1 + left)
+    g = _summed(_products(values - mean, n), np.array([n]))
+    return mean, error_of_mean(spread, min(n_independent, n / max(1.0, g)))
 
 
 def error_of_mean(spread: float, n_independent: float) -> float:
@@ -266,11 +270,6 @@ def bootstrap_chains(
         Number of bootstrap samples.
     block_length
         Length of the blocks, used when there are few chains: at least the statistical inefficiency.
-
-    Yields
-    ------
-    np.ndarray
-        Indices of samples, some repeated. Shape (about n,), int.
     """
     members = [np.flatnonzero(chain == label) for label in np.unique(chain)]
     if len(members) < MIN_CHAINS:

@@ -140,6 +140,37 @@ def description_of_fastest(name: str | None) -> str:
     return platform_description(fastest_platform(name))
 
 
+def minimize(context: openmm.Context, tolerance: float = 10.0, max_iterations: int = 0) -> None:
+    """Minimise the energy as OpenMM's LocalEnergyMinimizer does.
+
+    Where OpenCL runs on a CPU, it is done on OpenMM's own CPU platform: pocl 3.1 makes code of the
+    minimizer's kernel `getScale` that never stops writing.
+
+    Parameters
+    ----------
+    context
+        Its positions change, its velocities stay.
+    tolerance
+        Root mean square force to reach, kJ/mol/nm.
+    max_iterations
+        0 for as many as it takes.
+    """
+    name = context.getPlatform().getName()
+    if not (name == "OpenCL" and _try(name).is_cpu):
+        openmm.LocalEnergyMinimizer.minimize(context, tolerance, max_iterations)
+        return
+    state = context.getState(positions=True, parameters=True)
+    other = openmm.Context(
+        context.getSystem(),
+        openmm.VerletIntegrator(0.001),
+        openmm.Platform.getPlatformByName("CPU"),
+        {"Threads": "1"},
+    )
+    other.setState(state)
+    openmm.LocalEnergyMinimizer.minimize(other, tolerance, max_iterations)
+    context.setPositions(other.getState(positions=True).getPositions(asNumpy=True))
+
+
 @cache
 def _try(name: str) -> _Trial:
     """Simulate two particles on a platform, in the best precision that it can."""

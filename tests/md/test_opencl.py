@@ -14,7 +14,7 @@ from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.forces import add_to_system, create_system, python_force, torch_force
-from openmm_nti.md.platforms import fastest_platform, platform_properties
+from openmm_nti.md.platforms import fastest_platform, minimize, platform_properties
 from openmm_nti.md.readers import dudl
 
 STATE = StatePoint(n_particles=12, box_length_sigma=6.0, temperature_star=1.25)
@@ -144,3 +144,12 @@ def test_reference_dynamics_have_the_energy_of_the_formula(device):
     assert exact < -0.1
     found = state.getPotentialEnergy()._value / STATE.kt_kj_mol
     assert found == pytest.approx(exact, abs=1e-3)
+
+
+def test_energies_are_minimised_without_a_crash(device):
+    """On pocl 3.1 the kernel of OpenMM's own minimizer ends with a segmentation fault."""
+    positions = lattice_positions_nm(STATE, 3)
+    context = context_of(fluid_system(STATE), device, "single", positions)
+    before = context.getState(energy=True).getPotentialEnergy()
+    minimize(context, tolerance=0.01, max_iterations=200)
+    assert context.getState(energy=True).getPotentialEnergy() < before

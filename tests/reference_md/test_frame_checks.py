@@ -10,7 +10,7 @@ from fluid_frames import simulated
 
 from openmm_nti import Ensemble, StatePoint
 from openmm_nti.cli.run_directory import RunDirectory
-from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weights
 from openmm_nti.reference_md import from_trajectory
 from openmm_nti.reference_md._motion import distinct_frames
 from openmm_nti.reference_md._rounding import rounding_step
@@ -123,6 +123,22 @@ def test_copies_in_a_stored_ensemble_are_left_out(frames):
     found = checked(Ensemble(STATE, positions, energies, {}), "data")
     assert found.n_frames == found.n_independent == found.provenance[KEY]["n_repeated"] == 60
     np.testing.assert_array_equal(found.reduced_potentials, energies[:60])
+
+
+def test_copies_in_a_stored_ensemble_of_a_plain_cutoff(frames):
+    """Drawn by weight, a frame may be there twice in a row: more often, or later, is a copy."""
+    state = STATE.model_copy(update={"convention": "truncated"})
+    log_weights = truncation_log_weights(frames.xyz / state.sigma_nm, state)
+    drawn = np.repeat(np.arange(60), 1 + (np.arange(60) == np.argmax(log_weights)))
+    copied = np.concatenate([drawn, np.repeat(59, 20), np.arange(30)])
+
+    def left_out(chosen):
+        positions = frames.xyz[chosen].astype(np.float64)
+        energies = reduced_potential_numpy(positions / state.sigma_nm, state)
+        return checked(Ensemble(state, positions, energies, {}), "file").provenance[KEY]
+
+    assert left_out(drawn).get("n_repeated", 0) == 0
+    assert left_out(copied)["n_repeated"] in {49, 50}
 
 
 def test_frames_a_step_apart_are_no_copies():

@@ -103,7 +103,7 @@ def estimate(
             "raise n_insertions_per_frame, or use mbar_softcore at N and N + 1"
         )
     by_frame = factors.mean(axis=1)
-    mean, error = mean_of_frames(by_frame, ensemble.n_independent)
+    mean, error = mean_of_frames(by_frame, ensemble.n_independent, ensemble.reduced_potentials)
     found = WidomDiagnostics(
         n_frames=ensemble.n_frames,
         n_insertions=factors.size,

@@ -18,6 +18,7 @@ from openmm import unit
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.fluid_system import custom_force, set_cutoff
+from openmm_nti.md.platforms import minimize
 
 ALPHA = 0.5  # minimises the thermodynamic length of the pair approximation at T* = 1.25
 PARAMETER = "lambda_softcore"
@@ -148,7 +149,7 @@ def raise_coupling(context: openmm.Context, coupling: float, n_steps: int) -> No
     for stage in range(1, _RAMP_STAGES + 1):
         context.setParameter(PARAMETER, coupling * stage / _RAMP_STAGES)
         if context.getState(energy=True).getPotentialEnergy() > fluid_at_most:
-            openmm.LocalEnergyMinimizer.minimize(context, maxIterations=100)
+            minimize(context, max_iterations=100)
             velocity_seed = integrator.getRandomNumberSeed() + stage
             context.setVelocitiesToTemperature(temperature, velocity_seed)
         integrator.step(n_steps // (2 * _RAMP_STAGES))

@@ -20,7 +20,7 @@ from openmm import unit
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.fluid_system import fluid_system
-from openmm_nti.md.platforms import fastest_platform, platform_properties
+from openmm_nti.md.platforms import fastest_platform, minimize, platform_properties
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.sampling.metropolis import trades
 
@@ -116,7 +116,7 @@ class TetheredFluid:
             positions = remove_overlaps(positions, self._state.box_length_sigma)
         self._place(positions)
         if settle:
-            openmm.LocalEnergyMinimizer.minimize(self._context, _FORCE_TOLERANCE)
+            minimize(self._context, _FORCE_TOLERANCE)
         seed = int(self._rng.integers(1, 2**31 - 1))
         self._context.setVelocitiesToTemperature(self._state.temperature_kelvin * unit.kelvin, seed)
         n_rounds = max(_N_BLOCKS, n_steps // _STEPS_BETWEEN_TRADES)

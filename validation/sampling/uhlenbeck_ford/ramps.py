@@ -19,6 +19,7 @@ from openmm import unit
 from openmm_nti.fluid.energy import truncation_log_weights
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.md.langevin import langevin_context
+from openmm_nti.md.platforms import minimize
 from openmm_nti.reference_md.statistics import is_constant
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis.walker_bar import bootstrap, solve
@@ -45,7 +46,7 @@ def raise_lambda(context: openmm.Context, coupling: float, n_steps: int) -> None
     for stage in range(1, _STAGES + 1):
         set_lambda(context, coupling * stage / _STAGES)
         if stage == 1:
-            openmm.LocalEnergyMinimizer.minimize(context, maxIterations=_MINIMISATION)
+            minimize(context, max_iterations=_MINIMISATION)
             seed = integrator.getRandomNumberSeed()
             context.setVelocitiesToTemperature(integrator.getTemperature(), seed)
         integrator.step(n_steps // (2 * _STAGES))

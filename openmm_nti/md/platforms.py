@@ -144,7 +144,7 @@ def minimize(context: openmm.Context, tolerance: float = 10.0, max_iterations: i
     """Minimise the energy as OpenMM's LocalEnergyMinimizer does.
 
     Where OpenCL runs on a CPU, it is done on OpenMM's own CPU platform: pocl 3.1 makes code of the
-    minimizer's kernel `getScale` that never stops writing.
+    minimizer's kernel getScale that never stops writing.
 
     Parameters
     ----------

@@ -3,10 +3,13 @@
 `start` runs it in a process of its own, which may be killed at any moment.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 TINY = {
@@ -61,19 +64,25 @@ TINY = {
         },
     },
 }
+TIMER = signal.ITIMER_REAL
 # Processes are forked from one that has imported everything, and so start within 0.1 s.
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["openmm_nti.cli.pipeline", "openmm_nti.validation.report"])
 
 
-def start(*arguments, log):
-    """Start `openmm-nti ARGUMENTS`; its output goes to the file `log`."""
-    process = _SERVER.Process(target=_run, args=([str(each) for each in arguments], str(log)))
+def start(*arguments, log, watch=None):
+    """Start `openmm-nti ARGUMENTS`; its output goes to the file `log`.
+
+    With `watch`, a path, a stage and seconds, the process kills itself so long after it has entered
+    the stage or one after it; without a stage, it writes the seconds of each stage to the path.
+    """
+    words = [str(each) for each in arguments]
+    process = _SERVER.Process(target=_run, args=(words, str(log), watch))
     process.start()
     return process
 
 
-def _run(arguments, log):
+def _run(arguments, log, watch):
     with Path(log).open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -83,7 +92,44 @@ def _run(arguments, log):
 
     torch.set_num_threads(1)
     sys.argv = ["openmm-nti", *arguments]
-    app(prog_name="openmm-nti")
+    if watch is None:
+        app(prog_name="openmm-nti")
+    path, aim, seconds = watch
+    entered = _watch_stages(aim, seconds)
+    try:
+        app(prog_name="openmm-nti")
+    finally:
+        if aim is None:
+            moments = [*entered.values(), time.monotonic()]
+            lengths = [after - before for before, after in itertools.pairwise(moments)]
+            path.write_text(json.dumps(dict(zip(entered, lengths, strict=True))))
+
+
+def _watch_stages(aim, seconds):
+    """Return a mapping that fills with the moments at which stages are entered."""
+    from openmm_nti.cli.pipeline import Pipeline
+    from openmm_nti.validation.estimators.registry import all_estimators
+
+    order = ["reference data", "training", *all_estimators(), "report"]
+    entered = {}
+
+    def watch(owner, method, name):
+        original = getattr(owner, method)
+
+        def watched(*arguments):
+            entered[name] = time.monotonic()
+            if aim and order.index(name) >= order.index(aim) and not signal.getitimer(TIMER)[0]:
+                signal.setitimer(TIMER, max(seconds, 1e-6))  # by default, its signal kills
+            return original(*arguments)
+
+        setattr(owner, method, watched)
+
+    watch(Pipeline, "reference", "reference data")
+    watch(Pipeline, "train", "training")
+    watch(Pipeline, "report", "report")
+    for name, known in all_estimators().items():
+        watch(type(known), "estimate", name)
+    return entered
 
 
 def stages(config):

@@ -14,6 +14,7 @@ from openmm_nti.reference_md.statistics import (
     equilibration,
     evenly_spaced,
     mean_and_error,
+    mean_of_frames,
     statistical_inefficiency,
 )
 
@@ -44,6 +45,18 @@ def test_statistical_inefficiency_of_autoregressive_noise(memory):
 def test_chains_that_disagree_are_worth_little():
     series = autoregressive(np.random.default_rng(1), 4, 500, 0.5)
     assert statistical_inefficiency(series + np.array([[-5], [-2], [2], [5]])) > 100
+
+
+def test_chains_of_one_sample_each_are_independent():
+    assert statistical_inefficiency(np.random.default_rng(1).normal(size=(200, 1))) == 1
+
+
+def test_frames_that_are_still_correlated_count_for_fewer():
+    (values,) = autoregressive(np.random.default_rng(3), 1, 4000, 0.8)
+    mean, error = mean_of_frames(values + 50, 4000)
+    assert mean == pytest.approx(50 + values.mean())
+    assert error == pytest.approx(np.sqrt(9 / 4000), rel=0.25)
+    assert mean_of_frames(values, 100)[1] == pytest.approx(0.1, rel=0.1)
 
 
 def test_equilibration_finds_the_end_of_a_transient():

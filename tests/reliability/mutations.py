@@ -25,7 +25,10 @@ ANALYSIS, ESTIMATORS = "tests/validation/analysis", "tests/validation/estimators
 WINDOWS = [f"{ANALYSIS}/test_window_estimates.py"]
 TESTS = {
     "openmm_nti.validation.analysis.mbar_equations": WINDOWS,
-    "openmm_nti.validation.analysis.window_estimates": WINDOWS,
+    "openmm_nti.validation.analysis.window_estimates": [
+        *WINDOWS,
+        f"{ANALYSIS}/test_control_variates.py",
+    ],
     "openmm_nti.validation.analysis.window_bootstrap": WINDOWS,
     "openmm_nti.validation.analysis.window_diagnostics": WINDOWS,
     "openmm_nti.validation.analysis.convergence": [f"{ANALYSIS}/test_convergence.py"],
@@ -35,7 +38,10 @@ TESTS = {
     "openmm_nti.validation.analysis.free_energy_curve": [f"{ANALYSIS}/test_observables.py"],
     "openmm_nti.validation.analysis.walker_bar": [f"{ESTIMATORS}/test_bar_chain.py"],
     "openmm_nti.validation.analysis.works": [f"{ESTIMATORS}/test_path_weights.py"],
-    "openmm_nti.validation.analysis.regression": [f"{ESTIMATORS}/test_path_weights.py"],
+    "openmm_nti.validation.analysis.regression": [
+        f"{ANALYSIS}/test_regression.py",
+        f"{ESTIMATORS}/test_path_weights.py",
+    ],
     "openmm_nti.validation.estimators.path_weights": [f"{ESTIMATORS}/test_path_weights.py"],
     "openmm_nti.validation.estimators.widom": [f"{ESTIMATORS}/test_widom_gr.py"],
     "openmm_nti.validation.estimators.noised_ti": [f"{ESTIMATORS}/test_noised_ti.py"],

@@ -115,6 +115,11 @@ def test_a_curve_that_no_polynomial_fits_gets_larger_errors():
     assert tight.chemical_potential([40])[1][0] > 0.5 * loose.chemical_potential([40])[1][0]
 
 
+def test_three_values_are_enough_for_a_line():
+    line = FreeEnergyCurve(np.array([10, 20, 30]), np.array([-1.0, -2.0, -3.0]), np.eye(3), BOX)
+    assert fit_curve(line, largest_degree=1).degree == 1
+
+
 def test_errors_of_p_and_density_are_those_of_perturbed_curves():
     numbers = np.arange(2, 60)
     rng = np.random.default_rng(4)

@@ -95,3 +95,13 @@ def test_few_frames_are_refused(pairs):
     few = type(pairs)(PAIR, pairs.positions_nm[:5], pairs.reduced_potentials[:5], {})
     with pytest.raises(ValueError, match="5 different frames are too few"):
         noised_ti.estimate(LambdaHamiltonian(PAIR.pair_potential), few, NoisedTIConfig(), seed=1)
+
+
+def test_the_error_of_the_rule_is_that_of_a_parabola():
+    """The trapezoidal rule is wrong by h^2 / 6 of it; what noise may have made is left out."""
+    lambdas = np.linspace(0.0, 1.0, 5)
+    alike = np.tile(lambdas**2, (3, 1))
+    assert noised_ti._discretisation_error(alike, lambdas) == pytest.approx(1 / 16 / 6)
+    noisy = np.array([[1.0], [2.0], [3.0]]) * alike
+    beyond = 2 * (1 / 16 / 2) - 2 * (1 / 16 / 2) / np.sqrt(3)
+    assert noised_ti._discretisation_error(noisy, lambdas) == pytest.approx(beyond / 3)

@@ -83,6 +83,15 @@ def test_works_that_do_not_meet_have_the_bracket_for_an_error():
     assert bracket.diagnostics["lower"] < -20.0 < bracket.diagnostics["upper"]
 
 
+def test_the_bracket_of_three_works_by_hand():
+    works = Works(PAIR, np.array([0.0, 1.0, 2.0]), np.array([3.0, 5.0, 7.0]))
+    found = path_weights.estimate_bracket(works)
+    assert found.value == 3.0
+    assert found.diagnostics["systematic_err"] == pytest.approx((4 - 1) / 4)
+    assert found.diagnostics["statistical_err"] == pytest.approx(0.5 * math.sqrt((1 + 4) / 3))
+    assert found.std_err == pytest.approx(math.sqrt(9 / 16 + 5 / 12))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_work_that_is_not_finite_is_refused(bad):
     good = gaussian_works(-20.0, 1.5, n=64)

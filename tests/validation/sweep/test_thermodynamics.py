@@ -1,11 +1,13 @@
 """Thermodynamics along an isochore: a gamma distribution, and three particles."""
 
 import numpy as np
+import pymbar
 import pytest
 
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.fluid.virial import pressure_star, virials
+from openmm_nti.validation.analysis.mbar_equations import quiet_pymbar
 from openmm_nti.validation.sweep.thermodynamics import (
     QUANTITIES,
     Anchor,
@@ -50,6 +52,15 @@ def test_harmonic_coordinates_have_their_exact_thermodynamics():
     row = found.rows()[1]
     assert row["temperature_star"] == 1.1
     assert row["c_v"]["value"] == pytest.approx(row["c_v_ex"]["value"] + 30.0)
+
+
+def test_the_error_of_the_free_energy_is_that_of_mbar():
+    frames = harmonic([1.0, 1.3], 400)
+    found = at(frames, [1.3], Anchor(1.0, 0.0, 0.0))
+    with quiet_pymbar():
+        mbar = pymbar.MBAR(frames.u_kn, frames.counts)
+        error = mbar.compute_free_energy_differences()["dDelta_f"][0, 1]
+    assert found.errors["beta_f_ex"] == pytest.approx(error, rel=0.2)
 
 
 def test_a_gap_between_temperatures_is_said_and_leaves_no_error():

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from openmm_nti.reference_md import statistics
 from openmm_nti.reference_md.drift import drift
 from openmm_nti.reference_md.statistics import (
     bootstrap_chains,
@@ -49,6 +50,12 @@ def test_chains_that_disagree_are_worth_little():
 
 def test_chains_of_one_sample_each_are_independent():
     assert statistical_inefficiency(np.random.default_rng(1).normal(size=(200, 1))) == 1
+
+
+def test_the_estimate_from_neighbours_by_hand():
+    first = 0.5 + (1 + 4 * 0.5) / 100 + 0.75 * np.sqrt((1 - 0.25) / 100)
+    found = statistics._of_neighbours(np.array([10.0, 5.0]), np.array([100]))
+    assert found == pytest.approx((1 + first) / (1 - first))
 
 
 def test_frames_that_are_still_correlated_count_for_fewer():

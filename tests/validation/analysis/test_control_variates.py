@@ -146,6 +146,15 @@ def test_errors_with_control_variates_are_right():
         assert abs(np.mean(z)) < 3 / math.sqrt(40)
 
 
+def test_the_share_left_counts_what_was_fitted():
+    """Half of the variance is noise, and 8 of 40 samples are used up by the fit."""
+    rng = np.random.default_rng(1)
+    functions = rng.normal(size=(200, 8, 8))
+    told = functions.sum(axis=2) / np.sqrt(8)
+    shares = control_variates.share_left(told + rng.normal(size=told.shape), functions)
+    assert shares.mean() == pytest.approx(np.sqrt(0.5), abs=0.04)
+
+
 def test_functions_that_few_samples_feel_decide_nothing():
     rng = np.random.default_rng(2)
     contributions, chain = rng.standard_normal((1, 160)), np.arange(160) % 8

@@ -151,8 +151,12 @@ def test_the_share_left_counts_what_was_fitted():
     rng = np.random.default_rng(1)
     functions = rng.normal(size=(200, 8, 8))
     told = functions.sum(axis=2) / np.sqrt(8)
-    shares = control_variates.share_left(told + rng.normal(size=told.shape), functions)
+    values = told + rng.normal(size=told.shape)
+    shares = control_variates.share_left(values, functions)
     assert shares.mean() == pytest.approx(np.sqrt(0.5), abs=0.04)
+    units = np.where(np.arange(200) % 2, 10.0, 1.0)[:, None]
+    assert control_variates.share_left(values * units, functions) == pytest.approx(shares)
+    assert control_variates.share_left(rng.normal(size=told.shape), functions).max() == 1.0
 
 
 def test_functions_that_few_samples_feel_decide_nothing():

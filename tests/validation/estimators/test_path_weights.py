@@ -70,6 +70,9 @@ def test_gaussian_works_give_their_difference_and_both_bounds():
     ):
         assert estimate.value == pytest.approx(-20.0, abs=3 * estimate.std_err)
         assert estimate.std_err < 0.15
+    assert (
+        path_weights.PathBar().converged(path_weights.estimate_bar(works, seed=2)).level == "good"
+    )
     assert estimate.diagnostics["lower"] == pytest.approx(-21.5, abs=0.1)
     assert estimate.diagnostics["upper"] == pytest.approx(-18.5, abs=0.1)
 

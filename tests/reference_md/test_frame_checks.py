@@ -12,10 +12,11 @@ from openmm_nti import Ensemble, StatePoint
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weights
 from openmm_nti.reference_md import from_trajectory
+from openmm_nti.reference_md._findings import Findings
 from openmm_nti.reference_md._motion import distinct_frames
 from openmm_nti.reference_md._rounding import rounding_step
 from openmm_nti.reference_md.configurational import configurational_temperature, curvature
-from openmm_nti.reference_md.frame_checks import KEY, checked, summary
+from openmm_nti.reference_md.frame_checks import KEY, _wild, checked, summary
 
 STATE = StatePoint(n_particles=40, box_length_sigma=6, temperature_star=1.25)
 DENSE = StatePoint(n_particles=80, box_length_sigma=6, temperature_star=1.25)
@@ -288,3 +289,26 @@ def test_the_example_says_in_one_line_that_a_file_is_missing(monkeypatch):
     monkeypatch.setattr("sys.argv", [str(path), "nothing.dcd"])
     with pytest.raises(SystemExit, match=r"nothing\.dcd does not exist: give the path"):
         runpy.run_path(str(path), run_name="__main__")
+
+
+def test_crowded_soft_particles_are_no_wild_frames():
+    """A close pair counts against the usual ones, and as such where all particles overlap."""
+    soft = StatePoint(
+        n_particles=8,
+        box_length_sigma=6.0,
+        temperature_star=0.02,
+        cutoff_sigma=3.0,
+        potential={"type": "uhlenbeck_ford"},
+    )
+    corners = 3.0 * np.indices((2, 2, 2)).reshape(3, 8).T * soft.sigma_nm
+
+    def wild(usual, closest):
+        frames = np.repeat(corners[None], 40, axis=0)
+        frames[:, 0, 0] = corners[4, 0] - usual * soft.sigma_nm
+        frames[7, 0, 0] = corners[4, 0] - closest * soft.sigma_nm
+        return list(_wild(frames / soft.sigma_nm, soft, np.zeros(40), Findings()))
+
+    assert wild(1.1, 0.93) == []
+    assert wild(2.0, 0.93) == [7]
+    assert wild(1.1, 0.5) == [7]
+    assert wild(0.3, 0.3) == list(range(40))

@@ -1,8 +1,8 @@
 """`Ensemble`: equilibrium configurations of one state point, as one file that mdtraj reads.
 
-The file is HDF5 in mdtraj's layout (positions as float32 in nm, cubic box, argon topology) with
-three additions: the float64 array `/reduced_potentials` and, as JSON attributes of the root, the
-state point and the provenance.
+The file is HDF5 in mdtraj's layout (positions as float32 in nm, cubic box, a topology with the
+names of the species) with three additions: the float64 array `/reduced_potentials` and, as JSON
+attributes of the root, the state point and the provenance.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Ensemble:
         box_nm = self.state.box_length_nm
         trajectory = mdtraj.Trajectory(
             self.positions_nm,
-            _argon(self.state.n_particles),
+            _topology(self.state),
             unitcell_lengths=np.full((self.n_frames, 3), box_nm),
             unitcell_angles=np.full((self.n_frames, 3), 90.0),
         )
@@ -190,13 +190,20 @@ def check_positions(positions_nm: np.ndarray, state: StatePoint) -> None:
         )
 
 
-def _argon(n_particles: int) -> mdtraj.Topology:
+def _topology(state: StatePoint) -> mdtraj.Topology:
+    """Return a residue for each atom: argon for one species, or the names of a mixture's."""
     import mdtraj
 
     topology = mdtraj.Topology()
     chain = topology.add_chain()
-    for _ in range(n_particles):
-        topology.add_atom("Ar", mdtraj.element.argon, topology.add_residue("AR", chain))
+    names = list(state.composition) if state.is_mixture else ["Ar"]
+    for species in state.species_of_particles:
+        name = names[species]
+        try:
+            element = mdtraj.element.get_by_symbol(name)
+        except KeyError:
+            element = mdtraj.element.virtual
+        topology.add_atom(name, element, topology.add_residue(name.upper(), chain))
     return topology
 
 

@@ -111,6 +111,8 @@ class FreeEnergy:
         `beta_f_ex` for -ln(Z_N / V^N), `beta_mu_ex` for its difference from N to N + 1.
     verdict
         What the estimator itself thinks of the number. Without an error it is never `good`.
+    species
+        Whose chemical potential it is, in a mixture; otherwise None.
     diagnostics
         Facts to judge the number by. A mapping given here becomes `OtherDiagnostics`.
 
@@ -128,6 +130,7 @@ class FreeEnergy:
     quantity: Quantity = "beta_f_ex"
     verdict: Verdict = NOT_JUDGED
     diagnostics: Diagnostics = field(default_factory=OtherDiagnostics)
+    species: str | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -157,6 +160,11 @@ class FreeEnergy:
         return math.isfinite(self.std_err)
 
     @property
+    def label(self) -> str:
+        """The method, and of a mixture's chemical potential the species: `widom (Kr)`."""
+        return self.method if self.species is None else f"{self.method} ({self.species})"
+
+    @property
     def platform(self) -> str | None:
         """OpenMM's platform on which MD made the samples; None where none did, or nobody knows."""
         return self.diagnostics.get("platform")
@@ -173,6 +181,7 @@ class FreeEnergy:
             "convention": self.convention,
             "n_particles": self.n_particles,
             "quantity": self.quantity,
+            **({} if self.species is None else {"species": self.species}),
             "verdict": {"level": self.verdict.level, "text": self.verdict.text},
             "diagnostics": {**self.diagnostics.model_dump(), **self._verdict_of_schema_1()},
         }
@@ -200,7 +209,7 @@ class FreeEnergy:
     def __str__(self) -> str:
         return (
             f"{self.quantity} = {minus(f'{self.value:.4g}')} ± {self.std_err:.2g} kT "
-            f"({self.method}, {self.convention})"
+            f"({self.label}, {self.convention})"
         )
 
 

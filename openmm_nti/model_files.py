@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from openmm_nti.files import atomic_path, provenance, read_json, sha256_of, writ
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
+from openmm_nti.hamiltonian.length_scale import lengths_of
 from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.references.registry import reference_named
 
@@ -76,6 +76,7 @@ def save_model(
             **model.potential.model_dump(),
             "potential": model.potential.potential.model_dump(),
         },
+        **_home(model),
         "reference": model.reference.name,
         "range": TrainingRange.of(model.potential, trained_on).card(),
         "network": model.network_config.model_dump() if model.network_config else None,
@@ -86,6 +87,13 @@ def save_model(
     }
     write_card(directory, card)
     return directory
+
+
+def _home(model: NoisedFluid) -> dict[str, float]:
+    """Return the length of the pair that the network was first trained for, if it was another."""
+    if model.home_length == lengths_of(model.potential)[0]:
+        return {}
+    return {"home_length_sigma": model.home_length}
 
 
 def write_card(path: Path, card: dict[str, Any]) -> None:
@@ -192,6 +200,8 @@ def load_any_model(path: str | Path) -> NoisedFluid:
             f"{directory / CARD_FILE} describes no model ({error}): save the model again"
         ) from error
     model = build_model(potential, network)
+    if "home_length_sigma" in card:
+        model.take_length(float(card["home_length_sigma"]))
     weights = directory / WEIGHTS_FILE
     _check_weights(card, weights)
     try:
@@ -265,30 +275,6 @@ def read_card(path: str | Path) -> dict[str, Any]:
         )
     _check_card(card, file)
     return card
-
-
-def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
-    """Refuse a state outside of the model's training range; for its density, only warn.
-
-    Raises
-    ------
-    ValueError
-        If the kind of potential, temperature, cutoff, switching or convention differs.
-    """
-    trained = model.training_range
-    if differences := trained.differences(model.potential, state):
-        raise ValueError(
-            f"the model is of another Hamiltonian: {', '.join(differences)}; train a model for "
-            "this state or change it"
-        )
-    if not trained.holds_density(state):
-        low, high = trained.density_star or (0.0, 0.0)
-        warnings.warn(
-            f"rho* = {state.density_star:.4g} is outside of the model's training range, "
-            f"{low:.4g} to {high:.4g}: exact estimators (mbar_neural) stay right with larger "
-            "errors, neural_ti does not",
-            stacklevel=2,
-        )
 
 
 def weights_fingerprint(model: NoisedFluid) -> str:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri, stdtr
 
-from openmm_nti.fluid.energy import nearest_image
+from openmm_nti.fluid.cutoff import Cutoff
+from openmm_nti.fluid.energy import followers, nearest_image
+from openmm_nti.fluid.reduced import PairKind, by_kind
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md import statistics
 
@@ -87,20 +89,24 @@ def curvature(positions_sigma: np.ndarray, state: StatePoint) -> Curvature:
     gradient = np.zeros_like(positions)
     laplacian = np.zeros(len(positions))
     rc = state.cutoff_sigma
-    jump = 0.0
+    kinds = state.pair_potential.kinds
+    jumps = np.zeros(len(kinds))
     if state.convention != "switched":
-        jump = 2 * rc * float(state.pair_potential.pair.slope(np.nextafter(rc * rc, 0.0)))
+        inside = np.nextafter(rc * rc, 0.0)
+        jumps = np.array([2 * rc * float(kind.pair.slope(inside)) for kind in kinds])
     for first in range(positions.shape[1] - 1):
         separation = positions[:, first + 1 :] - positions[:, first : first + 1]
         separation = nearest_image(separation, state.box_length_sigma)
         r2 = (separation**2).sum(axis=-1)
-        slope, bend = _derivatives(r2, state)
+        kind = followers(state, first)
+        slope, bend = by_kind(state.pair_potential, _derivatives, r2, kind)
         pair = 2 * slope[..., np.newaxis] * separation
         gradient[:, first] -= pair.sum(axis=1)
         gradient[:, first + 1 :] += pair
         laplacian += 2 * (4 * r2 * bend + 6 * slope).sum(axis=-1)
         at_cutoff = (r2 < rc**2) & (r2 > (rc - _SHELL_SIGMA) ** 2)
-        laplacian -= 2 * jump * at_cutoff.sum(axis=-1) / _SHELL_SIGMA
+        jump = jumps[0] if kind is None else jumps[kind]
+        laplacian -= 2 * (jump * at_cutoff).sum(axis=-1) / _SHELL_SIGMA
     return Curvature((gradient**2).sum(axis=(1, 2)), laplacian)
 
 
@@ -164,30 +170,29 @@ def _deviate(series: np.ndarray, error: float, n: float) -> float:
     return math.copysign(float(-ndtri(max(chance, 1e-300) / 2)), corrected)
 
 
-def _derivatives(r2: np.ndarray, state: StatePoint) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and second derivative of u S by r^2, for shapes of `r2`, in epsilon."""
-    potential = state.pair_potential
-    inside = r2 < potential.cutoff_sigma**2
+def _derivatives(kind: PairKind, r2: np.ndarray) -> np.ndarray:
+    """Return the first and second derivative of u S by r^2, (2, *S) for `r2` (*S,), in epsilon."""
+    inside = r2 < kind.cutoff.cutoff_nm**2
     q = r2[inside]
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         step = _RELATIVE_STEP * q
-        slope = potential.pair.slope(q)
-        bend = (potential.pair.slope(q + step) - potential.pair.slope(q - step)) / (2 * step)
-        if potential.convention == "switched":
-            energy = potential.pair.energy_numpy(q)
-            factor, first, second = _switch(q, state)
+        slope = kind.pair.slope(q)
+        bend = (kind.pair.slope(q + step) - kind.pair.slope(q - step)) / (2 * step)
+        if kind.cutoff.convention == "switched":
+            energy = kind.pair.energy_numpy(q)
+            factor, first, second = _switch(q, kind.cutoff)
             bend = bend * factor + 2 * slope * first + energy * second
             slope = slope * factor + energy * first
     slopes, bends = np.zeros_like(r2), np.zeros_like(r2)
     slopes[inside], bends[inside] = slope, bend
-    return slopes, bends
+    return np.stack([slopes, bends])
 
 
-def _switch(q: np.ndarray, state: StatePoint) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _switch(q: np.ndarray, cutoff: Cutoff) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the switching function at r^2 = q with its first and second derivative by q."""
-    width = state.cutoff_sigma - state.switch_sigma
+    width = cutoff.cutoff_nm - cutoff.switch_nm
     r = np.sqrt(q)
-    x = np.clip((r - state.switch_sigma) / width, 0, 1)
+    x = np.clip((r - cutoff.switch_nm) / width, 0, 1)
     factor = 1 + x**3 * (-10 + x * (15 - 6 * x))
     first = -30 * x**2 * (1 - x) ** 2 / width
     second = -60 * x * (1 - x) * (1 - 2 * x) / width**2

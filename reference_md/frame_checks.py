@@ -16,7 +16,7 @@ import numpy as np
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.energy import (
     closest_pair_sigma,
-    pair_energy,
+    highest_pair_energy,
     reduced_potential_numpy,
     truncation_log_weights,
 )
@@ -222,7 +222,7 @@ def _wild(
 ) -> np.ndarray:
     """Return the indices of frames that no equilibrium would show."""
     closest = closest_pair_sigma(positions, state)
-    highest = pair_energy(closest**2, state) / state.temperature_star
+    highest = highest_pair_energy(positions, state) / state.temperature_star
     finite = np.where(np.isfinite(energies), energies, np.inf)
     middle = float(np.median(finite))
     scale = 1.4826 * float(np.median(np.abs(finite - middle))) if math.isfinite(middle) else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import mdtraj
@@ -70,13 +71,14 @@ def from_trajectory(
     loaded = load_trajectory(trajectory, topology)
     findings = Findings()
     try:
+        loaded = in_order_of_species(loaded, state)
         check_whole(Path(trajectory), loaded.n_frames, loaded.n_atoms)
         check_positions(loaded.xyz, state)
         _check_cell(loaded, state)
         _check_unit(loaded.xyz, state)
     except ValueError as error:
         raise ValueError(f"{trajectory}: {error}") from error
-    _judge_topology(loaded.topology, findings)
+    _judge_topology(loaded.topology, state, findings)
     judge_drift(loaded.xyz, state, findings)
     frames_nm = wrap(loaded.xyz.astype(np.float64), state)
     positions_sigma = frames_nm.astype(np.float64) / state.sigma_nm
@@ -144,11 +146,50 @@ def load_trajectory(trajectory: str | Path, topology: str | Path | None) -> mdtr
         ) from error
 
 
-def _judge_topology(topology: mdtraj.Topology, findings: Findings) -> None:
+def in_order_of_species(loaded: mdtraj.Trajectory, state: StatePoint) -> mdtraj.Trajectory:
+    """Return a mixture's trajectory with the atoms of each species in a row, as `state` has them.
+
+    An atom belongs to the species that has its name, its element or its residue's name.
+
+    Raises
+    ------
+    ValueError
+        If that leaves atoms over, or other numbers of them than the composition.
+    """
+    if not state.is_mixture or loaded.n_atoms != state.n_particles:
+        return loaded
+    names = {name.lower(): number for number, name in enumerate(state.composition)}
+    species = np.array([_species(atom, names) for atom in loaded.topology.atoms])
+    numbers = [int((species == number).sum()) for number in range(len(names))]
+    if numbers != list(state.composition.values()):
+        found = Counter(str(atom.name) for atom in loaded.topology.atoms)
+        shown, wanted = (
+            ", ".join(f"{name} ({count})" for name, count in each.items())
+            for each in (dict(found.most_common(5)), state.composition)
+        )
+        raise ValueError(
+            f"the topology has the atoms {shown}, and the composition is {wanted}: give the "
+            "species the names of the atoms, or a topology that has them"
+        )
+    ordered = loaded[:]  # its topology keeps the old order: only its counts are read after this
+    ordered.xyz = loaded.xyz[:, np.argsort(species, kind="stable")]
+    return ordered
+
+
+def _species(atom: mdtraj.core.topology.Atom, names: Mapping[str, int]) -> int:
+    """Return the number of an atom's species, -1 if it has none."""
+    element = atom.element.symbol if atom.element is not None else ""
+    for word in (str(atom.name), *_kind(atom)[1:2], element, str(atom.residue.name)):
+        if word.lower() in names:
+            return names[word.lower()]
+    return -1
+
+
+def _judge_topology(topology: mdtraj.Topology, state: StatePoint, findings: Findings) -> None:
     """Refuse particles of several kinds, by element, name and residue, and molecules with bonds."""
     kinds = Counter(_kind(atom) for atom in topology.atoms)
     findings.numbers["kinds"] = {" ".join(kind): count for kind, count in kinds.items()}
-    if len(kinds) > 1:
+    if len(kinds) > 1 and not state.is_mixture:
         elements = Counter(kind[0] for kind in kinds.elements())
         shown = elements if len(elements) > 1 else Counter(" ".join(k) for k in kinds.elements())
         named = ", ".join(f"{name} ({count})" for name, count in shown.most_common(5))
@@ -214,10 +255,11 @@ def _check_unit(positions_nm: np.ndarray, state: StatePoint) -> None:
     def closest(factor: float) -> float:
         return float(closest_pair_sigma(some * factor, state).min())
 
-    if closest(1) >= _CLOSEST_SIGMA:
+    contact = _CLOSEST_SIGMA * min(1.0, *(pair.size / state.sigma_nm for pair in state.pairs))
+    if closest(1) >= contact:
         return
     for factor, word in ((10, "small"), (0.1, "large")):
-        if closest(factor) >= _CLOSEST_SIGMA:
+        if closest(factor) >= contact:
             raise ValueError(
                 f"two particles are {closest(1):.3g} sigma apart, because the positions are ten "
                 f"times too {word} for the box: angstrom and nm are mixed up; save positions and "

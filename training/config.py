@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field, model_validator
 
 from openmm_nti.runtime.devices import DeviceName
@@ -91,3 +93,12 @@ class TrainingConfig(Settings):
                 f"focus_sigma = [{low:g}, {high:g}] must rise, between 0 and {_WIDEST_SIGMA:g}"
             )
         return self
+
+    def learning_rate_at(self, step: int, share: float) -> float:
+        """Return a rate that rises over the warm-up and falls as half a cosine.
+
+        A `lr_scheduler` of PyTorch counts steps. Here the spent `share` of the budget decides,
+        which may be a budget of time.
+        """
+        rate = self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+        return rate * min(1.0, (step + 1) / max(1, self.warmup_steps))

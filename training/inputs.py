@@ -67,7 +67,7 @@ def start_directory(start: str, network: NetworkConfig | None) -> Path:
 def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
     """Return the finished model that `start` names; ValueError if `model` cannot grow from it.
 
-    Its pair potential may be another one: the two-body term is exact for both.
+    It may have been trained for another fluid: `model` then takes its length of a pair as well.
     """
     other = load_any_model(start_directory(start, model.network_config))
     if not may_grow(other.network_config, model.network_config):

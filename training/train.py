@@ -1,6 +1,6 @@
 """The training of a model on reference ensembles, in one process or several (`parallel`).
 
-Every step takes its frames, noise levels and noise from a generator seeded by the training's seed
+Every step takes frames, noise levels and noise from a generator seeded by the training's seed
 and the step's number. So a training that was stopped and resumed takes the same steps as one
 without a break.
 """
@@ -116,12 +116,17 @@ class _Training:
         self.held_out: list[HeldOut] = []
         for number, ensemble in enumerate(ensembles):
             self._split(ensemble, number)
-        self._normalise()
+        self._normalise(ensembles)
         self.core_seconds_before = 0.0
         if config.start_from is not None:
-            take_weights(self.model, starting_model(config.start_from, self.model))
+            start = starting_model(config.start_from, self.model)
+            take_weights(self.model, start)
+            self.model.take_length(start.home_length)
             self.core_seconds_before = seconds_before(config.start_from, network)
         self.averaged = copy.deepcopy(self.model)
+        # With the tables of each state; weights are shared with the two models.
+        self.models = [self.model.bind(ensemble.state) for ensemble in ensembles]
+        self.averages = [self.averaged.bind(ensemble.state) for ensemble in ensembles]
         # Weights alone: the tables of the known terms do not change, and need no copy at each step.
         self.weights = nn.ParameterList(self.model.parameters())
         self.average = AveragedModel(self.weights)
@@ -198,7 +203,8 @@ class _Training:
 
     def _split(self, ensemble: Ensemble, number: int) -> None:
         """Hold out a share of the frames, with the same noise in all validations."""
-        data = CleanData.from_ensemble(ensemble, self.model, self.device)
+        model = self.model.bind(ensemble.state)
+        data = CleanData.from_ensemble(ensemble, model, self.device)
         n_frames = len(data.positions)
         n_held_out = max(1, round(self.config.validation_fraction * n_frames))
         if n_frames < 2:
@@ -211,26 +217,31 @@ class _Training:
         low, high = noise_range(data, self.config)
         held_out = data.subset(order[:n_held_out].to(self.device))
         self.held_out.append(
-            HeldOut(ensemble.state.label, held_out, self.model, low, high, self.generator)
+            HeldOut(ensemble.state.label, held_out, model, low, high, self.generator)
         )
 
-    def _normalise(self) -> None:
+    def _normalise(self, ensembles: Sequence[Ensemble]) -> None:
         """Scale the network's inputs by their size on the largest systems, over all noise."""
-        data = max(self.training_data, key=lambda item: item.positions.shape[1])
+        number, data = max(
+            enumerate(self.training_data), key=lambda item: item[1].positions.shape[1]
+        )
+        model = self.model.bind(ensembles[number].state)
         self.generator.manual_seed(self.execution.seed_of("scales"))
         batch = self._random_batch(data)
-        pairs = self.model.search.pairs(batch.positions, batch.box, self.model.reach)
-        vectors, index, mask = self.model.neighbourhoods(batch.positions, self.model.near(pairs))
+        pairs = model.search.pairs(batch.positions, batch.box, model.reach)
+        near = model.near(pairs, batch.positions.shape[1])
+        vectors, index, mask = model.neighbourhoods(batch.positions, near)
         self.model.network.normalise(vectors, index, mask, batch.log_s.to(vectors.dtype))
 
     def _take_step(self, share: float) -> Tensor:
         # Each process has its own noise; a single process has that of a training without torchrun.
         number = self.step * self.processes.size + self.processes.rank
         self.generator.manual_seed(self.execution.seed_of("step", number))
-        data = self.training_data[ensemble_of_step(self.step, self.training_data)]
+        chosen = ensemble_of_step(self.step, self.training_data)
+        data = self.training_data[chosen]
         for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate(share)
-        loss = score_loss(self.model, self._random_batch(data))
+            group["lr"] = self.config.learning_rate_at(self.step, share)
+        loss = score_loss(self.models[chosen], self._random_batch(data))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.processes.average_gradients(self.model.parameters())
@@ -241,15 +252,6 @@ class _Training:
         self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.average.update_parameters(self.weights)
         return loss.detach()
-
-    def _learning_rate(self, share: float) -> float:
-        """Return a rate that rises over the warm-up and falls as half a cosine.
-
-        A `lr_scheduler` of PyTorch counts steps. Here the spent share of the budget decides, which
-        may be a budget of time.
-        """
-        rate = self.config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
-        return rate * min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
 
     def _random_batch(self, data: CleanData) -> NoisedBatch:
         n_atoms = self.config.atoms_per_step // self.processes.size
@@ -262,7 +264,10 @@ class _Training:
 
     def _validate(self, losses: list[Tensor]) -> None:
         """Evaluate the averaged weights, then write metrics and checkpoint."""
-        held_out = {item.label: item.evaluate(self.averaged) for item in self.held_out}
+        held_out = {
+            item.label: item.evaluate(model)
+            for item, model in zip(self.held_out, self.averages, strict=True)
+        }
         loss = float(torch.stack(losses).mean())
         validation_loss = sum(item.pop("loss") for item in held_out.values()) / len(held_out)
         gains = [item["gain_kt"] for item in held_out.values()]

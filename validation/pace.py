@@ -96,6 +96,12 @@ def training_seconds(config: TrainingConfig, numbers: Sequence[int], pace: Pace)
 def _resized(state: StatePoint, n: int) -> StatePoint:
     shortest = 2.0 * state.cutoff_sigma
     edge = max(shortest, (n / state.density_star) ** (1 / 3))
+    if state.is_mixture:
+        numbers = [
+            max(1, round(n * each / state.n_particles)) for each in state.composition.values()
+        ]
+        state = state.with_numbers(numbers)
+        n = sum(numbers)
     return state.model_copy(update={"n_particles": n, "box_length_sigma": edge})
 
 
@@ -105,7 +111,7 @@ def _line(seconds: list[float]) -> tuple[float, float]:
 
 
 def _gradient_seconds(model: NoisedFluid, state: StatePoint) -> float:
-    box = cubic_box(state.box_length_sigma)
+    model, box = model.bind(state), cubic_box(state.box_length_sigma)
     batch = max(1, _BATCH_ATOMS // state.n_particles)
     one = torch.as_tensor(lattice_positions_nm(state, seed=1) / state.sigma_nm)
     positions = one.expand(batch, -1, -1).clone()

@@ -152,7 +152,8 @@ def is_left(
     settings = getattr(config.estimates, known.section)
     if settings is None or not known.applies(settings, state):
         return False
-    return not (directory.estimates(state) / f"{known.name}.json").is_file()
+    files = [directory.estimate(state, known.name, species) for species in known.species_at(state)]
+    return not all(file.is_file() for file in files)
 
 
 def forecast_estimate(

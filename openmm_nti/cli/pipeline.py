@@ -7,6 +7,7 @@ on the seed, the state point and the stage.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -182,10 +183,15 @@ class Pipeline:
         for name, known in all_estimators().items():
             if not is_left(known, self.config, self.directory, state):
                 continue
-            result = known.estimate(job, getattr(self.config.estimates, known.section))
-            write_estimate(self.directory.estimates(state) / f"{name}.json", result)
-            where = f", MD on {result.platform}" if result.platform else ""
-            self.console.print(f"  {result}{where}")
+            settings = getattr(self.config.estimates, known.section)
+            for species in known.species_at(state):
+                path = self.directory.estimate(state, name, species)
+                if path.is_file():
+                    continue
+                result = known.estimate(_of_species(job, species), settings)
+                write_estimate(path, result)
+                where = f", MD on {result.platform}" if result.platform else ""
+                self.console.print(f"  {result}{where}")
         _write_radial_distributions(ensemble, self.directory.state(state))
 
     def report(self) -> None:
@@ -202,6 +208,13 @@ class Pipeline:
 
     def _say(self, stage: str, detail: str) -> None:
         self.console.print(f"[bold]{stage}[/bold]: {detail}")
+
+
+def _of_species(job: Job, species: str | None) -> Job:
+    """Return the job for one species of a mixture, with a folder of its own."""
+    if species is None:
+        return job
+    return replace(job, species=species, execution=job.execution.folder(species))
 
 
 def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:

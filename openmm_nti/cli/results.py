@@ -38,10 +38,11 @@ def read_estimates(run: RunDirectory, state: StatePoint) -> list[FreeEnergy]:
 def read_estimate(path: Path) -> FreeEnergy:
     """Return what `write_estimate` wrote; ValueError if it has changed since."""
     fields = read_json(path)
-    if isinstance(fields, dict) and fields.get("method") == path.stem:
-        with suppress(TypeError, ValueError):
+    if isinstance(fields, dict):
+        with suppress(KeyError, TypeError, ValueError):
             estimate = FreeEnergy.from_dict(fields)
-            if estimate.quantity in _SYMBOLS:
+            of = f".{estimate.species}" if estimate.species is not None else ""
+            if estimate.quantity in _SYMBOLS and path.stem == f"{estimate.method}{of}":
                 return estimate
     raise ValueError(f"{path} is damaged, or of another method: delete it and --resume the run")
 
@@ -89,7 +90,7 @@ def print_table(run: RunDirectory, config: RunConfig, console: Console) -> None:
         for estimate in estimates:
             table.add_row(
                 _SYMBOLS[estimate.quantity],
-                estimate.method,
+                estimate.label,
                 f"{minus(f'{estimate.value:.3f}')} ± {estimate.std_err:.3f}",
             )
         table.add_section()
@@ -133,7 +134,7 @@ def _state_point(run: RunDirectory, state: StatePoint) -> dict[str, Any]:
     for estimate in read_estimates(run, state):
         fields = estimate.to_dict()
         entry = {key: value for key, value in fields.items() if key not in _OF_THE_POINT}
-        point[estimate.quantity][estimate.method] = entry
+        point[estimate.quantity][estimate.label] = entry
     return point
 
 

@@ -71,6 +71,10 @@ class RunDirectory:
         """Return the folder of the JSON files of the estimates at `state`."""
         return self.state(state) / "estimates"
 
+    def estimate(self, state: StatePoint, method: str, species: str | None) -> Path:
+        """Return the JSON file of an estimate; see `FreeEnergy.species`."""
+        return self.estimates(state) / f"{method}{'' if species is None else f'.{species}'}.json"
+
     def take_model(self, source: str) -> None:
         """Copy a trained model into the folder `model`, all of it or nothing.
 

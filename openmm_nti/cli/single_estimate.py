@@ -16,8 +16,9 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
+from openmm_nti.hamiltonian.training_range import check_model_fits
 from openmm_nti.md.platforms import fastest_platform
-from openmm_nti.model_files import check_model_fits, load_denoiser, load_model
+from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
@@ -40,6 +41,7 @@ class Request:
     settings: list[str]
     config: Path | None  # whose `system` is the state point
     accept_frames: bool
+    species: str | None  # whose chemical potential, in a mixture
     execution: Execution  # its folder keeps data and simulations; None leaves nothing on disk
 
 
@@ -72,12 +74,13 @@ def single_estimate(
     described = None if request.config is None else _one_state(request.config)
     reference = ReferenceConfig() if described is None else described.reference
     state = _state(request, stored, described)
+    with_key("--species", chosen.check_species, state, request.species)
     if trained is not None:
         check_model_fits(trained, state)
     with tempfile.TemporaryDirectory(prefix="openmm-nti-") as temporary:
         directory = request.execution.directory or Path(temporary)
         execution = replace(request.execution, directory=directory)
-        job = Job(state, stored, trained, execution.folder(state.label))
+        job = Job(state, stored, trained, execution.folder(state.label), request.species)
         if chosen.needs_model:
             _ = job.score  # raises an error now, not after a simulation, if it is missing
         simulate = stored is None and "data" in chosen.needs

@@ -29,8 +29,8 @@ def reduced_potential_numpy(positions_sigma: np.ndarray, state: StatePoint) -> n
         Reduced potentials. Shape (F,), kT. Infinite where two particles coincide.
     """
     energy = np.zeros(len(positions_sigma))
-    for r2 in squared_distances(positions_sigma, state):
-        energy += pair_energy(r2, state).sum(axis=-1)
+    for first, r2 in enumerate(squared_distances(positions_sigma, state)):
+        energy += pair_energy(r2, state, followers(state, first)).sum(axis=-1)
     return energy / state.temperature_star
 
 
@@ -53,7 +53,20 @@ def closest_pair_sigma(positions_sigma: np.ndarray, state: StatePoint) -> np.nda
     return np.asarray(np.sqrt(np.min(smallest, axis=0)))
 
 
-def truncation_log_weights(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
+def highest_pair_energy(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Return the energy of the pair with the highest one in each frame, (F,), epsilon."""
+    if not state.is_mixture:  # the closest pair has it
+        return pair_energy(closest_pair_sigma(positions_sigma, state) ** 2, state)
+    highest = [
+        pair_energy(r2, state, followers(state, first)).max(axis=-1)
+        for first, r2 in enumerate(squared_distances(positions_sigma, state))
+    ]
+    return np.asarray(np.max(highest, axis=0))
+
+
+def truncation_log_weights(
+    positions_sigma: np.ndarray, state: StatePoint, shares: np.ndarray | None = None
+) -> np.ndarray:
     """Return logarithms of weights that carry frames of MD over to the state's own potential.
 
     Forces do not feel the jump of u(r) at a plain cutoff, so molecular dynamics samples the
@@ -66,6 +79,8 @@ def truncation_log_weights(positions_sigma: np.ndarray, state: StatePoint) -> np
         Positions. Shape (F, N, 3), sigma.
     state
         Box, temperature and pair potential.
+    shares
+        The share of each kind's jump that is there, (kinds,); None for all of it.
 
     Returns
     -------
@@ -75,13 +90,28 @@ def truncation_log_weights(positions_sigma: np.ndarray, state: StatePoint) -> np
     if state.is_continuous:
         return np.zeros(len(positions_sigma))
     rc2 = state.cutoff_sigma**2
-    n_pairs = np.zeros(len(positions_sigma))
-    for r2 in squared_distances(positions_sigma, state):
-        n_pairs += (r2 < rc2).sum(axis=-1)
-    return -n_pairs * state.pair_potential.energy_at_cutoff / state.temperature_star
+    jumps = np.array([kind.energy_at_cutoff for kind in state.pair_potential.kinds])
+    jumps = jumps if shares is None else jumps * shares
+    total = np.zeros(len(positions_sigma))
+    for first, r2 in enumerate(squared_distances(positions_sigma, state)):
+        kind = followers(state, first)
+        total += (r2 < rc2).sum(axis=-1) * jumps[0] if kind is None else (r2 < rc2) @ jumps[kind]
+    return -total / state.temperature_star
 
 
-def pair_energy(r2: np.ndarray, state: StatePoint) -> np.ndarray:
+def numbers_of_pairs(state: StatePoint) -> np.ndarray:
+    """Return the number of pairs of each kind, (kinds,)."""
+    n = np.array(list(state.composition.values()), dtype=np.float64)
+    first, second = np.triu_indices(len(n))
+    return np.where(first == second, 0.5 * n[first] * (n[first] - 1), n[first] * n[second])
+
+
+def followers(state: StatePoint, first: int) -> np.ndarray | None:
+    """Return the kinds of the pairs of a particle with all that follow it; None for one kind."""
+    return state.kinds(first, slice(first + 1, None))
+
+
+def pair_energy(r2: np.ndarray, state: StatePoint, kind: np.ndarray | None = None) -> np.ndarray:
     """Return the energies u(r) S(r) of pairs.
 
     Parameters
@@ -90,13 +120,15 @@ def pair_energy(r2: np.ndarray, state: StatePoint) -> np.ndarray:
         Squared distances. Any shape, sigma^2.
     state
         The pair potential.
+    kind
+        Kind of each pair, from `StatePoint.kinds`; broadcasts with `r2`.
 
     Returns
     -------
     np.ndarray
         Pair energies. Shape of `r2`, epsilon.
     """
-    return state.pair_potential.pair_energy(r2)
+    return state.pair_potential.pair_energy(r2, kind)
 
 
 def cutoff_function(r2: np.ndarray, state: StatePoint) -> np.ndarray:

@@ -7,7 +7,6 @@ in kT. Real units default to argon (sigma = 0.3405 nm, epsilon / k = 119.8 K, 39
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 from pydantic import (
@@ -20,9 +19,10 @@ from pydantic import (
 from openmm_nti.fluid.cutoff import Convention, Cutoff
 from openmm_nti.fluid.fluid import Fluid
 from openmm_nti.fluid.general import GeneralState
+from openmm_nti.fluid.of_species import OfSpecies
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.registry import PotentialForm, described, natural_units
-from openmm_nti.fluid.reduced import LENNARD_JONES, ReducedPotential
+from openmm_nti.fluid.reduced import LENNARD_JONES, ReducedPotential, reduced_potential
 from openmm_nti.fluid.species_form import plain_form
 from openmm_nti.fluid.units import (
     DALTON_NM2_PS2_IN_KJ_MOL,
@@ -31,7 +31,6 @@ from openmm_nti.fluid.units import (
     positive_number,
     require_one,
 )
-from openmm_nti.settings import Settings
 
 __all__ = ["GAS_CONSTANT_KJ_MOL_K", "Convention", "PairPotential", "StatePoint", "check_supported"]
 _ARGON = "Ar"
@@ -39,7 +38,7 @@ _SIZES = ("box_length_sigma", "box_length_nm", "density_star")
 _TEMPERATURES = ("temperature_star", "temperature_kelvin")
 
 
-class StatePoint(Settings):
+class StatePoint(OfSpecies):
     """N particles of a fluid in a periodic box at one temperature.
 
     Give the size of the box once (`box_length_sigma`, `box_length_nm` or `density_star`) and the
@@ -123,8 +122,10 @@ class StatePoint(Settings):
 
     @model_validator(mode="after")
     def _box_holds_two_cutoffs(self) -> StatePoint:
-        if self.general is not None:
-            return self  # it has checked its own edges
+        if self.general is not None:  # it has checked its own edges
+            for pair in self.general.fluid.pairs:
+                pair.check_end(self.cutoff_nm, self.kt_kj_mol, self.convention)
+            return self
         if not self.cutoff_sigma <= 0.5 * self.box_length_sigma * (1 + 1e-9):
             raise ValueError(
                 f"the box, {self.box_length_sigma:g} sigma, is under two cutoffs "
@@ -154,12 +155,14 @@ class StatePoint(Settings):
         ValueError for what this version cannot calculate; see `check_supported`.
         """
         check_supported(self)
-        return _reduced(
+        return reduced_potential(
             self.temperature_star,
             self.cutoff_sigma,
             self.switch_sigma,
             self.convention,
             self.potential.in_units(self.sigma_nm, self.epsilon_kj_mol),
+            self.general.fluid if self.general is not None else None,
+            (self.sigma_nm, self.epsilon_kj_mol),
         )
 
     @property
@@ -183,9 +186,9 @@ class StatePoint(Settings):
         )
 
     @property
-    def pair(self) -> PairPotential:
-        """The pair potential of the (first) species within the cutoff, in real units."""
-        return self.cutoff.ended(self.potential.build(self.sigma_nm, self.epsilon_kj_mol))
+    def pairs(self) -> tuple[PairPotential, ...]:
+        """The pair potentials of all kinds of pairs within the cutoff, in real units."""
+        return tuple(self.cutoff.ended(pair) for pair in self.fluid.pairs)
 
     @property
     def composition(self) -> dict[str, int]:
@@ -232,10 +235,23 @@ class StatePoint(Settings):
 
     @property
     def time_unit_ps(self) -> float:
-        """The Lennard-Jones time sigma sqrt(m / epsilon), in ps (2.156 ps for argon)."""
-        return self.sigma_nm * math.sqrt(
-            self.mass_dalton * DALTON_NM2_PS2_IN_KJ_MOL / self.epsilon_kj_mol
-        )
+        """The Lennard-Jones time sigma sqrt(m / epsilon), in ps (2.156 ps for argon).
+
+        Of a mixture it is that of the quickest species.
+        """
+        if self.is_mixture:
+            fluid = self.fluid
+            return min(
+                _time_unit_ps(
+                    fluid.pair(kind.name, kind.name).size,
+                    kind.mass_dalton,
+                    getattr(
+                        fluid.pair(kind.name, kind.name), "epsilon_kj_mol", self.epsilon_kj_mol
+                    ),
+                )
+                for kind in fluid.species
+            )
+        return _time_unit_ps(self.sigma_nm, self.mass_dalton, self.epsilon_kj_mol)
 
     @property
     def label(self) -> str:
@@ -243,7 +259,9 @@ class StatePoint(Settings):
         end: str = self.convention
         if self.potential != LENNARD_JONES:
             end = "_".join([self.potential.type, *self.potential.parameter_label(), end])
-        size = f"N{self.n_particles}_L{self.box_length_sigma:.6g}"
+        numbers = "".join(f"{n}{name}" for name, n in self.composition.items())
+        n = numbers if self.is_mixture else f"{self.n_particles}"
+        size = f"N{n}_L{self.box_length_sigma:.6g}"
         return f"{size}_T{self.temperature_star:.6g}_{end}"
 
     def __str__(self) -> str:
@@ -252,33 +270,21 @@ class StatePoint(Settings):
             f"{self.density_star:.4g}), "
             f"T* = {self.temperature_star:g}, {self.convention}"
             + ("" if self.potential == LENNARD_JONES else f", {self.potential.type}")
+            + (f", {_numbers_of(self)}" if self.is_mixture else "")
         )
 
 
 def check_supported(state: StatePoint) -> None:
     """Refuse a state point that can be described and not calculated yet, in one clear line."""
-    if state.general is None:
-        return
-    names = state.general.fluid.names
-    what = f"{len(names)} species ({', '.join(names)})" if len(names) > 1 else "unequal edges"
-    raise ValueError(
-        f"the system has {what}, and this version runs one species in a cubic box: give one "
-        "species and box_length_nm"
-    )
+    if state.general is not None and len(set(state.general.edges_nm)) > 1:
+        raise ValueError(
+            "the system has unequal edges, and this version runs cubic boxes: give box_length_nm"
+        )
 
 
-@lru_cache(maxsize=64)
-def _reduced(
-    temperature_star: float,
-    cutoff_sigma: float,
-    switch_sigma: float,
-    convention: Convention,
-    potential: PotentialForm,
-) -> ReducedPotential:
-    return ReducedPotential(
-        temperature_star=temperature_star,
-        cutoff_sigma=cutoff_sigma,
-        switch_sigma=switch_sigma,
-        convention=convention,
-        potential=potential,
-    )
+def _time_unit_ps(sigma_nm: float, mass_dalton: float, epsilon_kj_mol: float) -> float:
+    return sigma_nm * math.sqrt(mass_dalton * DALTON_NM2_PS2_IN_KJ_MOL / epsilon_kj_mol)
+
+
+def _numbers_of(state: StatePoint) -> str:
+    return " + ".join(f"{n} {name}" for name, n in state.composition.items())

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from openmm_nti.fluid.energy import squared_distances
+from openmm_nti.fluid.energy import followers, squared_distances
+from openmm_nti.fluid.reduced import PairKind, by_kind
 from openmm_nti.fluid.state import StatePoint
 
 
@@ -37,19 +38,25 @@ def virials(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
             "pressure; use switched, shifted or force_shifted"
         )
     total = np.zeros(len(positions_sigma))
-    for r2 in squared_distances(positions_sigma, state):
-        total += pair_virial(r2, state).sum(axis=-1)
+    for first, r2 in enumerate(squared_distances(positions_sigma, state)):
+        total += pair_virial(r2, state, followers(state, first)).sum(axis=-1)
     return total
 
 
-def pair_virial(r2: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Return -r du/dr of pairs within the cutoff, in epsilon, from r^2 of any shape in sigma^2."""
-    potential = state.pair_potential
+def pair_virial(r2: np.ndarray, state: StatePoint, kind: np.ndarray | None = None) -> np.ndarray:
+    """Return -r du/dr of pairs within the cutoff, in epsilon, from r^2 of any shape in sigma^2.
+
+    `kind` is as for `pair_energy`.
+    """
+    return by_kind(state.pair_potential, _virial, r2, kind)
+
+
+def _virial(kind: PairKind, r2: np.ndarray) -> np.ndarray:
     found = np.zeros_like(r2)
-    inside = r2 < potential.cutoff_sigma**2
+    inside = r2 < kind.cutoff.cutoff_nm**2
     q = r2[inside]
-    slope = potential.pair.slope(q) * potential.cutoff.factor(q)
-    slope += potential.pair.energy_numpy(q) * potential.cutoff.factor_slope(q)
+    slope = kind.pair.slope(q) * kind.cutoff.factor(q)
+    slope += kind.pair.energy_numpy(q) * kind.cutoff.factor_slope(q)
     found[inside] = -2 * q * slope
     return found
 

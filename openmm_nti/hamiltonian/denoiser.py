@@ -21,12 +21,10 @@ from torch import Tensor
 
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.hamiltonian import relaxation
-from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.networks.registry import build_network
 from openmm_nti.hamiltonian.own_device import on_own_device
-from openmm_nti.references.noise import effective_variance
 
 
 class Denoiser(NoisedFluid):
@@ -58,10 +56,10 @@ class Denoiser(NoisedFluid):
             else:
                 gradient = self._pair_gradient(positions, log_s, in_range)
                 relaxed = []
-            vectors, index, mask = self.neighbourhoods(positions, self.near(pairs))
-            variance = effective_variance(log_s).to(vectors.dtype)
-            condition = Condition(log_s.to(vectors.dtype), variance)
+            near = self.near(pairs, positions.shape[1])
+            vectors, index, mask = self.neighbourhoods(positions, near)
             known = [[array.to(vectors.dtype) for array in relaxed]] if relaxed else []
         with torch.set_grad_enabled(create_graph):
-            learned = self.network(vectors, index, mask, condition, *known)
-        return gradient + learned.to(gradient.dtype)
+            learned = self.network(vectors, index, mask, self.condition(log_s), *known)
+        learned = learned.to(gradient.dtype)
+        return gradient + (learned / self.scale.length if self.scale.differs else learned)

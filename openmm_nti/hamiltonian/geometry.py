@@ -2,15 +2,13 @@
 
 One search serves both terms: the two-body term takes pairs, the network takes padded neighbours.
 Small systems look at all N (N - 1) / 2 distances. In larger ones atoms are sorted into cells no
-smaller than the cutoff. Each atom then sees its own cell and thirteen of the 26 around it, so its
-cost does not grow with N. Cells are lists of any length: a cluster costs time, but no padding.
+smaller than the cutoff, and each atom sees its own cell and thirteen of the 26 around it. Cells are
+lists of any length: a cluster costs time, but no padding.
 
-Positions may be unwrapped: the minimum image does not depend on the periodic copy in which an atom
-lies. All lengths are in sigma.
+Positions may be unwrapped: the minimum image is that of any copy. All lengths are in sigma.
 
-Searches work on detached positions, not under no_grad: TorchScript merges equal subexpressions
-across the borders of a no_grad block, and the energy outside it then silently loses part of its
-force.
+Searches work on detached positions, not under no_grad: there TorchScript merges equal expressions,
+and the energy silently loses part of its force.
 """
 
 from typing import NamedTuple
@@ -22,10 +20,7 @@ from openmm_nti.kernels import CompiledModule, applies_to_double
 
 
 class Pairs(NamedTuple):
-    """The pairs of atoms in a batch of configurations, each pair once.
-
-    Indices count the rows of positions.reshape(B * N, 3).
-    """
+    """The pairs of atoms in a batch, once each; indices count the rows of (B * N, 3) positions."""
 
     first: Tensor  # (P,)
     second: Tensor  # (P,)
@@ -165,7 +160,12 @@ def take(rows: Tensor, index: Tensor) -> Tensor:
 
 def closer(pairs: Pairs, cutoff: float) -> Pairs:
     """Return those of `pairs` that lie within a shorter `cutoff`, sigma."""
-    chosen = torch.nonzero(pairs.r < cutoff).squeeze(-1)
+    return selected(pairs, pairs.r < cutoff)
+
+
+def selected(pairs: Pairs, which: Tensor) -> Pairs:
+    """Return those of `pairs` for which the mask `which` (P,) holds."""
+    chosen = torch.nonzero(which).squeeze(-1)
     return Pairs(
         pairs.first.index_select(0, chosen),
         pairs.second.index_select(0, chosen),

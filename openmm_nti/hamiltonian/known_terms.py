@@ -11,15 +11,19 @@ from torch import Tensor, nn
 
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer
+from openmm_nti.hamiltonian.conditioning import Condition
+from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer, selected
+from openmm_nti.hamiltonian.length_scale import LengthScale, lengths_of
 from openmm_nti.hamiltonian.networks.base import LearnedPart
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.own_device import on_own_device
 from openmm_nti.hamiltonian.pair_energy import PairEnergy
+from openmm_nti.hamiltonian.pair_kinds import PairKinds
 from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
 from openmm_nti.references.base import Reference
 from openmm_nti.references.ideal_gas import IdealGas
+from openmm_nti.references.noise import effective_variance
 
 
 class NoisedFluid(nn.Module):
@@ -60,32 +64,59 @@ class NoisedFluid(nn.Module):
         self.network_config = network_config
         self.search = PairSearch()
         self.has_network = network_config is not None
-        self._take(potential, network)
+        self.home_length = lengths_of(potential)[0]
+        self._take(potential, network, None)
         double = network_config is not None and network_config.dtype == "float64"
         self.network = network.to(torch.float64 if double else torch.float32)
 
-    def _take(self, potential: ReducedPotential, network: LearnedPart) -> None:
-        """Make everything that depends on the potential and its temperature."""
+    def _take(
+        self, potential: ReducedPotential, network: LearnedPart, numbers: tuple[int, ...] | None
+    ) -> None:
+        """Make everything that depends on the potential, its temperature and the composition."""
         self.potential = potential
-        self.end = PairEnergy(potential)
+        self.pair_kinds = PairKinds(potential.n_species, numbers)
+        self.end = PairEnergy(potential, self.pair_kinds)
         self.two_body = TwoBodyTerm(potential)
         self.cutoff = potential.cutoff_sigma
-        self.reach = max(self.cutoff, network.cutoff) if self.has_network else self.cutoff
+        self.scale = LengthScale(potential, self.home_length, numbers)
+        self.reach = self.cutoff
+        if self.has_network:
+            self.reach = max(self.cutoff, network.cutoff * self.scale.longest)
+
+    def take_length(self, home_length: float) -> None:
+        """Let the network see distances as if trained for a pair of this length; `LengthScale`."""
+        self.home_length = home_length
+        device = self.two_body.mayer.device
+        self._take(self.potential, self.network, self.pair_kinds.numbers)
+        self.to(device)
 
     def bind(self, state: StatePoint) -> Self:
-        """Return the model with the tables of the state's potential and temperature.
+        """Return the model with the tables of the state's potential, temperature and composition.
 
         Weights are shared with this model. If the tables are the same, this model itself is
-        returned. `openmm_nti.model_files.check_model_fits` checks whether the state lies in the
-        training range.
+        returned. `training_range.check_model_fits` tells whether the state lies in the training
+        range.
+
+        Raises
+        ------
+        ValueError
+            If the box is too small for the distances that the network sees.
         """
         potential = state.pair_potential
-        if not self.potential.differing(potential):
+        numbers = tuple(state.composition.values()) if state.is_mixture else None
+        if not self.potential.differing(potential) and self.pair_kinds.is_of(numbers):
             return self
         bound = copy.copy(self)
         bound.__dict__["_modules"] = dict(self._modules)
-        bound._take(potential, self.network)  # noqa: SLF001
-        bound.two_body.to(self.two_body.mayer.device)
+        bound._take(potential, self.network, numbers)  # noqa: SLF001
+        if bound.reach > 0.5 * state.box_length_sigma * (1 + 1e-9):
+            raise ValueError(
+                f"the model's network sees pairs up to {bound.reach:.4g} sigma in this fluid, and "
+                f"half the box is {0.5 * state.box_length_sigma:.4g} sigma: enlarge the box, or "
+                "train a network of a shorter cutoff_sigma"
+            )
+        for part in (bound.pair_kinds, bound.scale, bound.two_body):
+            part.to(self.two_body.mayer.device)
         return bound.train(self.training)
 
     @on_own_device
@@ -101,6 +132,8 @@ class NoisedFluid(nn.Module):
         network = self.network_config.model_dump_json() if self.network_config else "none"
         name = type(self).__name__
         digest = hashlib.sha256(f"{name}{self.potential.model_dump_json()}{network}".encode())
+        if self.scale.differs:
+            digest.update(f"{self.home_length!r}".encode())
         for key, value in sorted(self.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -154,16 +187,29 @@ class NoisedFluid(nn.Module):
     def neighbourhoods(self, positions: Tensor, near: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pairs `near` as the network takes them; see `PairSearch.neighbours`.
 
-        These are vectors (3, B, N, M), index (B, N, M) and mask (B, N, M).
+        These are vectors (3, B, N, M), index (B, N, M) and mask (B, N, M). Vectors are in the
+        lengths of their kinds of pairs; see `LengthScale`.
         """
-        near = Pairs(
-            near.first, near.second, near.vectors.to(self.network.noise.centres.dtype), near.r
-        )
+        vectors = near.vectors.to(self.network.noise.centres.dtype)
+        vectors = self.scale.shortened(vectors, self.pair_kinds.of(near, positions.shape[1]))
+        near = Pairs(near.first, near.second, vectors, near.r)
         return self.search.neighbours(near, positions.shape[0], positions.shape[1])
 
-    def near(self, pairs: Pairs) -> Pairs:
-        """Return the pairs within the cutoff of the network."""
-        return closer(pairs, self.network.cutoff)
+    def near(self, pairs: Pairs, n_atoms: int) -> Pairs:
+        """Return the pairs within the cutoff of the network, among `n_atoms` atoms."""
+        if not self.scale.several:
+            return closer(pairs, self.network.cutoff * self.scale.longest)
+        kind = self.pair_kinds.of(pairs, n_atoms)
+        return selected(pairs, pairs.r < self.network.cutoff * self.scale.of_kinds[kind])
+
+    def condition(self, log_s: Tensor) -> Condition:
+        """Return the noise levels ln s (B,) as the network takes them."""
+        dtype = self.network.noise.centres.dtype
+        variance = effective_variance(log_s)
+        if self.scale.differs:
+            log_s = log_s - self.scale.log_length
+            variance = variance / self.scale.length**2
+        return Condition(log_s.to(dtype), variance.to(dtype))
 
     def _in_range(self, pairs: Pairs) -> Pairs:
         """Return the pairs within the cutoff of the two-body term."""
@@ -171,22 +217,21 @@ class NoisedFluid(nn.Module):
 
     def _pair_gradient(self, positions: Tensor, log_s: Tensor, pairs: Pairs) -> Tensor:
         with torch.no_grad():
-            configuration = self.pair_configurations(positions, pairs)
-            slope = self.two_body.derivative(pairs.r, configuration, self.two_body.rows(log_s))
+            row = self.pair_kinds.rows(pairs, positions.shape[1])
+            slope = self.two_body.derivative(pairs.r, row, self.two_body.rows(log_s))
             return self.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
 
     def _pair_curvature(
         self, positions: Tensor, log_s: Tensor, pairs: Pairs
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return `_pair_gradient`, then field and divergence of `pair_field`."""
-        configuration = self.pair_configurations(positions, pairs)
+        row = self.pair_kinds.rows(pairs, positions.shape[1])
         rows = self.two_body.rows(log_s)
-        levels = torch.arange(len(log_s), device=log_s.device)
-        slope_at_cutoff = self.two_body.derivative(
-            torch.full_like(log_s, self.cutoff), levels, rows
-        )[configuration]
-        slope = self.two_body.derivative(pairs.r, configuration, rows)
-        bend = self.two_body.second_derivative(pairs.r, configuration, rows)
+        all_rows = torch.arange(rows.shape[1], device=log_s.device)
+        at_cutoff = torch.full_like(all_rows, self.cutoff, dtype=log_s.dtype)
+        slope_at_cutoff = self.two_body.derivative(at_cutoff, all_rows, rows)[row]
+        slope = self.two_body.derivative(pairs.r, row, rows)
+        bend = self.two_body.second_derivative(pairs.r, row, rows)
         gradient, jump = (
             self.search.sum_over_pairs(pairs, pairs.vectors * (force / pairs.r), positions)
             for force in (slope, slope_at_cutoff)
@@ -201,7 +246,7 @@ class NoisedFluid(nn.Module):
 
     def _table_sum(self, positions: Tensor, pairs: Pairs, rows: Tensor) -> Tensor:
         """Return the sum over pairs of the tabulated `rows` (4, B, n_r - 1), (B,), kT."""
-        return self.two_body.sums(pairs, self.pair_configurations(positions, pairs), rows)
+        return self.two_body.sums(pairs, self.pair_kinds.rows(pairs, positions.shape[1]), rows)
 
     def _sum(self, positions: Tensor, pairs: Pairs, values: Tensor) -> Tensor:
         """Return the sum of the pairs' `values` (P,) over each configuration, (B,)."""

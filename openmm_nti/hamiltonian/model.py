@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from openmm_nti.fluid.reduced import ReducedPotential
-from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.geometry import Pairs
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
 from openmm_nti.hamiltonian.networks.base import repeated
@@ -24,7 +23,7 @@ from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.networks.registry import build_network
 from openmm_nti.hamiltonian.own_device import on_own_device
 from openmm_nti.references.coupling import checked_couplings
-from openmm_nti.references.noise import effective_variance, log_noise
+from openmm_nti.references.noise import log_noise
 
 _ATOMS_PER_CHUNK = 4800
 
@@ -83,7 +82,8 @@ class LambdaHamiltonian(NoisedFluid):
         energy = self._table_sum(positions, in_range, self.two_body.rows(log_s))
         energy = energy + self._gauge(positions.shape[1], box, lam, log_s)
         if self.has_network:
-            energy = energy + self._learned(positions, box, log_s, self.near(pairs))
+            near = self.near(pairs, positions.shape[1])
+            energy = energy + self._learned(positions, box, log_s, near)
         at_end = lam == 1.0
         # One look for both: a look at a tensor's value waits for the device.
         inside = (lam >= 0.0) & (lam < 1.0)
@@ -93,9 +93,9 @@ class LambdaHamiltonian(NoisedFluid):
             # The table has the potential to 1e-5 kT, and lambda = 1 must have it to the last bit.
             # The table's first row does not depend on lambda, so dU/dlambda stays as it is. (A
             # detached ln s would not do: TorchForce drops the detach.)
-            first_row = self.two_body.end_row().expand(-1, positions.shape[0], -1)
-            exact = self._sum(positions, in_range, self.end(in_range.vectors.square().sum(0)))
-            correction = exact - self._table_sum(positions, in_range, first_row)
+            first_rows = self.two_body.end_rows(positions.shape[0])
+            exact = self.end.sums(in_range, positions.shape[0], positions.shape[1])
+            correction = exact - self._table_sum(positions, in_range, first_rows)
             energy = energy + torch.where(at_end, correction, torch.zeros_like(correction))
         return energy
 
@@ -125,11 +125,13 @@ class LambdaHamiltonian(NoisedFluid):
             log_s = log_noise(lam, box)
             pairs = self.search.pairs(positions, box, self.reach)
             in_range = self._in_range(pairs)
-            configuration = self.pair_configurations(positions, in_range)
+            n_atoms = positions.shape[1]
+            row = self.pair_kinds.rows(in_range, n_atoms)
             energy = self.two_body.sums_at(
-                in_range.r, configuration, positions.shape[0], self.two_body.rows(log_s)
+                in_range.r, row, positions.shape[0], self.two_body.rows(log_s)
             )
-            exact = self._sum(positions, in_range, self.end(in_range.r * in_range.r))
+            kind = self.pair_kinds.of(in_range, n_atoms)
+            exact = self._sum(positions, in_range, self.end(in_range.r * in_range.r, kind))
             energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(
                 positions.shape[1], box, lam, log_s
             )
@@ -137,16 +139,16 @@ class LambdaHamiltonian(NoisedFluid):
                 # The network contributes nothing at both ends.
                 inside = torch.nonzero((lam > 0.0) & (lam < 1.0)).squeeze(-1)
                 if inside.shape[0] > 0:
-                    learned = self._learned_at(positions, box, log_s[inside], self.near(pairs))
+                    near = self.near(pairs, n_atoms)
+                    learned = self._learned_at(positions, box, log_s[inside], near)
                     energy = energy.index_add(1, inside, learned)
             return energy.to(here)
 
     @on_own_device
     def network_energy(self, positions: Tensor, box: Tensor, log_s: Tensor) -> Tensor:
         """Return the learned part with its end factor, (B,), kT; arguments as for `pair_energy`."""
-        return self._learned(
-            positions, box, log_s, self.search.pairs(positions, box, self.network.cutoff)
-        )
+        pairs = self.search.pairs(positions, box, self.network.cutoff * self.scale.longest)
+        return self._learned(positions, box, log_s, self.near(pairs, positions.shape[1]))
 
     @on_own_device
     def gradient(
@@ -161,7 +163,7 @@ class LambdaHamiltonian(NoisedFluid):
         gradient = self._pair_gradient(positions, log_s, self._in_range(pairs))
         if not self.has_network:
             return gradient
-        near = self.near(pairs)
+        near = self.near(pairs, positions.shape[1])
         vectors = near.vectors.to(self.network.noise.centres.dtype).requires_grad_(True)
         near = near._replace(vectors=vectors)
         with torch.enable_grad():
@@ -190,7 +192,7 @@ class LambdaHamiltonian(NoisedFluid):
         learned = torch.zeros_like(two_body)
         along = torch.zeros_like(divergence)
         if self.has_network:
-            near = self.near(pairs)
+            near = self.near(pairs, positions.shape[1])
             vectors = near.vectors.to(self.network.noise.centres.dtype).requires_grad_(True)
             with torch.enable_grad():
                 energy = self._learned(positions, box, log_s, near._replace(vectors=vectors)).sum()
@@ -206,9 +208,7 @@ class LambdaHamiltonian(NoisedFluid):
 
     def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
         vectors, index, mask = self.neighbourhoods(positions, near)
-        dtype = vectors.dtype
-        condition = Condition(log_s.to(dtype), effective_variance(log_s).to(dtype))
-        learned = self.network(vectors, index, mask, condition)
+        learned = self.network(vectors, index, mask, self.condition(log_s))
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
@@ -220,10 +220,8 @@ class LambdaHamiltonian(NoisedFluid):
         # Many levels at a time: calls of small operations cost more than memory does.
         for level in log_s.split(max(1, self.atoms_per_chunk // (n_batch * positions.shape[1]))):
             repeated_level = level.repeat_interleave(n_batch)
-            variance = effective_variance(repeated_level).to(vectors.dtype)
             copies = repeated(around, level.shape[0])
-            condition = Condition(repeated_level.to(vectors.dtype), variance)
-            energies = self.network.at_noise(copies, condition)
+            energies = self.network.at_noise(copies, self.condition(repeated_level))
             columns.append(energies.reshape(-1, n_batch).t())
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 
@@ -231,8 +229,8 @@ class LambdaHamiltonian(NoisedFluid):
         """Return C(lambda), which makes the free energy of pairs linear in lambda, (B,), kT."""
         volume = box.prod()
         at_lam = self.two_body.free_energy(log_s, volume)
-        step = at_lam - lam * self.two_body.free_energy_at_end(volume)
-        return -0.5 * n_particles * (n_particles - 1) * step
+        step = at_lam - lam.unsqueeze(1) * self.two_body.free_energy_at_end(volume)
+        return -(self.pair_kinds.n_pairs(n_particles) * step).sum(1)
 
 
 def _end_factor(log_s: Tensor, box: Tensor) -> Tensor:

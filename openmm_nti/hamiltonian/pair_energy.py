@@ -10,16 +10,15 @@ All energies and forces of the interacting end come from `model.end`. An end tha
 pairs would be another class with `energy`, `gradient` and `is_continuous`.
 """
 
-from __future__ import annotations
-
 import warnings
 
 import torch
 from torch import Tensor, nn
 
 from openmm_nti.fluid.potentials.base import PairPotential
-from openmm_nti.fluid.reduced import ReducedPotential
-from openmm_nti.hamiltonian.geometry import PairSearch
+from openmm_nti.fluid.reduced import PairKind, ReducedPotential
+from openmm_nti.hamiltonian.geometry import Pairs, PairSearch
+from openmm_nti.hamiltonian.pair_kinds import PairKinds
 
 # Two atoms this close (0.01 sigma: 1e24 kT) are as forbidden as can be; below, 1 / r would
 # overflow.
@@ -59,28 +58,21 @@ class BareEnergy(nn.Module):
         return traced
 
 
-class PairEnergy(nn.Module):
-    """Energies and forces of the interacting end, a sum over pairs.
+class KindEnergy(nn.Module):
+    """Energies of one kind of pair with their cutoff, in kT.
 
     Parameters
     ----------
-    potential
-        Pair potential, cutoff and temperature.
-
-    Attributes
-    ----------
-    is_continuous
-        Whether the energy has no jump. Forces then determine it, and partial integration holds.
+    kind
+        Pair potential and cutoff.
     """
 
-    def __init__(self, potential: ReducedPotential) -> None:
+    def __init__(self, kind: PairKind) -> None:
         super().__init__()
-        self.bare: nn.Module = BareEnergy(potential.pair_in_kt)
-        self.search = PairSearch()
-        self.cutoff = potential.cutoff_sigma
-        self.switch = potential.switch_sigma
-        self.switched = potential.convention == "switched"
-        self.is_continuous = potential.is_continuous
+        self.bare: nn.Module = BareEnergy(kind.pair_in_kt)
+        self.cutoff = kind.cutoff.cutoff_nm
+        self.switch = kind.cutoff.switch_nm
+        self.switched = kind.cutoff.convention == "switched"
         # TorchScript reads attributes and default arguments, not globals.
         self.r_squared_min = _R_SQUARED_MIN
 
@@ -97,6 +89,56 @@ class PairEnergy(nn.Module):
         if isinstance(self.bare, BareEnergy):
             self.bare = self.bare.traced()
 
+
+class PairEnergy(nn.Module):
+    """Energies and forces of the interacting end, a sum over pairs.
+
+    Parameters
+    ----------
+    potential
+        Pair potentials, cutoff and temperature.
+    pair_kinds
+        Tells the kinds of pairs of a mixture; None for one species.
+
+    Attributes
+    ----------
+    is_continuous
+        Whether the energy has no jump. Forces then determine it, and partial integration holds.
+    """
+
+    def __init__(self, potential: ReducedPotential, pair_kinds: PairKinds | None = None) -> None:
+        super().__init__()
+        self.of_kinds = nn.ModuleList(KindEnergy(kind) for kind in potential.kinds)
+        self.pair_kinds = pair_kinds or PairKinds(potential.n_species)
+        self.search = PairSearch()
+        self.cutoff = potential.cutoff_sigma
+        self.is_continuous = potential.is_continuous
+
+    def forward(self, r_squared: Tensor, kind: Tensor | None = None) -> Tensor:
+        """Return pair energies in kT, any shape.
+
+        Parameters
+        ----------
+        r_squared
+            Squared distances, any shape, sigma^2.
+        kind
+            Kind of each pair, from `PairKinds.of`; None or empty where there is one kind.
+        """
+        total = torch.zeros_like(r_squared)
+        for number, of_kind in enumerate(self.of_kinds):
+            energy = of_kind(r_squared)
+            if len(self.of_kinds) == 1 or kind is None:
+                return energy
+            total = torch.where(kind == number, energy, total)
+        return total
+
+    def sums(self, pairs: Pairs, n_batch: int, n_atoms: int) -> Tensor:
+        """Return the energies of configurations, (B,), kT, summed over their pairs."""
+        configuration = torch.div(pairs.first, n_atoms, rounding_mode="floor")
+        energies = self(pairs.vectors.square().sum(0), self.pair_kinds.of(pairs, n_atoms))
+        total = torch.zeros(n_batch, dtype=energies.dtype, device=energies.device)
+        return total.index_add(0, configuration, energies)
+
     def energy(self, positions: Tensor, box: Tensor) -> Tensor:
         """Return beta U of each configuration, (B,), kT.
 
@@ -108,9 +150,7 @@ class PairEnergy(nn.Module):
             Edges of the box, (3,), sigma.
         """
         pairs = self.search.pairs(positions, box, self.cutoff)
-        configuration = torch.div(pairs.first, positions.shape[1], rounding_mode="floor")
-        total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
-        return total.index_add(0, configuration, self(pairs.vectors.square().sum(0)))
+        return self.sums(pairs, positions.shape[0], positions.shape[1])
 
     def gradient(self, positions: Tensor, box: Tensor) -> Tensor:
         """Return the gradient of `energy`, (B, N, 3), kT / sigma; arguments as for that."""

@@ -68,10 +68,10 @@ def relax(
     """
     variance = effective_variance(log_s).reshape(-1, 1, 1).clamp(min=1e-12)
     spread = variance.sqrt()
-    configuration = model.pair_configurations(positions, pairs)
+    row = model.pair_kinds.rows(pairs, positions.shape[1])
     rows = model.two_body.rows(log_s)
-    slope = model.two_body.derivative(pairs.r, configuration, rows)
-    bend = model.two_body.second_derivative(pairs.r, configuration, rows)
+    slope = model.two_body.derivative(pairs.r, row, rows)
+    bend = model.two_body.second_derivative(pairs.r, row, rows)
     gradient = model.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
     stiffness = _stiffness(positions, pairs, (bend + 2.0 * slope / pairs.r) / 3.0)
     mean_stiffness = stiffness.mean((1, 2), keepdim=True)
@@ -91,7 +91,7 @@ def relax(
         vectors = pairs.vectors + take(columns, pairs.second) - take(columns, pairs.first)
         r = (vectors.square().sum(0) + 1e-12).sqrt()
         slope = (
-            model.two_body.derivative(r.clamp(max=model.cutoff), configuration, rows)
+            model.two_body.derivative(r.clamp(max=model.cutoff), row, rows)
             * envelope
             * (r < model.cutoff)
         )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 
-_RELATIVE = 1e-6  # rounding of a density
+if TYPE_CHECKING:
+    from openmm_nti.hamiltonian.known_terms import NoisedFluid
+
+Model = TypeVar("Model", bound="NoisedFluid")
+_RELATIVE = 1e-5  # rounding of a density, or of units
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,18 @@ class TrainingRange:
     def differences(self, potential: ReducedPotential, state: StatePoint) -> list[str]:
         """Return in words how `state` differs from what a model of `potential` serves.
 
-        Kind of potential, cutoff and convention must be equal; the temperature must be in range.
+        Kind of potential, species, cutoff and convention must be equal; the temperature must be in
+        range.
         """
         theirs = state.pair_potential
         low, high = self.temperature_star
-        inside = low * (1 - 1e-9) <= theirs.temperature_star <= high * (1 + 1e-9)
+        inside = low * (1 - _RELATIVE) <= theirs.temperature_star <= high * (1 + _RELATIVE)
         return [
             f"{name} = {_shown(getattr(potential, name))} in the model, "
             f"{_shown(getattr(theirs, name))} in the state"
             for name in potential.differing(theirs)
             if not (name == "temperature_star" and inside)
+            and not (name == "pairs" and potential.species != theirs.species)
         ]
 
     def holds_density(self, state: StatePoint) -> bool:
@@ -78,5 +85,41 @@ class TrainingRange:
         )
 
 
+def check_model_fits(model: NoisedFluid, state: StatePoint) -> None:
+    """Warn if a state lies outside of what the model's network was trained for.
+
+    Its tables are made for the state, so whatever is exact stays exact.
+    """
+    if not model.has_network:
+        return
+    trained = model.training_range
+    differences = trained.differences(model.potential, state)
+    if not differences and not trained.holds_density(state):
+        low, high = trained.density_star or (0.0, 0.0)
+        outside = f"rho* = {state.density_star:.4g} is outside of the model's training range"
+        differences = [f"{outside}, {low:.4g} to {high:.4g}"]
+    if differences:
+        warnings.warn(
+            f"the network was trained for another fluid: {', '.join(differences)}. Bounds and "
+            "exact estimators (path_bar, mbar_neural) stay right with larger errors, neural_ti "
+            "does not",
+            stacklevel=3,
+        )
+
+
+def fit_model(model: Model, state: StatePoint) -> Model:
+    """Return `model` with the tables of `state`, after the warning of `check_model_fits`.
+
+    Raises
+    ------
+    ValueError
+        If the box is too small for the model.
+    """
+    check_model_fits(model, state)
+    return model.bind(state)
+
+
 def _shown(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return ", ".join(str(_shown(one)) for one in value) or "one"
     return getattr(value, "type", value)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import openmm
 from openmm import app, unit
 
 from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.fluid.of_species import kind_table
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.lennard_jones import LennardJones
 from openmm_nti.fluid.state import StatePoint, check_supported
+
+_ELEMENTS = frozenset(element.symbol for element in app.Element._elements_by_symbol.values())  # noqa: SLF001
 
 
 @dataclass(frozen=True)
@@ -46,36 +52,97 @@ class LJFluid:
 def fluid_system(state: StatePoint) -> openmm.System:
     """Return the fluid as an OpenMM System: one force in the periodic box of `state`."""
     check_supported(state)
+    return bare_system(state, _force(state))
+
+
+def bare_system(state: StatePoint, *forces: openmm.Force) -> openmm.System:
+    """Return a System of the state's particles in its periodic box, with `forces` alone."""
     system = openmm.System()
-    for _ in range(state.n_particles):
-        system.addParticle(state.mass_dalton)
-    system.addForce(_force(state))
+    for mass in state.masses_dalton:
+        system.addParticle(float(mass))
+    for force in forces:
+        system.addForce(force)
     system.setDefaultPeriodicBoxVectors(*_box_vectors(state))
     return system
 
 
 def _force(state: StatePoint) -> openmm.Force:
-    """Return the pair potential as a force: OpenMM's own for Lennard-Jones, or an expression."""
-    pair = state.pair
-    if isinstance(pair, LennardJones):
-        force = openmm.NonbondedForce()
-        force.setUseDispersionCorrection(False)
-        for _ in range(state.n_particles):
-            force.addParticle(0.0, pair.sigma_nm, pair.epsilon_kj_mol)
-    else:
-        force = custom_force(pair, pair.openmm_expression())
-        for _ in range(state.n_particles):
-            force.addParticle([])
+    """Return the pair potentials as a force: OpenMM's own for Lennard-Jones, or an expression."""
+    if not _is_lorentz_berthelot(state):
+        return pair_force(state, lambda pair: pair.openmm_expression())
+    force = openmm.NonbondedForce()
+    force.setUseDispersionCorrection(False)
+    alike = [state.fluid.pair(name, name) for name in state.composition]
+    for species in state.species_of_particles:
+        pair = alike[species]
+        force.addParticle(0.0, pair.sigma_nm, pair.epsilon_kj_mol)
     set_cutoff(force, state)
     return force
 
 
-def custom_force(pair: PairPotential, expression: str) -> openmm.CustomNonbondedForce:
-    """Return a force by an expression that may name the tables of `pair`."""
-    force = openmm.CustomNonbondedForce(expression)
-    for name, table in pair.openmm_functions().items():
-        force.addTabulatedFunction(name, openmm.Continuous1DFunction(*table))
+def _is_lorentz_berthelot(state: StatePoint) -> bool:
+    """Return whether all pairs are Lennard-Jones by the mixing rule of a NonbondedForce."""
+    if not all(isinstance(pair, LennardJones) for pair in state.pairs):
+        return False
+    fluid = state.fluid
+    return all(
+        fluid.pair(a, b) == fluid.pair(a, a).mixed(fluid.pair(b, b))
+        for a, b in combinations(fluid.names, 2)
+    )
+
+
+def pair_force(
+    state: StatePoint, expression_of: Callable[[PairPotential], str]
+) -> openmm.CustomNonbondedForce:
+    """Return a force with the state's cutoff and particles, by an expression for each kind of pair.
+
+    Parameters
+    ----------
+    state
+        The fluid.
+    expression_of
+        Takes a pair potential in real units and returns an energy in kJ/mol of the distance r,
+        which may name the tables of the potential.
+    """
+    force = openmm.CustomNonbondedForce(_expression(state, expression_of))
+    for number, pair in enumerate(state.pairs):
+        for name, table in pair.openmm_functions().items():
+            force.addTabulatedFunction(
+                _own_name(name, number, state), openmm.Continuous1DFunction(*table)
+            )
+    if state.is_mixture:
+        n_species = len(state.composition)
+        force.addPerParticleParameter("species")
+        kinds = kind_table(n_species).ravel().astype(float)
+        force.addTabulatedFunction(
+            "kind_of", openmm.Discrete2DFunction(n_species, n_species, kinds)
+        )
+    for species in state.species_of_particles:
+        force.addParticle([float(species)] if state.is_mixture else [])
+    set_cutoff(force, state)
     return force
+
+
+def _expression(state: StatePoint, expression_of: Callable[[PairPotential], str]) -> str:
+    """Return one expression for all kinds of pairs, where the names of each kind are its own."""
+    if not state.is_mixture:
+        return expression_of(state.pairs[0])
+    definitions: list[str] = []
+    choice = "0"
+    for number, pair in enumerate(state.pairs):
+        parts = f"energy = {expression_of(pair)}".split(";")
+        names = [part.partition("=")[0].strip() for part in parts if part.strip()]
+        for name in (*names, *pair.openmm_functions()):
+            own = _own_name(name, number, state)
+            parts = [re.sub(rf"\b{re.escape(name)}\b", own, part) for part in parts]
+        definitions += [part for part in parts if part.strip()]
+        choice = f"select(kind-{number}, {choice}, {_own_name('energy', number, state)})"
+    return "; ".join([choice, *definitions, "kind = kind_of(species1, species2)"])
+
+
+def _own_name(name: str, kind: int, state: StatePoint) -> str:
+    """Return a name that no other kind of pair uses."""
+    return f"{name}_of_kind_{kind}" if state.is_mixture else name
 
 
 def set_cutoff(
@@ -99,12 +166,17 @@ def leave_out(force: openmm.Force, particle: int, n_particles: int) -> None:
 
 
 def fluid_topology(state: StatePoint) -> app.Topology:
-    """Return the fluid as an OpenMM Topology: one chain of N residues AR of one argon atom."""
+    """Return the fluid as an OpenMM Topology: one chain, and a residue for each atom.
+
+    One species is called argon; those of a mixture have their own names.
+    """
     topology = app.Topology()
     chain = topology.addChain()
-    argon = app.Element.getBySymbol("Ar")
-    for _ in range(state.n_particles):
-        topology.addAtom("Ar", argon, topology.addResidue("AR", chain))
+    names = list(state.composition) if state.is_mixture else ["Ar"]
+    for species in state.species_of_particles:
+        name = names[species]
+        element = app.Element.getBySymbol(name) if name in _ELEMENTS else None
+        topology.addAtom(name, element, topology.addResidue(name.upper(), chain))
     topology.setPeriodicBoxVectors(unit.Quantity(_box_vectors(state), unit.nanometer))
     return topology
 

@@ -16,6 +16,7 @@ import openmm
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.md.openmm_energy import (
     LAMBDA,
     STATIC_FUSION,
@@ -27,7 +28,6 @@ from openmm_nti.md.openmm_energy import (
 from openmm_nti.md.plugin import openmmtorch
 from openmm_nti.md.python_energy import PythonEnergy
 from openmm_nti.md.system_checks import check_system
-from openmm_nti.model_files import check_model_fits
 from openmm_nti.references.coupling import checked_couplings
 
 
@@ -78,8 +78,7 @@ def torch_force(
         If openmm-torch is not installed or OpenMM crashes with it; `python_force` works without it.
     """
     checked_couplings(lambda_nti, LAMBDA)
-    check_model_fits(model, state)
-    energy = OpenMMEnergy(model.bind(state), state, n_replicas, particles)
+    energy = OpenMMEnergy(fit_model(model, state), state, n_replicas, particles)
     force = openmmtorch().TorchForce(script(energy, fusion, portable=portable))
     force.setName("openmm_nti")
     force.setUsesPeriodicBoundaryConditions(True)
@@ -106,8 +105,7 @@ def python_force(
     model, and unpickling runs code: load such XML only from people you trust.
     """
     checked_couplings(lambda_nti, LAMBDA)
-    check_model_fits(model, state)
-    own = copy.deepcopy(model.bind(state))
+    own = copy.deepcopy(fit_model(model, state))
     module = OpenMMEnergy(own, state, n_replicas, particles).eval().requires_grad_(False)
     force = openmm.PythonForce(PythonEnergy(module), {LAMBDA: lambda_nti})
     force.setName("openmm_nti")
@@ -146,8 +144,8 @@ def create_system(state: StatePoint, *forces: Any, n_replicas: int = 1) -> openm
     """Return a System of the state's particles in its periodic box, with `forces` alone."""
     system = openmm.System()
     system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
-    for _ in range(state.n_particles * n_replicas):
-        system.addParticle(state.mass_dalton)
+    for mass in np.tile(state.masses_dalton, n_replicas):
+        system.addParticle(float(mass))
     for force in forces:
         system.addForce(force)
     return system

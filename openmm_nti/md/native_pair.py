@@ -24,9 +24,9 @@ import torch
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.hamiltonian.two_body import two_body_table
+from openmm_nti.hamiltonian.training_range import fit_model
+from openmm_nti.hamiltonian.two_body_table import two_body_table
 from openmm_nti.md.openmm_energy import LAMBDA, checked_particles
-from openmm_nti.model_files import check_model_fits
 from openmm_nti.references.noise import log_noise
 
 _MARGIN = 20  # nodes past the ends: 0.27^20 is 4e-12
@@ -65,7 +65,12 @@ def native_pair_force(
         If the model is of another pair potential than `state`, `particles` are not N different
         indices, or only one of `particles` and `n_system` is given.
     """
-    check_model_fits(model, state)
+    if state.is_mixture:
+        raise ValueError(
+            f"native_pair_force serves one species, not {', '.join(state.composition)}: use "
+            "torch_force or python_force"
+        )
+    fit_model(model, state)
     if (particles is None) != (n_system is None):
         raise ValueError(
             "give particles and n_system together: system.getNumParticles() counts the others too"
@@ -91,7 +96,7 @@ def _table(state: StatePoint) -> openmm.Continuous2DFunction:
     """Return the table of Phi in kJ/mol over r in nm and lambda."""
     from scipy.interpolate import CubicSpline
 
-    log_s, r, values = two_body_table(state.pair_potential)
+    log_s, r, values = two_body_table(state.pair_potential.only_kind)
     r_step = r[1] - r[0]
     log_s_step = log_s[1] - log_s[0]
     wide_r = r[0] + r_step * np.arange(-_MARGIN, r.size + _MARGIN)

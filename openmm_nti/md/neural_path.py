@@ -45,6 +45,7 @@ class NeuralPath:
         self.model = model if isinstance(model, LambdaHamiltonian) else load_model(model)
         self.state = state
         self._own: openmm.System | None = None  # of `from_system`, without its pair forces
+        self._particles: Particles = None  # of the state in that System, if in another order
 
     @classmethod
     def from_system(
@@ -72,6 +73,8 @@ class NeuralPath:
         path._own = openmm.XmlSerializer.clone(system)
         for index in reversed(reading.replaced):
             path._own.removeForce(index)
+        if path.state.is_mixture:
+            path._particles = reading.particles
         return path
 
     def create_system(
@@ -127,7 +130,7 @@ class NeuralPath:
         return make_force(
             self.model,
             self.state,
-            particles=particles,
+            particles=self._particles if particles is None else particles,
             n_replicas=n_replicas,
             lambda_nti=lambda_nti,
         )

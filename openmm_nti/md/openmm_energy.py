@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.hamiltonian.pair_energy import PairEnergy
+from openmm_nti.hamiltonian.pair_energy import KindEnergy
 from openmm_nti.kernels import use_compiled
 
 LAMBDA = "lambda_nti"  # the global parameter of every force
@@ -189,7 +189,7 @@ def script(
     if portable:
         use_compiled(module, False)
     for part in list(module.modules()):
-        if isinstance(part, PairEnergy):
+        if isinstance(part, KindEnergy):
             part.prepare_for_torchscript()
     if fusion is not None:
         torch.jit.set_fusion_strategy(list(fusion))

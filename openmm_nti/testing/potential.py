@@ -18,9 +18,9 @@ from openmm import unit
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.registry import PotentialForm
 from openmm_nti.fluid.reduced import ReducedPotential
-from openmm_nti.hamiltonian.pair_energy import PairEnergy
-from openmm_nti.hamiltonian.two_body import TwoBodyTerm, smeared_potential
-from openmm_nti.md.fluid_system import custom_force
+from openmm_nti.hamiltonian.pair_energy import KindEnergy
+from openmm_nti.hamiltonian.two_body import TwoBodyTerm
+from openmm_nti.hamiltonian.two_body_table import smeared_potential
 from openmm_nti.testing.errors import ConformanceError
 
 Array = NDArray[np.float64]
@@ -109,7 +109,7 @@ def _energies(case: _Case) -> None:
     tensor = torch.from_numpy(r_squared)
     eager = np.asarray(case.in_kt.energy(tensor).numpy())
     _compare("energy of arrays and of tensors must agree", eager, expected, 1e-10)
-    recorded = PairEnergy(case.reduced)
+    recorded = KindEnergy(case.reduced.kinds[0])
     recorded.prepare_for_torchscript()
     scripted = np.asarray(recorded.bare(tensor).numpy())
     _compare("energy must be plain operators that TorchScript records", scripted, eager, 1e-10)
@@ -147,7 +147,7 @@ def _cutoff(case: _Case) -> None:
     r = np.array([cutoff, cutoff + 1e-6, cutoff + 1.0])
     for energies in (
         case.reduced.pair_energy(r**2),
-        PairEnergy(case.reduced)(torch.from_numpy(r**2)).numpy(),
+        KindEnergy(case.reduced.kinds[0])(torch.from_numpy(r**2)).numpy(),
     ):
         if not (energies == 0.0).all():
             raise ConformanceError("the energy must be zero from the cutoff on")
@@ -197,7 +197,7 @@ def _two_particles(case: _Case) -> None:
     for noise in _NOISES:
         far = cutoff + 8.0 * noise
         distant, share = 0.5 * far * (nodes + 1), 0.5 * far * weights
-        smeared = smeared_potential(distant, noise**2, case.reduced)
+        smeared = smeared_potential(distant, noise**2, case.reduced.kinds[0])
         mayer = float((share * 4 * math.pi * distant**2) @ np.expm1(-smeared))
         _compare(
             f"noise of {noise:g} sigma must leave the integral of exp(-u) - 1",
@@ -210,7 +210,9 @@ def _two_particles(case: _Case) -> None:
 def _energies_in_openmm(case: _Case, expression: str, parameters: dict[str, float]) -> Array:
     """Return the energies of two atoms in OpenMM at the distances of `case`, in kJ/mol."""
     system = openmm.System()
-    force = custom_force(case.potential, expression)
+    force = openmm.CustomNonbondedForce(expression)
+    for name, table in case.potential.openmm_functions().items():
+        force.addTabulatedFunction(name, openmm.Continuous1DFunction(*table))
     for name, value in parameters.items():
         force.addGlobalParameter(name, value)
     for _ in range(2):

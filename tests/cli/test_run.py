@@ -18,6 +18,7 @@ from openmm_nti.cli.pipeline import Pipeline
 from openmm_nti.cli.results import print_table
 from openmm_nti.cli.run_config import load_config
 from openmm_nti.cli.run_directory import RunDirectory
+from openmm_nti.files import read_json
 from openmm_nti.runtime.tasks import TaskError
 
 OF_F = {
@@ -97,7 +98,7 @@ def test_quiet_and_json_leave_the_result_alone(config, finished, cli):
     result = cli("run", config, "--output", finished, "--resume", "--quiet", "--json")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    assert json.loads(result.stdout) == json.loads((finished / "results.json").read_text())
+    assert json.loads(result.stdout) == read_json(finished / "results.json")
     data = json.loads(cli("generate", config, "--output", finished, "--json", "-q").stdout)
     assert data["decorrelated_frames"] == {"N6_L6_T1.25_switched": 40}
     trained = json.loads(cli("train", config, "--output", finished, "--json", "-q").stdout)
@@ -159,7 +160,7 @@ def test_a_finished_run_in_a_read_only_directory_is_shown(config, finished, monk
         "openmm_nti.cli.safety.preflight.why_not_writable", lambda _place: "Read-only file system"
     )
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    results = json.loads((finished / "results.json").read_text())
+    results = read_json(finished / "results.json")
     for command in (("run", config, "--output", finished, "--resume"), ("report", finished)):
         shown = cli(*command)
         assert (shown.exit_code, "mbar_neural" in shown.stdout) == (0, True), shown.output
@@ -174,7 +175,7 @@ def test_report_writes_both_files_again(finished, cli):
     (finished / "report.html").unlink()
     result = cli("report", finished, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == json.loads((finished / "results.json").read_text())
+    assert json.loads(result.stdout) == read_json(finished / "results.json")
     assert (finished / "report.html").is_file()
 
 

@@ -10,7 +10,8 @@ import torch
 
 from openmm_nti import LambdaHamiltonian
 from openmm_nti.fluid.reduced import ReducedPotential
-from openmm_nti.hamiltonian.two_body import TwoBodyTerm, smeared_potential
+from openmm_nti.hamiltonian.two_body import TwoBodyTerm
+from openmm_nti.hamiltonian.two_body_table import smeared_potential
 from openmm_nti.references.noise import effective_variance, log_noise
 
 POTENTIAL = ReducedPotential(temperature_star=1.25)
@@ -46,7 +47,7 @@ def test_the_smeared_potential_is_a_gaussian_average(spread, distance):
     gauss_rho = weight_across * 4 * width * rho / width**2 * np.exp(-0.5 * (rho / width) ** 2)
     r = np.sqrt((distance + z[:, None]) ** 2 + rho[None, :] ** 2)
     expected = -math.log(gauss_z @ np.exp(-lennard_jones(r, POTENTIAL)) @ gauss_rho)
-    found = smeared_potential(np.array([distance]), spread**2, POTENTIAL)[0]
+    found = smeared_potential(np.array([distance]), spread**2, POTENTIAL.kinds[0])[0]
     assert found == pytest.approx(expected, abs=1e-5)
 
 
@@ -66,7 +67,7 @@ def test_the_spline_follows_the_integral(convention):
         variance = effective_variance(level).item()
         gate = math.exp(-((variance / 0.8**2) ** 2))
         np.testing.assert_allclose(
-            found, gate * smeared_potential(r, variance, potential), atol=1e-4
+            found, gate * smeared_potential(r, variance, potential.kinds[0]), atol=1e-4
         )
 
 

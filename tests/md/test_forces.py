@@ -112,12 +112,21 @@ def test_a_box_under_two_cutoffs_is_refused(random_model, small_state, fluid_pos
         energy_and_forces(context)
 
 
-def test_a_model_of_another_cutoff_is_refused(small_state):
+def test_a_model_of_another_cutoff_takes_that_of_the_state(small_state, fluid_positions):
     other = StatePoint(
         n_particles=12, box_length_sigma=6.0, temperature_star=1.25, cutoff_sigma=2.8
     )
-    with pytest.raises(ValueError, match=r"cutoff_sigma = 2\.8 in the model, 3\.0 in the state"):
-        torch_force(LambdaHamiltonian(other.pair_potential), small_state)
+    energies = [
+        energy_and_forces(
+            context_of(
+                torch_force(LambdaHamiltonian(state.pair_potential), small_state),
+                small_state,
+                fluid_positions[0],
+            )
+        )[0]
+        for state in (other, small_state)
+    ]
+    assert energies[0] == energies[1]
 
 
 def test_a_missing_plugin_is_named(monkeypatch, random_model, small_state):

@@ -6,7 +6,7 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 import pytest
-from fluid_frames import simulated
+from contexts import simulated
 
 from openmm_nti import Ensemble, StatePoint
 from openmm_nti.cli.run_directory import RunDirectory

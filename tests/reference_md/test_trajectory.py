@@ -2,9 +2,11 @@
 message.
 """
 
+import mdtraj
 import numpy as np
 import pytest
-from fluid_frames import simulated
+from contexts import simulated
+from models import mixture
 
 from openmm_nti import StatePoint
 from openmm_nti.fluid.energy import reduced_potential_numpy
@@ -123,3 +125,30 @@ def test_a_truncated_dcd(trajectory, read, tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"own\.dcd does not exist: give the path"):
         from_trajectory(tmp_path / "own.dcd", None, STATE)
+
+
+def test_atoms_of_a_mixture_are_put_in_the_order_of_its_species(tmp_path):
+    state = mixture(8, 12)
+    order = np.random.default_rng(2).permutation(20)
+    frames = simulated(state, 60, interval=100)
+    assert [atom.name for atom in frames.topology.atoms] == ["Ar"] * 8 + ["Kr"] * 12
+    mixed = frames.atom_slice(np.arange(20))
+    mixed.topology = topology_of([frames.topology.atom(int(index)).name for index in order])
+    mixed.xyz = frames.xyz[:, order]
+    mixed.save_dcd(str(tmp_path / "own.dcd"))
+    mixed[0].save_pdb(str(tmp_path / "own.pdb"))
+    ensemble = from_trajectory(tmp_path / "own.dcd", tmp_path / "own.pdb", state)
+    expected = reduced_potential_numpy(frames.xyz / state.sigma_nm, state)
+    for energy in ensemble.reduced_potentials[:5]:
+        assert np.abs(expected - energy).min() < 1e-3
+    other = mixture(9, 11)
+    with pytest.raises(ValueError, match=r"has the atoms .*composition is Ar \(9\), Kr \(11\)"):
+        from_trajectory(tmp_path / "own.dcd", tmp_path / "own.pdb", other)
+
+
+def topology_of(names):
+    top = mdtraj.Topology()
+    chain = top.add_chain()
+    for name in names:
+        top.add_atom(name, mdtraj.element.get_by_symbol(name), top.add_residue("MIX", chain))
+    return top

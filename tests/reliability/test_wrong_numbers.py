@@ -72,6 +72,7 @@ IDLE = {
     "tethered_steps",
     "equilibration_steps",
     "equilibration",
+    "species_order",
 }
 QUICK = ("widom", "neural_ti_bound", "neural_ti_noised", "bar_chain")
 
@@ -137,7 +138,7 @@ def other_settings(config):
     """Yield each field of the settings with the settings in which it alone is one step further."""
     now = config.model_dump()
     for name, info in type(config).model_fields.items():
-        for value in steps_from(now[name], info.annotation):
+        for value in (*steps_from(now[name], info.annotation), ("Ar",)):
             try:
                 settings = type(config).model_validate(now | {name: value}).model_dump()
             except ValueError:

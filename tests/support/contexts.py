@@ -1,8 +1,12 @@
-"""OpenMM Contexts for the tests of forces, and the numbers that they give."""
+"""OpenMM Contexts for the tests, the numbers that they give, and short trajectories by them."""
 
+import mdtraj
+import numpy as np
 import openmm
 from openmm import unit
 
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.md.fluid_system import fluid_system, lj_topology
 from openmm_nti.md.readers import dudl
 
 
@@ -32,3 +36,29 @@ def numbers(context, coupling):
     """Return energy, forces and dU/dlambda at lambda = `coupling`."""
     context.setParameter("lambda_nti", coupling)
     return *energy_and_forces(context), dudl(context)
+
+
+def simulated(state, n_frames, interval=40, seed=5):
+    """Frames of the state as an mdtraj trajectory, not wrapped into the box."""
+    unit_ps = state.time_unit_ps
+    integrator = openmm.LangevinMiddleIntegrator(
+        state.temperature_kelvin, 1 / unit_ps, 0.004 * unit_ps
+    )
+    integrator.setRandomNumberSeed(seed)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(fluid_system(state), integrator, platform)
+    context.setPositions(lattice_positions_nm(state, seed))
+    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=100)
+    context.setVelocitiesToTemperature(state.temperature_kelvin, seed)
+    integrator.step(1500)
+    frames = np.empty((n_frames, state.n_particles, 3), dtype=np.float32)
+    for number in range(n_frames):
+        integrator.step(interval)
+        frames[number] = context.getState(positions=True).getPositions(asNumpy=True)._value
+    return mdtraj.Trajectory(
+        frames,
+        mdtraj.Topology.from_openmm(lj_topology(state)),
+        time=np.arange(float(n_frames)),
+        unitcell_lengths=np.full((n_frames, 3), state.box_length_nm),
+        unitcell_angles=np.full((n_frames, 3), 90.0),
+    )

@@ -2,8 +2,41 @@
 
 import torch
 
-from openmm_nti import NetworkConfig
+from openmm_nti import NetworkConfig, StatePoint
 from openmm_nti.hamiltonian import build_model
+
+ARGON = {"mass_dalton": 39.948, "sigma_nm": 0.3405, "epsilon_kj_mol": 0.99607}
+
+
+def mixture(
+    n_first=5,
+    n_second=7,
+    *,
+    sigma=0.3633,
+    epsilon=1.3636,
+    mass=83.8,
+    cutoff_nm=1.0215,
+    convention="switched",
+    order=("Ar", "Kr"),
+    unlike=None,
+):
+    """Argon and a second species; `unlike` is the pair of both where no mixing rule holds."""
+    second = {"mass_dalton": mass, "sigma_nm": sigma, "epsilon_kj_mol": epsilon}
+    species = {"Ar": {"n_particles": n_first, **ARGON}, "Kr": {"n_particles": n_second, **second}}
+    return StatePoint.model_validate(
+        {
+            "temperature_kelvin": 149.75,
+            "box_length_nm": 2.043,
+            "species": {name: species[name] for name in order},
+            "potential": {
+                "type": "lennard_jones",
+                "cutoff_nm": cutoff_nm,
+                "switch_nm": 0.85125 * cutoff_nm / 1.0215,
+                "convention": convention,
+            },
+            **({"pairs": {"Ar-Kr": unlike}} if unlike else {}),
+        }
+    )
 
 
 def make_random_model(

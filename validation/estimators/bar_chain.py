@@ -43,6 +43,7 @@ from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.plots.window_figures import chain_figure
+from openmm_nti.validation.sampling import insertion
 from openmm_nti.validation.sampling.insertion import BarChainConfig, Works, sample_works
 
 __all__ = [
@@ -58,8 +59,7 @@ __all__ = [
 _GOOD_INSERTIONS = 100  # independent ones that a step should rest on: an error of 0.1 kT
 _TOO_FEW_INSERTIONS = 20  # below, neither the value of a step nor its error means anything
 _DRIFT = 4.0  # standard errors
-# In steps of MD of the fluid: a sweep, per particle and per walker, what all walkers share of it,
-# and an insertion.
+# In steps of MD: a sweep, per particle and walker; what all walkers share of it; an insertion.
 _SWEEP, _SHARED_WALKERS, _INSERTION = 0.035, 32, 0.03
 
 
@@ -127,14 +127,24 @@ def sample(state: StatePoint, config: BarChainConfig, execution: Execution) -> l
     list[Works]
         For n = 1, 2, ..., N; in single precision, as files keep them.
     """
+    order = insertion.insertion_order(state, config)
     # A StatePoint of one particle would be refused: a copy is not checked.
-    states = [state.model_copy(update={"n_particles": n}) for n in range(1, state.n_particles + 1)]
+    states = [
+        state.with_numbers(np.bincount(order[:n], minlength=len(state.composition)).tolist())
+        for n in range(1, state.n_particles + 1)
+    ]
+    # The species that comes next, and the one that came last.
+    moved = zip([*order[1:], order[-1]], order, strict=True)
     box = f"the insertion chain at L = {state.box_length_sigma:g} sigma"
+    whole = [list(state.composition.values()), order] if state.is_mixture else []
     arrays = execution.map_stored(
         partial(sample_works, config),
-        [(one, execution.child("bar_chain", one.n_particles)) for one in states],
+        [
+            (one, execution.child("bar_chain", one.n_particles), *(pair if whole else ()))
+            for one, pair in zip(states, moved, strict=True)
+        ],
         name="bar_chain",
-        inputs=[states[0], config],  # not N: longer chains share the files
+        inputs=[states[0], config, *whole],  # not N: longer chains share the files
         description="insertion chain",
         labels=[f"n = {one.n_particles} of {box}" for one in states],
     )
@@ -248,7 +258,7 @@ class BarChain(Estimator):
     def estimate(self, job: Job, config: BarChainConfig) -> FreeEnergy:
         """Return beta F_ex; state points in the same box share the files of the chain."""
         execution = job.execution
-        if execution.directory is None:
+        if execution.directory is None or job.state.is_mixture:
             return estimate(job.state, config, execution)
         shared = replace(execution, directory=execution.directory.parent)
         return estimate(job.state, config, shared)

@@ -50,12 +50,15 @@ class Job:
         classical estimators.
     execution
         Seed, processes, folder and progress.
+    species
+        Of a mixture, the species whose chemical potential is asked for.
     """
 
     state: StatePoint
     data: Ensemble | None
     trained: NoisedFluid | None
     execution: Execution
+    species: str | None = None
 
     @property
     def ensemble(self) -> Ensemble:
@@ -119,6 +122,8 @@ class Estimator(ABC):
         Whether a run makes it unless its section is null; otherwise `section: {}` asks for it.
     order
         Place in a run: the quickest first.
+    one_species
+        Whether it serves fluids of one species alone.
     preference
         Of exact estimators: their place in the table of a report, the smallest first. Which one to
         quote follows from their errors (`report.judge`).
@@ -137,11 +142,34 @@ class Estimator(ABC):
     in_runs: ClassVar[bool] = False
     order: ClassVar[int] = 100
     preference: ClassVar[int] = 100
+    one_species: ClassVar[bool] = False
 
     @property
     def needs_model(self) -> bool:
         """Whether there must be a model, with an energy or without."""
         return bool(self.needs & {"model", "energy"})
+
+    def check_species(self, state: StatePoint, species: str | None = None) -> None:
+        """Refuse a mixture that the method does not serve, or a species that it does not know.
+
+        Raises
+        ------
+        ValueError
+            In one line that says what to use.
+        """
+        if self.one_species and state.is_mixture:
+            raise ValueError(
+                f"{self.name} serves one species, not {', '.join(state.composition)}: leave it "
+                "out, or use bar_chain or mbar_softcore"
+            )
+        if species is not None or None not in self.species_at(state):
+            state.number_of_species(species)
+
+    def species_at(self, state: StatePoint) -> list[str | None]:
+        """Return the species of which there is a number each; None for a number of the fluid."""
+        if self.quantity == "beta_f_ex" or not state.is_mixture:
+            return [None]
+        return list(state.composition)
 
     def applies(self, config: Any, state: StatePoint) -> bool:
         """Return whether the estimator applies to `state`; if not, a run skips it."""

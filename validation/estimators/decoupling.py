@@ -64,21 +64,29 @@ class DecouplingConfig(SoftcoreConfig):
 
 
 @takes_execution
-def estimate(state: StatePoint, config: DecouplingConfig, execution: Execution) -> FreeEnergy:
+def estimate(
+    state: StatePoint, config: DecouplingConfig, species: str | None = None, *, execution: Execution
+) -> FreeEnergy:
     """Return beta mu_ex(N) of the N particles of `state`, as `mu_decoupling`; see `sample`."""
-    return from_windows(sample(state, config, execution), state, execution)
+    data = sample(state, config, species, execution=execution)
+    return from_windows(data, state, species, execution=execution)
 
 
 @takes_execution
-def from_windows(data: WindowData, state: StatePoint, execution: Execution) -> FreeEnergy:
+def from_windows(
+    data: WindowData, state: StatePoint, species: str | None = None, *, execution: Execution
+) -> FreeEnergy:
     """Return beta mu_ex(N) of `state` from the samples of all windows."""
     bootstrap = execution.child("bootstrap")
     found = estimate_mbar(data, state, method="mu_decoupling", execution=bootstrap)
-    return replace(found, quantity="beta_mu_ex")
+    species = species if state.is_mixture else None
+    return replace(found, quantity="beta_mu_ex", species=species)
 
 
 @takes_execution
-def sample(state: StatePoint, config: DecouplingConfig, execution: Execution) -> WindowData:
+def sample(
+    state: StatePoint, config: DecouplingConfig, species: str | None = None, *, execution: Execution
+) -> WindowData:
     """Return samples of all windows; finished ones are taken from disk.
 
     Parameters
@@ -87,6 +95,8 @@ def sample(state: StatePoint, config: DecouplingConfig, execution: Execution) ->
         N particles, their box, temperature and pair potential, which must be `switched`.
     config
         How to sample.
+    species
+        Name of the species of the soft particle, in a mixture.
     execution
         Equal seeds give equal samples on one platform; windows are kept in `decoupling_windows/` of
         its folder.
@@ -106,36 +116,44 @@ def sample(state: StatePoint, config: DecouplingConfig, execution: Execution) ->
         raise ValueError(
             f"convention = {state.convention}: mu_decoupling needs switched; use bar_chain or widom"
         )
-    more = state.model_copy(update={"n_particles": state.n_particles + 1})
+    more = state.one_more(species)
+    particle = last_of(more, species)
     lambdas = window_lambdas(more, config, n_pairs=state.n_particles)
     sampled = execution.map_stored(
-        partial(_sample_window, more, config, lambdas, execution),
+        partial(_sample_window, more, particle, config, lambdas, execution),
         range(len(lambdas)),
         name="decoupling_windows",
-        inputs=[more, config, lambdas],
+        inputs=[more, config, lambdas, *([species] if state.is_mixture else [])],
         description="one soft particle",
         labels=[f"one particle at lambda = {coupling:.4f} in {more}" for coupling in lambdas],
     )
     return together(lambdas, config, sampled)
 
 
-def coupling_system(state: StatePoint) -> openmm.System:
-    """Return the fluid in OpenMM with its last particle coupled to the others.
+def last_of(state: StatePoint, species: str | None) -> int:
+    """Return the index of the last particle of a species."""
+    numbers = list(state.composition.values())
+    return sum(numbers[: state.number_of_species(species) + 1]) - 1
+
+
+def coupling_system(state: StatePoint, particle: int = -1) -> openmm.System:
+    """Return the fluid in OpenMM with one particle, by default the last, coupled to the others.
 
     The global parameter `lambda_softcore` scales the coupling.
     """
-    system, last = fluid_system(state), state.n_particles - 1
-    leave_out(system.getForce(0), last, state.n_particles)
+    n = state.n_particles
+    system, particle = fluid_system(state), particle % n
+    leave_out(system.getForce(0), particle, n)
     force = soft_force(state)
-    force.addInteractionGroup([last], range(last))
+    force.addInteractionGroup([particle], [index for index in range(n) if index != particle])
     system.addForce(force)
     return system
 
 
-def last_particle_energy(
-    positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray
+def particle_energy(
+    positions_sigma: np.ndarray, state: StatePoint, lambdas: np.ndarray, particle: int = -1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the energy of the last particle with all others and its lambda derivative, in float64.
+    """Return the energy of one particle with all others and its lambda derivative, in float64.
 
     Parameters
     ----------
@@ -143,37 +161,51 @@ def last_particle_energy(
         Positions, wrapped or not. Shape (F, N, 3), sigma.
     lambdas
         Shape (K,).
+    particle
+        Its index, by default the last.
 
     Returns
     -------
     energy, slope
         Shape (F, K), kT.
     """
-    separation = positions_sigma[:, :-1] - positions_sigma[:, -1:]
+    others = np.delete(np.arange(state.n_particles), particle)
+    separation = positions_sigma[:, others] - positions_sigma[:, [particle]]
     separation = nearest_image(separation, state.box_length_sigma)
-    energy, slope = soft_pair((separation**2).sum(axis=-1), state, lambdas)
+    kind = state.kinds(particle, others)
+    energy, slope = soft_pair((separation**2).sum(axis=-1), state, lambdas, kind)
     return energy.sum(axis=-1).T, slope.sum(axis=-1).T
 
 
 def _sample_window(
-    state: StatePoint, config: DecouplingConfig, lambdas: np.ndarray, execution: Execution, k: int
+    state: StatePoint,
+    particle: int,
+    config: DecouplingConfig,
+    lambdas: np.ndarray,
+    execution: Execution,
+    k: int,
 ) -> dict[str, np.ndarray]:
     """Return energies at all lambdas (n, K) and dU/dlambda (n,) of window k, kT."""
     own = execution.child("decoupling", k)
     coupling = float(lambdas[k])
     chains = [
-        _sample_chain(state, config, coupling, own.child(chain)) for chain in range(config.n_chains)
+        _sample_chain(state, particle, config, coupling, own.child(chain))
+        for chain in range(config.n_chains)
     ]
-    energy, slope = last_particle_energy(np.concatenate(chains), state, lambdas)
+    energy, slope = particle_energy(np.concatenate(chains), state, lambdas, particle)
     platform = np.array([description_of_fastest(config.platform)])
     return {"u": energy, "dudl": slope[:, k], "platform": platform}
 
 
 def _sample_chain(
-    state: StatePoint, config: DecouplingConfig, coupling: float, execution: Execution
+    state: StatePoint,
+    particle: int,
+    config: DecouplingConfig,
+    coupling: float,
+    execution: Execution,
 ) -> np.ndarray:
     """Return frames (F, N + 1, 3), sigma, of a chain from a lattice with a ghost."""
-    context = chain_context(coupling_system(state), state, config, execution)
+    context = chain_context(coupling_system(state, particle), state, config, execution)
     context.setPositions(lattice_positions_nm(state, execution.seed))
     frames = np.empty((config.n_frames, state.n_particles, 3))
     try:
@@ -208,11 +240,12 @@ class MuDecoupling(WindowEstimator):
 
     def sample(self, job: Job, config: DecouplingConfig) -> WindowData:
         """Return the samples of all windows."""
-        return sample(job.state, config, job.execution)
+        return sample(job.state, config, job.species, execution=job.execution)
 
     def estimate(self, job: Job, config: DecouplingConfig) -> FreeEnergy:
         """Return beta mu_ex(N) by MBAR."""
-        return from_windows(self.samples(job, config), job.state, job.execution)
+        data = self.samples(job, config)
+        return from_windows(data, job.state, job.species, execution=job.execution)
 
     def seconds(self, config: DecouplingConfig, n: int, pace: Pace) -> float:
         """Return the time of the MD; energies of one particle take next to none."""

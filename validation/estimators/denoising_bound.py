@@ -27,7 +27,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import NO_ERROR, NOT_JUDGED, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.model_files import check_model_fits
+from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
 from openmm_nti.validation.estimators import tethered
@@ -184,7 +184,7 @@ def _parts(
     model: NoisedFluid, ensemble: Ensemble, config: BoundConfig, execution: Execution
 ) -> tuple[ModelBound, tethered.Gap | None]:
     """Return the bound of the model alone, and its gap if there are tethered chains."""
-    check_model_fits(model, ensemble.state)
+    model = fit_model(model, ensemble.state)
     alone = model_bound(model, ensemble, config.n_levels, config.n_pairs, execution)
     if not config.measures_gap(ensemble.state):
         return alone, None

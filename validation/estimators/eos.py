@@ -83,6 +83,7 @@ def chemical_potential(state: StatePoint) -> FreeEnergy:
 
 def _check(state: StatePoint) -> None:
     """Refuse a fluid that the equation of state does not describe."""
+    Eos().check_species(state)
     if state.pair_potential.potential.type != "lennard_jones":
         raise ValueError(
             f"potential = {state.potential.type}: eos knows the Lennard-Jones fluid alone; leave "
@@ -179,6 +180,7 @@ class Eos(Estimator):
     summary = "Equation of state of the bulk fluid, tail taken off in the mean field"
     caveat = "the equation of state knows no small box."
     order = 140
+    one_species = True
 
     def estimate(self, job: Job, config: EosConfig) -> FreeEnergy:
         """Return beta F_ex of the state point."""

@@ -35,7 +35,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import Diagnostics
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.model_files import check_model_fits
+from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.reference_md.statistics import error_of_mean, mean_of_frames
 from openmm_nti.references.noise import NOISE_MIN_SIGMA, effective_variance, log_noise_max
 from openmm_nti.runtime.context import Execution, takes_execution
@@ -101,10 +101,10 @@ def model_bound(
     Raises
     ------
     ValueError
-        If model and ensemble are of different pair potentials, there are fewer than 8 different
+        If there are fewer than 8 different
         frames, or a gradient is not finite.
     """
-    check_model_fits(model, ensemble.state)
+    model = fit_model(model, ensemble.state)
     require_frames("denoising bound", ensemble.positions_sigma, _FEWEST_FRAMES)
     found = execution.folder("bound").stored(
         "model",

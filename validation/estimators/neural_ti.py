@@ -32,7 +32,7 @@ from pydantic import Field
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.model_files import check_model_fits
+from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
 from openmm_nti.settings import Settings
@@ -126,9 +126,9 @@ def estimate(
     Raises
     ------
     ValueError
-        If model and state are of different pair potentials, or a trajectory runs into NaN.
+        If a trajectory runs into NaN.
     """
-    check_model_fits(model, state)
+    model = fit_model(model, state)
     inputs = [model, state, config]
     lambdas = execution.folder("neural_ti").stored(
         "levels", inputs, lambda: {"lambdas": _levels(model, state, config, execution)}
@@ -162,7 +162,7 @@ def sample(
     model: LambdaHamiltonian, state: StatePoint, config: NeuralTIConfig, execution: Execution
 ) -> Array:
     """Return positions (n_samples, N, 3) in sigma by reverse diffusion, wrapped into the box."""
-    check_model_fits(model, state)
+    model = fit_model(model, state)
     lambdas = _levels(model, state, config, execution)
     diffusion = ReverseDiffusion(execution.place(model), state, lambdas, config.corrector_steps)
     generator = execution.torch_random("reverse", 0)

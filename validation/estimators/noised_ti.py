@@ -24,7 +24,7 @@ from pydantic import Field
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.model_files import check_model_fits
+from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.reference_md.statistics import error_of_mean, is_constant
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
@@ -100,10 +100,10 @@ def estimate(
     Raises
     ------
     ValueError
-        If model and ensemble are of different pair potentials, there are fewer than 8 frames, or
+        If there are fewer than 8 frames, or
         dU/dlambda is not finite.
     """
-    check_model_fits(model, ensemble.state)
+    model = fit_model(model, ensemble.state)
     require_frames("neural_ti_noised", ensemble.positions_sigma, _FEWEST_FRAMES)
     lambdas = np.linspace(0.0, 1.0, config.n_levels + 1)
     dudl = _slopes(model, ensemble, lambdas, config.n_frames, execution)

@@ -217,12 +217,12 @@ def _undo_shift(positions_sigma: np.ndarray, state: StatePoint, coupling: float)
 
     See `fluid.energy.truncation_log_weights`.
     """
-    at_cutoff = soft_pair(
-        np.array(np.nextafter(state.cutoff_sigma**2, 0)), state, np.array([coupling, 1.0])
-    )[0]
-    log_weights = truncation_log_weights(positions_sigma, state)
-    if not state.is_continuous:
-        log_weights *= at_cutoff[0] / at_cutoff[1]
+    if state.is_continuous:
+        return evenly_spaced(np.zeros(len(positions_sigma)), len(positions_sigma))
+    kinds = np.arange(len(state.pair_potential.kinds)) if state.is_mixture else None
+    within = np.full(1 if kinds is None else len(kinds), np.nextafter(state.cutoff_sigma**2, 0))
+    at_cutoff = soft_pair(within, state, np.array([coupling, 1.0]), kinds)[0]
+    log_weights = truncation_log_weights(positions_sigma, state, at_cutoff[0] / at_cutoff[1])
     return evenly_spaced(log_weights, len(positions_sigma))
 
 

@@ -181,6 +181,7 @@ def measure(
         If the ensemble is `truncated`, or the chains run into NaN.
     """
     state = ensemble.state
+    model = model.bind(state)
     if not state.is_continuous:
         raise ValueError(
             f"tethered chains need continuous forces, those of {state} jump at the cutoff: use "

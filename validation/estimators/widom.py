@@ -61,7 +61,11 @@ class WidomDiagnostics(Diagnostics):
 
 @takes_execution
 def estimate(
-    ensemble: Ensemble, n_insertions_per_frame: int = 2000, *, execution: Execution
+    ensemble: Ensemble,
+    n_insertions_per_frame: int = 2000,
+    species: str | None = None,
+    *,
+    execution: Execution,
 ) -> FreeEnergy:
     """Return the excess chemical potential of one more particle in the ensemble's fluid.
 
@@ -71,6 +75,8 @@ def estimate(
         Decorrelated frames of N particles.
     n_insertions_per_frame
         Random places tried in each frame.
+    species
+        Name of the species of the test particle, in a mixture.
     execution
         Its seed decides the places.
 
@@ -84,7 +90,8 @@ def estimate(
     Raises
     ------
     ValueError
-        If `n_insertions_per_frame` is below 1, or all insertions overlap with a particle.
+        If `n_insertions_per_frame` is below 1, all insertions overlap with a particle, or the
+        species of a mixture is not given.
     """
     if n_insertions_per_frame < 1:
         raise ValueError(
@@ -92,7 +99,8 @@ def estimate(
         )
     state = ensemble.state
     require_frames("widom", ensemble.positions_sigma, 1)
-    factors = _boltzmann_factors(ensemble, n_insertions_per_frame, execution)
+    number = state.number_of_species(species)
+    factors = _boltzmann_factors(ensemble, n_insertions_per_frame, number, execution)
     advice = "look for overlapping particles in the frames"
     require_finite("widom", advice, boltzmann_factors=factors)
     total = float(factors.sum())
@@ -119,17 +127,20 @@ def estimate(
         convention=state.convention,
         n_particles=state.n_particles,
         quantity="beta_mu_ex",
+        species=species if state.is_mixture else None,
         verdict=_verdict(found, error / mean),
         diagnostics=found,
     )
 
 
-def _boltzmann_factors(ensemble: Ensemble, n_insertions: int, execution: Execution) -> np.ndarray:
+def _boltzmann_factors(
+    ensemble: Ensemble, n_insertions: int, species: int, execution: Execution
+) -> np.ndarray:
     """Return exp(-beta dU) of each insertion into each frame, (F, n_insertions)."""
     rng = np.random.default_rng(execution.seed)
     positions = ensemble.positions_sigma
     energies = [
-        insertion_energies(positions[frame : frame + 1], ensemble.state, n_insertions, rng)
+        insertion_energies(positions[frame : frame + 1], ensemble.state, n_insertions, rng, species)
         for frame in execution.track(range(len(positions)), "insertions")
     ]
     return np.exp(-np.concatenate(energies))
@@ -171,7 +182,8 @@ class Widom(Estimator):
 
     def estimate(self, job: Job, config: WidomConfig) -> FreeEnergy:
         """Return beta mu_ex(N) by insertion."""
-        return estimate(job.ensemble, config.n_insertions_per_frame, execution=job.execution)
+        insertions = config.n_insertions_per_frame
+        return estimate(job.ensemble, insertions, job.species, execution=job.execution)
 
     def seconds(self, config: WidomConfig, n: int, pace: Pace) -> float:
         """Return the time of insertions into as many frames as reference data usually have."""

@@ -40,7 +40,7 @@ class _Row:
 
     @property
     def method(self) -> str:
-        return self.found.method
+        return self.found.label
 
     @property
     def quantity(self) -> str:
@@ -52,7 +52,7 @@ class _Row:
 
     @property
     def description(self) -> str:
-        known = all_estimators().get(self.method)
+        known = all_estimators().get(self.found.method)
         return known.summary if known is not None else "A method that this version does not know"
 
     @property
@@ -143,7 +143,7 @@ def _section(point: Mapping[str, Any], run_directory: Path) -> _Section:
     state = StatePoint.model_validate(point["diagnostics"]["state"])
     estimates = {quantity: read_estimates(point, quantity) for quantity in _QUANTITIES}
     free_energies = estimates["beta_f_ex"]
-    rows = [row for found in estimates.values() for row in _rows(found)]
+    rows = [row for found in estimates.values() for group in _groups(found) for row in _rows(group)]
     notes = [] if rows else ["There are no estimates at this state point yet."]
     everything = {name: found for by_name in estimates.values() for name, found in by_name.items()}
     best = judge.best_exact(free_energies)
@@ -167,11 +167,16 @@ def read_estimates(point: Mapping[str, Any], quantity: str) -> dict[str, FreeEne
     return {name: FreeEnergy.from_dict({**entry, **shared}) for name, entry in entries.items()}
 
 
+def _groups(estimates: Estimates) -> Iterator[dict[str, FreeEnergy]]:
+    """Yield the estimates of each species, which can be compared with each other."""
+    for species in dict.fromkeys(found.species for found in estimates.values()):
+        yield {k: found for k, found in estimates.items() if found.species == species}
+
+
 def _rows(estimates: Estimates) -> Iterator[_Row]:
     """Yield a row for each estimate: by preference the exact ones, then the others as in a run."""
     quoted = judge.quote(estimates)
-    for name in sorted(estimates, key=_place):
-        found = estimates[name]
+    for found in sorted(estimates.values(), key=lambda found: _place(found.method)):
         answers = {
             "Converged?": judge.converged(found),
             "Overlap?": judge.overlap(found, estimates),

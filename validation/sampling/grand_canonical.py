@@ -77,6 +77,11 @@ def sample(
 
     `n_particles` of the state plays no part.
     """
+    if state.is_mixture:
+        raise ValueError(
+            f"species = {', '.join(state.composition)}: grand-canonical Monte Carlo has one "
+            "species here; compare with bar_chain"
+        )
     random = execution.random("grand canonical", f"{beta_mu:.6f}")
     boxes = _Boxes(state, beta_mu, config.n_walkers, random)
     boxes.run(config.equilibration_steps)

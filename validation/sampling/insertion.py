@@ -41,6 +41,11 @@ class BarChainConfig(Settings):
     sweeps_between: int = Field(
         default=50, ge=1, le=100_000_000, description="Sweeps between frames."
     )
+    species_order: tuple[str, ...] | None = Field(
+        default=None,
+        description="Names of a mixture's species, in the order of insertion; empty: the largest "
+        "first.",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +57,7 @@ class Works:
     insertions
         beta U(n + 1) - beta U(n) at random places. Shape (walkers, frames x insertions), kT.
     removals
-        beta U(n) - beta U(n - 1) of each particle. Shape (walkers, frames x n), kT.
+        beta U(n) - beta U(n - 1) of each particle of the species. Shape (walkers, frames x n), kT.
     drift_z
         Change of the mean energy from the first to the last frames, in standard errors.
     """
@@ -62,8 +67,31 @@ class Works:
     drift_z: float
 
 
+def insertion_order(state: StatePoint, config: BarChainConfig) -> list[int]:
+    """Return the species of each particle in the order of insertion, (N,), by their numbers.
+
+    Species follow each other as `config.species_order` says, by default the largest first: small
+    atoms find room in a dense fluid.
+
+    Raises
+    ------
+    ValueError
+        If the order does not name each species once.
+    """
+    names = list(state.composition)
+    order = config.species_order
+    if order is None:
+        sizes = {name: state.fluid.pair(name, name).size for name in names}
+        order = tuple(sorted(names, key=lambda name: -sizes[name]))
+    if sorted(order) != sorted(names):
+        raise ValueError(
+            f"species_order = {', '.join(order)}: name each species once: {', '.join(names)}"
+        )
+    return [names.index(name) for name in order for _ in range(state.composition[name])]
+
+
 def sample_works(
-    config: BarChainConfig, point: tuple[StatePoint, Execution]
+    config: BarChainConfig, point: tuple[StatePoint, Execution, *tuple[int, ...]]
 ) -> dict[str, np.ndarray | float]:
     """Return the works of one n, as `Works` names them.
 
@@ -72,9 +100,11 @@ def sample_works(
     config
         How to sample.
     point
-        State point with n particles, and the execution whose seed decides their random numbers.
+        State point with n particles, and the execution whose seed decides their random numbers. For
+        a mixture also the species that is inserted, and the one of which each particle is removed.
     """
-    state, execution = point
+    state, execution, *species = point
+    inserted, removed = species or (0, 0)
     walkers = Walkers(state, config.n_walkers, execution)
     walkers.equilibrate(config.equilibration_sweeps)
     rng = execution.random("insertions")
@@ -83,10 +113,12 @@ def sample_works(
         for _ in range(config.sweeps_between):
             walkers.sweep()
         positions = walkers.positions_sigma
-        insertions.append(insertion_energies(positions, state, config.n_insertions, rng))
+        insertions.append(insertion_energies(positions, state, config.n_insertions, rng, inserted))
         removals.append(walkers.removal_energies)
     # Each pair is in the energies of two particles.
     change = 0.5 * (removals[-1] - removals[0]).sum(axis=1)
+    alike = state.species_of_particles == removed
+    removals = [energies[:, alike] for energies in removals]
     return {
         "insertions": np.minimum(np.concatenate(insertions, axis=1), HIGHEST).astype(np.float32),
         "removals": np.concatenate(removals, axis=1).astype(np.float32),
@@ -101,7 +133,11 @@ def _drift_z(change: np.ndarray) -> float:
 
 
 def insertion_energies(
-    positions_sigma: np.ndarray, state: StatePoint, n_insertions: int, rng: np.random.Generator
+    positions_sigma: np.ndarray,
+    state: StatePoint,
+    n_insertions: int,
+    rng: np.random.Generator,
+    species: int = 0,
 ) -> np.ndarray:
     """Return beta dU of one more particle at uniformly random places in each frame.
 
@@ -115,6 +151,8 @@ def insertion_energies(
         Places tried in each frame.
     rng
         Source of the places.
+    species
+        Species of the test particle, by its number.
 
     Returns
     -------
@@ -124,13 +162,15 @@ def insertion_energies(
     box = state.box_length_sigma
     energies = np.empty((len(positions_sigma), n_insertions))
     chunk = max(1, _PAIRS_AT_ONCE // positions_sigma.shape[1])
+    kinds = state.kinds_with(species)
     for frame in range(len(positions_sigma)):
         for start in range(0, n_insertions, chunk):
             places = rng.uniform(0, box, (min(chunk, n_insertions - start), 3))
             r2 = _squared_distances(places, positions_sigma[frame], box)
             energy = np.zeros(r2.shape)
             near = ~(r2 >= state.cutoff_sigma**2)  # NaN is near, and so its energy is NaN
-            energy[near] = pair_energy(r2[near], state)
+            kind = None if kinds is None else np.broadcast_to(kinds, r2.shape)[near]
+            energy[near] = pair_energy(r2[near], state, kind)
             energies[frame, start : start + len(places)] = (
                 energy.sum(axis=1) / state.temperature_star
             )

@@ -15,7 +15,12 @@ _LONG_SIGMA = 0.4  # above this spread of the tethers, not every pair is visited
 
 
 def trades(
-    positions: Array, centres: Array, spread: float, edge: float, rng: np.random.Generator
+    positions: Array,
+    centres: Array,
+    spread: float,
+    edge: float,
+    rng: np.random.Generator,
+    species: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Return which atom sits at each of the N places after a sweep of trades, (N,).
 
@@ -36,8 +41,13 @@ def trades(
         Length of the box, sigma.
     rng
         Random numbers.
+    species
+        Species of each atom, (N,): only equal ones trade. None if all are equal.
     """
     first, second = _near(positions, min(1.0, (_LONG_SIGMA / spread) ** 4), edge, rng)
+    if species is not None:
+        alike = species[first] == species[second]
+        first, second = first[alike], second[alike]
     whose = np.arange(len(positions))
     # of the change of squared lengths
     thresholds = -2.0 * spread**2 * np.log1p(-rng.random(len(first)))

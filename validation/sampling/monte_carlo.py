@@ -105,6 +105,7 @@ class Walkers:
             separation = self._coordinates[axis] - places[axis, :, None]
             separation -= box * np.rint(separation / box)
             r2 += separation**2
-        energies = pair_energy(r2, self._state) / self._state.temperature_star
+        kind = self._state.kinds(k, slice(None))
+        energies = pair_energy(r2, self._state, kind) / self._state.temperature_star
         energies[:, k] = 0.0
         return np.asarray(energies)

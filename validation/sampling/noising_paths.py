@@ -29,7 +29,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.model_files import check_model_fits
+from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
@@ -105,11 +105,11 @@ def sample(
     Raises
     ------
     ValueError
-        If model and ensemble are of different pair potentials, there are too few frames, or a work
+        If there are too few frames, or a work
         is not finite.
     """
     state = ensemble.state
-    check_model_fits(model, state)
+    model = fit_model(model, state)
     require_frames("path weights", ensemble.positions_sigma, _FEWEST_FRAMES)
     n_pilot = min(_PILOT_FRAMES, ensemble.n_frames // 4)
     # a frame starts no more than one path, or works would be correlated

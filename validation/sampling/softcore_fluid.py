@@ -15,9 +15,10 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from openmm_nti.fluid.energy import nearest_image
+from openmm_nti.fluid.energy import nearest_image, numbers_of_pairs
+from openmm_nti.fluid.reduced import PairKind, by_kind
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import custom_force, set_cutoff
+from openmm_nti.md.fluid_system import bare_system, pair_force
 from openmm_nti.md.platforms import minimize
 
 ALPHA = 0.5  # minimises the thermodynamic length of the pair approximation at T* = 1.25
@@ -28,7 +29,7 @@ _FEWEST_WINDOWS = 5
 
 
 def soft_pair(
-    r2: np.ndarray, state: StatePoint, lambdas: np.ndarray
+    r2: np.ndarray, state: StatePoint, lambdas: np.ndarray, kind: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the soft-core pair energy and its lambda derivative at each lambda.
 
@@ -38,6 +39,8 @@ def soft_pair(
         Squared distances. Any shape S, sigma^2.
     lambdas
         Shape (K,).
+    kind
+        Kind of each pair, from `StatePoint.kinds`; broadcasts with `r2`.
 
     Returns
     -------
@@ -45,9 +48,13 @@ def soft_pair(
         u_lambda and du_lambda/dlambda, shape (K, *S), kT; energy is +infinity for r = 0 at lambda =
         1.
     """
-    coupling = lambdas.reshape(-1, *[1] * r2.ndim)
-    end = state.pair_potential
-    return end.pair_in_kt.soft_core(r2, coupling, ALPHA, end.cutoff.factor(r2))
+
+    def of(each: PairKind, r2: np.ndarray) -> np.ndarray:
+        coupling = lambdas.reshape(-1, *[1] * r2.ndim)
+        return np.stack(each.pair_in_kt.soft_core(r2, coupling, ALPHA, each.cutoff.factor(r2)))
+
+    energy, slope = by_kind(state.pair_potential, of, r2, kind)
+    return energy, slope
 
 
 def soft_potential(
@@ -69,9 +76,12 @@ def soft_potential(
     """
     potential = np.empty((len(positions_sigma), len(lambdas)))
     slope = np.empty_like(potential)
+    kinds = state.kinds(*np.triu_indices(state.n_particles, k=1))
     for frame, positions in enumerate(positions_sigma):
         r2 = _pair_r2(positions, state)
-        energies, slopes = soft_pair(r2[r2 < state.cutoff_sigma**2], state, lambdas)
+        within = r2 < state.cutoff_sigma**2
+        kind = None if kinds is None else kinds[within]
+        energies, slopes = soft_pair(r2[within], state, lambdas, kind)
         potential[frame], slope[frame] = energies.sum(axis=-1), slopes.sum(axis=-1)
     return potential, slope
 
@@ -81,22 +91,14 @@ def soft_system(state: StatePoint) -> openmm.System:
 
     Its energy derivative is there too.
     """
-    system = openmm.System()
-    for _ in range(state.n_particles):
-        system.addParticle(state.mass_dalton)
-    system.addForce(soft_force(state))
-    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
-    return system
+    return bare_system(state, soft_force(state))
 
 
 def soft_force(state: StatePoint) -> openmm.CustomNonbondedForce:
     """Return u_lambda between all pairs; interaction groups added to it leave some out."""
-    force = custom_force(state.pair, state.pair.soft_core_expression(ALPHA, PARAMETER))
+    force = pair_force(state, lambda pair: pair.soft_core_expression(ALPHA, PARAMETER))
     force.addGlobalParameter(PARAMETER, 0.0)
     force.addEnergyParameterDerivative(PARAMETER)
-    set_cutoff(force, state)
-    for _ in range(state.n_particles):
-        force.addParticle([])
     return force
 
 
@@ -124,10 +126,16 @@ def place_windows(
     """
     grid = np.linspace(0, 1, 401)
     r = np.linspace(0, state.cutoff_sigma, 2001)[1:]
-    energy, slope = soft_pair(r**2, state, grid)
-    with np.errstate(invalid="ignore"):  # infinity times zero where r -> 0 at lambda = 1
-        integrand = np.nan_to_num(slope**2 * np.exp(-energy)) * 4 * np.pi * r**2
-    deviation = np.sqrt(n_pairs / state.box_length_sigma**3 * np.trapezoid(integrand, r))
+    counts = numbers_of_pairs(state)
+    shares = counts / max(counts.sum(), 1.0)
+    variance = np.zeros(len(grid))
+    for number, share in enumerate(shares):
+        kind = np.array(number) if len(shares) > 1 else None
+        energy, slope = soft_pair(r**2, state, grid, kind)
+        with np.errstate(invalid="ignore"):  # infinity times zero where r -> 0 at lambda = 1
+            integrand = np.nan_to_num(slope**2 * np.exp(-energy)) * 4 * np.pi * r**2
+        variance += share * n_pairs / state.box_length_sigma**3 * np.trapezoid(integrand, r)
+    deviation = np.sqrt(variance)
     steps = 0.5 * (deviation[1:] + deviation[:-1]) * np.diff(grid)
     length = np.concatenate([[0.0], np.cumsum(steps)])
     count = n_windows or max(_FEWEST_WINDOWS, 1 + int(np.ceil(length[-1] / window_length)))

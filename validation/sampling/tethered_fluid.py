@@ -77,6 +77,7 @@ class TetheredFluid:
         self._context = openmm.Context(
             system, self._integrator, fastest, platform_properties(fastest)
         )
+        self._species = state.species_of_particles if state.is_mixture else None
         self._centres = np.zeros((state.n_particles, 3))
         self._spread = math.inf
 
@@ -144,7 +145,7 @@ class TetheredFluid:
     def _trade(self, positions: Array) -> None:
         """Let neighbours change places by the Metropolis rule."""
         edge = self._state.box_length_sigma
-        whose = trades(positions, self._centres, self._spread, edge, self._rng)
+        whose = trades(positions, self._centres, self._spread, edge, self._rng, self._species)
         if (whose == np.arange(len(whose))).all():
             return
         now = self._context.getState(velocities=True).getVelocities(asNumpy=True)

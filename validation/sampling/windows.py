@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.model_files import check_model_fits
+from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.window_data import WindowData, platform_of
 from openmm_nti.validation.sampling import hmc
@@ -63,9 +63,9 @@ def sample(
     Raises
     ------
     ValueError
-        If model and ensemble are of different pair potentials.
+        If the box is too small for the model.
     """
-    check_model_fits(model, ensemble.state)
+    model = fit_model(model, ensemble.state)
     inputs = [model, ensemble, config]
     lambdas, n_frames = _placed(model, ensemble, config, execution, inputs)
     shares = _shared_out(len(lambdas), ensemble.state, config)

@@ -56,6 +56,10 @@ def estimate(
         ),
     ] = None,
     accept_frames: AcceptFrames = False,
+    species: Annotated[
+        str | None,
+        typer.Option(help="Species of a mixture whose chemical potential is asked for."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +119,7 @@ def estimate(
         settings or [],
         config,
         accept_frames,
+        species,
         execution,
     )
     with tasks_on(executor, scheduler):

@@ -9,13 +9,16 @@ from typing import Any
 
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.run_config import RunConfig
+from openmm_nti.fluid.of_species import kind_table
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import build_model
 from openmm_nti.hamiltonian.networks.registry import network_class
+from openmm_nti.hamiltonian.training_range import check_model_fits
 from openmm_nti.md.platforms import fastest_platform
-from openmm_nti.model_files import check_model_fits, load_model
+from openmm_nti.model_files import load_model
 from openmm_nti.runtime.devices import torch_device
 from openmm_nti.training.inputs import starting_model
+from openmm_nti.validation.estimators.registry import all_estimators
 
 # Cores of atoms, where a pair costs this many kT, do not overlap in any arrangement that is denser.
 _CORE_KT = 50.0
@@ -40,6 +43,9 @@ def check_run(config: RunConfig, *, estimates: bool = True) -> None:
     """
     for state in config.system:
         check_density(state)
+        for known in all_estimators().values():
+            if getattr(config.estimates, known.section) is not None and known.one_species:
+                with_key(f"estimates: {known.section}", known.check_species, state)
     _check_frames(config)
     _check_network(config, estimates=estimates)
     if config.model is not None:
@@ -55,8 +61,10 @@ def check_run(config: RunConfig, *, estimates: bool = True) -> None:
 def check_density(state: StatePoint) -> None:
     """Refuse a density at which the cores of the atoms cannot but overlap."""
     reduced = state.pair_potential
-    core, _ = reduced.pair.core(_CORE_KT * state.temperature_star)
-    if state.density_star * core**3 > _CLOSE_PACKING:
+    alike = [reduced.kinds[kind] for kind in kind_table(reduced.n_species).diagonal()]
+    cores = [kind.pair.core(_CORE_KT * state.temperature_star)[0] for kind in alike]
+    filled = sum(n * core**3 for n, core in zip(state.composition.values(), cores, strict=True))
+    if filled / state.box_length_sigma**3 > _CLOSE_PACKING:
         raise ConfigError(
             f"system: n_particles = {state.n_particles} in a box of {state.box_length_sigma:g} "
             f"sigma has density_star = {state.density_star:.4g}, denser than spheres can be "
@@ -141,6 +149,8 @@ def _check_network(config: RunConfig, *, estimates: bool) -> None:
             f"{half:g}"
         )
     model = with_key("network", build_model, config.system[0].pair_potential, network)
+    for state in config.system:
+        with_key("network.cutoff_sigma", model.bind, state)
     if training.start_from is not None:
         with_key("training.start_from", starting_model, training.start_from, model)
 

@@ -38,7 +38,7 @@ def compare_energies(
     reading
         By `describe_system`.
     positions_nm
-        Frames, (F, N, 3), nm.
+        Frames, (F, N, 3), nm, in the order of the state's particles.
 
     Raises
     ------
@@ -53,8 +53,10 @@ def compare_energies(
     platform = openmm.Platform.getPlatform("Reference")
     context = openmm.Context(alone, openmm.VerletIntegrator(0.001), platform)
     own = []
+    in_system = np.empty(positions_nm.shape[1:])
     for frame in positions_nm:
-        context.setPositions(frame)
+        in_system[list(reading.particles)] = frame
+        context.setPositions(in_system)
         energy = context.getState(energy=True).getPotentialEnergy()
         own.append(energy.value_in_unit(unit.kilojoule_per_mole) - reading.correction_kj_mol)
     compared = Comparison(

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 import openmm
 from openmm import app, unit
 
+from openmm_nti.fluid.cutoff import Cutoff
+from openmm_nti.fluid.fluid import Fluid
+from openmm_nti.fluid.general import GeneralState
+from openmm_nti.fluid.potentials.base import PairPotential
+from openmm_nti.fluid.potentials.lennard_jones import LennardJones
+from openmm_nti.fluid.potentials.table import Table
+from openmm_nti.fluid.species import Species
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.fluid.units import GAS_CONSTANT_KJ_MOL_K
-from openmm_nti.md.own_system.checks import check_particles, edges_of, mass_of, sorted_forces
-from openmm_nti.md.own_system.pair_function import PairForce, parameters_of, tabulate
+from openmm_nti.md.own_system.checks import check_particles, edges_of, sorted_forces
+from openmm_nti.md.own_system.kinds import ParticleKind, kinds_of_particles
+from openmm_nti.md.own_system.pair_function import PairForce, tabulate
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class SystemReading:
     correction_kj_mol
         The constant that a long-range correction adds to the energy at this N and V. It is left
         out of the state point.
+    particles
+        Indices in the System of the state's particles, which has those of a species in a row.
     """
 
     state: StatePoint
@@ -43,6 +53,7 @@ class SystemReading:
     kept: tuple[str, ...]
     table_error_kt: float
     correction_kj_mol: float
+    particles: tuple[int, ...]
 
 
 def read_system(
@@ -85,45 +96,83 @@ def describe_system(
     forces = [system.getForce(index) for index in pairs]
     cutoff_nm = _common_cutoff(forces)
     switch_nm = _switch(forces[0])
-    kinds = [_one_kind(force, topology) for force in forces]
     kt = GAS_CONSTANT_KJ_MOL_K * kelvin
-    masses = {round(mass_of(system, i), 6) for i in range(system.getNumParticles())}
-    if len(masses) > 1:
-        raise ValueError(
-            f"the particles have masses of {min(masses):g} to {max(masses):g} Da: this version "
-            "runs one species"
-        )
     if len(set(edges)) > 1:
         raise ValueError(
             f"the box has edges of {edges[0]:g}, {edges[1]:g} and {edges[2]:g} nm: this version "
             "runs cubic boxes"
         )
+    kinds = kinds_of_particles(system, forces, topology)
+    functions, error = _pair_functions(forces, kinds, cutoff_nm, kt)
+    first = functions[0]
+    units = {"sigma_nm": first.size, "epsilon_kj_mol": _energy_unit(first)}
+    if isinstance(first, LennardJones):
+        convention = "truncated" if switch_nm is None else "switched"
+    else:  # what ends at zero, by a switching function or its expression, does so up to rounding
+        ends = max(abs(table.u_kj_mol[-1]) for table in functions if isinstance(table, Table))
+        convention = "shifted" if ends < 1e-5 * kt else "truncated"
     given: dict[str, Any] = {
         "n_particles": system.getNumParticles(),
         "box_length_nm": edges[0],
         "temperature_kelvin": kelvin,
-        "mass_dalton": masses.pop(),
-        "species_name": _name(topology),
+        "mass_dalton": kinds[0].mass_dalton,
+        "cutoff_sigma": cutoff_nm / units["sigma_nm"],
+        "convention": convention,
     }
-    error = 0.0
-    if len(forces) == 1 and isinstance(forces[0], openmm.NonbondedForce):
-        _, sigma, epsilon = kinds[0]
-        if not (sigma > 0 and epsilon > 0):
-            raise ValueError(
-                f"sigma = {sigma:g} nm and epsilon = {epsilon:g} kJ/mol: nothing interacts in this "
-                "NonbondedForce"
-            )
-        given |= {"sigma_nm": sigma, "epsilon_kj_mol": epsilon}
-        convention = "truncated" if switch_nm is None else "switched"
-        given["switch_sigma"] = (switch_nm or 0.8 * cutoff_nm) / sigma
+    switch = switch_nm or 0.8 * cutoff_nm
+    if isinstance(first, LennardJones):
+        given |= {**units, "switch_sigma": switch / units["sigma_nm"]}
+    if len(kinds) > 1:
+        cutoff = Cutoff(cutoff_nm=cutoff_nm, switch_nm=switch, convention=convention)
+        species = tuple(Species(name=kind.name, mass_dalton=kind.mass_dalton) for kind in kinds)
+        fluid = Fluid(species=species, pairs=tuple(functions), cutoff=cutoff)
+        numbers = tuple(len(kind.particles) for kind in kinds)
+        general = GeneralState(fluid=fluid, composition=numbers, edges_nm=edges)
+        given |= {**units, "switch_sigma": switch / units["sigma_nm"], "general": general}
     else:
-        table, error = tabulate(forces, [(kind, kind) for kind in kinds], cutoff_nm, kt)
-        given["potential"] = table.model_dump()
-        sigma = table.natural_units()["sigma_nm"]
-        # What ends at zero, by a switching function or its expression, does so up to rounding.
-        convention = "shifted" if abs(table.u_kj_mol[-1]) < 1e-5 * kt else "truncated"
-    state = StatePoint(**given, cutoff_sigma=cutoff_nm / sigma, convention=convention)
-    return SystemReading(state, tuple(pairs), tuple(kept), error, _correction(system, pairs))
+        given["species_name"] = kinds[0].name
+        if isinstance(first, Table):
+            given["potential"] = first.model_dump()
+    return SystemReading(
+        StatePoint(**given),
+        tuple(pairs),
+        tuple(kept),
+        error,
+        _correction(system, pairs),
+        tuple(particle for kind in kinds for particle in kind.particles),
+    )
+
+
+def _pair_functions(
+    forces: Sequence[PairForce], kinds: Sequence[ParticleKind], cutoff_nm: float, kt: float
+) -> tuple[list[PairPotential], float]:
+    """Return the potential of each pair a <= b of kinds, and the largest error of a table in kT."""
+    pairs = list(combinations_with_replacement(kinds, 2))
+    if len(forces) == 1 and isinstance(forces[0], openmm.NonbondedForce):
+        alike: dict[str, PairPotential] = {kind.name: _lennard_jones(kind) for kind in kinds}
+        return [
+            alike[a.name] if a is b else alike[a.name].mixed(alike[b.name]) for a, b in pairs
+        ], 0.0
+    tables = [
+        tabulate(forces, list(zip(a.parameters, b.parameters, strict=True)), cutoff_nm, kt)
+        for a, b in pairs
+    ]
+    return [found.table for found in tables], max(found.error_kt for found in tables)
+
+
+def _lennard_jones(kind: ParticleKind) -> LennardJones:
+    _, sigma, epsilon = kind.parameters[0]
+    if not (sigma > 0 and epsilon > 0):
+        raise ValueError(
+            f"sigma = {sigma:g} nm and epsilon = {epsilon:g} kJ/mol of {kind.name}: such particles "
+            "do not interact in a NonbondedForce; leave them out"
+        )
+    return LennardJones(sigma_nm=sigma, epsilon_kj_mol=epsilon)
+
+
+def _energy_unit(pair: PairPotential) -> float:
+    """Return the energy in which a fluid is counted, in kJ/mol."""
+    return float(pair.natural_units().get("epsilon_kj_mol", getattr(pair, "epsilon_kj_mol", 1.0)))
 
 
 def _kelvin(temperature: Any) -> float:
@@ -150,33 +199,6 @@ def _switch(force: PairForce) -> float | None:
     if not force.getUseSwitchingFunction():
         return None
     return float(force.getSwitchingDistance().value_in_unit(unit.nanometer))
-
-
-def _one_kind(force: PairForce, topology: app.Topology | None) -> tuple[float, ...]:
-    """Return the parameters of all particles; ValueError if they are of several kinds."""
-    kinds = Counter(parameters_of(force, i) for i in range(force.getNumParticles()))
-    if len(kinds) > 1:
-        some = "; ".join(
-            f"{number} with {', '.join(f'{value:g}' for value in kind)}"
-            for kind, number in kinds.most_common(3)
-        )
-        raise ValueError(
-            f"the {type(force).__name__} has {len(kinds)} kinds of particles ({some}): this "
-            "version runs one species"
-        )
-    if topology is not None and len({atom.name for atom in topology.atoms()}) > 1:
-        names = sorted({atom.name for atom in topology.atoms()})
-        raise ValueError(
-            f"the topology names atoms {', '.join(names[:4])}, which interact alike: give them one "
-            "name if they are one species"
-        )
-    return next(iter(kinds))
-
-
-def _name(topology: app.Topology | None) -> str:
-    if topology is None:
-        return "X"
-    return str(next(topology.atoms()).name) or "X"
 
 
 def _correction(system: openmm.System, pairs: Sequence[int]) -> float:

@@ -48,7 +48,7 @@ def test_the_last_particle_is_soft_and_the_others_are_not(coupling):
     frames = positions[None] / state.sigma_nm
     fewer = state.model_copy(update={"n_particles": 19})
     others = reduced_potential_numpy(frames[:, :-1], fewer)[0]
-    last = decoupling.last_particle_energy(frames, state, np.array([coupling]))[0][0, 0]
+    last = decoupling.particle_energy(frames, state, np.array([coupling]))[0][0, 0]
     assert others + last == pytest.approx(in_openmm / state.kt_kj_mol, rel=1e-9)
     if coupling == 1:
         assert others + last == pytest.approx(reduced_potential_numpy(frames, state)[0], rel=1e-12)

@@ -20,9 +20,9 @@ from functools import cached_property
 import numpy as np
 import openmm
 
-from openmm_nti.fluid.energy import pair_energy, reduced_potential_numpy
+from openmm_nti.fluid.energy import numbers_of_pairs, pair_energy, reduced_potential_numpy
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import custom_force, set_cutoff
+from openmm_nti.md.fluid_system import bare_system, pair_force
 
 HALF = 0.5
 PARAMETERS = ("lambda_uhlenbeck_ford", "lambda_fluid")
@@ -91,20 +91,14 @@ class UhlenbeckFordPath:
         with_derivatives
             Whether its energy derivatives by the parameters, U_UF and U, can be asked for.
         """
-        system = openmm.System()
-        for _ in range(self.state.n_particles):
-            system.addParticle(self.state.mass_dalton)
+        system = bare_system(self.state)
         parts = (self.middle, self.simulated) if with_fluid else (self.middle,)
         for name, part in zip(PARAMETERS, parts, strict=False):
-            force = custom_force(part.pair, f"{name}*u; u = {part.pair.openmm_expression()}")
+            force = _scaled_force(part, name)
             force.addGlobalParameter(name, 0.0)
             if with_derivatives:
                 force.addEnergyParameterDerivative(name)
-            set_cutoff(force, part)
-            for _ in range(self.state.n_particles):
-                force.addParticle([])
             system.addForce(force)
-        system.setDefaultPeriodicBoxVectors(*(self.state.box_length_nm * np.eye(3)))
         return system
 
     def place_windows(self, window_length: float, n_windows: int | None) -> np.ndarray:
@@ -136,18 +130,25 @@ class UhlenbeckFordPath:
     def _lengths(self, grid: np.ndarray) -> np.ndarray:
         """Return the pair estimate of thermodynamic length up to each lambda of `grid`."""
         r = np.linspace(0, self.state.cutoff_sigma, 2001)[1:]
-        pairs = np.stack(
-            [
-                pair_energy((r / self.sigma) ** 2, self.middle) / self.middle.temperature_star,
-                pair_energy(r**2, self.state) / self.state.temperature_star,
-            ]
-        )
-        energy, slope = (together(of(grid), pairs.T).T for of in (weights, slopes))
-        integrand = np.nan_to_num(slope**2 * np.exp(-energy), posinf=0.0) * 4 * np.pi * r**2
-        n, volume = self.state.n_particles, self.state.box_length_sigma**3
-        deviation = np.sqrt(0.5 * n * (n - 1) / volume * np.trapezoid(integrand, r))
+        middle = pair_energy((r / self.sigma) ** 2, self.middle) / self.middle.temperature_star
+        volume = self.state.box_length_sigma**3
+        variance = np.zeros(len(grid))
+        for kind, n_pairs in zip(
+            self.state.pair_potential.kinds, numbers_of_pairs(self.state), strict=True
+        ):
+            end = kind.energy(r**2) / self.state.temperature_star
+            pairs = np.stack([middle, end])
+            energy, slope = (together(of(grid), pairs.T).T for of in (weights, slopes))
+            integrand = np.nan_to_num(slope**2 * np.exp(-energy), posinf=0.0) * 4 * np.pi * r**2
+            variance += n_pairs / volume * np.trapezoid(integrand, r)
+        deviation = np.sqrt(variance)
         steps = 0.5 * (deviation[1:] + deviation[:-1]) * np.diff(grid)
         return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def _scaled_force(part: StatePoint, parameter: str) -> openmm.CustomNonbondedForce:
+    """Return the pair potentials of a fluid times a global parameter."""
+    return pair_force(part, lambda pair: f"{parameter}*u; u = {pair.openmm_expression()}")
 
 
 def weights(lambdas: np.ndarray) -> np.ndarray:

@@ -35,4 +35,4 @@ with Path("equilibrium.csv").open(newline="") as file:
     lines = list(csv.DictReader(file))
 for column, unit in (("u_0.5", "kT"), ("dudl_kj_mol", "kJ/mol")):
     mean, error = mean_and_error(np.array([float(line[column]) for line in lines]))
-    print(f"<{column}> = {mean:.2f} +- {error:.2f} {unit}")
+    print(f"<{column}> = {mean:.2f} ± {error:.2f} {unit}")

@@ -37,4 +37,4 @@ for number in range(n_ramps):
     decay.append(switch(context, lambdas[::-1], n_steps)[-1])
     print(f"ramp {number + 1}: growth costs {growth[-1]:.2f} kT, the way back {decay[-1]:.2f} kT")
 result = pymbar.bar(np.array(growth), np.array(decay))
-print(f"beta F_ex = {result['Delta_f']:.2f} +- {result['dDelta_f']:.2f} kT")
+print(f"beta F_ex = {result['Delta_f']:.2f} ± {result['dDelta_f']:.2f} kT")

@@ -39,6 +39,6 @@ for coupling in 0.5 * (lambdas + 1.0):
     mean, error = mean_and_error(np.array(series))
     means.append(mean)
     errors.append(error)
-    print(f"lambda = {coupling:.3f}: <dU/dlambda> = {mean:8.2f} +- {error:.2f} kT")
+    print(f"lambda = {coupling:.3f}: <dU/dlambda> = {mean:8.2f} ± {error:.2f} kT")
 value, error = 0.5 * weights @ means, 0.5 * np.linalg.norm(weights * errors)
-print(f"beta F_ex = {value:.2f} +- {error:.2f} kT")
+print(f"beta F_ex = {value:.2f} ± {error:.2f} kT")

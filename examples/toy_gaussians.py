@@ -13,11 +13,11 @@ from openmm_nti.validation.paper import toy
 config = toy.ToyConfig(n_steps=int(sys.argv[1])) if len(sys.argv) > 1 else toy.ToyConfig()
 result = toy.run(config, seed=1)
 print(
-    f"ln Z = {result.noised:.4f} +- {result.noised_err:.4f}  from noised samples, as good as the "
+    f"ln Z = {result.noised:.4f} ± {result.noised_err:.4f}  from noised samples, as good as the "
     "learned score"
 )
 print(
-    f"ln Z = {result.exact:.4f} +- {result.exact_err:.4f}  from the learned energy's own samples, "
+    f"ln Z = {result.exact:.4f} ± {result.exact_err:.4f}  from the learned energy's own samples, "
     "exact for any energy"
 )
 print(f"ln 3 = {toy.LOG_Z:.4f}")

@@ -132,7 +132,7 @@ def _check_bounds(case: _Case, found: FreeEnergy) -> None:
         value, error = bound
         if not (math.isfinite(error) and sign * (value - exact) <= _MOST_ERRORS * error):
             raise case.broken(
-                f"its {name} bound is {value:.4f} +- {error:.2g} kT where {exact:.4f} kT is exact"
+                f"its {name} bound is {value:.4f} ± {error:.2g} kT where {exact:.4f} kT is exact"
             )
 
 

@@ -18,8 +18,10 @@ from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid, build_model
+from openmm_nti.md.platforms import fastest_platform
 from openmm_nti.model_files import WEIGHTS_FILE
 from openmm_nti.reference_md import ReferenceConfig
+from openmm_nti.runtime.devices import torch_device
 from openmm_nti.validation.estimators.base import Estimator
 from openmm_nti.validation.estimators.registry import all_estimators, sections
 from openmm_nti.validation.pace import (
@@ -32,6 +34,7 @@ from openmm_nti.validation.pace import (
 
 REFERENCE = "reference data"
 TRAINING = "training"
+_ON_CPU = ("CPU", "Reference")  # platforms of OpenMM
 _MEGABYTE = 1e6
 _FRAMES_OF_AN_ESTIMATE = 4000  # kept by an estimate, in double precision, with its energies
 
@@ -48,11 +51,14 @@ class Forecast:
         Number of processes, which share everything but the training.
     megabytes
         Size of the files that will be written.
+    gpu
+        What will compute instead of the CPU, whose pace was measured; "" for nothing.
     """
 
     stages: Mapping[str, float]
     n_processes: int
     megabytes: float
+    gpu: str = ""
 
     @property
     def seconds(self) -> float:
@@ -67,9 +73,10 @@ class Forecast:
             f"{name} {_duration(value)}" for name, value in self.stages.items() if value > 0
         )
         size = f"{max(self.megabytes, 1):.0f} MB"
+        pace = f"; this is the CPU's pace, that of {self.gpu} was not measured" if self.gpu else ""
         return (
             f"forecast: about {_duration(self.seconds)} with {self.n_processes} worker(s) "
-            f"and {size} on disk ({parts})"
+            f"and {size} on disk ({parts}){pace}"
         )
 
 
@@ -117,7 +124,8 @@ def forecast_run(
         seconds[name] = seconds.get(name, 0.0) + more
     size = sum(_reference_bytes(config.reference, state) for state in remaining.reference)
     size += sum(_estimate_bytes(state) for _, state in remaining.estimates)
-    return Forecast(seconds, config.workers, size / _MEGABYTE)
+    gpu = _gpu(config.reference.platform, config.device)
+    return Forecast(seconds, config.workers, size / _MEGABYTE, gpu)
 
 
 def is_finished(config: RunConfig, directory: RunDirectory) -> bool:
@@ -164,6 +172,7 @@ def forecast_estimate(
     *,
     n_processes: int,
     simulate: bool,
+    device: str = "auto",
 ) -> Forecast:
     """Return the forecast for one estimate, with its reference data if `simulate`."""
     pace = measure(state, model)
@@ -173,7 +182,8 @@ def forecast_estimate(
         reference = ReferenceConfig()
         stages = {REFERENCE: reference_seconds(reference, state.n_particles, pace), **stages}
         size += _reference_bytes(reference, state)
-    return Forecast(stages, n_processes, size / _MEGABYTE)
+    gpu = _gpu(getattr(settings, "platform", None), device)
+    return Forecast(stages, n_processes, size / _MEGABYTE, gpu)
 
 
 def check_disk(forecast: Forecast, output: Path) -> None:
@@ -191,6 +201,14 @@ def check_disk(forecast: Forecast, output: Path) -> None:
             f"{place} has {free:.0f} MB free, but about {forecast.megabytes:.0f} MB will be "
             "written: make room, or name an --output on another disk"
         )
+
+
+def _gpu(platform: str | None, device: str) -> str:
+    """Return what OpenMM and torch compute on, unless it is the CPU."""
+    names = [fastest_platform(platform).getName()]
+    if torch_device(device).type != "cpu":
+        names.append("torch's GPU")
+    return " and ".join(name for name in names if name not in _ON_CPU)
 
 
 def _section_seconds(

@@ -85,7 +85,13 @@ def single_estimate(
             _ = job.score  # raises an error now, not after a simulation, if it is missing
         simulate = stored is None and "data" in chosen.needs
         forecast = forecast_estimate(
-            chosen, config, state, trained, n_processes=execution.workers, simulate=simulate
+            chosen,
+            config,
+            state,
+            trained,
+            n_processes=execution.workers,
+            simulate=simulate,
+            device=execution.device,
         )
         check_disk(forecast, directory)
         if forecast.seconds > _A_MOMENT:

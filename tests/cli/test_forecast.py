@@ -1,9 +1,11 @@
 """The forecast: a training's minutes are those of the clock, and only what runs is counted."""
 
 import pytest
+import torch
 
 from openmm_nti import StatePoint
-from openmm_nti.cli.forecast import forecast_estimate
+from openmm_nti.cli import forecast
+from openmm_nti.cli.forecast import Forecast, _gpu, forecast_estimate
 from openmm_nti.model_files import load_model
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.training import TrainingConfig
@@ -66,3 +68,11 @@ def test_data_that_must_be_made_first_are_in_the_forecast():
     assert with_data.megabytes > without.megabytes
     assert str(with_data).startswith("forecast: about ")
     assert "reference data" in str(with_data)
+
+
+def test_a_forecast_says_that_a_gpu_was_not_measured(monkeypatch):
+    assert _gpu("CPU", "cpu") == ""
+    monkeypatch.setattr(forecast, "torch_device", torch.device)
+    gpu = _gpu("CPU", "cuda")
+    assert str(Forecast({"widom": 100}, 1, 1.0, gpu)).endswith("torch's GPU was not measured")
+    assert str(Forecast({"widom": 100}, 1, 1.0)).endswith("(widom 2 min)")

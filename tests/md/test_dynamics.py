@@ -99,7 +99,7 @@ def drift(model, state, coupling):
     a_particle = np.array(energies) / state.kt_kj_mol / state.n_particles
     (slope, _), covariance = np.polyfit(times_ns, a_particle, 1, cov=True)
     error = covariance[0, 0] ** 0.5
-    text = f"lambda = {coupling}: drift {slope:.1e} +- {error:.1e} kT a particle per ns"
+    text = f"lambda = {coupling}: drift {slope:.1e} ± {error:.1e} kT a particle per ns"
     print(text)  # noqa: T201 (see it by pytest -s)
     return slope
 
@@ -127,6 +127,6 @@ def test_the_thermostat_holds_the_models_temperature():
         kinetic = context.getState(getEnergy=True).getKineticEnergy()._value
         temperatures.append(2.0 * kinetic / (3.0 * state.n_particles * state.kt_kj_mol))
     mean, error = mean_and_error(np.array(temperatures))
-    print(f"T / T of the model = {mean:.4f} +- {error:.4f}")  # noqa: T201 (see it by pytest -s)
+    print(f"T / T of the model = {mean:.4f} ± {error:.4f}")  # noqa: T201 (see it by pytest -s)
     assert abs(mean - 1.0) < 3.0 * error
     assert error < 0.02

@@ -47,7 +47,7 @@ MODEL = "lj-fluid-t1.25"
 STEPS_BETWEEN = 100
 PATHS = PathConfig(n_paths=64, n_steps=20)
 INSERTIONS = 400
-LEVELS, PAIRS = 4, 64  # of the bound
+LEVELS, PAIRS = 4, 32  # of the bound
 POOL, BATCH = 2048, 64  # works of each direction that tell the truth, and works at once
 FEWEST_FRAMES, PILOT_FRAMES, FEWEST_OF_BOUND = 12, 16, 8  # as the estimators have them
 

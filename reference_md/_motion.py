@@ -14,7 +14,7 @@ from openmm_nti.reference_md._findings import Findings
 _FROZEN_SIGMA = 0.1  # rms displacement over a whole trajectory
 # Largest differences of fingerprints, about 40 times the rms displacement in sigma.
 _STANDS_STILL = 0.004  # from the frame before
-_COMES_BACK = 0.3  # rounding to 0.001 nm stays below; the nearest of 8000 frames are 0.7 apart
+_COMES_BACK = 0.2  # rounding to 0.001 nm gives 0.1; the nearest of 8000 frames are 0.33 apart
 _HAS_LEFT = 2 * _COMES_BACK
 _FRAMES_AT_ONCE = 500
 
@@ -23,7 +23,8 @@ def distinct_frames(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarra
     """Return the indices of frames that repeat no earlier one, and differ from the one before.
 
     A frame repeats an earlier one if the particles had moved away between the two. Copies are known
-    even if they are in another order, rounded, shifted, or number the particles otherwise.
+    even if they are in another order, rounded, shifted, turned, mirrored, or number the particles
+    otherwise.
     """
     parts = range(0, len(positions_sigma), _FRAMES_AT_ONCE)
     prints = np.concatenate(
@@ -55,18 +56,22 @@ def _leaves(prints: np.ndarray) -> int:
 
 
 def _fingerprints(positions: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Return structure factors of each frame, which distinguish frames. Shape (F, 24).
+    """Return structure factors of each frame, which distinguish frames. Shape (F, 63).
 
-    They stay the same if all particles are shifted, wrapped, renumbered or mirrored in a point.
+    They stay the same if all particles are shifted, wrapped, renumbered, or turned or mirrored onto
+    the same cube: those of one star of wave vectors are in the order of their size.
     """
     # Wave numbers near the second peak, where structure factors are about 1 at any density.
     high = round(2 * state.box_length_sigma)
-    rows = [(high, *rest) for rest in ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1))]
-    waves = sorted({wave for row in rows for wave in itertools.permutations(row)})
     phases = 2 * np.pi / state.box_length_sigma * np.moveaxis(positions, 2, 0)
-    turned = {number: np.exp(1j * number * phases) for number in (0, 1, 2, high)}
-    amplitudes = [(turned[x][0] * turned[y][1] * turned[z][2]).sum(axis=1) for x, y, z in waves]
-    return np.abs(np.stack(amplitudes, axis=1)) ** 2 / positions.shape[1]
+    turned = {number: np.exp(1j * number * phases) for number in (-2, -1, 0, 1, 2, high)}
+    stars = []
+    for first, second in ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1)):
+        signs = itertools.product({first, -first}, {second, -second})
+        waves = {wave for rest in signs for wave in itertools.permutations((high, *rest))}
+        amplitudes = [(turned[x][0] * turned[y][1] * turned[z][2]).sum(axis=1) for x, y, z in waves]
+        stars.append(np.sort(np.abs(amplitudes) ** 2, axis=0))
+    return np.concatenate(stars).T / positions.shape[1]
 
 
 def judge_repeats(n_distinct: int, n: int, findings: Findings) -> None:

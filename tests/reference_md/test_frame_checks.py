@@ -103,8 +103,9 @@ def test_a_trajectory_appended_to_itself_counts_once(frames, read):
         lambda xyz: np.round(xyz, 3),
         lambda xyz: (xyz + BOX / 3) % BOX,
         lambda xyz: xyz[:, ::-1],
+        lambda xyz: np.round(xyz[..., [1, 2, 0]] * np.array([-1, 1, 1]), 3),
     ],
-    ids=["same", "rounded", "shifted", "renumbered"],
+    ids=["same", "rounded", "shifted", "renumbered", "turned and mirrored"],
 )
 def test_copies_are_known_however_they_were_written(copy, frames):
     both = np.concatenate([frames.xyz, copy(frames.xyz)]) / STATE.sigma_nm

@@ -58,6 +58,12 @@ def test_the_estimate_from_neighbours_by_hand():
     assert found == pytest.approx((1 + first) / (1 - first))
 
 
+def test_a_start_shorter_than_the_memory_is_one_sample():
+    (rest,) = autoregressive(np.random.default_rng(3), 1, 4000, 0.8)
+    assert statistics._is_transient(np.array([5.0]), rest)
+    assert not statistics._is_transient(np.array([2.0]), rest)
+
+
 def test_frames_that_are_still_correlated_count_for_fewer():
     (values,) = autoregressive(np.random.default_rng(3), 1, 4000, 0.8)
     mean, error = mean_of_frames(values + 50, 4000)

@@ -159,6 +159,14 @@ def test_the_share_left_counts_what_was_fitted():
     assert control_variates.share_left(rng.normal(size=told.shape), functions).max() == 1.0
 
 
+def test_coefficients_do_not_know_where_zero_is():
+    rng = np.random.default_rng(2)
+    x, chain = rng.normal(size=(80, 2)), np.arange(80) % 4
+    y = x @ [1.0, -2.0] + 0.1 * rng.normal(size=80)
+    found = control_variates._coefficients(x + 30.0, y - 50.0, chain)
+    assert found == pytest.approx([1.0, -2.0], abs=0.1)
+
+
 def test_functions_that_few_samples_feel_decide_nothing():
     rng = np.random.default_rng(2)
     contributions, chain = rng.standard_normal((1, 160)), np.arange(160) % 8

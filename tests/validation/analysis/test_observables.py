@@ -115,6 +115,15 @@ def test_a_curve_that_no_polynomial_fits_gets_larger_errors():
     assert tight.chemical_potential([40])[1][0] > 0.5 * loose.chemical_potential([40])[1][0]
 
 
+def test_a_curve_that_fits_too_well_keeps_its_errors():
+    numbers = np.arange(10, 90, 10)
+    curve = FreeEnergyCurve(numbers, virial_gas(numbers), np.eye(8) * 0.1**2, BOX)
+    smallest = 0.1 / np.linalg.norm(virial_gas(numbers)) * abs(2 * VIRIAL * 40 / VOLUME)
+    value, error = fit_curve(curve, largest_degree=1).chemical_potential([40])
+    assert value[0] == pytest.approx(2 * VIRIAL * 40 / VOLUME)
+    assert error[0] == pytest.approx(smallest)
+
+
 def test_three_values_are_enough_for_a_line():
     line = FreeEnergyCurve(np.array([10, 20, 30]), np.array([-1.0, -2.0, -3.0]), np.eye(3), BOX)
     assert fit_curve(line, largest_degree=1).degree == 1

@@ -69,6 +69,9 @@ OPTIONAL = [
     "decoupling",
     "bar_chain",
     "eos",
+    "model",
+    "n_ramps",
+    "ufm_switching",
 ]
 MAY_BE_ZERO = [
     "seed",

@@ -10,7 +10,7 @@ from contexts import simulated
 
 from openmm_nti import Ensemble, StatePoint
 from openmm_nti.cli.run_directory import RunDirectory
-from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weights
+from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.reference_md import from_trajectory
 from openmm_nti.reference_md._findings import Findings
 from openmm_nti.reference_md._motion import distinct_frames
@@ -96,22 +96,6 @@ def test_a_trajectory_appended_to_itself_counts_once(frames, read):
     np.testing.assert_array_equal(twice.positions_nm, once.positions_nm)
 
 
-@pytest.mark.parametrize(
-    "copy",
-    [
-        lambda xyz: xyz,
-        lambda xyz: np.round(xyz, 3),
-        lambda xyz: (xyz + BOX / 3) % BOX,
-        lambda xyz: xyz[:, ::-1],
-        lambda xyz: np.round(xyz[..., [1, 2, 0]] * np.array([-1, 1, 1]), 3),
-    ],
-    ids=["same", "rounded", "shifted", "renumbered", "turned and mirrored"],
-)
-def test_copies_are_known_however_they_were_written(copy, frames):
-    both = np.concatenate([frames.xyz, copy(frames.xyz)]) / STATE.sigma_nm
-    assert distinct_frames(both, STATE).tolist() == list(range(60))
-
-
 def test_copies_between_the_frames_count_once(frames, read):
     both = np.stack([frames.xyz, noised(frames.xyz)], axis=1).reshape(-1, 40, 3)
     assert distinct_frames(both / STATE.sigma_nm, STATE).tolist() == list(range(0, 120, 2))
@@ -125,22 +109,6 @@ def test_copies_in_a_stored_ensemble_are_left_out(frames):
     found = checked(Ensemble(STATE, positions, energies, {}), "data")
     assert found.n_frames == found.n_independent == found.provenance[KEY]["n_repeated"] == 60
     np.testing.assert_array_equal(found.reduced_potentials, energies[:60])
-
-
-def test_copies_in_a_stored_ensemble_of_a_plain_cutoff(frames):
-    """Drawn by weight, a frame may be there twice in a row: more often, or later, is a copy."""
-    state = STATE.model_copy(update={"convention": "truncated"})
-    log_weights = truncation_log_weights(frames.xyz / state.sigma_nm, state)
-    drawn = np.repeat(np.arange(60), 1 + (np.arange(60) == np.argmax(log_weights)))
-    copied = np.concatenate([drawn, np.repeat(59, 20), np.arange(30)])
-
-    def left_out(chosen):
-        positions = frames.xyz[chosen].astype(np.float64)
-        energies = reduced_potential_numpy(positions / state.sigma_nm, state)
-        return checked(Ensemble(state, positions, energies, {}), "file").provenance[KEY]
-
-    assert left_out(drawn).get("n_repeated", 0) == 0
-    assert left_out(copied)["n_repeated"] in {49, 50}
 
 
 def test_frames_a_step_apart_are_no_copies():

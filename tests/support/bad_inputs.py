@@ -71,6 +71,7 @@ OPTIONAL = [
     "eos",
     "model",
     "n_ramps",
+    "species_order",
     "ufm_switching",
 ]
 MAY_BE_ZERO = [

@@ -84,11 +84,10 @@ def first_problem(error: ValidationError) -> str:
 
 def natural_units(potential: Any) -> dict[str, float]:
     """Return the units in which a described potential is best counted; none if it has its own."""
-    if not isinstance(potential, Mapping) or potential.get("type", "lennard_jones") not in (
-        kinds := potential_classes()
-    ):
+    tag = potential.get("type", "lennard_jones") if isinstance(potential, Mapping) else None
+    kind = potential_classes().get(tag) if isinstance(tag, str) else None
+    if kind is None:
         return {}
-    kind = kinds[potential.get("type", "lennard_jones")]
     names = kind.parameter_names()
     if _LENGTH in names or _ENERGY in names:
         return {}

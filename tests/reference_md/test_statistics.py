@@ -79,6 +79,12 @@ def test_equilibration_finds_the_end_of_a_transient():
     assert 40 <= equilibration(series + transient) <= 200
 
 
+def test_a_transient_to_a_series_that_is_mostly_one_value_is_found():
+    series = np.zeros(200)
+    series[:20] = 5.0
+    assert 20 <= equilibration(series) <= 60
+
+
 @pytest.mark.parametrize("series", [np.full(50, 3.0), np.zeros(1), np.arange(2.0)])
 def test_constant_and_tiny_series_are_harmless(series):
     assert equilibration(series) == 0

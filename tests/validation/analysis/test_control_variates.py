@@ -110,6 +110,23 @@ def test_means_vanish_at_both_ends(lam):
     assert np.abs(z).max() < 4
 
 
+def test_probes_point_both_ways(monkeypatch):
+    """Along probes that are all alike, the divergence of a field that sums to zero is lost."""
+
+    class SeenError(Exception):
+        pass
+
+    def see(_model, _positions, _box, _noise, probes):
+        assert set(probes.flatten().tolist()) == {-1.0, 1.0}
+        raise SeenError
+
+    model = make_random_model(PAIR)
+    monkeypatch.setattr(type(model), "curvature", see)
+    frames = torch.zeros(5, 2, 3, dtype=torch.float64)
+    with pytest.raises(SeenError):
+        control_variates.functions(model, frames, BOX, torch.ones(5), torch.Generator())
+
+
 def test_an_oscillator_has_nothing_left_to_sample():
     """The function is dU/dlambda up to a factor: the error of TI is that of its rule, and MBAR's is
     of second order.

@@ -93,6 +93,9 @@ def test_the_bracket_of_three_works_by_hand():
     assert found.diagnostics["systematic_err"] == pytest.approx((4 - 1) / 4)
     assert found.diagnostics["statistical_err"] == pytest.approx(0.5 * math.sqrt((1 + 4) / 3))
     assert found.std_err == pytest.approx(math.sqrt(9 / 16 + 5 / 12))
+    assert (
+        Works(PAIR, works.forward[:2], works.reverse[:2]).forward.size == 2
+    )  # enough for an error
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -29,7 +29,10 @@ TESTS = {
         *WINDOWS,
         f"{ANALYSIS}/test_control_variates.py",
     ],
-    "openmm_nti.validation.analysis.window_bootstrap": WINDOWS,
+    "openmm_nti.validation.analysis.window_bootstrap": [
+        *WINDOWS,
+        f"{ANALYSIS}/test_window_data.py",
+    ],
     "openmm_nti.validation.analysis.window_diagnostics": WINDOWS,
     "openmm_nti.validation.analysis.convergence": [f"{ANALYSIS}/test_convergence.py"],
     "openmm_nti.validation.analysis.control_variates": [f"{ANALYSIS}/test_control_variates.py"],

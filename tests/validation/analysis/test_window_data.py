@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from openmm_nti.validation.analysis import window_bootstrap
 from openmm_nti.validation.analysis.window_data import WindowData
 
 
@@ -79,3 +80,11 @@ def test_shapes_that_disagree_are_refused(arrays):
     arrays["dudl"] = arrays["dudl"][:, :-1]
     with pytest.raises(ValueError, match=r"dudl has shape \(3, 5\), expected \(3, 6\)"):
         WindowData(**arrays)
+
+
+@pytest.mark.parametrize(("n_chains", "units"), [(8, 8), (4, 16)])
+def test_what_is_drawn_are_chains_or_blocks_where_these_are_few(n_chains, units):
+    samples = np.zeros((2, 80, 2))
+    chain = np.repeat(np.arange(n_chains), 80 // n_chains)
+    data = WindowData(np.array([0.0, 1.0]), samples, samples[:, :, 0], chain)
+    assert window_bootstrap._n_units(data, np.array([5, 2])) == units

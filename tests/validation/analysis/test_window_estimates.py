@@ -8,7 +8,7 @@ import pytest
 from windows import gaussian_windows, harmonic_windows
 
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.validation.analysis import mbar_equations, window_bootstrap
+from openmm_nti.validation.analysis import mbar_equations
 from openmm_nti.validation.analysis.window_data import WindowData
 from openmm_nti.validation.analysis.window_diagnostics import (
     graded_overlap,
@@ -197,14 +197,6 @@ def test_bootstrap_solver_agrees_with_pymbar():
     ).f_k
     np.testing.assert_allclose(f_k + shift, reference, atol=1e-5)
     assert np.abs(shift).max() > 0.01
-
-
-@pytest.mark.parametrize(("n_chains", "units"), [(8, 8), (4, 16)])
-def test_what_is_drawn_are_chains_or_blocks_where_these_are_few(n_chains, units):
-    samples = np.zeros((2, 80, 2))
-    chain = np.repeat(np.arange(n_chains), 80 // n_chains)
-    data = WindowData(np.array([0.0, 1.0]), samples, samples[:, :, 0], chain)
-    assert window_bootstrap._n_units(data, np.array([5, 2])) == units
 
 
 def test_windows_that_do_not_overlap_give_no_error_bar():

@@ -22,7 +22,7 @@ _SHELL_WIDTH = 0.5
 _CORE_KT = 600.0
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)  # six species have 21 kinds of pairs, which are made a second each
 def two_body_table(kind: PairKind) -> tuple[Array, Array, Array]:
     """Return a table of Phi: the grid of ln s, the grid of r in sigma, and the values in kT.
 

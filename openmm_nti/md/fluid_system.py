@@ -16,7 +16,8 @@ from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.lennard_jones import LennardJones
 from openmm_nti.fluid.state import StatePoint, check_supported
 
-_ELEMENTS = frozenset(element.symbol for element in app.Element._elements_by_symbol.values())  # noqa: SLF001
+_BY_SYMBOL = app.Element._elements_by_symbol  # noqa: SLF001 (OpenMM has no list of them)
+_ELEMENTS = frozenset(element.symbol for element in _BY_SYMBOL.values())
 
 
 @dataclass(frozen=True)

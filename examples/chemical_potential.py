@@ -31,7 +31,7 @@ print(
 )
 
 n = np.arange(2, n_particles)
-density = n / state.box_length_sigma**3
+density = n / state.volume_sigma3
 value, error = fit.chemical_potential(n)
 bulk = [
     eos.chemical_potential(state.model_copy(update={"n_particles": int(number)})) for number in n

@@ -3,7 +3,7 @@
 The result is a figure; no more MD is needed.
 
 Usage: python examples/own_trajectory.py TRAJECTORY [TOPOLOGY] [MODEL] [PATHS], where TOPOLOGY is
-`-` for formats that contain it. N and the cubic box are read from the trajectory; temperature
+`-` for formats that contain it. N and the box are read from the trajectory; temperature
 and cutoff must be those of the model (for argon and lj-fluid-t1.25: 149.75 K, cutoff 3 sigma,
 switching from 2.5 sigma), at constant volume. For other particles than argon, set sigma_nm and
 epsilon_kj_mol below. Writes own_trajectory.svg, and own_trajectory.csv with its numbers.
@@ -42,7 +42,7 @@ if first.unitcell_lengths is None:
     sys.exit(f"{trajectory} has no unit cell: save it with its periodic box")
 state = openmm_nti.StatePoint(
     n_particles=first.n_atoms,
-    box_length_sigma=float(f"{first.unitcell_lengths[0, 0] / sigma_nm:.5g}"),  # DCD rounds the box
+    box_sigma=[float(f"{edge / sigma_nm:.5g}") for edge in first.unitcell_lengths[0]],  # rounded
     sigma_nm=sigma_nm,
     epsilon_kj_mol=epsilon_kj_mol,
     **score.potential.model_dump(),

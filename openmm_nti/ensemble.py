@@ -1,6 +1,6 @@
 """`Ensemble`: equilibrium configurations of one state point, as one file that mdtraj reads.
 
-The file is HDF5 in mdtraj's layout (positions as float32 in nm, cubic box, a topology with the
+The file is HDF5 in mdtraj's layout (positions as float32 in nm, the box, a topology with the
 names of the species) with three additions: the float64 array `/reduced_potentials` and, as JSON
 attributes of the root, the state point and the provenance.
 """
@@ -105,11 +105,10 @@ class Ensemble:
         import mdtraj
         import tables
 
-        box_nm = self.state.box_length_nm
         trajectory = mdtraj.Trajectory(
             self.positions_nm,
             _topology(self.state),
-            unitcell_lengths=np.full((self.n_frames, 3), box_nm),
+            unitcell_lengths=np.tile(self.state.edges_nm, (self.n_frames, 1)),
             unitcell_angles=np.full((self.n_frames, 3), 90.0),
         )
         with atomic_path(path) as temporary:
@@ -225,9 +224,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_box(cell_lengths_nm: np.ndarray, state: StatePoint) -> None:
-    worst = float(cell_lengths_nm.flat[np.argmax(np.abs(cell_lengths_nm - state.box_length_nm))])
-    if not abs(worst / state.box_length_nm - 1) < _BOX_TOLERANCE:
+    off = np.abs(cell_lengths_nm / state.edges_nm - 1)
+    frame, axis = np.unravel_index(np.argmax(off), off.shape)  # a NaN, if there is one
+    if not off[frame, axis] < _BOX_TOLERANCE:
         raise ValueError(
-            f"a frame's box is {worst:g} nm, but the state point's is {state.box_length_nm:g} nm: "
-            "one ensemble is one constant cubic box; generate it again"
+            f"a frame's box is {cell_lengths_nm[frame, axis]:g} nm, but the state point's is "
+            f"{state.edges_nm[axis]:g} nm: one ensemble is one constant box; generate it again"
         )

@@ -117,8 +117,8 @@ def _record(context: openmm.Context, chain: Chain) -> dict[str, Any]:
 
 
 def wrap(positions_nm: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Return positions in [0, L], nm, rounded to the float32 that files keep."""
-    box = state.box_length_nm
+    """Return positions in the box, nm, rounded to the float32 that files keep."""
+    box = state.edges_nm
     return (positions_nm - box * np.floor(positions_nm / box)).astype(np.float32)
 
 

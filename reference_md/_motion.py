@@ -17,6 +17,7 @@ _STANDS_STILL = 0.004  # from the frame before
 _COMES_BACK = 0.2  # rounding to 0.001 nm gives 0.1; the nearest of 8000 frames are 0.33 apart
 _HAS_LEFT = 2 * _COMES_BACK
 _FRAMES_AT_ONCE = 500
+_HIGH = 99  # stands for a number of waves that depends on the edge
 
 
 def distinct_frames(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
@@ -59,16 +60,18 @@ def _fingerprints(positions: np.ndarray, state: StatePoint) -> np.ndarray:
     """Return structure factors of each frame, which distinguish frames. Shape (F, 63).
 
     They stay the same if all particles are shifted, wrapped, renumbered, or turned or mirrored onto
-    the same cube: those of one star of wave vectors are in the order of their size.
+    the same cube: those of one star of wave vectors are in the order of their size. Along unequal
+    edges wave vectors have as many waves, at lengths of their own.
     """
     # Wave numbers near the second peak, where structure factors are about 1 at any density.
-    high = round(2 * state.box_length_sigma)
-    phases = 2 * np.pi / state.box_length_sigma * np.moveaxis(positions, 2, 0)
-    turned = {number: np.exp(1j * number * phases) for number in (-2, -1, 0, 1, 2, high)}
+    edges = state.edges_sigma[:, None, None]
+    phases = 2 * np.pi / edges * np.moveaxis(positions, 2, 0)
+    turned = {number: np.exp(1j * number * phases) for number in (-2, -1, 0, 1, 2)}
+    turned[_HIGH] = np.exp(1j * np.round(2 * edges) * phases)
     stars = []
     for first, second in ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1)):
         signs = itertools.product({first, -first}, {second, -second})
-        waves = {wave for rest in signs for wave in itertools.permutations((high, *rest))}
+        waves = {wave for rest in signs for wave in itertools.permutations((_HIGH, *rest))}
         amplitudes = [(turned[x][0] * turned[y][1] * turned[z][2]).sum(axis=1) for x, y, z in waves]
         stars.append(np.sort(np.abs(amplitudes) ** 2, axis=0))
     return np.concatenate(stars).T / positions.shape[1]
@@ -91,7 +94,7 @@ def judge_repeats(n_distinct: int, n: int, findings: Findings) -> None:
 def judge_motion(
     positions: np.ndarray, state: StatePoint, rounding_sigma: float, findings: Findings
 ) -> None:
-    moved = nearest_image(positions - positions[0], state.box_length_sigma)
+    moved = nearest_image(positions - positions[0], state.edges_sigma)
     distances = np.sqrt((moved**2).sum(axis=-1))
     rms = float(np.sqrt((distances**2).mean(axis=1)).max())
     findings.numbers["largest_rms_displacement_sigma"] = rms

@@ -96,7 +96,7 @@ def curvature(positions_sigma: np.ndarray, state: StatePoint) -> Curvature:
         jumps = np.array([2 * rc * float(kind.pair.slope(inside)) for kind in kinds])
     for first in range(positions.shape[1] - 1):
         separation = positions[:, first + 1 :] - positions[:, first : first + 1]
-        separation = nearest_image(separation, state.box_length_sigma)
+        separation = nearest_image(separation, state.edges_sigma)
         r2 = (separation**2).sum(axis=-1)
         kind = followers(state, first)
         slope, bend = by_kind(state.pair_potential, _derivatives, r2, kind)

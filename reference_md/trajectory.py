@@ -64,7 +64,7 @@ def from_trajectory(
     ------
     ValueError
         If the file is cut or cannot be read, has another number of particles, NaN, no unit cell, or
-        a cell that changes or is not the cube of `state`. Unless `accept_frames`, also if there are
+        a cell that changes or is not that of `state`. Unless `accept_frames`, also if there are
         several kinds of particles, bonds, mostly repeated or frozen frames, energies that no
         equilibrium shows, too few digits, or forces that tell another temperature.
     """
@@ -230,21 +230,24 @@ def _check_cell(loaded: mdtraj.Trajectory, state: StatePoint) -> None:
             "is no box: save the trajectory with its periodic box"
         )
     if not np.allclose(angles, 90, atol=1e-3):
-        raise ValueError("the unit cell is not rectangular: simulate in a cubic box")
-    box = state.box_length_nm
-    worst = float(lengths.flat[np.argmax(np.abs(lengths - box))])
-    if abs(worst / box - 1) <= _BOX_TOLERANCE:
+        raise ValueError("the unit cell is not rectangular: simulate in a rectangular box")
+    edges = state.edges_nm
+    frame, axis = np.unravel_index(np.argmax(np.abs(lengths - edges)), lengths.shape)
+    worst, wanted = float(lengths[frame, axis]), float(edges[axis])
+    if abs(worst / wanted - 1) <= _BOX_TOLERANCE:
         return
-    first, last = float(lengths.min()), float(lengths.max())
-    reason = "the run must be at constant volume in a cubic box"
-    if last / first - 1 > _BOX_TOLERANCE:
-        reason = f"edges go from {first:g} to {last:g} nm, but {reason}"
-    if any(abs(worst / box / factor - 1) < 0.02 for factor in (0.1, 10)):
+    low, high = lengths.min(axis=0), lengths.max(axis=0)
+    changing = int(np.argmax(high / low))
+    reason = "the run must be at constant volume"
+    if high[changing] / low[changing] - 1 > _BOX_TOLERANCE:
+        reason = f"edges go from {low[changing]:g} to {high[changing]:g} nm, but {reason}"
+    if any(abs(worst / wanted / factor - 1) < 0.02 for factor in (0.1, 10)):
         reason = f"angstrom and nm are mixed up, a factor of ten; {reason}"
     raise ValueError(
-        f"the unit cell has an edge of {worst:g} nm, but the box of the state point is {box:g} "
-        f"nm ({state.box_length_sigma:g} x sigma_nm = {state.sigma_nm:g}): {reason}; set "
-        "box_length_nm and sigma_nm to those of the run, and mind that mdtraj reads DCD in angstrom"
+        f"the unit cell has an edge of {worst:g} nm, but the box of the state point is {wanted:g} "
+        f"nm ({wanted / state.sigma_nm:g} x sigma_nm = {state.sigma_nm:g}): {reason}; set "
+        "box_length_nm, or box_nm for three edges, and sigma_nm to those of the run, and mind that "
+        "mdtraj reads DCD in angstrom"
     )
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.references.noise import effective_variance, log_noise_max
 
 _ATOMS_AT_A_TIME = 12_800
@@ -60,7 +60,7 @@ class CleanData:
     ) -> CleanData:
         """Return the frames of `ensemble`, with the energy gradients of `model`."""
         positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64, device=device)
-        box = cubic_box(ensemble.state.box_length_sigma, device)
+        box = box_of(ensemble.state, device)
         gradient = torch.cat(
             [
                 model.end.gradient(block, box)

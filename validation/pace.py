@@ -13,7 +13,7 @@ import torch
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.references.noise import log_noise
@@ -58,7 +58,7 @@ def measure(state: StatePoint, model: NoisedFluid | None) -> Pace:
     Parameters
     ----------
     state
-        Supplies the fluid; N and the box are replaced by small ones of the same density.
+        Supplies the fluid; N and the box are replaced by a small cube of the same density.
     model
         What estimates will evaluate; None where they evaluate none.
     """
@@ -102,7 +102,7 @@ def _resized(state: StatePoint, n: int) -> StatePoint:
         ]
         state = state.with_numbers(numbers)
         n = sum(numbers)
-    return state.model_copy(update={"n_particles": n, "box_length_sigma": edge})
+    return state.model_copy(update={"n_particles": n, "box_length_sigma": edge, "box_sigma": None})
 
 
 def _line(seconds: list[float]) -> tuple[float, float]:
@@ -111,7 +111,7 @@ def _line(seconds: list[float]) -> tuple[float, float]:
 
 
 def _gradient_seconds(model: NoisedFluid, state: StatePoint) -> float:
-    model, box = model.bind(state), cubic_box(state.box_length_sigma)
+    model, box = model.bind(state), box_of(state)
     batch = max(1, _BATCH_ATOMS // state.n_particles)
     one = torch.as_tensor(lattice_positions_nm(state, seed=1) / state.sigma_nm)
     positions = one.expand(batch, -1, -1).clone()

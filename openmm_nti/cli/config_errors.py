@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 _LONGEST = 120  # characters of a value
 # Keys that a StatePoint takes beside its fields.
-_STATE_ALTERNATIVES = ("box_length_nm", "density_star", "temperature_kelvin")
+_STATE_ALTERNATIVES = ("box_length_nm", "box_nm", "density_star", "temperature_kelvin")
 
 
 class ConfigError(ValueError):

@@ -37,12 +37,12 @@ def print_models(console: Console) -> None:
             f"LJ, T* = {potential['temperature_star']:g}, cutoff {potential['cutoff_sigma']:g} "
             "sigma, "
         )
-        boxes = sorted({state.box_length_sigma for state in states})
+        boxes = sorted({state.box_text for state in states})
         numbers = ", ".join(str(state.n_particles) for state in states)
         table.add_row(
             name,
             fluid + potential["convention"],
-            f"{numbers} (L = {', '.join(f'{box:g}' for box in boxes)} sigma)",
+            f"{numbers} (L = {', '.join(boxes)} sigma)",
         )
     console.print(table)
     console.print(
@@ -65,8 +65,10 @@ def state_of_model(
     card = read_card(path)
     trained_on: list[dict[str, Any]] = card["trained_on"]
     state = dict(trained_on[0]) if trained_on else dict(card["potential"])
-    given = {"n_particles": n_particles, "box_length_sigma": box_length_sigma}
-    state.update({name: value for name, value in given.items() if value is not None})
+    if n_particles is not None:
+        state["n_particles"] = n_particles
+    if box_length_sigma is not None:
+        state = {**state, "box_sigma": None, "box_length_sigma": box_length_sigma}
     try:
         point = StatePoint(**state)
     except ValidationError as error:

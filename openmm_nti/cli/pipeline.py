@@ -219,11 +219,11 @@ def _of_species(job: Job, species: str | None) -> Job:
 
 def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:
     """Write g(r) of the data, and of the model's samples if there are any, to gr.npz."""
-    box = ensemble.state.box_length_sigma
-    r, g, error = gr.with_errors(ensemble.positions_sigma, box, ensemble.n_independent)
+    edges = ensemble.state.edges_sigma
+    r, g, error = gr.with_errors(ensemble.positions_sigma, edges, ensemble.n_independent)
     arrays = {"r_sigma": r, "g_data": g, "err_data": error}
     samples = directory / neural_ti.FILE
     if samples.is_file():
         positions = read_arrays(samples, ("positions_sigma",))["positions_sigma"]
-        _, arrays["g_model"], arrays["err_model"] = gr.with_errors(positions, box)
+        _, arrays["g_model"], arrays["err_model"] = gr.with_errors(positions, edges)
     write_arrays(directory / "gr.npz", arrays)

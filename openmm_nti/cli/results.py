@@ -84,7 +84,7 @@ def print_table(run: RunDirectory, config: RunConfig, console: Console) -> None:
         estimates = read_estimates(run, state)
         table.add_row(
             f"[bold]N = {state.n_particles}",
-            f"[bold]L = {state.box_length_sigma:.5g} sigma",
+            f"[bold]L = {state.box_text} sigma",
             f"[bold]{state.convention}",
         )
         for estimate in estimates:

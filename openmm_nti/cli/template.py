@@ -18,9 +18,9 @@ A calculation for `openmm-nti run THIS_FILE --output DIR`. Every value below but
 default and may be left out; `--set section.key=value` replaces one for a single run."""
 _EXAMPLE_STATE = {"n_particles": 40, "box_length_sigma": 6.0, "temperature_star": 1.25}
 _ALTERNATIVES = """\
-Instead of box_length_sigma: box_length_nm or density_star. Instead of temperature_star:
-temperature_kelvin. n_particles may be a list such as [40, 80]. Another form, by species and in real
-units, is described in docs/fluid.md."""
+Instead of box_length_sigma: box_length_nm, density_star, or box_sigma or box_nm with three edges.
+Instead of temperature_star: temperature_kelvin. n_particles may be a list such as [40, 80]. Another
+form, by species and in real units, is described in docs/fluid.md."""
 _WIDTH = 100
 
 
@@ -42,7 +42,7 @@ def commented_yaml() -> str:
 def _system() -> Iterator[str]:
     state = RunConfig.model_fields["system"].annotation.__args__[0]  # type: ignore[union-attr]
     for name, field in state.model_fields.items():
-        if not field.repr:  # what the form by species is read into
+        if not field.repr:  # boxes with three edges, and what the form by species is read into
             continue
         yield from _comment(field.description or "", 1)
         value = _EXAMPLE_STATE.get(name, field.default)

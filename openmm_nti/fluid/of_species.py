@@ -91,9 +91,9 @@ class OfSpecies(Settings):
     def with_numbers(self, numbers: Sequence[int]) -> Self:
         """Return the same state with other numbers of particles of each species."""
         update: dict[str, Any] = {"n_particles": sum(numbers)}
-        general = getattr(self, "general", None)
-        if general is not None:
-            update["general"] = general.model_copy(update={"composition": tuple(numbers)})
+        mixture = getattr(self, "mixture", None)
+        if mixture is not None:
+            update["mixture"] = mixture.model_copy(update={"composition": tuple(numbers)})
         return self.model_copy(update=update)
 
     def one_more(self, species: str | None = None) -> Self:

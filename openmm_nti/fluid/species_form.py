@@ -20,10 +20,10 @@ from pydantic import ValidationError
 
 from openmm_nti.fluid.cutoff import Cutoff
 from openmm_nti.fluid.fluid import Fluid
-from openmm_nti.fluid.general import GeneralState
+from openmm_nti.fluid.mixture import Mixture
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.registry import first_problem, natural_units, potential_class
-from openmm_nti.fluid.units import positive_number
+from openmm_nti.fluid.units import positive_number, require_one
 
 STATE_KEYS = (
     "temperature_kelvin",
@@ -68,12 +68,14 @@ def plain_form(data: Mapping[str, Any]) -> dict[str, Any]:
     own = [name for name in kind.parameter_names() if name not in shared]
     for name, entry in species.items():
         _check_species(name, entry, own)
-    edges = _edges(data)
-    if len(species) == 1 and len(set(edges)) < 2:
+    given = dict(data)
+    require_one(given, _BOX_KEYS, "the size of the box")
+    box = {key: given[key] for key in _BOX_KEYS if key in given}
+    if len(species) == 1:
         if data.get("pairs"):
             raise ValueError("pairs: there is one species; give its parameters in species")
-        return _one_species(data, species, potential, kind, shared, edges)
-    return _several(data, species, potential, kind, shared, edges)
+        return _one_species(data, species, potential, kind, shared, box)
+    return _several(data, species, potential, kind, shared, box)
 
 
 def numbers_of_particles(system: Any) -> list[Any]:
@@ -96,21 +98,19 @@ def _one_species(
     potential: Mapping[str, Any],
     kind: type[PairPotential],
     shared: Mapping[str, Any],
-    edges: tuple[float, ...],
+    box: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return plain keys for one species in a cubic box."""
+    """Return plain keys for one species."""
     ((name, entry),) = species.items()
-    plain: dict[str, Any] = {"species_name": name}
+    plain: dict[str, Any] = {"species_name": name, **box}
     extra = dict(shared)
     for key, value in entry.items():
         in_form = key not in ("n_particles", "mass_dalton", "sigma_nm", "epsilon_kj_mol")
         (extra if in_form else plain)[key] = value
     form = {"type": kind.model_fields["type"].default, **extra}
-    for key in ("temperature_kelvin", "temperature_star", "density_star"):
+    for key in ("temperature_kelvin", "temperature_star"):
         if data.get(key) is not None:
             plain[key] = data[key]
-    if edges:
-        plain["box_length_nm"] = edges[0]
     sigma = positive_number("sigma_nm", entry.get("sigma_nm", _length_unit(form)))
     if potential.get("cutoff_nm") is not None:
         plain["cutoff_sigma"] = positive_number("cutoff_nm", potential["cutoff_nm"]) / sigma
@@ -132,17 +132,14 @@ def _several(
     potential: Mapping[str, Any],
     kind: type[PairPotential],
     shared: Mapping[str, Any],
-    edges: tuple[float, ...],
+    box: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return plain keys, in units of the first species, with all the rest in `general`."""
+    """Return plain keys, in units of the first species, with all the rest in `mixture`."""
     for key in ("temperature_star", "density_star"):
         if data.get(key) is not None:
             raise ValueError(
-                f"{key} needs one species in a cubic box: give temperature_kelvin and "
-                "box_length_nm or box_nm"
+                f"{key} needs one species: give temperature_kelvin and box_length_nm or box_nm"
             )
-    if not edges:
-        raise ValueError("the size of the box is missing: give box_length_nm or box_nm: [x, y, z]")
     if data.get("temperature_kelvin") is None:
         raise ValueError("the temperature is missing: give temperature_kelvin")
     first = next(iter(species.values()))
@@ -160,20 +157,16 @@ def _several(
     numbers = [_count(name, entry["n_particles"]) for name, entry in species.items()]
     cutoff = Cutoff(cutoff_nm=cutoff_nm, switch_nm=switch_nm, convention=convention)
     fluid = Fluid.mixture(alike, cutoff, _pairs(data, alike))
-    cube = edges if len(edges) == 3 else edges * 3
-    general = GeneralState(
-        fluid=fluid, composition=tuple(numbers), edges_nm=(cube[0], cube[1], cube[2])
-    )
     reference = {k: first[k] for k in ("sigma_nm", "epsilon_kj_mol", "mass_dalton") if k in first}
     return {
         **reference,
+        **box,
         "n_particles": sum(numbers),
-        "box_length_nm": (cube[0] * cube[1] * cube[2]) ** (1 / 3),
         "temperature_kelvin": data["temperature_kelvin"],
         "cutoff_sigma": cutoff_nm / sigma,
         "switch_sigma": switch_nm / sigma,
         "convention": convention,
-        "general": general,
+        "mixture": Mixture(fluid=fluid, composition=tuple(numbers)),
     }
 
 
@@ -204,25 +197,6 @@ def _built(where: str, kind: type[PairPotential], parameters: dict[str, Any]) ->
         return kind(**parameters)
     except ValidationError as error:
         raise ValueError(f"{where}: {first_problem(error)}") from None
-
-
-def _edges(data: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return the edges given in nm: none, one of a cube, or three; one of three equal ones."""
-    given = [key for key in _BOX_KEYS if data.get(key) is not None]
-    if len(given) != 1:
-        said = f"{' and '.join(given)} are" if given else "none of them is"
-        raise ValueError(
-            f"give the size of the box once, as box_length_nm, box_nm or density_star: {said} given"
-        )
-    if given[0] == "density_star":
-        return ()
-    value = data[given[0]]
-    if given[0] == "box_length_nm":
-        return (positive_number("box_length_nm", value),)
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        raise ValueError(f"box_nm = {value!r} must be the three edges of the box: [x, y, z]")
-    edges = tuple(positive_number("box_nm", edge) for edge in value)
-    return edges[:1] if len(set(edges)) == 1 else edges
 
 
 def _check_species(name: str, entry: Any, parameters: list[str]) -> None:

@@ -16,9 +16,10 @@ from pydantic import (
     model_validator,
 )
 
+from openmm_nti.fluid.box import SIZES, Edges, OfBox, reduced_box
 from openmm_nti.fluid.cutoff import Convention, Cutoff
 from openmm_nti.fluid.fluid import Fluid
-from openmm_nti.fluid.general import GeneralState
+from openmm_nti.fluid.mixture import Mixture
 from openmm_nti.fluid.of_species import OfSpecies
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.registry import PotentialForm, described, natural_units
@@ -27,22 +28,21 @@ from openmm_nti.fluid.species_form import plain_form
 from openmm_nti.fluid.units import (
     DALTON_NM2_PS2_IN_KJ_MOL,
     GAS_CONSTANT_KJ_MOL_K,
-    number_for_a_box,
     positive_number,
     require_one,
 )
 
-__all__ = ["GAS_CONSTANT_KJ_MOL_K", "Convention", "PairPotential", "StatePoint", "check_supported"]
+__all__ = ["GAS_CONSTANT_KJ_MOL_K", "Convention", "PairPotential", "StatePoint"]
 _ARGON = "Ar"
-_SIZES = ("box_length_sigma", "box_length_nm", "density_star")
 _TEMPERATURES = ("temperature_star", "temperature_kelvin")
 
 
-class StatePoint(OfSpecies):
+class StatePoint(OfSpecies, OfBox):
     """N particles of a fluid in a periodic box at one temperature.
 
-    Give the size of the box once (`box_length_sigma`, `box_length_nm` or `density_star`) and the
-    temperature once (`temperature_star` or `temperature_kelvin`). Both are stored in reduced units.
+    Give the size of the box once (`box_length_sigma`, `box_length_nm` or `density_star` of a cube,
+    `box_sigma` or `box_nm` for three edges) and the temperature once (`temperature_star` or
+    `temperature_kelvin`). Both are stored in reduced units.
     The form with named species (`openmm_nti.fluid.species_form`) is read as well.
 
     Raises
@@ -54,7 +54,15 @@ class StatePoint(OfSpecies):
     """
 
     n_particles: int = Field(ge=2, le=10_000_000, description="Number of particles N.")
-    box_length_sigma: float = Field(gt=0, le=1e6, description="Edge of the cubic box, in sigma.")
+    box_length_sigma: float = Field(
+        gt=0,
+        le=1e6,
+        description="Edge of the cubic box, in sigma; of unequal edges, that of the cube of the "
+        "same volume.",
+    )
+    box_sigma: Edges | None = Field(
+        default=None, repr=False, description="Edges of a box that is no cube, in sigma."
+    )
     temperature_star: float = Field(ge=1e-3, le=1e4, description="T* = kT / epsilon.")
     sigma_nm: float = Field(
         default=0.3405, ge=1e-3, le=1e3, description="Lennard-Jones sigma, in nm (argon)."
@@ -84,10 +92,8 @@ class StatePoint(OfSpecies):
     species_name: str = Field(
         default=_ARGON, min_length=1, description="What the atoms are called."
     )
-    general: GeneralState | None = Field(
-        default=None,
-        repr=False,
-        description="Several species or unequal edges; read from `species:`.",
+    mixture: Mixture | None = Field(
+        default=None, repr=False, description="Several species; read from `species:`."
     )
 
     @model_validator(mode="before")
@@ -101,20 +107,16 @@ class StatePoint(OfSpecies):
         }
         data = plain_form(data) if "species" in data else data
         data = {**natural_units(data.get("potential")), **data}
-        if set(data) - set(cls.model_fields) - {*_SIZES, *_TEMPERATURES}:
+        if set(data) - set(cls.model_fields) - {*SIZES, *_TEMPERATURES}:
             return data  # the unknown key is what to say, not what is missing without it
-        require_one(data, _SIZES, "the size of the box")
+        require_one(data, SIZES, "the size of the box")
         require_one(data, _TEMPERATURES, "the temperature")
         units = {name: cls.model_fields[name].default for name in ("sigma_nm", "epsilon_kj_mol")}
         sigma, epsilon = (
             positive_number(name, data.get(name, default)) for name, default in units.items()
         )
-        if "box_length_nm" in data:
-            length = positive_number("box_length_nm", data.pop("box_length_nm"))
-            data["box_length_sigma"] = length / sigma
-        if "density_star" in data:
-            density = positive_number("density_star", data.pop("density_star"), largest=10.0)
-            data["box_length_sigma"] = (number_for_a_box(data) / density) ** (1 / 3)
+        box = reduced_box(data, sigma)
+        data = {**{name: value for name, value in data.items() if name not in SIZES}, **box}
         if "temperature_kelvin" in data:
             kelvin = positive_number("temperature_kelvin", data.pop("temperature_kelvin"))
             data["temperature_star"] = kelvin * GAS_CONSTANT_KJ_MOL_K / epsilon
@@ -122,20 +124,18 @@ class StatePoint(OfSpecies):
 
     @model_validator(mode="after")
     def _box_holds_two_cutoffs(self) -> StatePoint:
-        if self.general is not None:  # it has checked its own edges
-            for pair in self.general.fluid.pairs:
-                pair.check_end(self.cutoff_nm, self.kt_kj_mol, self.convention)
-            return self
-        if not self.cutoff_sigma <= 0.5 * self.box_length_sigma * (1 + 1e-9):
+        shortest = self.shortest_edge_sigma
+        if not self.cutoff_sigma <= 0.5 * shortest * (1 + 1e-9):
+            edge = "the box" if self.box_sigma is None else "the box's shortest edge"
             raise ValueError(
-                f"the box, {self.box_length_sigma:g} sigma, is under two cutoffs "
-                f"({2 * self.cutoff_sigma:g} sigma): "
-                "enlarge the box, lower the density, or set cutoff_sigma to at most "
-                f"{self.box_length_sigma / 2:g}"
+                f"{edge}, {shortest:g} sigma ({shortest * self.sigma_nm:g} nm), is under two "
+                f"cutoffs ({2 * self.cutoff_sigma:g} sigma): enlarge the box, lower the density, "
+                f"or set cutoff_sigma to at most {shortest / 2:g} (cutoff_nm to "
+                f"{shortest * self.sigma_nm / 2:g})"
             )
         _ = self.pair_potential
-        pair = self.potential.build(self.sigma_nm, self.epsilon_kj_mol)
-        pair.check_end(self.cutoff_nm, self.kt_kj_mol, self.convention)
+        for pair in self._bare_pairs:
+            pair.check_end(self.cutoff_nm, self.kt_kj_mol, self.convention)
         return self
 
     @model_serializer(mode="wrap")
@@ -144,24 +144,22 @@ class StatePoint(OfSpecies):
         said = {
             "potential": self.potential != LENNARD_JONES,
             "species_name": self.species_name != _ARGON,
-            "general": self.general is not None,
+            "mixture": self.mixture is not None,
+            "box_length_sigma": self.box_sigma is None,
+            "box_sigma": self.box_sigma is not None,
         }
         return {name: value for name, value in values.items() if said.get(name, True)}
 
     @property
     def pair_potential(self) -> ReducedPotential:
-        """The interacting end of the path in reduced units, without N and the box.
-
-        ValueError for what this version cannot calculate; see `check_supported`.
-        """
-        check_supported(self)
+        """The interacting end of the path in reduced units, without N and the box."""
         return reduced_potential(
             self.temperature_star,
             self.cutoff_sigma,
             self.switch_sigma,
             self.convention,
             self.potential.in_units(self.sigma_nm, self.epsilon_kj_mol),
-            self.general.fluid if self.general is not None else None,
+            self.mixture.fluid if self.mixture is not None else None,
             (self.sigma_nm, self.epsilon_kj_mol),
         )
 
@@ -173,9 +171,9 @@ class StatePoint(OfSpecies):
     @property
     def fluid(self) -> Fluid:
         """Species, pair potentials and cutoff, in real units."""
-        if self.general is not None:
-            return self.general.fluid
-        pair = self.potential.build(self.sigma_nm, self.epsilon_kj_mol)
+        if self.mixture is not None:
+            return self.mixture.fluid
+        (pair,) = self._bare_pairs
         return Fluid.mixture({self.species_name: (self.mass_dalton, pair)}, self.cutoff)
 
     @property
@@ -186,6 +184,13 @@ class StatePoint(OfSpecies):
         )
 
     @property
+    def _bare_pairs(self) -> tuple[PairPotential, ...]:
+        """The pair potentials without their cutoff, in real units."""
+        if self.mixture is not None:
+            return self.mixture.fluid.pairs
+        return (self.potential.build(self.sigma_nm, self.epsilon_kj_mol),)
+
+    @property
     def pairs(self) -> tuple[PairPotential, ...]:
         """The pair potentials of all kinds of pairs within the cutoff, in real units."""
         return tuple(self.cutoff.ended(pair) for pair in self.fluid.pairs)
@@ -193,30 +198,19 @@ class StatePoint(OfSpecies):
     @property
     def composition(self) -> dict[str, int]:
         """Number of particles of each species."""
-        if self.general is None:
+        if self.mixture is None:
             return {self.species_name: self.n_particles}
-        return dict(zip(self.general.fluid.names, self.general.composition, strict=True))
-
-    @property
-    def edges_nm(self) -> tuple[float, float, float]:
-        """Edges of the box, in nm."""
-        length = self.box_length_nm
-        return self.general.edges_nm if self.general is not None else (length, length, length)
+        return dict(zip(self.mixture.fluid.names, self.mixture.composition, strict=True))
 
     @property
     def density_star(self) -> float:
         """rho* = N sigma^3 / V."""
-        return self.n_particles / self.box_length_sigma**3
-
-    @property
-    def box_length_nm(self) -> float:
-        """Edge of the box, in nm."""
-        return self.box_length_sigma * self.sigma_nm
+        return self.n_particles / self.volume_sigma3
 
     @property
     def cutoff_nm(self) -> float:
-        """Cutoff in nm, never above half the box by rounding (OpenMM refuses that)."""
-        return min(self.cutoff_sigma * self.sigma_nm, 0.5 * self.box_length_nm)
+        """Cutoff in nm, never above half an edge by rounding (OpenMM refuses that)."""
+        return min(self.cutoff_sigma * self.sigma_nm, 0.5 * float(self.edges_nm.min()))
 
     @property
     def switch_nm(self) -> float:
@@ -261,24 +255,15 @@ class StatePoint(OfSpecies):
             end = "_".join([self.potential.type, *self.potential.parameter_label(), end])
         numbers = "".join(f"{n}{name}" for name, n in self.composition.items())
         n = numbers if self.is_mixture else f"{self.n_particles}"
-        size = f"N{n}_L{self.box_length_sigma:.6g}"
-        return f"{size}_T{self.temperature_star:.6g}_{end}"
+        return f"N{n}_L{self.box_text}_T{self.temperature_star:.6g}_{end}"
 
     def __str__(self) -> str:
         return (
-            f"N = {self.n_particles}, L = {self.box_length_sigma:g} sigma (rho* = "
+            f"N = {self.n_particles}, L = {self.box_text} sigma (rho* = "
             f"{self.density_star:.4g}), "
             f"T* = {self.temperature_star:g}, {self.convention}"
             + ("" if self.potential == LENNARD_JONES else f", {self.potential.type}")
             + (f", {_numbers_of(self)}" if self.is_mixture else "")
-        )
-
-
-def check_supported(state: StatePoint) -> None:
-    """Refuse a state point that can be described and not calculated yet, in one clear line."""
-    if state.general is not None and len(set(state.general.edges_nm)) > 1:
-        raise ValueError(
-            "the system has unequal edges, and this version runs cubic boxes: give box_length_nm"
         )
 
 

@@ -63,5 +63,5 @@ def _virial(kind: PairKind, r2: np.ndarray) -> np.ndarray:
 
 def pressure_star(mean_virial: float, temperature_star: float, state: StatePoint) -> float:
     """Return the pressure p sigma^3 / epsilon from the mean virial in epsilon, at some T*."""
-    n, volume = state.n_particles, state.box_length_sigma**3
+    n, volume = state.n_particles, state.volume_sigma3
     return (n * temperature_star + mean_virial / 3) / volume

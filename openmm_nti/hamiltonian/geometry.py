@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.kernels import CompiledModule, applies_to_double
 
 
@@ -33,16 +34,13 @@ def cubic_box(length_sigma: float, device: torch.device | str = "cpu") -> Tensor
     return torch.full((3,), length_sigma, dtype=torch.float64, device=device)
 
 
-def minimum_image(displacement: Tensor, box: Tensor) -> Tensor:
-    """Return displacements folded into the cell centred on zero.
+def box_of(state: StatePoint, device: torch.device | str = "cpu") -> Tensor:
+    """Return the edges of the box of `state`, (3,), sigma, float64."""
+    return torch.as_tensor(state.edges_sigma, device=device)
 
-    Parameters
-    ----------
-    displacement
-        Differences of positions, (..., 3), sigma.
-    box
-        Edges of the box, (3,), sigma.
-    """
+
+def minimum_image(displacement: Tensor, box: Tensor) -> Tensor:
+    """Return displacements (..., 3) folded into the cell centred on zero, of edges (3,), sigma."""
     return displacement - box * torch.round((displacement / box).detach())
 
 

@@ -109,10 +109,11 @@ class NoisedFluid(nn.Module):
         bound = copy.copy(self)
         bound.__dict__["_modules"] = dict(self._modules)
         bound._take(potential, self.network, numbers)  # noqa: SLF001
-        if bound.reach > 0.5 * state.box_length_sigma * (1 + 1e-9):
+        half = 0.5 * state.shortest_edge_sigma
+        if bound.reach > half * (1 + 1e-9):
             raise ValueError(
                 f"the model's network sees pairs up to {bound.reach:.4g} sigma in this fluid, and "
-                f"half the box is {0.5 * state.box_length_sigma:.4g} sigma: enlarge the box, or "
+                f"half the box is {half:.4g} sigma: enlarge the box, or "
                 "train a network of a shorter cutoff_sigma"
             )
         for part in (bound.pair_kinds, bound.scale, bound.two_body):

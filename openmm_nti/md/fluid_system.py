@@ -14,7 +14,7 @@ from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.of_species import kind_table
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.lennard_jones import LennardJones
-from openmm_nti.fluid.state import StatePoint, check_supported
+from openmm_nti.fluid.state import StatePoint
 
 _BY_SYMBOL = app.Element._elements_by_symbol  # noqa: SLF001 (OpenMM has no list of them)
 _ELEMENTS = frozenset(element.symbol for element in _BY_SYMBOL.values())
@@ -52,7 +52,6 @@ class LJFluid:
 
 def fluid_system(state: StatePoint) -> openmm.System:
     """Return the fluid as an OpenMM System: one force in the periodic box of `state`."""
-    check_supported(state)
     return bare_system(state, _force(state))
 
 
@@ -183,8 +182,8 @@ def fluid_topology(state: StatePoint) -> app.Topology:
 
 
 def _box_vectors(state: StatePoint) -> list[openmm.Vec3]:
-    length = state.box_length_nm
-    return [openmm.Vec3(length, 0, 0), openmm.Vec3(0, length, 0), openmm.Vec3(0, 0, length)]
+    x, y, z = (float(edge) for edge in state.edges_nm)
+    return [openmm.Vec3(x, 0, 0), openmm.Vec3(0, y, 0), openmm.Vec3(0, 0, z)]
 
 
 def lj_system(state: StatePoint) -> openmm.System:

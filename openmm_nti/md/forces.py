@@ -143,7 +143,7 @@ def add_to_system(
 def create_system(state: StatePoint, *forces: Any, n_replicas: int = 1) -> openmm.System:
     """Return a System of the state's particles in its periodic box, with `forces` alone."""
     system = openmm.System()
-    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
+    system.setDefaultPeriodicBoxVectors(*np.diag(state.edges_nm))
     for mass in np.tile(state.masses_dalton, n_replicas):
         system.addParticle(float(mass))
     for force in forces:

@@ -23,7 +23,7 @@ import torch
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.hamiltonian.two_body_table import two_body_table
 from openmm_nti.md.openmm_energy import LAMBDA, checked_particles
@@ -103,7 +103,7 @@ def _table(state: StatePoint) -> openmm.Continuous2DFunction:
     wide_log_s = log_s[0] + log_s_step * np.arange(-_MARGIN, log_s.size)
     wide = CubicSpline(log_s, CubicSpline(r, values, axis=1)(wide_r), axis=0)(wide_log_s)
     wide[-1] = 0.0
-    box = cubic_box(state.box_length_sigma)
+    box = box_of(state)
     start, end = (float(log_noise(torch.tensor(lam), box)) for lam in (1.0, 0.0))
     lambdas = 1.0 - (wide_log_s - start) / (end - start)
     # OpenMM counts both upwards, r first: the noise falls as lambda grows.

@@ -32,7 +32,7 @@ class NeuralPath:
         A Hamiltonian of the state's pair potential, or what `load_model` reads: a shipped model's
         name or a path.
     state
-        State point: N, the cubic box, the temperature and the kind of atom.
+        State point: N, the box, the temperature and the kind of atom.
 
     Raises
     ------

@@ -68,7 +68,7 @@ class OpenMMEnergy(nn.Module):
         self.last_particle = max(chosen, default=-1)
         self.register_buffer("particles", torch.tensor(chosen, dtype=torch.long), persistent=False)
         self.register_buffer(
-            "box_nm", torch.eye(3, dtype=torch.float64) * state.box_length_nm, persistent=False
+            "box_nm", torch.diag(torch.as_tensor(state.edges_nm)), persistent=False
         )
 
     def forward(self, positions: Tensor, box_vectors: Tensor, lambda_nti: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class OpenMMEnergy(nn.Module):
         positions
             Positions of all particles of the System, (n, 3), nm, unwrapped.
         box_vectors
-            Vectors of the box, (3, 3), nm, which must be the cube of the state.
+            Vectors of the box, (3, 3), nm, which must be that of the state.
         lambda_nti
             Coupling in [0, 1], 0-dim.
         """
@@ -130,11 +130,11 @@ class OpenMMEnergy(nn.Module):
             return ""
         edges = torch.diagonal(box_vectors)
         if not bool((box_vectors - torch.diag(edges)).abs().max() <= self.box_tolerance_nm):
-            return "openmm_nti: the box is triclinic: use a cubic box"
+            return "openmm_nti: the box is triclinic: use a rectangular box"
         if bool((edges < self.shortest_box_nm).any()):
             return "openmm_nti: the box is under two cutoffs of the model: enlarge the box"
         return (
-            "openmm_nti: the box is not the cube of the state: at constant pressure the noise of a "
+            "openmm_nti: the box is not that of the state: at constant pressure the noise of a "
             "lambda would change with the box; remove the barostat, or make the force for this box"
         )
 

@@ -55,7 +55,7 @@ def check_system(
     ------
     ValueError
         If the System has a barostat, another number of particles, or a box that is triclinic, under
-        two cutoffs or not the cube of `state`. If `particles` are bad indices. If the force would
+        two cutoffs or not that of `state`. If `particles` are bad indices. If the force would
         act on virtual sites, particles without mass or constrained particles.
     """
     check_constant_volume(system)
@@ -93,11 +93,11 @@ def _check_box(system: openmm.System, state: StatePoint) -> None:
         [v.value_in_unit(unit.nanometer) for v in system.getDefaultPeriodicBoxVectors()]
     )
     edges = np.diagonal(vectors)
-    length = state.box_length_nm
-    if not np.abs(vectors - np.diag(edges)).max() <= BOX_TOLERANCE * length:
+    tolerance = BOX_TOLERANCE * state.box_length_nm
+    if not np.abs(vectors - np.diag(edges)).max() <= tolerance:
         raise ValueError(
-            "the System's box is triclinic, and the model takes minimum images in a cube: use a "
-            "cubic box"
+            "the System's box is triclinic, and the model takes minimum images edge by edge: use a "
+            "rectangular box"
         )
     if not edges.min() >= 2.0 * state.cutoff_nm * (1.0 - 1e-6):
         raise ValueError(
@@ -105,11 +105,11 @@ def _check_box(system: openmm.System, state: StatePoint) -> None:
             f"({2.0 * state.cutoff_nm:g} nm): enlarge it, or set it by "
             "setDefaultPeriodicBoxVectors if it is still OpenMM's default of 2 nm"
         )
-    if not np.abs(edges - length).max() <= BOX_TOLERANCE * length:
+    if not np.abs(edges - state.edges_nm).max() <= tolerance:
+        found, wanted = (" x ".join(f"{edge:g}" for edge in box) for box in (edges, state.edges_nm))
         raise ValueError(
-            f"the System's box is {' x '.join(f'{edge:g}' for edge in edges)} nm, but the state's "
-            f"is a cube of {length:g} nm: set it by setDefaultPeriodicBoxVectors, or change "
-            "box_length_nm of the state"
+            f"the System's box is {found} nm, but the state's is {wanted} nm: set it by "
+            "setDefaultPeriodicBoxVectors, or give the state box_nm = [x, y, z]"
         )
 
 

@@ -60,7 +60,7 @@ class NtiPotentialImpl:
         Parameters
         ----------
         topology
-            Topology with the cubic periodic box of the fluid.
+            Topology with the periodic box of the fluid.
         system
             System that openmm-ml makes.
         atoms
@@ -106,7 +106,7 @@ class NtiPotentialImpl:
             )
         fluid = {
             "n_particles": n_particles,
-            "box_length_nm": box[0].value_in_unit(unit.nanometer),
+            "box_nm": [edge.value_in_unit(unit.nanometer) for edge in box],
             **self._fluid,
         }
         return StatePoint.model_validate({**model.potential.model_dump(), **fluid})

@@ -10,16 +10,19 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.state import StatePoint
 
-_GRID = 96  # points along an edge; the Mayer function is smooth on the scale of their distance
+_GRID = 108  # points along an edge; the Mayer function is smooth on the scale of their distance
 _BLOCK = 100_000
 
-# Small and cold enough for |beta F_ex| to be far larger than the error of a short estimate.
-TWO_PARTICLES = StatePoint(
-    n_particles=2,
-    box_length_sigma=3.0,
-    temperature_star=0.8,
-    cutoff_sigma=1.5,
-    switch_sigma=1.25,
+# Small and cold enough for |beta F_ex| to be far larger than the error of a short estimate. Edges
+# are unequal, so that whoever takes one for another is found out.
+TWO_PARTICLES = StatePoint.model_validate(
+    {
+        "n_particles": 2,
+        "box_sigma": [3.1, 3.0, 3.7],
+        "temperature_star": 0.8,
+        "cutoff_sigma": 1.5,
+        "switch_sigma": 1.25,
+    }
 )
 
 
@@ -28,7 +31,7 @@ def exact_samples(n_frames: int, rng: np.random.Generator) -> Ensemble:
     kept: list[np.ndarray] = []
     deepest = 1.0 / TWO_PARTICLES.temperature_star
     while sum(map(len, kept)) < n_frames:
-        trial = rng.uniform(0.0, TWO_PARTICLES.box_length_sigma, size=(20_000, 2, 3))
+        trial = rng.uniform(0.0, TWO_PARTICLES.edges_sigma, size=(20_000, 2, 3))
         energy = reduced_potential_numpy(trial, TWO_PARTICLES)
         kept.append(trial[np.log(rng.uniform(size=len(trial))) < -energy - deepest])
     positions = np.concatenate(kept)[:n_frames]
@@ -46,9 +49,8 @@ def exact_value(quantity: str) -> float:
     With the Mayer function f = exp(-u) - 1 and means over the periodic box, Z_2 / V^2 = 1 + <f> and
     Z_3 / V^3 = 1 + 3 <f> + 3 <f>^2 + <f_12 f_13 f_23>; the last is a sum over Fourier coefficients.
     """
-    edge = TWO_PARTICLES.box_length_sigma
-    ticks = np.arange(_GRID) * edge / _GRID
-    second = np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 3)
+    ticks = np.arange(_GRID) / _GRID * TWO_PARTICLES.edges_sigma[:, None]
+    second = np.stack(np.meshgrid(*ticks, indexing="ij"), axis=-1).reshape(-1, 3)
     energies = [
         reduced_potential_numpy(np.stack([np.zeros_like(block), block], axis=1), TWO_PARTICLES)
         for block in np.array_split(second, math.ceil(len(second) / _BLOCK))

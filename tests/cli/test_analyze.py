@@ -17,7 +17,7 @@ from openmm_nti.md.fluid_system import fluid_topology
 from openmm_nti.validation.estimators.registry import sections
 
 ROOT = Path(__file__).parents[2]
-STATE = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.0)
+STATE = StatePoint(n_particles=2, box_sigma=(6.3, 6.0, 6.9), temperature_star=1.0)
 QUICK = {
     "network": TINY["network"],
     "training": TINY["training"],
@@ -39,7 +39,7 @@ def own(tmp_path_factory):
         ensemble.positions_nm,
         mdtraj.Topology.from_openmm(fluid_topology(STATE)),
         time=np.arange(150.0),
-        unitcell_lengths=np.full((150, 3), STATE.box_length_nm),
+        unitcell_lengths=np.tile(STATE.edges_nm, (150, 1)),
         unitcell_angles=np.full((150, 3), 90.0),
     )
     frames.save_dcd(str(folder / "run.dcd"))

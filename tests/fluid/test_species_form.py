@@ -1,14 +1,10 @@
 """The form of a state point with named species: same states, mixtures, and one-line refusals."""
 
-import copy
-
 import pytest
 from pydantic import ValidationError
 
 from openmm_nti.cli.run_config import RunConfig
-from openmm_nti.fluid.energy import reduced_potential_numpy
-from openmm_nti.fluid.state import StatePoint, check_supported
-from openmm_nti.md.fluid_system import fluid_system
+from openmm_nti.fluid.state import StatePoint
 
 ARGON = {"n_particles": 60, "mass_dalton": 39.948, "sigma_nm": 0.3405, "epsilon_kj_mol": 0.99607}
 KRYPTON = {"n_particles": 40, "mass_dalton": 83.798, "sigma_nm": 0.3633, "epsilon_kj_mol": 1.389}
@@ -73,23 +69,6 @@ def test_a_mixture_fills_its_pairs_by_the_mixing_rule():
     assert hash(state) == hash(StatePoint(**TWO))
 
 
-def test_unequal_edges_are_refused_in_one_line():
-    system = copy.deepcopy(ONE)
-    del system["box_length_nm"]
-    system["box_nm"] = [2.1, 2.2, 2.3]
-    state = StatePoint(**system)
-    message = "this version runs cubic boxes"
-    for start in (
-        lambda: check_supported(state),
-        lambda: fluid_system(state),
-        lambda: reduced_potential_numpy([[[0, 0, 0], [1, 1, 1]]], state),
-        lambda: RunConfig(system=system),
-    ):
-        with pytest.raises(ValueError, match=message) as error:
-            start()
-        assert len([line for line in str(error.value).splitlines() if message in line]) == 1
-
-
 def _without(name):
     return {key: value for key, value in ARGON.items() if key != name}
 
@@ -109,7 +88,10 @@ def _without(name):
         ({"box_length_nm": None}, "none of them is given"),
         ({"box_length_nm": -2}, "box_length_nm = -2 must be a positive number of at most"),
         ({"box_length_nm": None, "box_nm": [2.1, 2.2]}, r"must be the three edges"),
-        ({"box_length_nm": None, "box_nm": [2.0, 2.2, 2.2]}, "shortest edge, 2 nm, is under two"),
+        (
+            {"box_length_nm": None, "box_nm": [2.0, 2.2, 2.2]},
+            r"shortest edge.*\(2 nm\), is under two",
+        ),
         ({"box_length_nm": 1.9}, "is under two cutoffs"),
         ({"potential": {"type": "lenard_jones"}}, "type = 'lenard_jones' is unknown: choose from"),
         ({"potential": {"cut_nm": 1.0}}, "potential: unknown key cut_nm"),
@@ -133,7 +115,7 @@ def test_nonsense_is_refused_with_a_way_out(change, message):
         ({"temperature_kelvin": None, "temperature_star": 1.25}, "temperature_star needs one"),
         ({"temperature_kelvin": None}, "the temperature is missing: give temperature_kelvin"),
         ({"box_length_nm": None, "density_star": 0.3}, "density_star needs one species"),
-        ({"box_length_nm": 2.0}, "shortest edge, 2 nm, is under two cutoffs"),
+        ({"box_length_nm": 2.0}, r"the box,.*\(2 nm\), is under two cutoffs"),
         (
             {"species": {"Ar": ARGON, "Kr": {**KRYPTON, "n_particles": 1.5}}},
             "Kr: n_particles = 1.5 must be a whole number",

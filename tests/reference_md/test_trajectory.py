@@ -87,11 +87,30 @@ def test_another_box(trajectory, read):
         read(trajectory)
 
 
-def test_a_box_that_is_no_cube(trajectory, read):
+def test_a_box_of_unequal_edges(read):
+    edges = [2.35, 2.2, 2.043]
+    given = {"n_particles": 20, "temperature_star": 1.25}
+    state = StatePoint(**given, box_nm=edges)
+    trajectory = simulated(state, 60, interval=100)
+    ensemble = read(trajectory, state)
+    assert (ensemble.positions_nm >= 0).all()
+    assert (ensemble.positions_nm <= np.array(edges) * (1 + 1e-6)).all()
+    expected = reduced_potential_numpy(ensemble.positions_sigma, state)
+    np.testing.assert_allclose(ensemble.reduced_potentials, expected, rtol=1e-12)
+    other = StatePoint(**given, box_nm=[2.35, 2.043, 2.2])
+    with pytest.raises(ValueError, match=r"an edge of 2\.2 nm, but .* is 2\.043 nm"):
+        read(trajectory, other)
+    cube = StatePoint(**given, box_length_nm=2.2)
+    with pytest.raises(ValueError, match=r"an edge of 2\.043 nm, .* box_nm for three edges"):
+        read(trajectory, cube)
+    trajectory.unitcell_lengths[-1, 2] *= 1.01
+    with pytest.raises(ValueError, match=r"edges go from 2\.043 to 2\.06343 nm"):
+        read(trajectory, state)
+
+
+def test_a_box_that_is_not_rectangular(trajectory, read):
     trajectory.unitcell_angles[:] = 80
-    with pytest.raises(
-        ValueError, match="the unit cell is not rectangular: simulate in a cubic box"
-    ):
+    with pytest.raises(ValueError, match="the unit cell is not rectangular: simulate in a rect"):
         read(trajectory)
 
 

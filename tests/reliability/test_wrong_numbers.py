@@ -125,12 +125,14 @@ def other_inputs(first):
         ("convention", "truncated"),
     ):
         yield name, True, replace(first, state=changed_state(**{name: value}))
+    turned = TWO_PARTICLES.box_sigma[::-1]
+    yield "edges", known.name != "eos", replace(first, state=changed_state(box_sigma=turned))
     for name, settings in other_settings(known.Config(**first.settings)):
         yield name, name not in IDLE, replace(first, settings=settings)
 
 
 def changed_state(**change):
-    keys = ("n_particles", "box_length_sigma", "temperature_star", "cutoff_sigma", "switch_sigma")
+    keys = ("n_particles", "box_sigma", "temperature_star", "cutoff_sigma", "switch_sigma")
     return StatePoint(**{**{key: getattr(TWO_PARTICLES, key) for key in keys}, **change})
 
 

@@ -59,6 +59,6 @@ def simulated(state, n_frames, interval=40, seed=5):
         frames,
         mdtraj.Topology.from_openmm(lj_topology(state)),
         time=np.arange(float(n_frames)),
-        unitcell_lengths=np.full((n_frames, 3), state.box_length_nm),
+        unitcell_lengths=np.tile(state.edges_nm, (n_frames, 1)),
         unitcell_angles=np.full((n_frames, 3), 90.0),
     )

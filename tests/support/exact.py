@@ -18,7 +18,7 @@ def exact_ensemble(state, n_frames, seed=0):
     deepest = state.n_particles * (state.n_particles - 1) / 2 / state.temperature_star
     kept = []
     while sum(map(len, kept)) < n_frames:
-        trial = rng.uniform(0, state.box_length_sigma, size=(20_000, state.n_particles, 3))
+        trial = rng.uniform(0, state.edges_sigma, size=(20_000, state.n_particles, 3))
         energy = reduced_potential_numpy(trial, state)
         kept.append(trial[np.log(rng.uniform(size=len(trial))) < -energy - deepest])
     positions = np.concatenate(kept)[:n_frames]
@@ -39,4 +39,4 @@ def pair_free_energy(state):
     switch = 1 - 6 * x**5 + 15 * x**4 - 10 * x**3
     energy = 4 / state.temperature_star * (r**-12 - r**-6) * switch
     mayer = (4 * math.pi * r**2 * np.expm1(-energy)).sum() * step
-    return -math.log1p(mayer / state.box_length_sigma**3)
+    return -math.log1p(mayer / state.volume_sigma3)

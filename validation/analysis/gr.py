@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import mdtraj
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def with_errors(
-    positions_sigma: np.ndarray, box_length_sigma: float, n_independent: float | None = None
+    positions_sigma: np.ndarray, edges_sigma: ArrayLike, n_independent: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return r, g(r) and the standard error of g(r), from how much frames differ, (120,) each.
 
     Parameters
     ----------
-    positions_sigma, box_length_sigma
+    positions_sigma, edges_sigma
         As for `radial_distribution`, at least two frames.
     n_independent
         For how many independent frames the frames count; by default all.
     """
-    one_by_one = [radial_distribution(one[None], box_length_sigma) for one in positions_sigma]
+    one_by_one = [radial_distribution(one[None], edges_sigma) for one in positions_sigma]
     g = np.array([one for _, one in one_by_one])
     count = len(g) if n_independent is None else n_independent
     return one_by_one[0][0], g.mean(axis=0), g.std(axis=0, ddof=1) / np.sqrt(count)
@@ -26,11 +27,11 @@ def with_errors(
 
 def radial_distribution(
     positions_sigma: np.ndarray,
-    box_length_sigma: float,
+    edges_sigma: ArrayLike,
     r_max: float | None = None,
     n_bins: int = 120,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return g(r) of identical particles in a cubic periodic box, averaged over frames.
+    """Return g(r) of identical particles in a periodic box, averaged over frames.
 
     It tends to 1 - 1/N for an ideal gas, since each particle has N - 1 others around it.
 
@@ -38,10 +39,10 @@ def radial_distribution(
     ----------
     positions_sigma
         Positions, wrapped or not. Shape (F, N, 3), sigma.
-    box_length_sigma
-        Edge of the box, in sigma.
+    edges_sigma
+        Edges of the box, (3,), or the one of a cube, in sigma.
     r_max
-        Largest distance, in sigma; by default, and at most, half the box.
+        Largest distance, in sigma; by default, and at most, half the shortest edge.
     n_bins
         Number of equal bins.
 
@@ -55,7 +56,8 @@ def radial_distribution(
     ValueError
         If `r_max` is not between 0 and half the box, or the positions are not finite.
     """
-    half_box = 0.5 * box_length_sigma
+    edges = np.broadcast_to(edges_sigma, 3)
+    half_box = 0.5 * float(edges.min())
     r_max = half_box if r_max is None else r_max
     if not 0 < r_max <= half_box:
         raise ValueError(f"r_max = {r_max:g} must be between 0 and half the box, {half_box:g}")
@@ -63,9 +65,9 @@ def radial_distribution(
         raise ValueError("g(r): the positions are empty, NaN or infinite: leave those frames out")
     n_frames, n_particles, _ = positions_sigma.shape
     trajectory = mdtraj.Trajectory(
-        np.mod(positions_sigma, box_length_sigma),
+        np.mod(positions_sigma, edges),
         None,
-        unitcell_lengths=np.full((n_frames, 3), box_length_sigma),
+        unitcell_lengths=np.tile(edges, (n_frames, 1)),
         unitcell_angles=np.full((n_frames, 3), 90.0),
     )
     pairs = np.column_stack(np.triu_indices(n_particles, k=1))

@@ -83,7 +83,7 @@ class ChainDiagnostics(Diagnostics):
     largest_energy_drift_z
         From the first frames to the last, in standard errors.
     box_length_sigma
-        Edge of the box.
+        Edge of the box; of unequal edges, that of the cube of the same volume.
     """
 
     n_walkers: int
@@ -135,7 +135,7 @@ def sample(state: StatePoint, config: BarChainConfig, execution: Execution) -> l
     ]
     # The species that comes next, and the one that came last.
     moved = zip([*order[1:], order[-1]], order, strict=True)
-    box = f"the insertion chain at L = {state.box_length_sigma:g} sigma"
+    box = f"the insertion chain at L = {state.box_text} sigma"
     whole = [list(state.composition.values()), order] if state.is_mixture else []
     arrays = execution.map_stored(
         partial(sample_works, config),

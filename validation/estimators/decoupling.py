@@ -171,7 +171,7 @@ def particle_energy(
     """
     others = np.delete(np.arange(state.n_particles), particle)
     separation = positions_sigma[:, others] - positions_sigma[:, [particle]]
-    separation = nearest_image(separation, state.box_length_sigma)
+    separation = nearest_image(separation, state.edges_sigma)
     kind = state.kinds(particle, others)
     energy, slope = soft_pair((separation**2).sum(axis=-1), state, lambdas, kind)
     return energy.sum(axis=-1).T, slope.sum(axis=-1).T

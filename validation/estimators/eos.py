@@ -95,7 +95,7 @@ def _parts(
     equation: Any, other: Any, state: StatePoint, n_particles: int
 ) -> tuple[float, float, float]:
     """Return beta F_ex of n particles in the box by both equations, and the tail in them, kT."""
-    density = n_particles / state.box_length_sigma**3
+    density = n_particles / state.volume_sigma3
     point = (state.temperature_star, density, np.array([1.0]))
     bulk, second = (n_particles * float(model.get_Ar00(*point)) for model in (equation, other))
     tail = 0.5 * n_particles * density * removed_integral(state) / state.temperature_star

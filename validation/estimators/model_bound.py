@@ -34,7 +34,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import Diagnostics
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.reference_md.statistics import error_of_mean, mean_of_frames
 from openmm_nti.references.noise import NOISE_MIN_SIGMA, effective_variance, log_noise_max
@@ -140,7 +140,7 @@ def _integral(
     """Return the bound, its spread between frames, and what each level contributes."""
     energies = ensemble.reduced_potentials
     positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64)
-    box = cubic_box(ensemble.state.box_length_sigma)
+    box = box_of(ensemble.state)
     frames = _Frames(positions, box, energies - energies.mean())
     nodes, weights = np.polynomial.legendre.leggauss(n_levels)
     low = math.log(NOISE_MIN_SIGMA)

@@ -177,12 +177,12 @@ def _sample_chain(
     context = chain_context(soft_system(state), state, config, execution)
     positions = np.empty((config.n_frames, state.n_particles, 3))
     dudl = np.empty(config.n_frames)
-    context.setPositions(rng.uniform(0, state.box_length_nm, positions.shape[1:]))
+    context.setPositions(rng.uniform(0, state.edges_nm, positions.shape[1:]))
     if coupling > 0:
         raise_coupling(context, coupling, config.equilibration)
     for frame in range(config.n_frames):
         if coupling == 0:
-            context.setPositions(rng.uniform(0, state.box_length_nm, positions.shape[1:]))
+            context.setPositions(rng.uniform(0, state.edges_nm, positions.shape[1:]))
         else:
             context.getIntegrator().step(config.steps_between)
         snapshot = context.getState(positions=True, parameterDerivatives=True)

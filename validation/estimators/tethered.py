@@ -41,7 +41,7 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import Diagnostics
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.reference_md.statistics import is_constant
 from openmm_nti.references.noise import effective_variance
@@ -226,7 +226,7 @@ def _gaps(
     log_s = torch.from_numpy(part.log_s)
     spreads = effective_variance(log_s).sqrt().numpy()
     noised = part.frames + spreads[:, None, None] * rng.standard_normal(part.frames.shape)
-    box = cubic_box(state.box_length_sigma)
+    box = box_of(state)
     with torch.no_grad():
         gradient = execution.place(model).gradient(torch.from_numpy(noised), box, log_s).numpy()
     fluid = TetheredFluid(state, execution)

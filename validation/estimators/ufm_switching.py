@@ -159,7 +159,7 @@ def _sample_chain(
 ) -> np.ndarray:
     """Return frames of a chain from random positions, which are exact at lambda = 0."""
     shape = (config.n_frames, path.state.n_particles, 3)
-    random = np.random.default_rng(execution.seed).uniform(0, path.state.box_length_sigma, shape)
+    random = np.random.default_rng(execution.seed).uniform(0, path.state.edges_sigma, shape)
     if coupling == 0:
         return random
     system = path.system(with_fluid=coupling > HALF)

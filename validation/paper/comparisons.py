@@ -26,7 +26,7 @@ def radial_distributions(task: PaperTask) -> Found:
     arrays: dict[str, np.ndarray] = {}
     energies = {}
     for name, positions in sets.items():
-        r, g, error = gr.with_errors(positions, state.box_length_sigma)
+        r, g, error = gr.with_errors(positions, state.edges_sigma)
         arrays |= {"r": r, f"g_{name}": g, f"err_{name}": error}
         energies[name] = reduced_potential_numpy(positions, state) / state.n_particles
     inside = (arrays["r"] >= _G_RANGE[0]) & (arrays["r"] <= _G_RANGE[1])

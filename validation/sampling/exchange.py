@@ -58,7 +58,7 @@ class Exchanged(NamedTuple):
 def sample(
     dynamics: Dynamics,
     potentials: Callable[[Tensor], Array],
-    box_length_sigma: float,
+    edges_sigma: Array,
     *,
     n_frames: int,
     n_steps: int,
@@ -72,8 +72,8 @@ def sample(
         The windows above lambda = 0, in equilibrium.
     potentials
         Reduced potentials of configurations (F, N, 3) at all K lambdas, (F, K).
-    box_length_sigma
-        Edge of the box.
+    edges_sigma
+        Edges of the box, (3,).
     execution
         Its seed decides the trades and the ideal gas.
     """
@@ -84,7 +84,7 @@ def sample(
     for turn in range(n_frames):
         moves = dynamics.advance(n_steps)
         above = dynamics.positions
-        gas = torch.from_numpy(random.uniform(0.0, box_length_sigma, above.shape[1:]))
+        gas = torch.from_numpy(random.uniform(0.0, edges_sigma, above.shape[1:]))
         positions = torch.cat([gas[None], above])
         u = potentials(positions.flatten(0, 1)).reshape(n_windows, -1, n_windows)
         frames.append(positions)

@@ -116,6 +116,7 @@ class _Boxes:
     ) -> None:
         self._state = state
         self._rng = rng
+        self._edges = state.edges_sigma[:, None]
         self._log_zv = beta_mu + 3 * math.log(state.box_length_sigma)
         self._coordinates = np.zeros((3, n_walkers, _FIRST_CAPACITY))
         self._walkers = np.arange(n_walkers)
@@ -133,7 +134,7 @@ class _Boxes:
         after = before + self._rng.uniform(-_STEP_SIGMA, _STEP_SIGMA, before.shape)
         rise = self._energies(after, chosen) - self._energies(before, chosen)
         taken = (rise < self._rng.standard_exponential(rise.shape)) & (self.numbers > 0)
-        self._coordinates[:, taken, chosen[taken]] = after[:, taken] % self._state.box_length_sigma
+        self._coordinates[:, taken, chosen[taken]] = after[:, taken] % self._edges
 
     def _exchange(self) -> None:
         """Try one insertion or one removal in each box.
@@ -142,7 +143,7 @@ class _Boxes:
         """
         inserts = self._rng.random(self.numbers.shape) < 0.5
         chosen = self._random_particles()
-        new = self._rng.uniform(0, self._state.box_length_sigma, (3, len(chosen)))
+        new = self._rng.uniform(0, self._edges, (3, len(chosen)))
         places = np.where(inserts, new, self._coordinates[:, self._walkers, chosen])
         energy = self._energies(places, np.where(inserts, -1, chosen))
         with np.errstate(divide="ignore"):  # ln 0: an empty box has nothing to remove
@@ -169,11 +170,11 @@ class _Boxes:
 
     def _energies(self, places: np.ndarray, left_out: np.ndarray) -> np.ndarray:
         """Return beta U (W,) of a particle at `places` (3, W) with all but slot `left_out` (W,)."""
-        box, used = self._state.box_length_sigma, max(1, int(self.numbers.max()))
+        used = max(1, int(self.numbers.max()))
         r2 = np.zeros((len(self.numbers), used))
-        for axis in range(3):
+        for axis, edge in enumerate(self._edges):
             separation = self._coordinates[axis, :, :used] - places[axis, :, None]
-            separation -= box * np.rint(separation / box)
+            separation -= edge * np.rint(separation / edge)
             r2 += separation**2
         slots = np.arange(used)
         r2[(slots >= self.numbers[:, None]) | (slots == left_out[:, None])] = np.inf

@@ -159,14 +159,14 @@ def insertion_energies(
     np.ndarray
         Shape (F, n_insertions), kT; infinite where a place coincides with a particle.
     """
-    box = state.box_length_sigma
+    edges = state.edges_sigma
     energies = np.empty((len(positions_sigma), n_insertions))
     chunk = max(1, _PAIRS_AT_ONCE // positions_sigma.shape[1])
     kinds = state.kinds_with(species)
     for frame in range(len(positions_sigma)):
         for start in range(0, n_insertions, chunk):
-            places = rng.uniform(0, box, (min(chunk, n_insertions - start), 3))
-            r2 = _squared_distances(places, positions_sigma[frame], box)
+            places = rng.uniform(0, edges, (min(chunk, n_insertions - start), 3))
+            r2 = _squared_distances(places, positions_sigma[frame], edges)
             energy = np.zeros(r2.shape)
             near = ~(r2 >= state.cutoff_sigma**2)  # NaN is near, and so its energy is NaN
             kind = None if kinds is None else np.broadcast_to(kinds, r2.shape)[near]
@@ -177,11 +177,11 @@ def insertion_energies(
     return energies
 
 
-def _squared_distances(places: np.ndarray, positions: np.ndarray, box: float) -> np.ndarray:
+def _squared_distances(places: np.ndarray, positions: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Return r^2 of the nearest image from M places to N particles. Shape (M, N), sigma^2."""
     r2 = np.zeros((len(places), len(positions)))
-    for axis in range(3):
+    for axis, edge in enumerate(edges):
         separation = places[:, axis, None] - positions[:, axis]
-        separation -= box * np.rint(separation / box)
+        separation -= edge * np.rint(separation / edge)
         r2 += separation**2
     return r2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from openmm_nti.fluid.energy import nearest_image
 
@@ -18,7 +18,7 @@ def trades(
     positions: Array,
     centres: Array,
     spread: float,
-    edge: float,
+    edges: ArrayLike,
     rng: np.random.Generator,
     species: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
@@ -37,14 +37,14 @@ def trades(
         Where each atom is tethered, (N, 3), sigma.
     spread
         Standard deviation of a free atom on its tether, sigma.
-    edge
-        Length of the box, sigma.
+    edges
+        Edges of the box, (3,), sigma.
     rng
         Random numbers.
     species
         Species of each atom, (N,): only equal ones trade. None if all are equal.
     """
-    first, second = _near(positions, min(1.0, (_LONG_SIGMA / spread) ** 4), edge, rng)
+    first, second = _near(positions, min(1.0, (_LONG_SIGMA / spread) ** 4), edges, rng)
     if species is not None:
         alike = species[first] == species[second]
         first, second = first[alike], second[alike]
@@ -55,8 +55,8 @@ def trades(
     def accepted(these: slice | NDArray[np.int64]) -> NDArray[np.bool_]:
         a, b = first[these], second[these]
         own, other = centres[whose[a]], centres[whose[b]]
-        here = _squared(positions[a] - own, edge) + _squared(positions[b] - other, edge)
-        traded = _squared(positions[b] - own, edge) + _squared(positions[a] - other, edge)
+        here = _squared(positions[a] - own, edges) + _squared(positions[b] - other, edges)
+        traded = _squared(positions[b] - own, edges) + _squared(positions[a] - other, edges)
         return np.asarray(traded - here < thresholds[these])
 
     # Few trades succeed: decide all pairs at once, and again those that a success has changed.
@@ -74,16 +74,16 @@ def trades(
 
 
 def _near(
-    positions: Array, share: float, edge: float, rng: np.random.Generator
+    positions: Array, share: float, edges: ArrayLike, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return a share of the pairs of places within reach of a trade, in random order."""
     first, second = np.triu_indices(len(positions), 1)
-    near = np.flatnonzero(_squared(positions[first] - positions[second], edge) < _REACH_SIGMA**2)
+    near = np.flatnonzero(_squared(positions[first] - positions[second], edges) < _REACH_SIGMA**2)
     near = rng.permutation(near)[: math.ceil(share * len(near))]
     return first[near], second[near]
 
 
-def _squared(vectors: Array, edge: float) -> Array:
+def _squared(vectors: Array, edges: ArrayLike) -> Array:
     """Return squared lengths (n,) of vectors (n, 3) to the nearest image."""
-    vectors = nearest_image(vectors, edge)
+    vectors = nearest_image(vectors, edges)
     return np.asarray(np.einsum("ij,ij->i", vectors, vectors))

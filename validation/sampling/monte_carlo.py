@@ -44,6 +44,7 @@ class Walkers:
     @takes_execution
     def __init__(self, state: StatePoint, n_walkers: int, execution: Execution) -> None:
         self._state = state
+        self._edges = state.edges_sigma
         self._rng = execution.random("moves")
         starts = [
             lattice_positions_nm(state, execution.seed_of("start", walker))
@@ -55,11 +56,11 @@ class Walkers:
             np.ascontiguousarray(np.stack(starts).transpose(2, 0, 1)) / state.sigma_nm
         )
         self._pairs = np.stack([self._energies_of(k) for k in range(state.n_particles)], axis=1)
-        self.step_sigma = min(_FIRST_STEP_SIGMA, 0.5 * state.box_length_sigma)
+        self.step_sigma = min(_FIRST_STEP_SIGMA, 0.5 * state.shortest_edge_sigma)
 
     @property
     def positions_sigma(self) -> np.ndarray:
-        """Positions in [0, L]. Shape (W, N, 3), sigma."""
+        """Positions in the box. Shape (W, N, 3), sigma."""
         return np.asarray(self._coordinates.transpose(1, 2, 0))
 
     @property
@@ -69,7 +70,7 @@ class Walkers:
 
     def equilibrate(self, n_sweeps: int) -> None:
         """Make `n_sweeps` sweeps, and tune the step after each."""
-        longest = 0.5 * self._state.box_length_sigma
+        longest = 0.5 * self._state.shortest_edge_sigma
         for _ in range(n_sweeps):
             factor = _STEP_FACTOR if self.sweep() > _ACCEPTANCE else 1 / _STEP_FACTOR
             self.step_sigma = float(
@@ -91,7 +92,7 @@ class Walkers:
             self._coordinates[:, taken, k] = places[:, taken]
             self._pairs[taken, k] = self._pairs[taken, :, k] = energies[taken]
             n_accepted += len(taken)
-        self._coordinates %= self._state.box_length_sigma
+        self._coordinates %= self._edges[:, None, None]
         return n_accepted / (n_particles * n_walkers)
 
     def _energies_of(self, k: int) -> np.ndarray:
@@ -99,11 +100,10 @@ class Walkers:
 
     def _energies_at(self, places: np.ndarray, k: int) -> np.ndarray:
         """Return pair energies of particle k, moved to `places` (3, W), with all others, (W, N)."""
-        box = self._state.box_length_sigma
         r2 = np.zeros(self._coordinates.shape[1:])
-        for axis in range(3):
+        for axis, edge in enumerate(self._edges):
             separation = self._coordinates[axis] - places[axis, :, None]
-            separation -= box * np.rint(separation / box)
+            separation -= edge * np.rint(separation / edge)
             r2 += separation**2
         kind = self._state.kinds(k, slice(None))
         energies = pair_energy(r2, self._state, kind) / self._state.temperature_star

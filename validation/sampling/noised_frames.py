@@ -10,7 +10,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.references.noise import effective_variance, log_noise
 
 Array = NDArray[np.float64]
@@ -35,7 +35,7 @@ def noised_frames(
 
 def noise_of(state: StatePoint, lam: float) -> Tensor:
     """Return the standard deviation of the noise at `lam` in each coordinate, (1,), sigma."""
-    level = log_noise(torch.tensor([lam], dtype=torch.float64), cubic_box(state.box_length_sigma))
+    level = log_noise(torch.tensor([lam], dtype=torch.float64), box_of(state))
     return effective_variance(level).sqrt()
 
 
@@ -57,7 +57,7 @@ def dudl_of_frames(
     """
     slopes = []
     size = max(1, _ATOMS_PER_BATCH // state.n_particles)
-    box = cubic_box(state.box_length_sigma)
+    box = box_of(state)
     lambdas = torch.as_tensor(lam, dtype=torch.float64).expand(len(positions))
     for part, some in zip(positions.split(size), lambdas.split(size), strict=True):
         path = some.clone().requires_grad_(True)
@@ -70,7 +70,7 @@ def reduced_potentials(
     model: LambdaHamiltonian, positions: Tensor, state: StatePoint, lambdas: Array
 ) -> Array:
     """Return U of frames (F, N, 3) in sigma at every lambda, (F, K), kT."""
-    box = cubic_box(state.box_length_sigma)
+    box = box_of(state)
     path = torch.as_tensor(lambdas)
     parts = positions.split(max(1, model.atoms_per_chunk // state.n_particles))
     return torch.cat([model.energies_at(part, box, path) for part in parts]).numpy()

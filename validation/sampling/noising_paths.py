@@ -28,7 +28,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.hamiltonian.training_range import fit_model
 from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution, takes_execution
@@ -218,7 +218,7 @@ def _pilot(
     H z for a random z has the square norm tr H^2 on average. It is taken from the difference of
     gradients that are as far apart as a step is long, where small jumps of a score do not matter.
     """
-    box = cubic_box(state.box_length_sigma)
+    box = box_of(state)
     clean = torch.as_tensor(frames, dtype=torch.float64)
     information = []
     loss = []
@@ -246,7 +246,7 @@ def path_works(steps: PathSteps, execution: Execution, batch: PathBatch) -> dict
 
 
 def _forward_works(steps: PathSteps, starts: Array, generator: torch.Generator) -> Array:
-    box = cubic_box(steps.state.box_length_sigma)
+    box = box_of(steps.state)
     positions = torch.as_tensor(starts, dtype=torch.float64)
     omega = steps.model.end.energy(positions, box)
     for step, reverse_variance in enumerate(steps.reverse_variances):
@@ -261,7 +261,7 @@ def _forward_works(steps: PathSteps, starts: Array, generator: torch.Generator) 
 
 
 def _reverse_works(steps: PathSteps, n_paths: int, generator: torch.Generator) -> Array:
-    box = cubic_box(steps.state.box_length_sigma)
+    box = box_of(steps.state)
     shape = (n_paths, steps.state.n_particles, 3)
     positions = steps.model.reference.sample(*shape[:2], box, generator)
     omega = torch.zeros(n_paths, dtype=torch.float64)

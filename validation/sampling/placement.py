@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.md.platforms import PlatformName
 from openmm_nti.reference_md.statistics import MIN_CHAINS
 from openmm_nti.runtime.context import Execution, takes_execution
@@ -169,7 +169,7 @@ def _pilot(
     The latter is a share of the standard deviation, (K,).
     """
     model = execution.place(model)
-    slopes, functions, box = [], [], cubic_box(ensemble.state.box_length_sigma)
+    slopes, functions, box = [], [], box_of(ensemble.state)
     for value in lambdas:
         # The same frames and noise at every lambda: their mean then varies smoothly.
         generator = torch.Generator().manual_seed(execution.seed_of("pilot"))

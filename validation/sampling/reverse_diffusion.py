@@ -33,7 +33,7 @@ from torch import Tensor
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.references.noise import effective_variance, log_noise
 from openmm_nti.validation.sampling.hmc import choose
 
@@ -185,7 +185,7 @@ class ReverseDiffusion:
         ValueError
             If a trajectory runs into NaN.
         """
-        box = cubic_box(self.state.box_length_sigma)
+        box = box_of(self.state)
         lambdas = torch.from_numpy(self.lambdas)
         variance = effective_variance(log_noise(lambdas, box))
         shape = (n_samples, self.state.n_particles, 3)

@@ -134,7 +134,7 @@ def place_windows(
         energy, slope = soft_pair(r**2, state, grid, kind)
         with np.errstate(invalid="ignore"):  # infinity times zero where r -> 0 at lambda = 1
             integrand = np.nan_to_num(slope**2 * np.exp(-energy)) * 4 * np.pi * r**2
-        variance += share * n_pairs / state.box_length_sigma**3 * np.trapezoid(integrand, r)
+        variance += share * n_pairs / state.volume_sigma3 * np.trapezoid(integrand, r)
     deviation = np.sqrt(variance)
     steps = 0.5 * (deviation[1:] + deviation[:-1]) * np.diff(grid)
     length = np.concatenate([[0.0], np.cumsum(steps)])
@@ -168,5 +168,5 @@ def _pair_r2(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
     """Return squared nearest-image distances of a frame (N, 3), (N (N - 1) / 2,), sigma^2."""
     first, second = np.triu_indices(state.n_particles, k=1)
     separation = positions_sigma[first] - positions_sigma[second]
-    separation = nearest_image(separation, state.box_length_sigma)
+    separation = nearest_image(separation, state.edges_sigma)
     return np.asarray((separation**2).sum(axis=-1))

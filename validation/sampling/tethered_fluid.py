@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from openmm import unit
 
 from openmm_nti.fluid.energy import nearest_image
@@ -114,7 +114,7 @@ class TetheredFluid:
         """
         positions = self._centres + start
         if settle:
-            positions = remove_overlaps(positions, self._state.box_length_sigma)
+            positions = remove_overlaps(positions, self._state.edges_sigma)
         self._place(positions)
         if settle:
             minimize(self._context, _FORCE_TOLERANCE)
@@ -144,8 +144,8 @@ class TetheredFluid:
 
     def _trade(self, positions: Array) -> None:
         """Let neighbours change places by the Metropolis rule."""
-        edge = self._state.box_length_sigma
-        whose = trades(positions, self._centres, self._spread, edge, self._rng, self._species)
+        edges = self._state.edges_sigma
+        whose = trades(positions, self._centres, self._spread, edges, self._rng, self._species)
         if (whose == np.arange(len(whose))).all():
             return
         now = self._context.getState(velocities=True).getVelocities(asNumpy=True)
@@ -153,11 +153,11 @@ class TetheredFluid:
         velocities = np.empty_like(positions)
         displacements[whose] = positions - self._centres[whose]
         velocities[whose] = now.value_in_unit(_VELOCITY)
-        self._place(self._centres + nearest_image(displacements, edge))
+        self._place(self._centres + nearest_image(displacements, edges))
         self._context.setVelocities(velocities)
 
 
-def remove_overlaps(positions: Array, edge: float) -> Array:
+def remove_overlaps(positions: Array, edges: ArrayLike) -> Array:
     """Return `positions` (N, 3) in sigma with overlapping atoms moved apart.
 
     They are moved as far as finite forces need: a minimiser gives up where two atoms are almost in
@@ -167,7 +167,7 @@ def remove_overlaps(positions: Array, edge: float) -> Array:
     positions = positions + 1e-3 * np.sin(np.arange(positions.size).reshape(positions.shape))
     first, second = np.triu_indices(len(positions), 1)
     for _ in range(_MOST_ROUNDS):
-        vectors = nearest_image(positions[first] - positions[second], edge)
+        vectors = nearest_image(positions[first] - positions[second], edges)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         close = lengths < _CONTACT_SIGMA
         if not close.any():

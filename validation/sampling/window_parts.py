@@ -19,7 +19,7 @@ from torch import Tensor
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis import control_variates
@@ -79,7 +79,7 @@ class WindowPart:
     @property
     def box(self) -> Tensor:
         """Edges of the box, (3,), sigma."""
-        return cubic_box(self.ensemble.state.box_length_sigma)
+        return box_of(self.ensemble.state)
 
 
 def sample_part(part: WindowPart) -> dict[str, NDArray[Any]]:
@@ -122,7 +122,7 @@ def _simulated(part: WindowPart) -> tuple[Tensor, dict[str, Array]]:
 def _ideal_gas(part: WindowPart) -> tuple[Tensor, dict[str, Array]]:
     """Return what `_simulated` does, at lambda = 0, where no simulation is needed."""
     state = part.ensemble.state
-    n_frames, box = part.config.n_chains * part.n_frames, cubic_box(state.box_length_sigma)
+    n_frames, box = part.config.n_chains * part.n_frames, box_of(state)
     generator = _generator(part, "ideal gas")
     drawn = part.model.reference.sample(n_frames, state.n_particles, box, generator)
     nothing = {"acceptance": np.full(1, np.nan), "timestep_star": np.full(1, np.nan)}
@@ -214,7 +214,7 @@ def _exchanging(part: WindowPart) -> tuple[Tensor, dict[str, Array]]:
     found = exchange.sample(
         dynamics,
         lambda positions: reduced_potentials(part.placed, positions, state, part.lambdas),
-        state.box_length_sigma,
+        state.edges_sigma,
         n_frames=part.n_frames,
         n_steps=config.steps_between,
         execution=part.execution.child("trades", *part.place),

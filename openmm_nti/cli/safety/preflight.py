@@ -64,9 +64,9 @@ def check_density(state: StatePoint) -> None:
     alike = [reduced.kinds[kind] for kind in kind_table(reduced.n_species).diagonal()]
     cores = [kind.pair.core(_CORE_KT * state.temperature_star)[0] for kind in alike]
     filled = sum(n * core**3 for n, core in zip(state.composition.values(), cores, strict=True))
-    if filled / state.box_length_sigma**3 > _CLOSE_PACKING:
+    if filled / state.volume_sigma3 > _CLOSE_PACKING:
         raise ConfigError(
-            f"system: n_particles = {state.n_particles} in a box of {state.box_length_sigma:g} "
+            f"system: n_particles = {state.n_particles} in a box of {state.box_text} "
             f"sigma has density_star = {state.density_star:.4g}, denser than spheres can be "
             "packed: enlarge the box or take fewer particles"
         )
@@ -136,7 +136,7 @@ def _check_network(config: RunConfig, *, estimates: bool) -> None:
             f"network.kind = {network.kind} gives no energies, which estimates need: only `train` "
             "it, or use `density`"
         )
-    half = 0.5 * min(state.box_length_sigma for state in config.system)
+    half = 0.5 * min(state.shortest_edge_sigma for state in config.system)
     if network.cutoff_sigma > half * (1 + 1e-9):
         raise ConfigError(
             f"network.cutoff_sigma = {network.cutoff_sigma:g} is above half the box, {half:g} "

@@ -56,7 +56,7 @@ def edges_of(system: openmm.System) -> tuple[float, float, float]:
     """Return the edges of a rectangular box, in nm; equal ones are equal to the last bit."""
     box = np.array([v.value_in_unit(unit.nanometer) for v in system.getDefaultPeriodicBoxVectors()])
     if np.abs(box - np.diag(np.diag(box))).max() > _TOLERANCE * box.max():
-        raise ValueError("the box is triclinic: this version runs cubic boxes")
+        raise ValueError("the box is triclinic: only rectangular boxes are read")
     x, y, z = (float(edge) for edge in np.diag(box))
     if max(x, y, z) - min(x, y, z) <= _TOLERANCE * max(x, y, z):
         y = z = x

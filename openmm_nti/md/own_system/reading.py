@@ -14,7 +14,7 @@ from openmm import app, unit
 
 from openmm_nti.fluid.cutoff import Cutoff
 from openmm_nti.fluid.fluid import Fluid
-from openmm_nti.fluid.general import GeneralState
+from openmm_nti.fluid.mixture import Mixture
 from openmm_nti.fluid.potentials.base import PairPotential
 from openmm_nti.fluid.potentials.lennard_jones import LennardJones
 from openmm_nti.fluid.potentials.table import Table
@@ -97,11 +97,6 @@ def describe_system(
     cutoff_nm = _common_cutoff(forces)
     switch_nm = _switch(forces[0])
     kt = GAS_CONSTANT_KJ_MOL_K * kelvin
-    if len(set(edges)) > 1:
-        raise ValueError(
-            f"the box has edges of {edges[0]:g}, {edges[1]:g} and {edges[2]:g} nm: this version "
-            "runs cubic boxes"
-        )
     kinds = kinds_of_particles(system, forces, topology)
     functions, error = _pair_functions(forces, kinds, cutoff_nm, kt)
     first = functions[0]
@@ -113,7 +108,7 @@ def describe_system(
         convention = "shifted" if ends < 1e-5 * kt else "truncated"
     given: dict[str, Any] = {
         "n_particles": system.getNumParticles(),
-        "box_length_nm": edges[0],
+        "box_nm": edges,
         "temperature_kelvin": kelvin,
         "mass_dalton": kinds[0].mass_dalton,
         "cutoff_sigma": cutoff_nm / units["sigma_nm"],
@@ -127,8 +122,8 @@ def describe_system(
         species = tuple(Species(name=kind.name, mass_dalton=kind.mass_dalton) for kind in kinds)
         fluid = Fluid(species=species, pairs=tuple(functions), cutoff=cutoff)
         numbers = tuple(len(kind.particles) for kind in kinds)
-        general = GeneralState(fluid=fluid, composition=numbers, edges_nm=edges)
-        given |= {**units, "switch_sigma": switch / units["sigma_nm"], "general": general}
+        mixture = Mixture(fluid=fluid, composition=numbers)
+        given |= {**units, "switch_sigma": switch / units["sigma_nm"], "mixture": mixture}
     else:
         given["species_name"] = kinds[0].name
         if isinstance(first, Table):

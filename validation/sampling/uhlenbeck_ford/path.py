@@ -7,8 +7,8 @@ with the pair energy -p kT ln(1 - exp(-(r / sigma_UF)^2)) in U_UF. It is singula
 logarithm can be integrated, so that scaling it needs no soft core. Between two atoms it leaves a
 density of r^(2 p), in which the core of the fluid has a finite mean: no soft core there either.
 
-U_UF ends at 5 sigma_UF, or at half of the box, and is shifted to zero there. That is no error: the
-same U_UF is the end of the first half and the start of the second.
+U_UF ends at 5 sigma_UF, or at half of the shortest edge, and is shifted to zero there. That is no
+error: the same U_UF is the end of the first half and the start of the second.
 """
 
 from __future__ import annotations
@@ -51,17 +51,19 @@ class UhlenbeckFordPath:
     @cached_property
     def middle(self) -> StatePoint:
         """The Uhlenbeck-Ford fluid at lambda = 1/2, with the fluid's mass and temperature."""
-        length = self.state.box_length_sigma / self.sigma
-        return StatePoint(
-            n_particles=self.state.n_particles,
-            box_length_sigma=length,
-            temperature_star=1.0 / self.p,
-            sigma_nm=self.sigma * self.state.sigma_nm,
-            epsilon_kj_mol=self.p * self.state.kt_kj_mol,
-            mass_dalton=self.state.mass_dalton,
-            cutoff_sigma=min(_UF_CUTOFF, 0.5 * length),
-            convention="shifted",
-            potential={"type": "uhlenbeck_ford"},
+        edges = self.state.edges_sigma / self.sigma
+        return StatePoint.model_validate(
+            {
+                "n_particles": self.state.n_particles,
+                "box_sigma": edges.tolist(),
+                "temperature_star": 1.0 / self.p,
+                "sigma_nm": self.sigma * self.state.sigma_nm,
+                "epsilon_kj_mol": self.p * self.state.kt_kj_mol,
+                "mass_dalton": self.state.mass_dalton,
+                "cutoff_sigma": min(_UF_CUTOFF, 0.5 * float(edges.min())),
+                "convention": "shifted",
+                "potential": {"type": "uhlenbeck_ford"},
+            }
         )
 
     @cached_property
@@ -131,7 +133,7 @@ class UhlenbeckFordPath:
         """Return the pair estimate of thermodynamic length up to each lambda of `grid`."""
         r = np.linspace(0, self.state.cutoff_sigma, 2001)[1:]
         middle = pair_energy((r / self.sigma) ** 2, self.middle) / self.middle.temperature_star
-        volume = self.state.box_length_sigma**3
+        volume = self.state.volume_sigma3
         variance = np.zeros(len(grid))
         for kind, n_pairs in zip(
             self.state.pair_potential.kinds, numbers_of_pairs(self.state), strict=True

@@ -22,11 +22,13 @@ def test_two_kinds_of_particles_are_two_species_in_any_order(make):
         force = lennard_jones()
         for index, each in enumerate(of):
             force.setParticleParameters(index, 0.0, KINDS[each][1], KINDS[each][0])
-    system = system_of(force, masses=[80.0 if each else 40.0 for each in of])
+    edges = (2.6, 2.4, 2.9)
+    system = system_of(force, masses=[80.0 if each else 40.0 for each in of], edges=edges)
     top = topology(names=("B", "C", "B"))
     reading = describe_system(system, top, temperature=KELVIN)
     state = reading.state
     assert state.composition == {"B": 13, "C": 7}
+    assert state.edges_nm == pytest.approx(edges, rel=1e-12)
     assert state.masses_dalton.tolist() == [40.0] * 13 + [80.0] * 7
     assert [of[index] for index in reading.particles] == [False] * 13 + [True] * 7
     assert (state.fluid.pair("B", "C").type == "lennard_jones") == (make == "lennard_jones")

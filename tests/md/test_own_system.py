@@ -11,14 +11,16 @@ from openmm_nti.md.own_system.comparison import compare_energies
 from openmm_nti.md.own_system.reading import describe_system
 
 
-def test_lennard_jones_is_read_as_it_is():
-    state = StatePoint(n_particles=40, box_length_sigma=6, temperature_star=1.25)
+@pytest.mark.parametrize("edges", [[6, 6, 6], [6, 7, 6.5]])
+def test_lennard_jones_is_read_as_it_is(edges):
+    state = StatePoint(n_particles=40, box_sigma=edges, temperature_star=1.25)
     fluid = LJFluid(state)
     kelvin = state.temperature_kelvin * unit.kelvin
     found = read_system(fluid.create_system(), fluid.topology, temperature=kelvin)
     assert found.pair_potential.differing(state.pair_potential) == []
     assert (found.n_particles, found.species_name) == (40, "Ar")
-    assert found.box_length_sigma == pytest.approx(6, abs=1e-12)
+    assert found.edges_sigma == pytest.approx(edges, abs=1e-12)
+    assert (found.box_sigma is None) == (len(set(edges)) == 1)
 
 
 @pytest.mark.parametrize("method", ["PME", "Ewald"])

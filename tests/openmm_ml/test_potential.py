@@ -25,7 +25,7 @@ FILE = Path(__file__).parents[2] / "openmm_nti" / "openmm_ml" / "__init__.py"
 @pytest.fixture(scope="module")
 def state():
     return StatePoint(
-        n_particles=40, box_length_sigma=6.0, **load_model(MODEL).potential.model_dump()
+        n_particles=46, box_sigma=(6.4, 6.0, 6.2), **load_model(MODEL).potential.model_dump()
     )
 
 
@@ -86,5 +86,5 @@ def test_openmm_ml_makes_systems_with_it(state):
     np.testing.assert_allclose(
         numbers(potential.createSystem(topology), positions), expected, rtol=1e-6
     )
-    mixed = potential.createMixedSystem(topology, create_system(state), range(40))
+    mixed = potential.createMixedSystem(topology, create_system(state), range(46))
     np.testing.assert_allclose(numbers(mixed, positions), expected, rtol=1e-6)

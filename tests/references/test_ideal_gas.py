@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from openmm_nti import StatePoint
-from openmm_nti.hamiltonian.geometry import cubic_box
+from openmm_nti.fluid.energy import nearest_image, pair_energy
+from openmm_nti.hamiltonian.geometry import box_of, cubic_box
 from openmm_nti.references.ideal_gas import IdealGas
-from openmm_nti.references.noise import LOG_NOISE_MIN
+from openmm_nti.references.noise import LOG_NOISE_MIN, log_noise_max
 from openmm_nti.references.registry import reference_named
 
 STATE = StatePoint(n_particles=5, box_length_sigma=6.0, temperature_star=1.25)
@@ -40,3 +41,32 @@ def test_it_is_found_by_its_name():
     assert isinstance(reference_named("ideal_gas"), IdealGas)
     with pytest.raises(ValueError, match="choose from ideal_gas"):
         reference_named("crystal")
+
+
+@pytest.mark.parametrize("long", [1.6, 2.0, 3.0])
+def test_what_noise_leaves_of_a_pair_in_a_long_box(long):
+    """Noise at lambda = 0 is that of the cube: along a long edge the density is not yet uniform."""
+    edges = np.array([3.0, 3.0, 3.0 * long**1.5])
+    state = StatePoint(
+        n_particles=2,
+        box_sigma=edges.tolist(),
+        temperature_star=0.5,
+        cutoff_sigma=1.5,
+        switch_sigma=1.25,
+    )
+    sides = (16 * edges).astype(int)
+    steps = edges / sides
+    x = np.stack(np.indices(sides), -1) * steps
+    r2 = (nearest_image(x, edges) ** 2).sum(-1)
+    density = np.exp(-pair_energy(np.maximum(r2, 0.3), state) / state.temperature_star)
+    waves = np.fft.fftn(density / density.mean()) / density.size
+    kx, ky, kz = np.ix_(
+        *(2 * np.pi * np.fft.fftfreq(n, d) for n, d in zip(sides, steps, strict=True))
+    )
+    variance = np.exp(2 * float(log_noise_max(box_of(state))))
+    fading = np.exp(-variance * (kx**2 + ky**2 + kz**2))
+    noised = density.size * np.fft.ifftn(waves * fading).real
+    left_out = (noised * np.log(noised)).mean()
+    structure = 1 + waves[0, 0, 1].real  # S(k) of two atoms
+    expected = (structure - 1) ** 2 * np.exp(-2 * np.pi**2 / long**2)  # N / 2 (N - 1) is 1
+    assert left_out == pytest.approx(expected, rel=0.01)

@@ -55,7 +55,7 @@ def blocks(
     pieces = np.split(positions[: len(positions) // n_blocks * n_blocks], n_blocks)
     curves = []
     for piece in pieces:
-        r, g = gr.radial_distribution(piece, state.box_length_sigma)
+        r, g = gr.radial_distribution(piece, state.edges_sigma)
         curves.append(g[(r >= 0.8) & (r <= 3.0)])
     scale = state.temperature_star / state.n_particles
     energies = [scale * reduced_potential_numpy(piece, state).mean() for piece in pieces]

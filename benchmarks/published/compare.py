@@ -43,7 +43,7 @@ def removed(r_squared: np.ndarray, state: StatePoint) -> np.ndarray:
 def cutoff_correction(ensemble: Ensemble) -> tuple[float, float]:
     """Return what the full potential adds to a_ex, and the standard error of its mean, kT."""
     state = ensemble.state
-    half, n = 0.5 * state.box_length_sigma, state.n_particles
+    half, n = 0.5 * state.shortest_edge_sigma, state.n_particles
     inside = np.zeros(len(ensemble.positions_sigma))
     for r_squared in squared_distances(ensemble.positions_sigma, state):
         inside += np.where(r_squared < half**2, removed(r_squared, state), 0.0).sum(axis=-1)

@@ -111,7 +111,9 @@ def test_two_particles_have_their_exact_free_energy():
     facts = found.diagnostics
     assert facts["ramps"]["errors_apart"] < 3
     assert facts["ramps"]["overlap"] > 0.1
-    assert facts["uhlenbeck_ford"]["x"] == pytest.approx(0.5 * np.pi**1.5 * 0.125 * 2 / 27)
+    assert facts["uhlenbeck_ford"]["x"] == pytest.approx(
+        np.pi**1.5 * 0.125 / TWO_PARTICLES.volume_sigma3
+    )
 
 
 def test_few_ramps_are_refused():

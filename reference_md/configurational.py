@@ -88,12 +88,13 @@ def curvature(positions_sigma: np.ndarray, state: StatePoint) -> Curvature:
     positions = np.asarray(positions_sigma, dtype=np.float64)
     gradient = np.zeros_like(positions)
     laplacian = np.zeros(len(positions))
-    rc = state.cutoff_sigma
     kinds = state.pair_potential.kinds
+    ends = np.array([kind.cutoff.cutoff_nm for kind in kinds])
     jumps = np.zeros(len(kinds))
     if state.convention != "switched":
-        inside = np.nextafter(rc * rc, 0.0)
-        jumps = np.array([2 * rc * float(kind.pair.slope(inside)) for kind in kinds])
+        inside = np.nextafter(ends**2, 0.0)
+        slopes = [float(kind.pair.slope(r2)) for kind, r2 in zip(kinds, inside, strict=True)]
+        jumps = 2 * ends * slopes
     for first in range(positions.shape[1] - 1):
         separation = positions[:, first + 1 :] - positions[:, first : first + 1]
         separation = nearest_image(separation, state.edges_sigma)
@@ -104,8 +105,8 @@ def curvature(positions_sigma: np.ndarray, state: StatePoint) -> Curvature:
         gradient[:, first] -= pair.sum(axis=1)
         gradient[:, first + 1 :] += pair
         laplacian += 2 * (4 * r2 * bend + 6 * slope).sum(axis=-1)
+        rc, jump = (ends[0], jumps[0]) if kind is None else (ends[kind], jumps[kind])
         at_cutoff = (r2 < rc**2) & (r2 > (rc - _SHELL_SIGMA) ** 2)
-        jump = jumps[0] if kind is None else jumps[kind]
         laplacian -= 2 * (jump * at_cutoff).sum(axis=-1) / _SHELL_SIGMA
     return Curvature((gradient**2).sum(axis=(1, 2)), laplacian)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -38,6 +38,23 @@ class Cutoff(Settings):
                 "lower switch_nm or choose convention: truncated"
             )
         return self
+
+    def in_units(self, length_nm: float) -> Self:
+        """Return the same cutoff with lengths counted in `length_nm`."""
+        return self.model_copy(
+            update={
+                "cutoff_nm": self.cutoff_nm / length_nm,
+                "switch_nm": self.switch_nm / length_nm,
+            }
+        )
+
+    def openmm_factor(self, r: str = "r") -> str:
+        """Return S(r) for OpenMM's custom forces, zero from the cutoff on."""
+        within = f"step({self.cutoff_nm!r}-{r})"
+        if self.convention != "switched":
+            return within
+        x = f"max(0, ({r}-{self.switch_nm!r})/{self.cutoff_nm - self.switch_nm!r})"
+        return f"{within}*(1 + x^3*(-10 + x*(15 - 6*x))); x = {x}"
 
     def ended(self, pair: PairPotential) -> PairPotential:
         """Return a potential as it is within the cutoff: shifted, where the convention says so.

@@ -132,11 +132,6 @@ def pair_energy(r2: np.ndarray, state: StatePoint, kind: np.ndarray | None = Non
     return state.pair_potential.pair_energy(r2, kind)
 
 
-def cutoff_function(r2: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Return S(r) of any shape, zero from the cutoff on, from squared distances in sigma^2."""
-    return state.pair_potential.cutoff.factor(r2)
-
-
 def nearest_image(vectors: np.ndarray, edges: ArrayLike) -> np.ndarray:
     """Return the shortest periodic image of each vector (..., 3) in a box of edges (3,).
 

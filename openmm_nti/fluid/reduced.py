@@ -56,6 +56,10 @@ class ReducedPotential(Settings):
         description="Potentials of a mixture's kinds of pairs a <= b, in sigma and epsilon: aa, "
         "ab, ac, bb, bc, cc; empty for one species.",
     )
+    cutoffs: tuple[Cutoff, ...] = Field(
+        default=(),
+        description="Where each of `pairs` ends, in sigma; empty if all end at cutoff_sigma.",
+    )
 
     @model_validator(mode="after")
     def _each_pair_once(self) -> ReducedPotential:
@@ -85,6 +89,8 @@ class ReducedPotential(Settings):
         if not self.pairs:
             values.pop("species", None)
             values.pop("pairs", None)
+        if not self.cutoffs:
+            values.pop("cutoffs", None)
         return values
 
     @property
@@ -106,11 +112,6 @@ class ReducedPotential(Settings):
     def pair_in_kt(self) -> PairPotential:
         """The one pair potential with lengths in sigma and energies in kT."""
         return self.only_kind.pair_in_kt
-
-    @property
-    def cutoff(self) -> Cutoff:
-        """The cutoff with lengths in sigma."""
-        return self.kinds[0].cutoff
 
     @property
     def energy_at_cutoff(self) -> float:
@@ -217,10 +218,11 @@ def _kinds(reduced: ReducedPotential) -> tuple[PairKind, ...]:
         convention=reduced.convention,
     )
     found = []
-    for bare in reduced.pairs or (reduced.potential.build(1.0, 1.0),):
-        pair = cutoff.ended(bare)
+    bare_pairs = reduced.pairs or (reduced.potential.build(1.0, 1.0),)
+    for bare, own in zip(bare_pairs, reduced.cutoffs or (cutoff,) * len(bare_pairs), strict=True):
+        pair = own.ended(bare)
         in_kt = pair.in_units(1.0, reduced.temperature_star)
-        found.append(PairKind(pair, in_kt, cutoff, float(pair.energy(reduced.cutoff_sigma**2))))
+        found.append(PairKind(pair, in_kt, own, float(pair.energy(own.cutoff_nm**2))))
     return tuple(found)
 
 
@@ -239,17 +241,16 @@ def reduced_potential(
     `fluid` has the species in real units, of which `units` is one sigma and one epsilon; None for
     one species.
     """
-    several = fluid is not None and len(fluid.species) > 1
+    mixture = fluid if fluid is not None and len(fluid.species) > 1 else None
     return ReducedPotential(
         temperature_star=temperature_star,
         cutoff_sigma=cutoff_sigma,
         switch_sigma=switch_sigma,
         convention=convention,
         potential=potential,
-        species=fluid.names if fluid is not None and several else (),
-        pairs=(
-            tuple(pair.in_units(*units) for pair in fluid.pairs)
-            if fluid is not None and several
-            else ()
+        species=mixture.names if mixture else (),
+        pairs=tuple(pair.in_units(*units) for pair in mixture.pairs) if mixture else (),
+        cutoffs=(
+            tuple(cutoff.in_units(units[0]) for cutoff in mixture.pair_cutoffs) if mixture else ()
         ),
     )

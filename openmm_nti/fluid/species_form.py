@@ -35,7 +35,7 @@ STATE_KEYS = (
     "potential",
     "pairs",
 )
-_CUTOFF_KEYS = ("cutoff_nm", "switch_nm", "convention")
+_CUTOFF_KEYS = ("cutoff_nm", "switch_nm", "cutoff_sigma", "switch_sigma", "convention")
 _BOX_KEYS = ("box_length_nm", "box_nm", "density_star")
 _MIXING = ("lorentz_berthelot",)
 _CUTOFF_SIGMA, _SWITCH_SHARE = 3.0, 2.5 / 3.0
@@ -112,11 +112,13 @@ def _one_species(
         if data.get(key) is not None:
             plain[key] = data[key]
     sigma = positive_number("sigma_nm", entry.get("sigma_nm", _length_unit(form)))
-    if potential.get("cutoff_nm") is not None:
-        plain["cutoff_sigma"] = positive_number("cutoff_nm", potential["cutoff_nm"]) / sigma
+    unit, cutoff, switch = _ends(potential)
+    per_sigma = 1.0 if unit == "sigma" else sigma
+    if cutoff is not None:
+        plain["cutoff_sigma"] = cutoff / per_sigma
         plain["switch_sigma"] = _SWITCH_SHARE * plain["cutoff_sigma"]
-    if potential.get("switch_nm") is not None:
-        plain["switch_sigma"] = positive_number("switch_nm", potential["switch_nm"]) / sigma
+    if switch is not None:
+        plain["switch_sigma"] = switch / per_sigma
     if "convention" in potential:
         plain["convention"] = potential["convention"]
     return {**plain, "potential": form}
@@ -144,10 +146,10 @@ def _several(
         raise ValueError("the temperature is missing: give temperature_kelvin")
     first = next(iter(species.values()))
     sigma = positive_number("sigma_nm", first.get("sigma_nm", 0.3405))
-    cutoff_nm = positive_number("cutoff_nm", potential.get("cutoff_nm") or _CUTOFF_SIGMA * sigma)
-    switch_nm = positive_number(
-        "switch_nm", potential.get("switch_nm") or _SWITCH_SHARE * cutoff_nm
-    )
+    unit, length, switch = _ends(potential)
+    per_unit = sigma if unit == "sigma" else 1.0
+    cutoff_nm = length * per_unit if length is not None else _CUTOFF_SIGMA * sigma
+    switch_nm = switch * per_unit if switch is not None else _SWITCH_SHARE * cutoff_nm
     convention = potential.get("convention", "switched")
     alike: dict[str, tuple[float, PairPotential]] = {}
     for name, entry in species.items():
@@ -157,17 +159,39 @@ def _several(
     numbers = [_count(name, entry["n_particles"]) for name, entry in species.items()]
     cutoff = Cutoff(cutoff_nm=cutoff_nm, switch_nm=switch_nm, convention=convention)
     fluid = Fluid.mixture(alike, cutoff, _pairs(data, alike))
+    if unit == "sigma":
+        fluid = fluid.cut_in_sigma(cutoff_nm / sigma, switch_nm / sigma)
     reference = {k: first[k] for k in ("sigma_nm", "epsilon_kj_mol", "mass_dalton") if k in first}
     return {
         **reference,
         **box,
         "n_particles": sum(numbers),
         "temperature_kelvin": data["temperature_kelvin"],
-        "cutoff_sigma": cutoff_nm / sigma,
-        "switch_sigma": switch_nm / sigma,
+        "cutoff_sigma": fluid.cutoff.cutoff_nm / sigma,
+        "switch_sigma": fluid.cutoff.switch_nm / sigma,
         "convention": convention,
         "mixture": Mixture(fluid=fluid, composition=tuple(numbers)),
     }
+
+
+def _ends(potential: Mapping[str, Any]) -> tuple[str, float | None, float | None]:
+    """Return the unit of the cutoff, `nm` or each pair's `sigma`, cutoff and switching distance.
+
+    What is not given is None.
+    """
+    given = [name for name in _CUTOFF_KEYS[:4] if potential.get(name) is not None]
+    units = {name.partition("_")[2] for name in given}
+    if len(units) > 1:
+        raise ValueError(
+            f"potential: {' and '.join(given)} are given: give both distances in nm, or both in "
+            "each pair's sigma"
+        )
+    unit = units.pop() if units else "nm"
+    found = {
+        name.partition("_")[0]: positive_number(f"potential: {name}", potential[name])
+        for name in given
+    }
+    return unit, found.get("cutoff"), found.get("switch")
 
 
 def _pairs(

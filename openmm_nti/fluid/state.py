@@ -134,8 +134,9 @@ class StatePoint(OfSpecies, OfBox):
                 f"{shortest * self.sigma_nm / 2:g})"
             )
         _ = self.pair_potential
-        for pair in self._bare_pairs:
-            pair.check_end(self.cutoff_nm, self.kt_kj_mol, self.convention)
+        fluid = self.fluid
+        for pair, cutoff in zip(fluid.pairs, fluid.cutoffs, strict=True):
+            pair.check_end(cutoff.cutoff_nm, self.kt_kj_mol, self.convention)
         return self
 
     @model_serializer(mode="wrap")
@@ -193,7 +194,10 @@ class StatePoint(OfSpecies, OfBox):
     @property
     def pairs(self) -> tuple[PairPotential, ...]:
         """The pair potentials of all kinds of pairs within the cutoff, in real units."""
-        return tuple(self.cutoff.ended(pair) for pair in self.fluid.pairs)
+        fluid = self.fluid
+        return tuple(
+            cutoff.ended(pair) for pair, cutoff in zip(fluid.pairs, fluid.cutoffs, strict=True)
+        )
 
     @property
     def composition(self) -> dict[str, int]:

@@ -66,7 +66,7 @@ class TwoBodyTerm(CompiledModule):
         from scipy.interpolate import CubicSpline
 
         super().__init__()
-        tables = [two_body_table(kind) for kind in potential.kinds]
+        tables = [two_body_table(kind, potential.cutoff_sigma) for kind in potential.kinds]
         log_s, r, _ = tables[0]
         self.n_kinds = len(tables)
         self.n_noise = log_s.size

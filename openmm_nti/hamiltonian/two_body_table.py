@@ -23,16 +23,18 @@ _CORE_KT = 600.0
 
 
 @lru_cache(maxsize=32)  # six species have 21 kinds of pairs, which are made a second each
-def two_body_table(kind: PairKind) -> tuple[Array, Array, Array]:
+def two_body_table(kind: PairKind, reach: float | None = None) -> tuple[Array, Array, Array]:
     """Return a table of Phi: the grid of ln s, the grid of r in sigma, and the values in kT.
 
-    The shapes are (n_noise,), (n_r,) and (n_noise, n_r); all are float64.
+    The shapes are (n_noise,), (n_r,) and (n_noise, n_r); all are float64. The grids are those of
+    the longest cutoff of all kinds, `reach` in sigma; None for the kind's own.
     """
     cutoff = kind.cutoff.cutoff_nm
-    noise_gate = min(NOISE_GATE_SIGMA, 0.27 * cutoff)
+    reach = reach or cutoff
+    noise_gate = min(NOISE_GATE_SIGMA, 0.27 * reach)
     # The last row is zero, and the box holds two cutoffs: the term is gone before s reaches L / 2.
     log_s = np.linspace(math.log(NOISE_MIN_SIGMA), math.log(2.2 * noise_gate), _N_NOISE)
-    r = np.linspace(0.0, cutoff, round(cutoff / _R_STEP) + 1)
+    r = np.linspace(0.0, reach, round(reach / _R_STEP) + 1)
     variance = effective_variance(torch.from_numpy(log_s)).numpy()
     switch = switching_function(torch.from_numpy(r), cutoff - _SHELL_WIDTH, cutoff).numpy()
     values = np.empty((_N_NOISE, r.size))
@@ -61,7 +63,8 @@ def smeared_potential(r: Array, variance: float, kind: PairKind) -> Array:
     """
     width = math.sqrt(2.0 * variance)
     step = min(width / 4.0, 0.016)
-    inner = np.arange(0.5, (kind.cutoff.cutoff_nm + 10.0 * width) / step) * step
+    farthest = max(kind.cutoff.cutoff_nm, float(r[-1]))
+    inner = np.arange(0.5, (farthest + 10.0 * width) / step) * step
     log_boltzmann = -_capped_potential(inner, kind) + math.log(step)
     out = np.empty(r.size)
     for block in np.array_split(np.arange(r.size), max(1, r.size * inner.size // 1_000_000)):

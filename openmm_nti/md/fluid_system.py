@@ -10,6 +10,7 @@ from itertools import combinations
 import openmm
 from openmm import app, unit
 
+from openmm_nti.fluid.cutoff import Cutoff
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.of_species import kind_table
 from openmm_nti.fluid.potentials.base import PairPotential
@@ -82,9 +83,9 @@ def _force(state: StatePoint) -> openmm.Force:
 
 def _is_lorentz_berthelot(state: StatePoint) -> bool:
     """Return whether all pairs are Lennard-Jones by the mixing rule of a NonbondedForce."""
-    if not all(isinstance(pair, LennardJones) for pair in state.pairs):
-        return False
     fluid = state.fluid
+    if fluid.pair_cutoffs or not all(isinstance(pair, LennardJones) for pair in state.pairs):
+        return False
     return all(
         fluid.pair(a, b) == fluid.pair(a, a).mixed(fluid.pair(b, b))
         for a, b in combinations(fluid.names, 2)
@@ -130,7 +131,10 @@ def _expression(state: StatePoint, expression_of: Callable[[PairPotential], str]
     definitions: list[str] = []
     choice = "0"
     for number, pair in enumerate(state.pairs):
-        parts = f"energy = {expression_of(pair)}".split(";")
+        energy = expression_of(pair)
+        if state.fluid.pair_cutoffs:
+            energy = _cut(energy, state.fluid.cutoffs[number])
+        parts = f"energy = {energy}".split(";")
         names = [part.partition("=")[0].strip() for part in parts if part.strip()]
         for name in (*names, *pair.openmm_functions()):
             own = _own_name(name, number, state)
@@ -138,6 +142,12 @@ def _expression(state: StatePoint, expression_of: Callable[[PairPotential], str]
         definitions += [part for part in parts if part.strip()]
         choice = f"select(kind-{number}, {choice}, {_own_name('energy', number, state)})"
     return "; ".join([choice, *definitions, "kind = kind_of(species1, species2)"])
+
+
+def _cut(expression: str, cutoff: Cutoff) -> str:
+    """Return an expression that ends at a cutoff of its own."""
+    energy, _, definitions = expression.partition(";")
+    return f"({energy})*within; within = {cutoff.openmm_factor()}; {definitions}"
 
 
 def _own_name(name: str, kind: int, state: StatePoint) -> str:
@@ -151,7 +161,8 @@ def set_cutoff(
     """Give a force the cutoff and the switching function of `state`, with periodic boundaries."""
     force.setNonbondedMethod(type(force).CutoffPeriodic)
     force.setCutoffDistance(state.cutoff_nm)
-    force.setUseSwitchingFunction(state.convention == "switched")
+    own_cutoffs = bool(state.fluid.pair_cutoffs)  # then the expression has them
+    force.setUseSwitchingFunction(state.convention == "switched" and not own_cutoffs)
     force.setSwitchingDistance(state.switch_nm)
 
 

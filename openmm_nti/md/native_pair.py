@@ -96,7 +96,7 @@ def _table(state: StatePoint) -> openmm.Continuous2DFunction:
     """Return the table of Phi in kJ/mol over r in nm and lambda."""
     from scipy.interpolate import CubicSpline
 
-    log_s, r, values = two_body_table(state.pair_potential.only_kind)
+    log_s, r, values = two_body_table(state.pair_potential.only_kind, state.cutoff_sigma)
     r_step = r[1] - r[0]
     log_s_step = log_s[1] - log_s[0]
     wide_r = r[0] + r_step * np.arange(-_MARGIN, r.size + _MARGIN)

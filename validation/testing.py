@@ -30,11 +30,11 @@ def check_estimator(
 ) -> None:
     """Raise `ConformanceError` unless an estimator keeps all the rules.
 
-    For two Lennard-Jones particles it gives what quadrature gives, within its error; a bound is on
-    the right side. The two-body path is exact there, so this holds for any model. Run again in its
-    folder, also after files were lost, it gives equal numbers; with another seed or other data it
-    takes up nothing that is there. What it needs and does not get, and NaN, it refuses by a
-    ValueError of one line.
+    For two Lennard-Jones particles, in a box of unequal edges, it gives what quadrature gives,
+    within its error; a bound is on the right side. The two-body path is exact there, so this holds
+    for any model. Run again in its folder, also after files were lost, it gives equal numbers; with
+    another seed or other data it takes up nothing that is there. What it needs and does not get,
+    and NaN, it refuses by a ValueError of one line.
 
     Parameters
     ----------

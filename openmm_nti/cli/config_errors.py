@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 _LONGEST = 120  # characters of a value
 # Keys that a StatePoint takes beside its fields.
 _STATE_ALTERNATIVES = ("box_length_nm", "box_nm", "density_star", "temperature_kelvin")
+# Fields that those may stand for. Where neither is given, `StatePoint` says so itself.
+_STOOD_FOR = ("box_length_sigma", "temperature_star")
 
 
 class ConfigError(ValueError):
@@ -41,7 +43,9 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     # written as one.
     *path, name = [str(part) for part in problem["loc"] if not isinstance(part, int)] or [""]
     key = ".".join([*path, name])
-    if problem["type"] == "extra_forbidden" and name in _STATE_ALTERNATIVES:
+    if (problem["type"] == "extra_forbidden" and name in _STATE_ALTERNATIVES) or (
+        problem["type"] == "missing" and name in _STOOD_FOR
+    ):
         return ""  # good in itself; the unknown key beside it is what is wrong
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(name, valid_keys(model, tuple(path)))}"

@@ -151,6 +151,10 @@ class StatePoint(OfSpecies, OfBox):
         }
         return {name: value for name, value in values.items() if said.get(name, True)}
 
+    def __repr_args__(self) -> Any:
+        """Yield what files hold, so that unequal edges are seen."""
+        yield from ((name, getattr(self, name)) for name in self.model_dump())
+
     @property
     def pair_potential(self) -> ReducedPotential:
         """The interacting end of the path in reduced units, without N and the box."""

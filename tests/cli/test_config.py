@@ -37,8 +37,9 @@ def test_set_replaces_values_and_a_list_of_n_makes_several_states(tiny):
 
 
 def test_the_resolved_configuration_reads_back_the_same(tiny, tmp_path):
-    for system in ("n_particles=[4, 6]", "n_particles=5"):
-        config = load_config(tiny, [f"system.{system}"])
+    edges = ["system.box_length_sigma=null", "system.box_sigma=[6.5, 6.0, 7.0]"]
+    for system in (["system.n_particles=[4, 6]"], ["system.n_particles=5"], edges):
+        config = load_config(tiny, system)
         copy = tmp_path / "copy.yaml"
         copy.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         assert load_config(copy, []) == config
@@ -91,6 +92,14 @@ def test_a_bad_file_is_one_clear_message(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(path, [])
+
+
+def test_an_unknown_key_beside_another_form_of_the_box_is_one_line(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("system: {n_particles: 9, temperature_kelvin: 150, box_nm: [3, 3, 4], msas: 4}")
+    with pytest.raises(ConfigError, match=r"system\.msas: unknown key") as refused:
+        load_config(path, [])
+    assert len(str(refused.value).splitlines()) == 1
 
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))

@@ -46,6 +46,7 @@ def test_unequal_edges_have_one_volume_and_are_read_again():
     assert "L = 6.6x5.4x5.1 sigma" in str(STATE)
     assert STATE.label.startswith("N20_L6.6x5.4x5.1_T1.25")
     assert StatePoint.model_validate_json(STATE.model_dump_json()) == STATE
+    assert "box_sigma=(6.6, 5.4, 5.1)" in repr(STATE)
     nm = StatePoint(n_particles=20, box_nm=[edge * 0.3405 for edge in EDGES], **PLAIN)
     assert nm.edges_sigma == pytest.approx(EDGES)
 

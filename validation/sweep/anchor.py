@@ -84,9 +84,12 @@ def _same_isochore(one: StatePoint, other: StatePoint) -> bool:
     """Return whether two state points differ in temperature alone, up to rounding."""
     mine, theirs = (state.model_dump() for state in (one, other))
     mine["temperature_star"] = theirs["temperature_star"]
-    return mine.keys() == theirs.keys() and all(
-        math.isclose(mine[key], theirs[key], rel_tol=1e-9)
-        if isinstance(mine[key], float)
-        else mine[key] == theirs[key]
-        for key in mine
-    )
+    return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)

@@ -19,7 +19,7 @@ WINDOWS = {
     "n_chains": 16,
     "n_frames": 6,
     "steps_between": 8,
-    "equilibration_steps": 16,
+    "equilibration_steps": 64,
     "pilot_frames": 16,
 }
 PATHS = {"n_paths": 200, "n_steps": 10}

@@ -178,7 +178,7 @@ class StatePoint(OfSpecies, OfBox):
         """Species, pair potentials and cutoff, in real units."""
         if self.mixture is not None:
             return self.mixture.fluid
-        (pair,) = self._bare_pairs
+        pair = self.potential.build(self.sigma_nm, self.epsilon_kj_mol)
         return Fluid.mixture({self.species_name: (self.mass_dalton, pair)}, self.cutoff)
 
     @property
@@ -187,13 +187,6 @@ class StatePoint(OfSpecies, OfBox):
         return Cutoff(
             cutoff_nm=self.cutoff_nm, switch_nm=self.switch_nm, convention=self.convention
         )
-
-    @property
-    def _bare_pairs(self) -> tuple[PairPotential, ...]:
-        """The pair potentials without their cutoff, in real units."""
-        if self.mixture is not None:
-            return self.mixture.fluid.pairs
-        return (self.potential.build(self.sigma_nm, self.epsilon_kj_mol),)
 
     @property
     def pairs(self) -> tuple[PairPotential, ...]:

@@ -51,6 +51,11 @@ class Pace:
         """Return the time of one step of MD of `n` particles."""
         return max(0.0, self.md_seconds[0] + self.md_seconds[1] * n)
 
+    def slowed(self, factor: float) -> Pace:
+        """Return the pace where everything takes `factor` times as long."""
+        lines = (self.gradient_seconds, self.md_seconds)
+        return Pace(*((factor * constant, factor * slope) for constant, slope in lines))
+
 
 def measure(state: StatePoint, model: NoisedFluid | None) -> Pace:
     """Return the pace of this machine with `model`, in a second or two.

@@ -19,7 +19,7 @@ from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid, build_model
 from openmm_nti.md.platforms import fastest_platform
-from openmm_nti.model_files import WEIGHTS_FILE
+from openmm_nti.model_files import WEIGHTS_FILE, load_any_model, load_denoiser
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.runtime.devices import torch_device
 from openmm_nti.validation.estimators.base import Estimator
@@ -107,7 +107,7 @@ def forecast_run(
     remaining = _remaining(config, directory, stages)
     if not remaining:
         return Forecast({}, config.workers, 0.0)
-    pace = measure(config.system[0], build_model(config.system[0].pair_potential, config.network))
+    pace = measure(config.system[0], _model(config))
     seconds: dict[str, float] = {}
     if remaining.reference:
         seconds[REFERENCE] = sum(
@@ -126,6 +126,13 @@ def forecast_run(
     size += sum(_estimate_bytes(state) for _, state in remaining.estimates)
     gpu = _gpu(config.reference.platform, config.device)
     return Forecast(seconds, config.workers, size / _MEGABYTE, gpu)
+
+
+def _model(config: RunConfig) -> NoisedFluid:
+    """Return a model that computes as fast as that of the run."""
+    if config.model is None:
+        return build_model(config.system[0].pair_potential, config.network)
+    return load_any_model(config.model) if config.needs_energy else load_denoiser(config.model)
 
 
 def is_finished(config: RunConfig, directory: RunDirectory) -> bool:

@@ -16,11 +16,12 @@ from openmm_nti.cli.forecast import check_disk, forecast_run, is_left
 from openmm_nti.cli.results import write_estimate, write_results
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
+from openmm_nti.cli.safety.opening import write_config
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import sha256_of
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.model_files import load_model
+from openmm_nti.model_files import load_any_model, load_denoiser
 from openmm_nti.reference_md import from_trajectory, generate
 from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
@@ -73,6 +74,11 @@ class Pipeline:
         for ensemble in ensembles:
             self.estimate(model, ensemble)
         self.report()
+
+    def take_config(self, config: RunConfig) -> None:
+        """Go on with another configuration, of which nothing is made yet."""
+        self.config = config
+        write_config(self.directory, config)
 
     def forecast(self, *stages: str) -> None:
         """Print how long the rest of `stages` will take; by default all, with the estimates.
@@ -168,7 +174,7 @@ class Pipeline:
         if self.config.model is not None:
             self._say("model", self.config.model)
             self.directory.take_model(self.config.model)
-            return load_model(self.directory.model)
+            return load_any_model(self.directory.model)
         settings = self.config.training
         limit = f", or {settings.max_minutes:g} minutes" if settings.max_minutes else ""
         self._say("training", f"{settings.n_steps:,} steps{limit}")
@@ -176,14 +182,19 @@ class Pipeline:
         return train(ensembles, self.config.network, self.config.training, execution)
 
     def estimate(self, model: NoisedFluid, ensemble: Ensemble) -> None:
-        """Make those estimates of the configuration at one state point that are not on disk yet."""
+        """Make those estimates of the configuration at one state point that are not on disk yet.
+
+        Those that need no energy take the denoiser that comes with a model, if there is one.
+        """
         state = ensemble.state
         self._say("estimates", str(state))
+        score = load_denoiser(self.directory.model)
         job = Job(state, ensemble, model, self.execution.folder(state.label))
         for name, known in all_estimators().items():
             if not is_left(known, self.config, self.directory, state):
                 continue
             settings = getattr(self.config.estimates, known.section)
+            job = replace(job, trained=model if "energy" in known.needs else score)
             for species in known.species_at(state):
                 path = self.directory.estimate(state, name, species)
                 if path.is_file():

@@ -96,13 +96,13 @@ def print_table(run: RunDirectory, config: RunConfig, console: Console) -> None:
         table.add_section()
         quotes.append(f"N = {state.n_particles}: {_quote(estimates)}")
     console.print(table)
-    for line in (*_learned(run), *quotes):
+    for line in (*_learned(run, config), *quotes):
         console.print(line, highlight=False)
 
 
-def _learned(run: RunDirectory) -> list[str]:
+def _learned(run: RunDirectory, config: RunConfig) -> list[str]:
     """Return what the run's own training brought; nothing where the model came from elsewhere."""
-    if not (run.model / CARD_FILE).is_file():
+    if config.model is not None or not (run.model / CARD_FILE).is_file():
         return []
     return list(learned(read_card(run.model)["training"]))
 

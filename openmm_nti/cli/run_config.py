@@ -136,6 +136,15 @@ class RunConfig(Settings):
             )
         return self
 
+    @property
+    def needs_energy(self) -> bool:
+        """Whether an estimate evaluates energies of the model, which a denoiser has not."""
+        return any(
+            "energy" in known.needs and getattr(self.estimates, section) is not None
+            for section, estimators in sections().items()
+            for known in estimators
+        )
+
     @field_serializer("system")
     def _compact(self, states: tuple[StatePoint, ...]) -> Any:
         mappings = [state.model_dump() for state in states]

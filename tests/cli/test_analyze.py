@@ -8,15 +8,23 @@ import numpy as np
 import openmm
 import pytest
 import yaml
-from exact import exact_ensemble, pair_free_energy
+from exact import any_pair_free_energy, exact_ensemble, pair_free_energy
+from models import mixture
 from tiny import TINY
 
 from openmm_nti import LJFluid, StatePoint
-from openmm_nti.cli.commands.analysis import analysis_config, covering_model
+from openmm_nti.cli.commands import choice
+from openmm_nti.cli.commands.analysis import Analysis
+from openmm_nti.cli.commands.choice import Choice, choose
+from openmm_nti.cli.commands.look import Look, look_at
 from openmm_nti.md.fluid_system import fluid_topology
-from openmm_nti.validation.estimators.registry import sections
+from openmm_nti.runtime.context import Execution
+from openmm_nti.validation.estimators.registry import estimator, sections
+from openmm_nti.validation.pace import Pace
 
 ROOT = Path(__file__).parents[2]
+NAME = "lj-fluid-t1.25"
+PLAIN = {"n_particles": 60, "box_length_sigma": 6.0, "temperature_star": 1.25}
 STATE = StatePoint(n_particles=2, box_sigma=(6.3, 6.0, 6.9), temperature_star=1.0)
 QUICK = {
     "network": TINY["network"],
@@ -30,28 +38,32 @@ QUICK = {
 }
 
 
+def write_own(folder, state, ensemble, system):
+    """Write a DCD, a PDB, a System and the configuration that names them."""
+    n_frames = ensemble.n_frames
+    frames = mdtraj.Trajectory(
+        ensemble.positions_nm,
+        mdtraj.Topology.from_openmm(fluid_topology(state)),
+        time=np.arange(float(n_frames)),
+        unitcell_lengths=np.tile(state.edges_nm, (n_frames, 1)),
+        unitcell_angles=np.full((n_frames, 3), 90.0),
+    )
+    frames.save_dcd(str(folder / "run.dcd"))
+    frames[0].save_pdb(str(folder / "run.pdb"))
+    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    described = {
+        "from": "system.xml",
+        "topology": "run.pdb",
+        "temperature_kelvin": state.temperature_kelvin,
+    }
+    (folder / "own.yaml").write_text(yaml.safe_dump({**QUICK, "system": described}))
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """A folder with a DCD, a PDB and the System of two argon atoms, which are known exactly."""
     folder = tmp_path_factory.mktemp("own")
-    ensemble = exact_ensemble(STATE, 150)
-    frames = mdtraj.Trajectory(
-        ensemble.positions_nm,
-        mdtraj.Topology.from_openmm(fluid_topology(STATE)),
-        time=np.arange(150.0),
-        unitcell_lengths=np.tile(STATE.edges_nm, (150, 1)),
-        unitcell_angles=np.full((150, 3), 90.0),
-    )
-    frames.save_dcd(str(folder / "run.dcd"))
-    frames[0].save_pdb(str(folder / "run.pdb"))
-    system = openmm.XmlSerializer.serialize(LJFluid(STATE).create_system())
-    (folder / "system.xml").write_text(system)
-    described = {
-        "from": "system.xml",
-        "topology": "run.pdb",
-        "temperature_kelvin": STATE.temperature_kelvin,
-    }
-    (folder / "own.yaml").write_text(yaml.safe_dump({**QUICK, "system": described}))
+    write_own(folder, STATE, exact_ensemble(STATE, 150), LJFluid(STATE).create_system())
     return folder
 
 
@@ -83,43 +95,140 @@ def test_a_system_and_a_trajectory_give_the_exact_number(own, tmp_path, cli):
     assert (other.exit_code, "exists already, of other frames" in other.output) == (2, True)
 
 
+def analysis(folder, *settings, system=PLAIN, model=None, minutes=3, **sections_given):
+    path = folder / "fluid.yaml"
+    path.write_text(yaml.safe_dump({"system": system, **sections_given}))
+    return Analysis(path, list(settings), folder / "out", minutes, model)
+
+
+@pytest.mark.filterwarnings("ignore:the network was trained for another fluid")
+def test_a_system_of_two_kinds_and_a_trajectory_give_the_exact_number(tmp_path, cli):
+    state = mixture(1, 1)
+    system = openmm.System()
+    system.setDefaultPeriodicBoxVectors(*(state.box_length_nm * np.eye(3)))
+    force = openmm.NonbondedForce()
+    for mass, sigma, epsilon in ((39.948, 0.3405, 0.99607), (83.8, 0.3633, 1.3636)):
+        system.addParticle(mass)
+        force.addParticle(0, sigma, epsilon)
+    force.setNonbondedMethod(force.CutoffPeriodic)
+    force.setCutoffDistance(1.0215)
+    force.setUseSwitchingFunction(True)
+    force.setSwitchingDistance(0.85125)
+    force.setUseDispersionCorrection(False)
+    system.addForce(force)
+    write_own(tmp_path, state, exact_ensemble(state, 150, deepest_pair=1.2), system)
+    content = yaml.safe_load((tmp_path / "own.yaml").read_text())
+    for taught in ("network", "training"):
+        del content[taught]  # so that the shipped model is looked at
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    result = call_analyze(cli, tmp_path, tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert f"model: {NAME} without training: its overlap in 16 paths" in result.stderr
+    (point,) = json.loads(result.stdout)["state_points"]
+    found = point["beta_f_ex"]["path_bar"]
+    exact = any_pair_free_energy(state)
+    assert 0 < found["std_err"] < 0.1
+    assert found["value"] == pytest.approx(exact, abs=4 * found["std_err"])
+    assert set(point["beta_mu_ex"]) == {"widom (Ar)", "widom (Kr)"}
+    assert all(mu["std_err"] > 0 for mu in point["beta_mu_ex"].values())
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert all(f"widom ({name})" in report for name in ("Ar", "Kr"))
+    assert (tmp_path / "out" / choice.FILE).is_file()
+    again = call_analyze(cli, tmp_path, tmp_path / "out", "--json")
+    assert json.loads(again.stdout)["state_points"] == [point]
+
+
 def test_what_the_file_leaves_open_is_chosen(tmp_path):
-    plain = {"n_particles": 60, "box_length_sigma": 6.0, "temperature_star": 1.25}
-    file = tmp_path / "fluid.yaml"
-    file.write_text(yaml.safe_dump({"system": plain}))
-    config = analysis_config(file, [], tmp_path / "out", minutes=3, model=None)
-    assert config.model == "lj-fluid-t1.25"
-    assert {name for name in sections() if getattr(config.estimates, name) is not None} == {
-        "bound",
-        "paths",
-        "widom",
-    }
-    file.write_text(yaml.safe_dump({"system": {**plain, "temperature_star": 1.3}, "workers": 1}))
-    settings = ["estimates.softcore.n_windows=7"]
-    config = analysis_config(file, settings, tmp_path / "out", minutes=3, model=None)
-    assert (config.model, config.training.max_minutes, config.workers) == (None, 3, 1)
-    assert config.estimates.softcore.n_windows == 7
-    short = analysis_config(file, [], tmp_path / "out", minutes=0.01, model=None)
-    assert short.estimates.bound.n_tethered == 8  # the fewest
+    asked = analysis(tmp_path)
+    config = asked.config()
+    used = {name for name in sections() if getattr(config.estimates, name) is not None}
+    assert used == {"bound", "paths", "widom"}
+    assert (config.model, config.training.max_minutes) == (None, 1.5)
+    assert asked._open() == {"model", "bound", "paths"}
+    asked = analysis(tmp_path, "estimates.softcore.n_windows=7", "estimates.paths.n_paths=9")
+    assert asked._open() == {"model", "bound"}
+    assert asked.config().estimates.softcore.n_windows == 7
+    for given in ({"training": {"n_steps": 9}}, {"network": {"width": 8}}, {"model": NAME}):
+        assert analysis(tmp_path, **given)._open() == {"bound", "paths"}
+    assert analysis(tmp_path, model=NAME)._open() == {"bound", "paths"}
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.yaml").write_text(yaml.safe_dump(short.model_dump(mode="json")))
-    again = analysis_config(file, [], tmp_path / "out", minutes=1000, model=None)
-    assert again.estimates.bound.n_tethered == 8  # goes on as it began
+    Choice((f"model={NAME}", "estimates.paths.n_paths=11")).save(tmp_path / "out")
+    config = analysis(tmp_path, minutes=99).config()  # goes on as it began
+    assert (config.model, config.estimates.paths.n_paths) == (NAME, 11)
+    (tmp_path / "out" / choice.FILE).write_text("{}")
+    with pytest.raises(ValueError, match="holds no choice: delete it"):
+        analysis(tmp_path).config()
+
+
+def test_a_look_tells_a_model_that_serves_from_one_that_does_not():
+    state = StatePoint(n_particles=3, box_length_sigma=6.0, temperature_star=2.0)
+    look = look_at(NAME, exact_ensemble(state, 60), 0.1, Execution(seed=1))
+    assert look.is_enough
+    assert 0.5 < look.overlap <= 1.0
+    assert look.pace.gradient(100) > look.pace.md_step(100) > 0
+    small = StatePoint(
+        n_particles=3,
+        box_length_sigma=3.0,
+        temperature_star=2.0,
+        cutoff_sigma=1.5,
+        switch_sigma=1.2,
+    )
+    with pytest.raises(ValueError, match="box"):
+        look_at(NAME, exact_ensemble(small, 60), 1.0, Execution(seed=1))
+
+
+PACE = Pace((0.0, 1e-5), (0.0, 4e-7))
 
 
 @pytest.mark.parametrize(
-    ("change", "covering"),
+    ("look", "settings", "said"),
     [
-        ({}, "lj-fluid-t1.25"),
-        ({"temperature_star": 1.26}, None),
-        ({"convention": "truncated"}, None),
-        ({"potential": {"type": "wca"}}, None),
-        ({"n_particles": 230}, None),
+        (Look(NAME, 0.4, True, "0.4", PACE), {"model": NAME}, "without training: 0.4, and 0.1 is"),
+        (
+            Look(NAME, 0.02, False, "0.02", PACE),
+            {"training.start_from": NAME, "training.learning_rate": "0.0005"},
+            "trained further for 4.9 minutes: 0.02, and 0.1 would be enough",
+        ),
+        (None, {}, "trained from random weights for 4.9 minutes: too small"),
     ],
 )
-def test_a_shipped_model_is_taken_for_its_fluid_alone(change, covering):
-    plain = {"n_particles": 60, "box_length_sigma": 6.0, "temperature_star": 1.25}
-    assert covering_model(StatePoint(**{**plain, **change})) == covering
+def test_the_look_decides_what_is_trained(tmp_path, monkeypatch, look, settings, said):
+    def seen(*_arguments):
+        if look is None:
+            raise ValueError("too small")
+        return look
+
+    monkeypatch.setattr(choice, "look_at", seen)
+    asked = analysis(tmp_path, "workers=2")
+    found = choose(asked.config(), exact_ensemble(STATE, 20), asked._open(), 600.0)
+    assert said in found.said[0]
+    chosen = dict(setting.split("=", 1) for setting in found.settings)
+    assert settings.items() <= chosen.items()
+    assert ("training.max_minutes" in chosen) == (look is None or not look.is_enough)
+    found.save(tmp_path)
+    config = Analysis(asked.path, [], tmp_path, 10).config()
+    assert (config.network.kind == "denoiser") == (look is not None and not look.is_enough)
+    assert not config.needs_energy
+
+
+def test_the_time_decides_on_paths_and_chains(tmp_path):
+    config = analysis(tmp_path, "workers=2").config()
+    state = config.system[0]
+
+    def efforts(seconds, overlap=0.3):
+        return choice._efforts(config, state, PACE, seconds, overlap)
+
+    assert efforts(-5) == {"n_paths": 16, "n_pairs": 32, "n_tethered": 8}
+    assert efforts(1e9) == {"n_paths": 97, "n_pairs": 256, "n_tethered": 16}
+    assert efforts(1e9, 1e-4)["n_paths"] == 512
+    assert efforts(1e9, float("nan"))["n_paths"] == 128  # of a model that is still to be trained
+    some = efforts(20.0)
+    assert 16 < some["n_paths"] < 97
+    cost = sum(
+        known.seconds(getattr(config.estimates, known.section).model_copy(update=some), 60, PACE)
+        for known in map(estimator, ("path_bar", "neural_ti_bound", "widom"))
+    )
+    assert cost < 40.0  # of two cores
 
 
 @pytest.mark.parametrize(

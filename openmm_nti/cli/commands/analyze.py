@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ def analyze(
         Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")
     ] = None,
     minutes: Annotated[
-        float, typer.Option(min=0.01, max=100_000, help="Time for training, and for the bound.")
+        float, typer.Option(min=0.01, max=100_000, help="Time for all of it, at most.")
     ] = 10.0,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP, autocompletion=model_names)] = None,
     seed: Seed = None,
@@ -50,30 +51,27 @@ def analyze(
     """Estimate the free energy of the fluid in a trajectory of your own.
 
     CONFIG needs the key `system` alone: the potential, the box and the temperature. The frames are
-    checked against it and thinned. A shipped model is taken if one is of this fluid; otherwise one
-    is trained in the given minutes. The same command after an interruption goes on. Examples:
+    checked against it and thinned. A few paths tell whether a shipped model serves them; if not, it
+    is trained further in half of the minutes. Fewer paths and chains are taken where there is no
+    time for more. The same command after an interruption goes on. Examples:
 
         openmm-nti analyze fluid.yaml --trajectory run.dcd --topology run.pdb --output analysis
 
         openmm-nti analyze own.yaml --trajectory run.xtc --topology run.pdb -o own --minutes 5
     """
-    from openmm_nti.cli.commands.analysis import analysis_config, check_against_system
+    from openmm_nti.cli.commands.analysis import Analysis, check_against_system
     from openmm_nti.runtime.executors import executor as tasks_on
 
-    changes = overriding(settings, seed=seed)
+    ends = time.monotonic() + 60.0 * minutes
+    analysis = Analysis(config, overriding(settings, seed=seed), output, minutes, model)
     with (
         tasks_on(executor, scheduler),
-        opened_run(
-            lambda: analysis_config(config, changes, output, minutes=minutes, model=model),
-            output,
-            accept_frames,
-            resume=True,
-            estimates=True,
-        ) as pipeline,
+        opened_run(analysis.config, output, accept_frames, resume=True, estimates=True) as pipeline,
     ):
         pipeline.import_trajectory(trajectory, topology)
         imported = pipeline.directory.ensemble(pipeline.config.system[0])
         if said := check_against_system(config, imported):
             console().print(said, soft_wrap=True)
+        analysis.decide(pipeline, ends - time.monotonic())
         pipeline.run()
     show_results(pipeline, json=json)

@@ -58,10 +58,15 @@ def open_run(
             )
         changes.set_aside(say)
     # Set aside first: a run that is killed in between finds the same changes again.
-    write_text(directory.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_config(directory, config)
     if not directory.provenance.is_file():
         write_json(directory.provenance, provenance(config.seed))
     return directory
+
+
+def write_config(directory: RunDirectory, config: RunConfig) -> None:
+    """Write the configuration with all defaults to the directory of a run."""
+    write_text(directory.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
 def refuse_other_files(path: Path) -> None:

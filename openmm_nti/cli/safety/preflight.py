@@ -15,7 +15,7 @@ from openmm_nti.hamiltonian import build_model
 from openmm_nti.hamiltonian.networks.registry import network_class
 from openmm_nti.hamiltonian.training_range import check_model_fits
 from openmm_nti.md.platforms import fastest_platform
-from openmm_nti.model_files import load_model
+from openmm_nti.model_files import load_any_model, load_model
 from openmm_nti.runtime.devices import torch_device
 from openmm_nti.training.inputs import starting_model
 from openmm_nti.validation.estimators.registry import all_estimators
@@ -47,9 +47,10 @@ def check_run(config: RunConfig, *, estimates: bool = True) -> None:
             if getattr(config.estimates, known.section) is not None and known.one_species:
                 with_key(f"estimates: {known.section}", known.check_species, state)
     _check_frames(config)
-    _check_network(config, estimates=estimates)
+    _check_network(config, estimates=estimates and config.model is None)
     if config.model is not None:
-        trained = with_key("model", load_model, config.model)
+        load = load_model if config.needs_energy else load_any_model
+        trained = with_key("model", load, config.model)
         for state in config.system:
             with_key("model", check_model_fits, trained, state)
     for key, name in _platforms(config).items():
@@ -131,10 +132,10 @@ def _check_frames(config: RunConfig) -> None:
 
 def _check_network(config: RunConfig, *, estimates: bool) -> None:
     network = config.network
-    if estimates and not network_class(network.kind).gives_energy:
+    if estimates and config.needs_energy and not network_class(network.kind).gives_energy:
         raise ConfigError(
             f"network.kind = {network.kind} gives no energies, which estimates need: only `train` "
-            "it, or use `density`"
+            "it, use `density`, or leave out all estimates but bound, paths and widom"
         )
     half = 0.5 * min(state.shortest_edge_sigma for state in config.system)
     if network.cutoff_sigma > half * (1 + 1e-9):

@@ -21,6 +21,7 @@ from openmm_nti.files import atomic_path, provenance, read_json, sha256_of, writ
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
+from openmm_nti.hamiltonian.atom_traits import depths_of
 from openmm_nti.hamiltonian.length_scale import lengths_of
 from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.references.registry import reference_named
@@ -90,10 +91,11 @@ def save_model(
 
 
 def _home(model: NoisedFluid) -> dict[str, float]:
-    """Return the length of the pair that the network was first trained for, if it was another."""
-    if model.home_length == lengths_of(model.potential)[0]:
+    """Return length and depth of the pair that the network was first trained for, if another."""
+    own = lengths_of(model.potential)[0], depths_of(model.potential)[0]
+    if own == (model.home_length, model.home_depth):
         return {}
-    return {"home_length_sigma": model.home_length}
+    return {"home_length_sigma": model.home_length, "home_depth_kt": model.home_depth}
 
 
 def write_card(path: Path, card: dict[str, Any]) -> None:
@@ -201,7 +203,8 @@ def load_any_model(path: str | Path) -> NoisedFluid:
         ) from error
     model = build_model(potential, network)
     if "home_length_sigma" in card:
-        model.take_length(float(card["home_length_sigma"]))
+        depth = float(card.get("home_depth_kt", model.home_depth))
+        model.take_home(float(card["home_length_sigma"]), depth)
     weights = directory / WEIGHTS_FILE
     _check_weights(card, weights)
     try:

@@ -39,14 +39,16 @@ def inputs_fingerprint(
     Raises
     ------
     ValueError
-        If there is no ensemble, or the ensembles are of different pair potentials.
+        If there is no ensemble, or the ensembles are of different pair potentials, which only a
+        conditioned network tells apart.
     """
     if not ensembles:
         raise ValueError("no ensembles to train on: generate reference data first")
     potentials = {ensemble.state.pair_potential for ensemble in ensembles}
-    if len(potentials) > 1:
+    if len(potentials) > 1 and not getattr(network, "conditioned", False):
         raise ValueError(
-            "the ensembles differ in temperature, cutoff or convention: train one model for each"
+            "the ensembles differ in temperature, species, cutoff or convention: train one model "
+            "for each, or a network with conditioned: true"
         )
     data = [
         [e.state.model_dump(), e.positions_nm.shape[0], float(e.positions_nm.sum())]
@@ -73,7 +75,8 @@ def starting_model(start: str, model: NoisedFluid) -> NoisedFluid:
     if not may_grow(other.network_config, model.network_config):
         raise ValueError(
             f"start_from: the model at {start} is of another network: use the same; only "
-            "n_refinements may be larger here, and n_relaxations where there were none"
+            "n_refinements may be larger here, and n_relaxations or conditioned where there were "
+            "none"
         )
     return other
 

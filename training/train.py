@@ -56,7 +56,7 @@ def train(
     Parameters
     ----------
     ensembles
-        Reference frames of one pair potential; N and the box may differ.
+        Reference frames; N and the box may differ, and for a conditioned network the fluid too.
     network, config
         Architecture of the network, and settings of the training.
     execution
@@ -121,7 +121,7 @@ class _Training:
         if config.start_from is not None:
             start = starting_model(config.start_from, self.model)
             take_weights(self.model, start)
-            self.model.take_length(start.home_length)
+            self.model.take_home(start.home_length, start.home_depth)
             self.core_seconds_before = seconds_before(config.start_from, network)
         self.averaged = copy.deepcopy(self.model)
         # With the tables of each state; weights are shared with the two models.

@@ -129,10 +129,12 @@ class RunConfig(Settings):
     def _states_belong_together(self) -> Self:
         if len({state.label for state in self.system}) < len(self.system):
             raise ValueError("system: the same state point is listed twice; remove one")
-        if len({state.pair_potential for state in self.system}) > 1:
+        several = len({state.pair_potential for state in self.system}) > 1
+        if several and not getattr(self.network, "conditioned", False):
             raise ValueError(
-                "system: the state points differ in temperature_star, cutoff, switching or "
-                "convention; one run trains one model, so make one run for each"
+                "system: the state points differ in temperature_star, species, cutoff, switching "
+                "or convention; one run trains one model: make one run for each, or set "
+                "network.conditioned: true for one that knows the temperature and the species"
             )
         return self
 

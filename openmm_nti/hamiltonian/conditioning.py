@@ -1,4 +1,4 @@
-"""The noise level as an input of a network, beside the geometry."""
+"""What a network is told beside the geometry: the noise level, and how strong the pairs attract."""
 
 import math
 from typing import NamedTuple
@@ -15,10 +15,12 @@ N_NOISE_FEATURES = 13
 
 
 class Condition(NamedTuple):
-    """The conditions under which a network is evaluated, one for each configuration of a batch."""
+    """The conditions under which a network is evaluated, for a batch of configurations."""
 
     log_s: Tensor  # ln s, with s in sigma, (B,)
     variance: Tensor  # s_eff^2, sigma^2, (B,)
+    depth: Tensor  # `AtomTraits.depth` of the fluid, 0-dim
+    atoms: Tensor  # `AtomTraits.of_atoms` of a mixture, (N, N_TRAITS); without rows for one species
 
 
 class NoiseFeatures(nn.Module):
@@ -38,3 +40,11 @@ class NoiseFeatures(nn.Module):
         return torch.exp(
             -0.5 * ((log_s.unsqueeze(-1) - self.centres) * self.inverse_width).square()
         )
+
+
+def with_depth(noise: Tensor, depth: Tensor) -> Tensor:
+    """Return noise features (B, n), followed by the same times the depth of the pairs, (B, 2 n).
+
+    So whatever depends on the noise may depend on the temperature as well.
+    """
+    return torch.cat([noise, noise * depth], dim=-1)

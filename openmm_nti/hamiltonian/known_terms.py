@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.hamiltonian.atom_traits import AtomTraits, depths_of
 from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer, selected
 from openmm_nti.hamiltonian.length_scale import LengthScale, lengths_of
@@ -65,6 +66,7 @@ class NoisedFluid(nn.Module):
         self.search = PairSearch()
         self.has_network = network_config is not None
         self.home_length = lengths_of(potential)[0]
+        self.home_depth = depths_of(potential)[0]
         self._take(potential, network, None)
         double = network_config is not None and network_config.dtype == "float64"
         self.network = network.to(torch.float64 if double else torch.float32)
@@ -79,13 +81,18 @@ class NoisedFluid(nn.Module):
         self.two_body = TwoBodyTerm(potential)
         self.cutoff = potential.cutoff_sigma
         self.scale = LengthScale(potential, self.home_length, numbers)
+        self.traits = AtomTraits(potential, self.home_depth, numbers)
         self.reach = self.cutoff
         if self.has_network:
             self.reach = max(self.cutoff, network.cutoff * self.scale.longest)
 
-    def take_length(self, home_length: float) -> None:
-        """Let the network see distances as if trained for a pair of this length; `LengthScale`."""
-        self.home_length = home_length
+    def take_home(self, length: float, depth: float) -> None:
+        """Let the network see the fluid as one trained for a pair of this length and depth.
+
+        See `LengthScale` and `AtomTraits`; sigma and kT.
+        """
+        self.home_length = length
+        self.home_depth = depth
         device = self.two_body.mayer.device
         self._take(self.potential, self.network, self.pair_kinds.numbers)
         self.to(device)
@@ -116,7 +123,7 @@ class NoisedFluid(nn.Module):
                 f"half the box is {half:.4g} sigma: enlarge the box, or "
                 "train a network of a shorter cutoff_sigma"
             )
-        for part in (bound.pair_kinds, bound.scale, bound.two_body):
+        for part in (bound.pair_kinds, bound.scale, bound.traits, bound.two_body):
             part.to(self.two_body.mayer.device)
         return bound.train(self.training)
 
@@ -135,6 +142,8 @@ class NoisedFluid(nn.Module):
         digest = hashlib.sha256(f"{name}{self.potential.model_dump_json()}{network}".encode())
         if self.scale.differs:
             digest.update(f"{self.home_length!r}".encode())
+        if getattr(self.network_config, "conditioned", False):
+            digest.update(f"{self.home_depth!r}".encode())
         for key, value in sorted(self.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -210,7 +219,9 @@ class NoisedFluid(nn.Module):
         if self.scale.differs:
             log_s = log_s - self.scale.log_length
             variance = variance / self.scale.length**2
-        return Condition(log_s.to(dtype), variance.to(dtype))
+        traits = self.traits
+        depth, atoms = traits.depth.to(dtype), traits.of_atoms.to(dtype)
+        return Condition(log_s.to(dtype), variance.to(dtype), depth, atoms)
 
     def _in_range(self, pairs: Pairs) -> Pairs:
         """Return the pairs within the cutoff of the two-body term."""

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
-from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.geometry import cubic_box
-from openmm_nti.references.noise import effective_variance
 from openmm_nti.testing.errors import ConformanceError
 
 _SPACING = 1.12  # sigma, between the atoms of the cluster
@@ -66,7 +64,7 @@ class NetworkCase:
         pairs = self.model.search.pairs(positions, box, self.model.network.cutoff)
         edges = self.model.neighbourhoods(positions, pairs)
         with torch.no_grad():
-            return self.model.network(*edges, Condition(log_s, effective_variance(log_s)))
+            return self.model.network(*edges, self.model.condition(log_s))
 
     def require(self, found: Tensor, expected: Tensor, tolerance: float, broken: str) -> None:
         """Raise unless two results agree relative to the size of the second; NaN never does."""

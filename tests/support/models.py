@@ -40,14 +40,21 @@ def mixture(
 
 
 def make_random_model(
-    state, dtype="float64", n_refinements=1, kind="density", scale=0.3, n_relaxations=0
+    state,
+    dtype="float64",
+    n_refinements=1,
+    kind="density",
+    scale=0.3,
+    n_relaxations=0,
+    conditioned=False,
 ):
     """Random weights of size `scale` everywhere, also in the layers that start at zero; fresh
     weights with None.
     """
     torch.manual_seed(3)
     size = {"n_radial": 8, "n_channels": 4, "width": 16, "n_refinements": n_refinements}
-    config = NetworkConfig(kind=kind, **size, n_relaxations=n_relaxations, dtype=dtype)
+    inputs = {"n_relaxations": n_relaxations, "conditioned": conditioned}
+    config = NetworkConfig(kind=kind, **size, **inputs, dtype=dtype)
     model = build_model(state.pair_potential, config)
     for parameter in model.parameters() if scale else ():
         torch.nn.init.normal_(parameter, std=scale)

@@ -22,6 +22,8 @@ SMALL = {"n_radial": 4, "n_channels": 2, "width": 8}
         {"kind": "density", "n_refinements": 2},
         {"kind": "painn"},
         {"kind": "denoiser", "n_refinements": 2, "n_relaxations": 2},
+        {"kind": "density", "conditioned": True},
+        {"kind": "denoiser", "conditioned": True},
     ],
     ids=str,
 )

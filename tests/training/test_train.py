@@ -215,7 +215,7 @@ def test_a_larger_network_starts_as_the_smaller_one(kind, n_relaxations, ensembl
     again = CONFIG.model_copy(update={"start_from": str(tmp_path / "0.01")})
     with pytest.raises(
         ValueError,
-        match="only n_refinements may be larger here, and n_relaxations where there were none",
+        match="only n_refinements may be larger here, and n_relaxations or conditioned where",
     ):
         train(ensembles, small, again, seed=5, directory=tmp_path / "smaller", progress=False)
 

@@ -13,12 +13,14 @@ class AtomicMLP(CompiledModule):
     The noise level is added to the first layer and scales the second.
     """
 
-    def __init__(self, n_inputs: int, width: int, n_outputs: int) -> None:
+    def __init__(
+        self, n_inputs: int, width: int, n_outputs: int, n_noise: int = N_NOISE_FEATURES
+    ) -> None:
         super().__init__()
         self.first = nn.Linear(n_inputs, width)
-        self.noise_shift = nn.Linear(N_NOISE_FEATURES, width)
+        self.noise_shift = nn.Linear(n_noise, width)
         self.second = nn.Linear(width, width)
-        self.noise_scale = nn.Linear(N_NOISE_FEATURES, width)
+        self.noise_scale = nn.Linear(n_noise, width)
         self.last = nn.Linear(width, n_outputs)
         nn.init.zeros_(self.noise_scale.weight)
         nn.init.ones_(self.noise_scale.bias)

@@ -13,10 +13,13 @@ from pydantic import (
     AfterValidator,
     Field,
     ModelWrapValidatorHandler,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
+    model_serializer,
     model_validator,
 )
 
+from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES
 from openmm_nti.settings import Settings
 
 DEFAULT_KIND = "density"
@@ -88,6 +91,23 @@ class MomentConfig(NetworkConfig):
     n_moves: int = Field(
         default=2, ge=1, le=8, description="Displacements of the atoms in each refinement."
     )
+    conditioned: bool = Field(
+        default=False,
+        description="Whether the network knows how strongly the pairs attract, in kT: for models "
+        "of several temperatures or mixtures.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.conditioned:
+            values.pop("conditioned", None)
+        return values
+
+    @property
+    def n_noise(self) -> int:
+        """Number of features of the noise, and of the noise together with the depth."""
+        return (1 + self.conditioned) * N_NOISE_FEATURES
 
 
 def _must_be_zero(value: int, info: ValidationInfo) -> int:

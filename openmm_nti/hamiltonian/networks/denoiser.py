@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian import relaxation
-from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES, Condition
+from openmm_nti.hamiltonian.atom_traits import N_TRAITS
+from openmm_nti.hamiltonian.conditioning import Condition, with_depth
 from openmm_nti.hamiltonian.networks.atomic_mlp import AtomicMLP
 from openmm_nti.hamiltonian.networks.base import LearnedPart, Surroundings
 from openmm_nti.hamiltonian.networks.config import MomentConfig
@@ -50,23 +51,28 @@ class DenoiserNetwork(LearnedPart):
         self.sums = EdgeSums(config.cutoff_sigma)
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         n_refinements = config.n_refinements
+        self.conditioned = config.conditioned
         n_vectors = 2 * config.n_channels + relaxation.n_vectors(config.n_relaxations)
         n_scalars = relaxation.n_scalars(config.n_relaxations)
         descriptors = [
-            Descriptors(config.n_radial, config.n_channels) for _ in range(n_refinements + 1)
+            Descriptors(config.n_radial, config.n_channels, config.n_noise)
+            for _ in range(n_refinements + 1)
         ]
         self.descriptors = nn.ModuleList(descriptors)
         n_descriptors = descriptors[0].n_outputs
+        if config.conditioned:  # moments once more, where neighbours count by their depth
+            self.by_depth = Descriptors(config.n_radial, config.n_channels, config.n_noise)
+            n_vectors += 2 * config.n_channels
+            n_scalars += N_TRAITS + n_descriptors
         self.refinements = nn.ModuleList(
             Descent(config, n_scalars + n_descriptors * (number + 1), n_vectors)
             for number in range(n_refinements)
         )
         # One more input than descriptors: how far the refinements displaced the atom, in units of
         # the noise.
-        self.coefficients = AtomicMLP(
-            n_scalars + n_descriptors * (n_refinements + 1) + 1, config.width, n_vectors
-        )
-        self.shares = nn.Linear(N_NOISE_FEATURES, max(1, n_refinements))
+        n_inputs = n_scalars + n_descriptors * (n_refinements + 1) + 1
+        self.coefficients = AtomicMLP(n_inputs, config.width, n_vectors, config.n_noise)
+        self.shares = nn.Linear(config.n_noise, max(1, n_refinements))
         for layer in (self.coefficients.last, self.shares):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.coefficients.last.bias)
@@ -100,7 +106,7 @@ class DenoiserNetwork(LearnedPart):
         known
             Vectors and scalars from `relaxation.relax`, if the network takes them.
         """
-        noise = self.noise(condition.log_s)
+        noise = self._noise_features(condition.log_s, condition.depth)
         variance = condition.variance.unsqueeze(-1)
         step = step_length(variance)
         polynomials = exponents(self.basis)
@@ -108,9 +114,9 @@ class DenoiserNetwork(LearnedPart):
         displacement = total = torch.zeros_like(around.vectors[..., 0])
         moments = self._moments(around, displacement, polynomials)
         described, pulls = self._described(0, moments, noise)
-        if known:
-            described = torch.cat([known[1], described], dim=-1)
-            pulls = torch.cat([pulls, known[0]], dim=-1)
+        scalars, others = self._known(around, condition, polynomials, noise, known)
+        described = torch.cat([*scalars, described], dim=-1)
+        pulls = torch.cat([pulls, *others], dim=-1)
         for number, descent in enumerate(self.refinements):
             before = displacement
             displacement = descent(around, polynomials, displacement, described, pulls, noise, step)
@@ -119,8 +125,7 @@ class DenoiserNetwork(LearnedPart):
             moments = self._moments(around, displacement, polynomials)
             more, pulls = self._described(number + 1, moments, noise)
             described = torch.cat([described, more], dim=-1)
-            if known:
-                pulls = torch.cat([pulls, known[0]], dim=-1)
+            pulls = torch.cat([pulls, *others], dim=-1)
         springs = torch.log1p(displacement.square().sum(0) / (variance + 1e-4)).unsqueeze(-1)
         coefficients = self.coefficients(torch.cat([described, springs], dim=-1), noise)
         total = total + (pulls * coefficients).sum(-1)
@@ -133,6 +138,43 @@ class DenoiserNetwork(LearnedPart):
             around.vectors, displacement, around.index, around.mask, polynomials
         )
 
+    def _noise_features(self, log_s: Tensor, depth: Tensor) -> Tensor:
+        noise = self.noise(log_s)
+        return with_depth(noise, depth.to(noise.dtype)) if self.conditioned else noise
+
+    def _known(
+        self,
+        around: Surroundings,
+        condition: Condition,
+        polynomials: Tensor,
+        noise: Tensor,
+        relaxed: Sequence[Tensor],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the inputs that no refinement changes: scalars and vectors of the atoms.
+
+        These are traits, moments of neighbours by their depth, and what relaxations found.
+        """
+        scalars, vectors = list(relaxed[1:]), list(relaxed[:1])
+        if self.conditioned:
+            shape = around.index.shape[:2]
+            traits = condition.atoms.to(noise.dtype)
+            if len(traits):
+                traits = traits.expand(shape[0], -1, -1)
+                weights = traits[..., 0].reshape(-1)[around.index] * around.mask
+                still = torch.zeros_like(around.vectors[..., 0])
+                moments = self.sums.moments(
+                    around.vectors, still, around.index, weights, polynomials
+                )
+                described, moved = self.by_depth(moments, noise)
+                moved = moved * self.by_depth.vector_scales()
+            else:  # one species: all traits are zero
+                traits = noise.new_zeros(*shape, N_TRAITS)
+                described = noise.new_zeros(*shape, self.by_depth.n_outputs)
+                moved = noise.new_zeros(3, *shape, 2 * self.by_depth.n_channels)
+            scalars = [traits, described, *scalars]
+            vectors = [*vectors, moved]
+        return scalars, vectors
+
     def _described(self, number: int, moments: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         descriptors = cast("Descriptors", self.descriptors[number])
         described, vectors = descriptors(moments, noise)
@@ -143,18 +185,23 @@ class DenoiserNetwork(LearnedPart):
         """Set the descriptors' scales on a batch of typical configurations, at ln s (B,)."""
         around = self.surroundings(vectors, index, mask)
         moments = self._moments(around, torch.zeros_like(vectors[..., 0]), exponents(self.basis))
-        normalise_descriptors(self, moments, self.noise(log_s))
+        noise = self._noise_features(log_s, log_s.new_zeros(()))
+        normalise_descriptors(self, moments, noise)
 
     @classmethod
     def may_grow(cls, smaller: DenoiserConfig, larger: DenoiserConfig) -> bool:
-        """Return whether `larger` has more refinements, or relaxations where there were none."""
+        """Return whether `larger` has more refinements, or inputs where there were none."""
         return has_more_refinements(smaller, larger)
 
     def take_weights(self, smaller: nn.Module) -> None:
-        """Take the weights of a network with fewer refinements or without relaxations."""
-        before = relaxation.n_scalars(cast("DenoiserNetwork", smaller).n_relaxations)
-        n_new_inputs = relaxation.n_scalars(self.n_relaxations) - before
+        """Take the weights of a network with fewer refinements, or without some of the inputs."""
+        before = cast("DenoiserNetwork", smaller)
+        n_new_inputs = self._n_scalars() - before._n_scalars()  # noqa: SLF001
         take_weights_with_more_refinements(self, smaller, n_new_inputs)
+
+    def _n_scalars(self) -> int:
+        of_depth = N_TRAITS + self.by_depth.n_outputs if self.conditioned else 0
+        return relaxation.n_scalars(self.n_relaxations) + of_depth
 
 
 class Descent(nn.Module):
@@ -168,10 +215,11 @@ class Descent(nn.Module):
         self.n_radial = config.n_radial
         self.n_moves = config.n_moves
         self.sums = EdgeSums(config.cutoff_sigma)
-        self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES + n_vectors)
-        self.radial = nn.Linear(N_NOISE_FEATURES, config.n_moves * N_GATES * config.n_radial)
-        self.inertia = nn.Linear(N_NOISE_FEATURES, config.n_moves)
-        self.stiffness = nn.Linear(N_NOISE_FEATURES, config.n_moves)
+        n_noise, n_gates = config.n_noise, 2 * N_GATES + n_vectors
+        self.gates = AtomicMLP(n_described, config.width // 2, n_gates, n_noise)
+        self.radial = nn.Linear(n_noise, config.n_moves * N_GATES * config.n_radial)
+        self.inertia = nn.Linear(n_noise, config.n_moves)
+        self.stiffness = nn.Linear(n_noise, config.n_moves)
         for layer in (self.gates.last, self.inertia, self.stiffness):  # no displacement at first
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

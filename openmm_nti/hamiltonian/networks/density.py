@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES, Condition
+from openmm_nti.hamiltonian.conditioning import Condition, with_depth
 from openmm_nti.hamiltonian.networks.atomic_mlp import AtomicMLP
 from openmm_nti.hamiltonian.networks.base import ONSET_SQUARED, LearnedPart, Surroundings
 from openmm_nti.hamiltonian.networks.config import MomentConfig, NoRelaxations
@@ -52,11 +52,12 @@ class DensityNetwork(LearnedPart):
     def __init__(self, config: DensityConfig) -> None:
         super().__init__(config)
         self.n_radial = config.n_radial
+        self.conditioned = config.conditioned
         self.onset_squared = ONSET_SQUARED
         self.sums = EdgeSums(config.cutoff_sigma)
         # The basis is learned too: it follows the structure that the noise leaves.
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
-        self.descriptors = Descriptors(config.n_radial, config.n_channels)
+        self.descriptors = Descriptors(config.n_radial, config.n_channels, config.n_noise)
         n_descriptors = self.descriptors.n_outputs
         self.refinements = nn.ModuleList(
             Refinement(config, n_descriptors * (number + 1))
@@ -64,8 +65,9 @@ class DensityNetwork(LearnedPart):
         )
         # One more input than descriptors: how far the refinements displaced the atom, in units of
         # the noise.
-        self.energy = AtomicMLP(n_descriptors * (config.n_refinements + 1) + 1, config.width, 1)
-        self.pairs_and_springs = nn.Linear(N_NOISE_FEATURES, config.n_radial + 1, bias=False)
+        n_inputs = n_descriptors * (config.n_refinements + 1) + 1
+        self.energy = AtomicMLP(n_inputs, config.width, 1, config.n_noise)
+        self.pairs_and_springs = nn.Linear(config.n_noise, config.n_radial + 1, bias=False)
         nn.init.zeros_(self.pairs_and_springs.weight)
 
     @torch.jit.export
@@ -81,6 +83,8 @@ class DensityNetwork(LearnedPart):
     def at_noise(self, around: Surroundings, condition: Condition) -> Tensor:
         """Return energies (B,), kT."""
         noise = self.noise(condition.log_s)
+        if self.conditioned:
+            noise = with_depth(noise, condition.depth)
         variance = condition.variance.unsqueeze(-1)
         polynomials = exponents(self.basis)
         displacement = torch.zeros_like(around.vectors[..., 0])
@@ -107,7 +111,10 @@ class DensityNetwork(LearnedPart):
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations, at ln s (B,)."""
         moments = self.surroundings(vectors, index, mask).features
-        normalise_descriptors(self, moments, self.noise(log_s))
+        noise = self.noise(log_s)
+        if self.conditioned:
+            noise = with_depth(noise, log_s.new_zeros(()))
+        normalise_descriptors(self, moments, noise)
 
     @classmethod
     def may_grow(cls, smaller: DensityConfig, larger: DensityConfig) -> bool:
@@ -128,13 +135,13 @@ class Refinement(nn.Module):
         self.n_moves = config.n_moves
         self.n_gates = N_GATES
         self.sums = EdgeSums(config.cutoff_sigma)
-        self.descriptors = Descriptors(config.n_radial, config.n_channels)
-        self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES)
+        self.descriptors = Descriptors(config.n_radial, config.n_channels, config.n_noise)
+        self.gates = AtomicMLP(n_described, config.width // 2, 2 * N_GATES, config.n_noise)
         nn.init.zeros_(self.gates.last.weight)  # no displacement at first
         nn.init.zeros_(self.gates.last.bias)
-        self.radial = nn.Linear(N_NOISE_FEATURES, N_GATES * config.n_radial)
+        self.radial = nn.Linear(config.n_noise, N_GATES * config.n_radial)
         nn.init.normal_(self.radial.bias, std=0.3)
-        self.inertia = nn.Linear(N_NOISE_FEATURES, config.n_moves)
+        self.inertia = nn.Linear(config.n_noise, config.n_moves)
         nn.init.zeros_(self.inertia.weight)
         nn.init.zeros_(self.inertia.bias)
 

@@ -27,17 +27,19 @@ class Descriptors(CompiledModule):
     ----------
     n_radial, n_channels
         Number of Gaussians K, and number of mixtures C for each of l = 1 and l = 2.
+    n_noise
+        Number of noise features.
     """
 
     scales: Tensor
     multiplicities: Tensor
 
-    def __init__(self, n_radial: int, n_channels: int) -> None:
+    def __init__(self, n_radial: int, n_channels: int, n_noise: int = N_NOISE_FEATURES) -> None:
         super().__init__()
         self.n_radial = n_radial
         self.n_channels = n_channels
         self.n_outputs = n_radial + 3 * n_channels
-        self.mixtures = nn.Linear(N_NOISE_FEATURES, 2 * n_channels * n_radial)
+        self.mixtures = nn.Linear(n_noise, 2 * n_channels * n_radial)
         nn.init.normal_(self.mixtures.bias, std=1.0 / math.sqrt(n_radial))
         self.register_buffer("scales", torch.ones(self.n_outputs))
         multiplicities = torch.tensor([1.5, 1.5, 1.5, 3.0, 3.0, 3.0]).reshape(6, 1, 1, 1)

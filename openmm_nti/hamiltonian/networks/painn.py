@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.conditioning import N_NOISE_FEATURES, Condition
+from openmm_nti.hamiltonian.conditioning import Condition, with_depth
 from openmm_nti.hamiltonian.networks.base import ONSET_SQUARED, LearnedPart, Surroundings
 from openmm_nti.hamiltonian.networks.config import MomentConfig, NoRelaxations
 from openmm_nti.hamiltonian.networks.edges import Edges, edges_at, exponents, initial_basis
@@ -44,9 +44,10 @@ class PainnNetwork(LearnedPart):
 
     def __init__(self, config: PainnConfig) -> None:
         super().__init__(config)
+        self.conditioned = config.conditioned
         self.onset_squared = ONSET_SQUARED
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
-        self.embedding = nn.Linear(N_NOISE_FEATURES, config.n_channels)
+        self.embedding = nn.Linear(config.n_noise, config.n_channels)
         self.layers = nn.ModuleList(
             PainnLayer(config.n_radial, config.n_channels)
             for _ in range(max(1, config.n_refinements))
@@ -68,7 +69,10 @@ class PainnNetwork(LearnedPart):
         edges = edges_at(around.vectors, around.mask, exponents(self.basis), self.cutoff)
         n_batch = index.shape[0]
         n_atoms = index.shape[1]
-        level = self.embedding(self.noise(condition.log_s)).unsqueeze(1)
+        noise = self.noise(condition.log_s)
+        if self.conditioned:
+            noise = with_depth(noise, condition.depth)
+        level = self.embedding(noise).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
         vectors = torch.zeros(
             n_batch, n_atoms, 3, scalars.shape[-1], dtype=level.dtype, device=level.device

@@ -20,14 +20,16 @@ def step_length(variance: Tensor) -> Tensor:
 def has_more_refinements(smaller: MomentConfig, larger: MomentConfig) -> bool:
     """Return whether `larger` is `smaller` with as many refinements or more.
 
-    Relaxations may be new too, where `smaller` had none.
+    Relaxations may be new too, where `smaller` had none, and so may the knowledge of the depth.
     """
-    old = smaller.model_dump()
-    new = larger.model_dump()
-    may_differ = {"n_refinements": new["n_refinements"], "n_relaxations": new["n_relaxations"]}
-    more = new["n_refinements"] >= old["n_refinements"]
+    old = dict(smaller)
+    new = dict(larger)
+    may_differ = {name: new[name] for name in ("n_refinements", "n_relaxations", "conditioned")}
     return (
-        more and old["n_relaxations"] in {0, new["n_relaxations"]} and {**old, **may_differ} == new
+        new["n_refinements"] >= old["n_refinements"]
+        and old["n_relaxations"] in {0, new["n_relaxations"]}
+        and old["conditioned"] in {False, new["conditioned"]}
+        and {**old, **may_differ} == new
     )
 
 
@@ -39,14 +41,14 @@ def take_weights_with_more_refinements(
 
     Refinements that `smaller` lacks keep their initial weights, which displace no atom. They take
     the descriptors of the last refinement of `smaller`, and the last layers do not read them; nor
-    do they read new inputs from relaxations.
+    do they read new inputs, or features of the noise that are new.
 
     Parameters
     ----------
     network, smaller
         Two networks whose settings fulfil `has_more_refinements`.
     n_new_inputs
-        Number of scalars from relaxations that `smaller` lacks; they come before all other inputs.
+        Number of scalars that `smaller` lacks; they come before all other inputs.
     """
     old_weights = smaller.state_dict()
     for name, new in network.state_dict().items():
@@ -55,12 +57,16 @@ def take_weights_with_more_refinements(
             continue
         if old.shape == new.shape:
             new.copy_(old)
-        elif old.shape[0] < new.shape[0]:  # the share of each refinement in the result
-            new[: len(old)] = old
-        else:  # reads relaxations, then the descriptors of all refinements, last the displacement
+        elif name.endswith("first.weight"):
+            # Reads what is known, then the descriptors of all refinements, last the displacement.
             new.zero_()
             new[:, n_new_inputs : n_new_inputs + old.shape[1] - 1] = old[:, :-1]
             new[:, -1] = old[:, -1]
+        else:
+            # The shares of the refinements in the result, and of the vectors; features of noise.
+            new[tuple(slice(size) for size in old.shape)] = old
+            if new.dim() == 2:
+                new[:, old.shape[1] :] = 0
     descriptors = [module for module in network.modules() if isinstance(module, Descriptors)]
     last = sum(isinstance(module, Descriptors) for module in smaller.modules()) - 1
     for later in descriptors[last + 1 :]:

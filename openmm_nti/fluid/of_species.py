@@ -98,6 +98,13 @@ class OfSpecies(Settings):
 
     def one_more(self, species: str | None = None) -> Self:
         """Return the same state with one more particle of a species; see `number_of_species`."""
-        chosen = self.number_of_species(species)
-        numbers = [n + (k == chosen) for k, n in enumerate(self.composition.values())]
+        return self._changed(species, 1)
+
+    def one_less(self, species: str | None = None) -> Self:
+        """Return the same state with one particle of a species less; see `number_of_species`."""
+        return self._changed(species, -1)
+
+    def _changed(self, species: str | None, change: int) -> Self:
+        numbers = list(self.composition.values())
+        numbers[self.number_of_species(species)] += change
         return self.with_numbers(numbers)

@@ -10,13 +10,15 @@ from a ghost at lambda = 0 to one of N + 1 equal particles at lambda = 1. Hence 
     beta mu_ex(N) = beta F_ex(N + 1) - beta F_ex(N),
 
 which is what `widom` estimates, also in the dense fluid where insertion finds no room. All windows
-differ in the last particle's energy alone, so MBAR needs nothing else.
+differ in the last particle's energy alone, so MBAR needs nothing else. With `particle: present` the
+soft particle is one of those that are there: the result is that of one particle less.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import openmm
@@ -54,6 +56,11 @@ class DecouplingConfig(SoftcoreConfig):
         default=12, ge=3, le=10_000, description="Windows; empty: as many as window_length asks."
     )
     n_frames: int = Field(default=100, ge=2, le=1_000_000, description="Frames kept of each chain.")
+    particle: Literal["next", "present"] = Field(
+        default="next",
+        description="`next`: one more particle than there are; `present`: one of those, such as "
+        "the only solute.",
+    )
     equilibration: int = Field(
         default=4000,
         ge=0,
@@ -69,7 +76,12 @@ def estimate(
 ) -> FreeEnergy:
     """Return beta mu_ex(N) of the N particles of `state`, as `mu_decoupling`; see `sample`."""
     data = sample(state, config, species, execution=execution)
-    return from_windows(data, state, species, execution=execution)
+    return from_windows(data, _without(state, config, species), species, execution=execution)
+
+
+def _without(state: StatePoint, config: DecouplingConfig, species: str | None) -> StatePoint:
+    """Return the state without the soft particle."""
+    return state if config.particle == "next" else state.one_less(species)
 
 
 @takes_execution
@@ -92,7 +104,7 @@ def sample(
     Parameters
     ----------
     state
-        N particles, their box, temperature and pair potential, which must be `switched`.
+        N particles, their box, temperature and pair potential, which must have no jump.
     config
         How to sample.
     species
@@ -116,9 +128,9 @@ def sample(
         raise ValueError(
             f"convention = {state.convention}: mu_decoupling needs switched; use bar_chain or widom"
         )
-    more = state.one_more(species)
+    more = _without(state, config, species).one_more(species)
     particle = last_of(more, species)
-    lambdas = window_lambdas(more, config, n_pairs=state.n_particles)
+    lambdas = window_lambdas(more, config, n_pairs=more.n_particles - 1)
     sampled = execution.map_stored(
         partial(_sample_window, more, particle, config, lambdas, execution),
         range(len(lambdas)),
@@ -245,7 +257,8 @@ class MuDecoupling(WindowEstimator):
     def estimate(self, job: Job, config: DecouplingConfig) -> FreeEnergy:
         """Return beta mu_ex(N) by MBAR."""
         data = self.samples(job, config)
-        return from_windows(data, job.state, job.species, execution=job.execution)
+        state = _without(job.state, config, job.species)
+        return from_windows(data, state, job.species, execution=job.execution)
 
     def seconds(self, config: DecouplingConfig, n: int, pace: Pace) -> float:
         """Return the time of the MD; energies of one particle take next to none."""

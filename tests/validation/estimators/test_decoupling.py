@@ -7,8 +7,11 @@ import math
 import numpy as np
 import openmm
 import pytest
+import torch
 from exact import exact_ensemble
+from models import mixture
 
+from openmm_nti import LambdaHamiltonian
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
@@ -92,3 +95,24 @@ def test_a_plain_cutoff_is_refused(tmp_path):
     truncated = PAIR.model_copy(update={"convention": "truncated"})
     with pytest.raises(ValueError, match="convention = truncated: mu_decoupling needs switched"):
         decoupling.sample(truncated, QUICK, seed=1, directory=tmp_path)
+
+
+def test_one_of_those_present_is_the_next_one_of_a_fluid_without_it(tmp_path):
+    config = QUICK.model_copy(update={"n_windows": 3, "n_chains": 2, "n_frames": 5})
+    present = config.model_copy(update={"particle": "present"})
+    trio = PAIR.model_copy(update={"n_particles": 3})
+    arguments = {"seed": 3, "progress": False}
+    found = decoupling.estimate(trio, present, directory=tmp_path / "a", **arguments)
+    expected = decoupling.estimate(PAIR, config, directory=tmp_path / "b", **arguments)
+    assert (found.value, found.n_particles) == (expected.value, 2)
+
+
+def test_the_only_solute_of_one_atom_has_the_free_energy_of_the_pair(tmp_path):
+    state = mixture(1, 1)
+    present = QUICK.model_copy(update={"particle": "present"})
+    found = decoupling.estimate(state, present, "Kr", seed=2, directory=tmp_path, progress=False)
+    kinds = LambdaHamiltonian(state.pair_potential).two_body
+    exact = float(kinds.free_energy_at_end(torch.tensor(6.0**3, dtype=torch.float64))[1])
+    assert abs(found.value - exact) < 3 * found.std_err
+    assert 0 < found.std_err < 0.05
+    assert (found.n_particles, found.species) == (1, "Kr")

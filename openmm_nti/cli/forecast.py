@@ -23,7 +23,7 @@ from openmm_nti.model_files import WEIGHTS_FILE, load_any_model, load_denoiser
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.runtime.devices import torch_device
 from openmm_nti.validation.estimators.base import Estimator
-from openmm_nti.validation.estimators.registry import all_estimators, sections
+from openmm_nti.validation.estimators.registry import all_estimators, estimator, sections
 from openmm_nti.validation.pace import (
     Pace,
     measure,
@@ -31,6 +31,7 @@ from openmm_nti.validation.pace import (
     reference_seconds,
     training_seconds,
 )
+from openmm_nti.validation.sweep.anchor import at_temperature
 
 REFERENCE = "reference data"
 TRAINING = "training"
@@ -87,9 +88,10 @@ class _Remaining:
     training: bool
     reference: list[StatePoint]
     estimates: list[tuple[str, StatePoint]]  # sections of the configuration
+    swept: list[StatePoint]
 
     def __bool__(self) -> bool:
-        return self.training or bool(self.reference) or bool(self.estimates)
+        return self.training or bool(self.reference or self.estimates or self.swept)
 
 
 def forecast_run(
@@ -122,7 +124,15 @@ def forecast_run(
         name = sections()[section][0].name
         more = _section_seconds(sections()[section], settings, state, pace)
         seconds[name] = seconds.get(name, 0.0) + more
-    size = sum(_reference_bytes(config.reference, state) for state in remaining.reference)
+    for state in remaining.swept:
+        more = reference_seconds(config.reference, state.n_particles, pace)
+        if config.sweep is not None and config.sweep.method is not None:
+            known = estimator(config.sweep.method)
+            settings = getattr(config.estimates, known.section) or known.Config()
+            more += known.seconds(settings, state.n_particles, pace)
+        seconds["sweep"] = seconds.get("sweep", 0.0) + more
+    simulated = [*remaining.reference, *remaining.swept]
+    size = sum(_reference_bytes(config.reference, state) for state in simulated)
     size += sum(_estimate_bytes(state) for _, state in remaining.estimates)
     gpu = _gpu(config.reference.platform, config.device)
     return Forecast(seconds, config.workers, size / _MEGABYTE, gpu)
@@ -157,7 +167,20 @@ def _remaining(
         for state in config.system
         if is_left(known, config, directory, state)
     )
-    return _Remaining(training, reference, list(estimates))
+    swept = _swept(config, directory) if stages is None else []
+    return _Remaining(training, reference, list(estimates), swept)
+
+
+def _swept(config: RunConfig, directory: RunDirectory) -> list[StatePoint]:
+    """Return the states of the run's sweep that are not on disk; all where it has no results."""
+    if config.sweep is None:
+        return []
+    (state,) = config.system
+    states = [at_temperature(state, one) for one in config.sweep.temperatures(state)]
+    if not (directory.sweep / "sweep.json").is_file():
+        return states
+    files = directory.sweep / "reference"
+    return [state for state in states if not (files / f"{state.label}.h5").is_file()]
 
 
 def is_left(

@@ -17,6 +17,7 @@ from openmm_nti.cli.results import write_estimate, write_results
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.cli.safety.opening import write_config
+from openmm_nti.cli.sweeping import sweep_of_run
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import sha256_of
 from openmm_nti.fluid.state import StatePoint
@@ -74,6 +75,9 @@ class Pipeline:
         for ensemble in ensembles:
             self.estimate(model, ensemble)
         self.report()
+        if self.config.sweep is not None:
+            self._say("sweep", "the same fluid at other temperatures")
+            sweep_of_run(self.config, self.directory, self.execution, self.console.print)
 
     def take_config(self, config: RunConfig) -> None:
         """Go on with another configuration, of which nothing is made yet."""

@@ -34,8 +34,9 @@ from openmm_nti.runtime.devices import DeviceName
 from openmm_nti.settings import Settings
 from openmm_nti.training import TrainingConfig
 from openmm_nti.validation.estimators.base import Estimator
+from openmm_nti.validation.estimators.registry import estimator, sections
 from openmm_nti.validation.estimators.registry import section_config as settings_class
-from openmm_nti.validation.estimators.registry import sections
+from openmm_nti.validation.sweep.config import SweepConfig
 
 
 def _estimates_config() -> type[BaseModel]:
@@ -125,6 +126,13 @@ class RunConfig(Settings):
         default_factory=EstimatesConfig, description="Free-energy estimates; null leaves one out."
     )
 
+    sweep: SweepConfig | None = Field(
+        default=None,
+        description="The fluid at several temperatures after the run, anchored at the number that "
+        "it quotes: [1.25, 1.5, 2] are T*; {temperature_kelvin: [150, 200]}; with `method: "
+        "path_bar`, the model stands beside the data.",
+    )
+
     @model_validator(mode="after")
     def _states_belong_together(self) -> Self:
         if len({state.label for state in self.system}) < len(self.system):
@@ -136,16 +144,22 @@ class RunConfig(Settings):
                 "or convention; one run trains one model: make one run for each, or set "
                 "network.conditioned: true for one that knows the temperature and the species"
             )
+        if self.sweep is not None and len(self.system) > 1:
+            raise ValueError("sweep: is of one N, and system has several state points")
         return self
 
     @property
     def needs_energy(self) -> bool:
         """Whether an estimate evaluates energies of the model, which a denoiser has not."""
-        return any(
-            "energy" in known.needs and getattr(self.estimates, section) is not None
+        made = [
+            known
             for section, estimators in sections().items()
             for known in estimators
-        )
+            if getattr(self.estimates, section) is not None
+        ]
+        if self.sweep is not None and self.sweep.method is not None:
+            made.append(estimator(self.sweep.method))
+        return any("energy" in known.needs for known in made)
 
     @field_serializer("system")
     def _compact(self, states: tuple[StatePoint, ...]) -> Any:

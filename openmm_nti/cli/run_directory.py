@@ -25,8 +25,8 @@ class RunDirectory:
         The directory itself.
     config, provenance, results, report
         config.yaml (resolved), provenance.json, results.json and report.html.
-    reference, model
-        Folders of the reference ensembles and of the trained model.
+    reference, model, sweep
+        Folders of the reference ensembles, of the trained model, and of a sweep.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,6 +37,7 @@ class RunDirectory:
         self.report = path / "report.html"
         self.reference = path / "reference"
         self.model = path / "model"
+        self.sweep = path / "sweep"
 
     def ensemble(self, state: StatePoint) -> Ensemble:
         """Return the reference ensemble of `state`, always from disk.

@@ -73,6 +73,9 @@ OPTIONAL = [
     "n_ramps",
     "species_order",
     "ufm_switching",
+    "sweep",
+    "sweep.temperature_kelvin",
+    "sweep.method",
 ]
 MAY_BE_ZERO = [
     "seed",
@@ -117,7 +120,12 @@ def full_configuration(kind: str = "density") -> dict[str, Any]:
     """Return a configuration in which every section is there, and every key has a value."""
     everything = {section: {} for section in sections()}
     config = RunConfig.model_validate(
-        {"system": STATE, "network": {"kind": kind}, "estimates": everything}
+        {
+            "system": STATE,
+            "network": {"kind": kind},
+            "estimates": everything,
+            "sweep": {"temperature_star": [1.4, 1.6], "method": "path_bar"},
+        }
     )
     dumped = config.model_dump(mode="json")
     dumped["system"]["potential"] = {"type": "lennard_jones"}

@@ -30,7 +30,7 @@ def estimator(name: str) -> Estimator:
     known = all_estimators()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f"; did you mean {close[0]}?" if close else "."
         raise ValueError(f"unknown method {name}{hint} Methods: {', '.join(known)}")
     return known[name]
 

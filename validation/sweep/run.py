@@ -12,11 +12,13 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import finite, provenance, write_json
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.fluid.units import BAR_IN_KJ_MOL_NM3
+from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.statistics import mean_of_frames
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.plots.drawing import save
 from openmm_nti.validation.sweep.anchor import at_temperature
+from openmm_nti.validation.sweep.beside import Beside, slopes
 from openmm_nti.validation.sweep.figure import draw
 from openmm_nti.validation.sweep.thermodynamics import (
     QUANTITIES,
@@ -48,11 +50,16 @@ def states_of(state: StatePoint, temperatures: Sequence[float], anchor: Anchor) 
 
 
 def sweep(
-    states: Sequence[StatePoint], config: ReferenceConfig, anchor: Anchor, execution: Execution
+    states: Sequence[StatePoint],
+    config: ReferenceConfig,
+    anchor: Anchor,
+    execution: Execution,
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     """Return what sweep.json holds; the three files are in the execution's folder, which must be.
 
-    Finished simulations in its `reference/` are read, and interrupted ones go on.
+    Finished simulations in its `reference/` are read, and interrupted ones go on. So do the
+    estimates of a model `beside` the data, in its `model/`.
     """
     if execution.directory is None:
         raise ValueError("directory = None: a sweep needs a folder for its simulations")
@@ -65,9 +72,10 @@ def sweep(
     curve_at = 1 / np.linspace(1 / lowest, 1 / highest, _CURVE_POINTS)
     every = np.concatenate([frames.temperatures, curve_at])
     found = thermodynamics(frames, anchor, every, execution.random("sweep"))
+    estimates = beside.estimates(ensembles, execution.folder("model")) if beside else []
+    learned = slopes(estimates, found) if beside else None
+    _write_curve(found, learned, states, execution.directory)
     table = found.part(slice(0, len(states)))
-    curve = found.part(slice(len(states), None))
-    _write_curve(curve, table, states[0], execution.directory)
     results = finite(
         {
             "schema": SCHEMA,
@@ -84,11 +92,30 @@ def sweep(
             ],
             "neighbour_overlap": found.overlap.tolist(),
             "verdict": {"level": found.verdict.level, "text": found.verdict.text},
+            **(_of_model(beside, learned, estimates) if beside and learned else {}),
             "provenance": provenance(execution.seed),
         }
     )
     write_json(execution.directory / "sweep.json", results)
     return dict(results)
+
+
+def _of_model(
+    beside: Beside, learned: Thermodynamics, estimates: Sequence[FreeEnergy]
+) -> dict[str, Any]:
+    """Return what the model says at each temperature."""
+    rows = learned.part(slice(0, len(estimates))).rows()
+    return {
+        "model": {
+            "name": beside.name,
+            "method": beside.method.name,
+            "temperatures": [
+                {**row, "verdict": {"level": one.verdict.level, "text": one.verdict.text}}
+                for row, one in zip(rows, estimates, strict=True)
+            ],
+            "verdict": {"level": learned.verdict.level, "text": learned.verdict.text},
+        }
+    }
 
 
 def _of_simulation(ensemble: Ensemble, frames: Frames, number: int) -> dict[str, Any]:
@@ -114,9 +141,17 @@ def _in_real_units(row: dict[str, Any], ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _write_curve(
-    curve: Thermodynamics, table: Thermodynamics, state: StatePoint, directory: Path
+    found: Thermodynamics,
+    learned: Thermodynamics | None,
+    states: Sequence[StatePoint],
+    directory: Path,
 ) -> None:
-    columns = {"temperature_star": curve.temperatures}
-    for name in QUANTITIES:
-        columns |= {name: curve.values[name], f"{name}_std_err": curve.errors[name]}
-    save(draw(curve, table, state), directory / "sweep.svg", columns)
+    """Draw the data, and the model where there is one: first at the states, then between them."""
+    between = slice(len(states), None)
+    columns = {"temperature_star": found.temperatures[between]}
+    shown = {"": found} if learned is None else {"": found, "model_": learned}
+    for start, one in shown.items():
+        for name in QUANTITIES:
+            value, error = one.values[name][between], one.errors[name][between]
+            columns |= {f"{start}{name}": value, f"{start}{name}_std_err": error}
+    save(draw(found, learned, states), directory / "sweep.svg", columns)

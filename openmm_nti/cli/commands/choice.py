@@ -44,8 +44,8 @@ class _Effort(NamedTuple):
 
 _EFFORTS = {
     "n_paths": _Effort("paths", 16, 512, 0.5),
-    "n_pairs": _Effort("bound", 32, 256, 0.2),
-    "n_tethered": _Effort("bound", 8, 16, 0.3),
+    "n_pairs": _Effort("bound", 32, 192, 0.2),
+    "n_tethered": _Effort("bound", 8, 12, 0.3),
 }
 _IN_ONE_PROCESS = ("n_pairs",)
 _LEARNING_RATE = 5e-4  # larger ones first undo what the shipped weights know

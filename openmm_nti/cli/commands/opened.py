@@ -63,6 +63,7 @@ def opened_run(
 def show_results(pipeline: Any, *, json: bool) -> None:
     """Print the results of a finished run as `json`, or as a table that ends with what to quote."""
     from openmm_nti.cli.results import print_table
+    from openmm_nti.cli.sweeping import print_sweep
     from openmm_nti.files import read_json
 
     if json:
@@ -70,3 +71,7 @@ def show_results(pipeline: Any, *, json: bool) -> None:
         return
     echo(f"Report: {pipeline.directory.report}   Numbers: {pipeline.directory.results}")
     print_table(pipeline.directory, pipeline.config, results_console())
+    swept = pipeline.directory.sweep / "sweep.json"
+    if pipeline.config.sweep is not None and swept.is_file():
+        print_sweep(read_json(swept), results_console())
+        echo(f"Numbers: {swept}   Figure: {swept.with_suffix('.svg')}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openmm_nti.cli.commands.options import (
+    MODEL_HELP,
     ConfigFile,
     ExecutorOption,
     Json,
@@ -18,6 +19,8 @@ from openmm_nti.cli.commands.options import (
     Settings,
     console,
     echo,
+    method_names,
+    model_names,
     overriding,
     print_json,
     results_console,
@@ -25,21 +28,11 @@ from openmm_nti.cli.commands.options import (
 
 if TYPE_CHECKING:
     from openmm_nti.fluid.state import StatePoint
-
-_COLUMNS = {
-    "beta_f_ex": "beta F_ex",
-    "beta_u_ex": "beta U",
-    "s_ex": "S_ex / k",
-    "c_v_ex": "C_v,ex / k",
-    "pressure_star": "p*",
-}
+    from openmm_nti.validation.sweep.beside import Beside
 
 
 def sweep(
     config: ConfigFile,
-    temperatures: Annotated[
-        str, typer.Option(help="Temperatures T* = kT / epsilon, such as 1.25,1.4,1.6,2.")
-    ],
     anchor: Annotated[
         str,
         typer.Option(
@@ -48,9 +41,30 @@ def sweep(
         ),
     ],
     output: Output,
+    temperatures: Annotated[
+        str | None,
+        typer.Option(
+            help="Temperatures T* = kT / epsilon, such as 1.25,1.4,1.6,2; by default those of the "
+            "key `sweep` of CONFIG."
+        ),
+    ] = None,
     kelvin: Annotated[
         bool, typer.Option("--kelvin", help="--temperatures are in K instead.")
     ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{MODEL_HELP} Its own thermodynamics stand beside the data.",
+            autocompletion=model_names,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=method_names,
+            help="Method that gives the model's free energies; path_bar by default.",
+        ),
+    ] = None,
     seed: Seed = None,
     settings: Settings = None,
     executor: ExecutorOption = "processes",
@@ -62,18 +76,20 @@ def sweep(
 
     MD runs at each temperature and at that of the anchor, with the settings of `reference`. MBAR in
     beta joins all frames at the same N and volume. Neighbouring temperatures must overlap; the
-    verdict says where they do not. Writes sweep.json, sweep.csv and sweep.svg. The same command
-    after an interruption goes on. Examples:
+    verdict says where they do not. With --model, the free energies of a model from the same frames
+    stand beside, and what follows from their slope. Writes sweep.json, sweep.csv and sweep.svg. The
+    same command after an interruption goes on. Examples:
 
-        openmm-nti sweep fluid.yaml --temperatures 1.25,1.4,1.6,2 --anchor -45.4,0.2 --output sweep
+        openmm-nti sweep fluid.yaml --temperatures 1.25,1.4,1.6,2 --anchor=-45.4,0.2 --output sweep
 
-        openmm-nti sweep fluid.yaml --temperatures 1.4,1.6,2 --anchor fluid/results.json -o sweep
+        openmm-nti sweep fluid.yaml --anchor fluid/results.json -o sweep --model lj-fluid-t1.25
     """
     from openmm_nti.cli.forecast import REFERENCE, check_disk, forecast_run
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import RunDirectory
     from openmm_nti.cli.safety.one_run import only_run
     from openmm_nti.cli.safety.preflight import check_density, check_writable, with_key
+    from openmm_nti.cli.sweeping import print_sweep
     from openmm_nti.md.platforms import fastest_platform
     from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
@@ -85,8 +101,9 @@ def sweep(
     check_density(state)
     with_key("reference.platform", fastest_platform, resolved.reference.platform)
     known = with_key("--anchor", anchor_from, anchor, state)
-    asked = [one * _unit(state, kelvin) for one in _numbers(temperatures)]
-    states = with_key("--temperatures", run.states_of, state, asked, known)
+    asked, key = _temperatures(resolved, state, temperatures, kelvin)
+    states = with_key(key, run.states_of, state, asked, known)
+    beside = _beside(resolved, states, model, method)
     _check_directory(output)
     check_writable(output)
     with tasks_on(executor, scheduler), only_run(output):
@@ -96,11 +113,11 @@ def sweep(
         if forecast.seconds > 0:
             console().print(str(forecast))
         execution = Execution(resolved.seed, resolved.workers, output, progress=True)
-        results = run.sweep(states, resolved.reference, known, execution)
+        results = run.sweep(states, resolved.reference, known, execution, beside)
     if json:
         print_json(results)
         return
-    _print_table(results)
+    print_sweep(results, results_console())
     echo(f"Numbers: {output / 'sweep.json'}   Figure: {output / 'sweep.svg'}")
 
 
@@ -111,6 +128,41 @@ def _one_state(resolved: Any, config: Path) -> StatePoint:
         raise ConfigError(f"{config}: system: has several state points; a sweep is of one N")
     state: StatePoint = resolved.system[0]
     return state
+
+
+def _temperatures(
+    resolved: Any, state: StatePoint, given: str | None, kelvin: bool
+) -> tuple[list[float], str]:
+    """Return the temperatures T* of --temperatures or of the key `sweep`, and which it is."""
+    from openmm_nti.cli.config_errors import ConfigError
+
+    if given is not None:
+        unit = state.temperature_star / state.temperature_kelvin if kelvin else 1.0
+        return [one * unit for one in _numbers(given)], "--temperatures"
+    if kelvin:
+        raise ConfigError("--kelvin is the unit of --temperatures: give them, or leave it out")
+    if resolved.sweep is None:
+        raise ConfigError("no temperatures: give --temperatures, or the key `sweep` in CONFIG")
+    return resolved.sweep.temperatures(state), "sweep"
+
+
+def _beside(
+    resolved: Any, states: list[StatePoint], model: str | None, method: str | None
+) -> Beside | None:
+    """Return what stands beside the data, if a model is named."""
+    from openmm_nti.cli.config_errors import ConfigError
+    from openmm_nti.cli.safety.preflight import with_key
+    from openmm_nti.cli.sweeping import model_beside
+
+    if model is None:
+        if method is not None:
+            raise ConfigError(f"--method {method} is of no model: give --model too")
+        return None
+    from openmm_nti.validation.sweep.beside import usual_method
+
+    name = method or (resolved.sweep and resolved.sweep.method) or usual_method()
+    beside: Beside = with_key("--model", model_beside, model, name, resolved, states)
+    return beside
 
 
 def _numbers(text: str) -> list[float]:
@@ -124,37 +176,13 @@ def _numbers(text: str) -> list[float]:
         raise ConfigError(f"{error}: give them as 1.25,1.4,1.6") from None
 
 
-def _unit(state: StatePoint, kelvin: bool) -> float:
-    """Return T* for one of the given unit."""
-    return state.temperature_star / state.temperature_kelvin if kelvin else 1.0
-
-
 def _check_directory(output: Path) -> None:
     """Refuse a directory of other things: one of a sweep has `reference/`, and no run's config."""
     from openmm_nti.cli.config_errors import ConfigError
 
     there = [] if not output.is_dir() else [one.name for one in output.iterdir()]
     others = {one for one in there if not one.startswith(".")}
-    if others - {"reference", "sweep.json", "sweep.csv", "sweep.svg"}:
+    if others - {"reference", "model", "sweep.json", "sweep.csv", "sweep.svg"}:
         raise ConfigError(
             f"{output} holds something other than a sweep ({min(others)}): name another --output"
         )
-
-
-def _print_table(results: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    from openmm_nti.free_energy import uncertain
-
-    table = Table(title=f"N = {results['state']['n_particles']}, all particles together")
-    table.add_column("T*", justify="right")
-    for heading in _COLUMNS.values():
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in results["temperatures"]:
-        shown = (row.get(name) for name in _COLUMNS)
-        numbers = [uncertain(one["value"], one["std_err"]) if one else "none" for one in shown]
-        numbers = [number.replace(" ± ", "\n± ") for number in numbers]  # 80 columns
-        table.add_row(f"{row['temperature_star']:.5g}", *numbers)
-    results_console().print(table)
-    total = 1.5 * results["state"]["n_particles"]
-    echo(f"C_v = C_v,ex + {total:g} k with the kinetic part. {results['verdict']['text']}")

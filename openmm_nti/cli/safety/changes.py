@@ -93,6 +93,10 @@ class Changes:
             yield Finished(f"reference data {path.stem}", (path,), self._same_data(path.stem))
         if self._run.model.is_dir() and any(self._run.model.iterdir()):
             yield Finished("training", (self._run.model,), self._same_model())
+        if self._run.sweep.is_dir():
+            same = all(self._same_state(label) for label in self._old.states)
+            valid = same and self._same("seed", "reference")
+            yield Finished("sweep", (self._run.sweep,), valid)
         for path in sorted(self._run.path.glob("*/estimates/[!.]*.json")):
             known = all_estimators().get(path.stem)
             folder = path.parent.parent

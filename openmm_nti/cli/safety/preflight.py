@@ -19,6 +19,8 @@ from openmm_nti.model_files import load_any_model, load_model
 from openmm_nti.runtime.devices import torch_device
 from openmm_nti.training.inputs import starting_model
 from openmm_nti.validation.estimators.registry import all_estimators
+from openmm_nti.validation.sweep.run import states_of
+from openmm_nti.validation.sweep.thermodynamics import Anchor
 
 # Cores of atoms, where a pair costs this many kT, do not overlap in any arrangement that is denser.
 _CORE_KT = 50.0
@@ -53,6 +55,12 @@ def check_run(config: RunConfig, *, estimates: bool = True) -> None:
         trained = with_key("model", load, config.model)
         for state in config.system:
             with_key("model", check_model_fits, trained, state)
+    if config.sweep is not None:
+        (state,) = config.system
+        anchor = Anchor(state.temperature_star, 0.0, 0.0)
+        asked = config.sweep.temperatures(state)
+        for other in with_key("sweep", states_of, state, asked, anchor):
+            check_density(other)
     for key, name in _platforms(config).items():
         with_key(key, fastest_platform, name)
     with_key("config", torch_device, config.device)

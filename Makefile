@@ -1,7 +1,8 @@
 # Works on a machine with Python 3.11+, make and a package index: every target installs what it
 # needs into .venv once.
 #   make demo     the whole calculation on a small fluid, results in $(OUTPUT); again to continue it
-#   make test     the test suite, and the share of the library's lines that it runs
+#   make test     the test suite
+#   make coverage    the same, and the share of the library's lines that it runs
 #   make lint     ruff, codespell and mypy; make types is mypy alone
 #   make docs     the pages, in docs/_build
 #   make bench    speed and cost, as ratios
@@ -19,14 +20,13 @@ OUTPUT ?= demo-output
 THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 CONFIG ?= examples/lj_demo.yaml
 PYTEST_ARGS ?= -n auto --dist loadfile
-COVERAGE_ARGS ?= --cov=openmm_nti --cov=reference_md --cov=training --cov=validation --cov-report=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(PLUGIN)
 DEV_STAMP := $(VENV)/.installed-$(PLUGIN)-dev
 DOCS_STAMP := $(VENV)/.installed-$(PLUGIN)-docs
 
-.PHONY: demo test test-opencl test-openmm86 test-package lint types docs bench clean
+.PHONY: demo test coverage test-opencl test-openmm86 test-package lint types docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -35,9 +35,11 @@ demo: $(STAMP)
 # The many processes that tests start read compiled modules, whatever the environment says.
 test: $(DEV_STAMP)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENMM_CPU_THREADS=1 \
-		$(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)
-	@[ -z "$(COVERAGE_ARGS)" ] || \
-		echo "Lines of the library that the tests ran: $$($(BIN)/coverage report --format=total) %"
+		$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: override PYTEST_ARGS += --cov=openmm_nti --cov=reference_md --cov=training --cov=validation --cov-report=
+coverage: test
+	@echo "Lines of the library that the tests ran: $$($(BIN)/coverage report --format=total) %"
 
 test-opencl: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m opencl tests/md

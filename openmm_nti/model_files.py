@@ -21,8 +21,8 @@ from openmm_nti.files import atomic_path, provenance, read_json, sha256_of, writ
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian, NetworkConfig, NoisedFluid, build_model
-from openmm_nti.hamiltonian.atom_traits import depths_of
 from openmm_nti.hamiltonian.length_scale import lengths_of
+from openmm_nti.hamiltonian.networks.atom_traits import depths_of
 from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.references.registry import reference_named
 

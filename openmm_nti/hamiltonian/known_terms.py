@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.hamiltonian.atom_traits import AtomTraits, depths_of
 from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer, selected
 from openmm_nti.hamiltonian.length_scale import LengthScale, lengths_of
+from openmm_nti.hamiltonian.networks.atom_traits import AtomTraits, depths_of
 from openmm_nti.hamiltonian.networks.base import LearnedPart
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
 from openmm_nti.hamiltonian.own_device import on_own_device

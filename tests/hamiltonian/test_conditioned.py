@@ -7,9 +7,9 @@ from models import make_random_model, mixture
 
 from openmm_nti import StatePoint
 from openmm_nti.hamiltonian import build_model
-from openmm_nti.hamiltonian.atom_traits import AtomTraits, depths_of
 from openmm_nti.hamiltonian.geometry import cubic_box
 from openmm_nti.hamiltonian.growth import may_grow, take_weights
+from openmm_nti.hamiltonian.networks.atom_traits import AtomTraits, depths_of
 from openmm_nti.md.openmm_energy import OpenMMEnergy, script
 from openmm_nti.model_files import load_any_model, load_denoiser, save_model
 from openmm_nti.references.noise import log_noise

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian import relaxation
-from openmm_nti.hamiltonian.atom_traits import N_TRAITS
 from openmm_nti.hamiltonian.conditioning import Condition, with_depth
+from openmm_nti.hamiltonian.networks.atom_traits import N_TRAITS
 from openmm_nti.hamiltonian.networks.atomic_mlp import AtomicMLP
 from openmm_nti.hamiltonian.networks.base import LearnedPart, Surroundings
 from openmm_nti.hamiltonian.networks.config import MomentConfig

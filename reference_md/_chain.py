@@ -17,6 +17,7 @@ import openmm
 from openmm import unit
 
 from openmm_nti.files import fingerprint
+from openmm_nti.fluid.displacements import about_sites
 from openmm_nti.fluid.energy import reduced_potential_numpy, truncation_log_weights
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
@@ -117,7 +118,18 @@ def _record(context: openmm.Context, chain: Chain) -> dict[str, Any]:
 
 
 def wrap(positions_nm: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Return positions in the box, nm, rounded to the float32 that files keep."""
+    """Return positions (F, N, 3) in the box, nm, rounded to the float32 that files keep.
+
+    Those of a crystal are about the sites, without the drift of all atoms together.
+
+    Raises
+    ------
+    ValueError
+        If a crystal has melted or is another one; see `fluid.displacements`.
+    """
+    if state.crystal is not None:
+        about = about_sites(positions_nm / state.sigma_nm, state)
+        return (about * state.sigma_nm).astype(np.float32)
     box = state.edges_nm
     return (positions_nm - box * np.floor(positions_nm / box)).astype(np.float32)
 

@@ -107,7 +107,8 @@ def _resized(state: StatePoint, n: int) -> StatePoint:
         ]
         state = state.with_numbers(numbers)
         n = sum(numbers)
-    return state.model_copy(update={"n_particles": n, "box_length_sigma": edge, "box_sigma": None})
+    cube = {"n_particles": n, "box_length_sigma": edge, "box_sigma": None, "crystal": None}
+    return state.model_copy(update=cube)
 
 
 def _line(seconds: list[float]) -> tuple[float, float]:

@@ -10,13 +10,16 @@ from openmm_nti.fluid.state import StatePoint
 def lattice_positions_nm(state: StatePoint, seed: int) -> np.ndarray:
     """Return positions without overlaps, to start a simulation from.
 
-    The particles are on random sites of the smallest lattice of nearly cubic cells that holds them.
+    The particles of a fluid are on random sites of the smallest lattice of nearly cubic cells that
+    holds them. Those of a crystal are on its sites.
 
     Returns
     -------
     np.ndarray
         Positions. Shape (N, 3), nm.
     """
+    if state.crystal is not None:
+        return state.crystal.fractions * state.edges_nm
     rng = np.random.default_rng(seed)
     sides = _sides(state.edges_nm, state.n_particles)
     sites = np.stack(

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from openmm_nti.fluid.box import SIZES, Edges, OfBox, reduced_box
+from openmm_nti.fluid.crystal import Crystal, check_strain, with_numbers_of_crystal
 from openmm_nti.fluid.cutoff import Convention, Cutoff
 from openmm_nti.fluid.fluid import Fluid
 from openmm_nti.fluid.mixture import Mixture
@@ -95,6 +96,11 @@ class StatePoint(OfSpecies, OfBox):
     mixture: Mixture | None = Field(
         default=None, repr=False, description="Several species; read from `species:`."
     )
+    crystal: Crystal | None = Field(
+        default=None,
+        repr=False,
+        description="A solid, as {lattice: fcc, cells: [4, 4, 4]}; N follows from it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -111,6 +117,7 @@ class StatePoint(OfSpecies, OfBox):
             return data  # the unknown key is what to say, not what is missing without it
         require_one(data, SIZES, "the size of the box")
         require_one(data, _TEMPERATURES, "the temperature")
+        data = with_numbers_of_crystal(data) if data.get("crystal") is not None else data
         units = {name: cls.model_fields[name].default for name in ("sigma_nm", "epsilon_kj_mol")}
         sigma, epsilon = (
             positive_number(name, data.get(name, default)) for name, default in units.items()
@@ -127,12 +134,15 @@ class StatePoint(OfSpecies, OfBox):
         shortest = self.shortest_edge_sigma
         if not self.cutoff_sigma <= 0.5 * shortest * (1 + 1e-9):
             edge = "the box" if self.box_sigma is None else "the box's shortest edge"
+            enlarge = "enlarge the box" if self.crystal is None else "take more cells"
             raise ValueError(
                 f"{edge}, {shortest:g} sigma ({shortest * self.sigma_nm:g} nm), is under two "
-                f"cutoffs ({2 * self.cutoff_sigma:g} sigma): enlarge the box, lower the density, "
+                f"cutoffs ({2 * self.cutoff_sigma:g} sigma): {enlarge}, lower the density, "
                 f"or set cutoff_sigma to at most {shortest / 2:g} (cutoff_nm to "
                 f"{shortest * self.sigma_nm / 2:g})"
             )
+        if self.crystal is not None:
+            check_strain(self.crystal, self.edges_sigma)
         _ = self.pair_potential
         fluid = self.fluid
         for pair, cutoff in zip(fluid.pairs, fluid.cutoffs, strict=True):
@@ -146,6 +156,7 @@ class StatePoint(OfSpecies, OfBox):
             "potential": self.potential != LENNARD_JONES,
             "species_name": self.species_name != _ARGON,
             "mixture": self.mixture is not None,
+            "crystal": self.crystal is not None,
             "box_length_sigma": self.box_sigma is None,
             "box_sigma": self.box_sigma is not None,
         }
@@ -256,6 +267,7 @@ class StatePoint(OfSpecies, OfBox):
             end = "_".join([self.potential.type, *self.potential.parameter_label(), end])
         numbers = "".join(f"{n}{name}" for name, n in self.composition.items())
         n = numbers if self.is_mixture else f"{self.n_particles}"
+        n += "" if self.crystal is None else f"_{self.crystal.label}"
         return f"N{n}_L{self.box_text}_T{self.temperature_star:.6g}_{end}"
 
     def __str__(self) -> str:
@@ -265,6 +277,7 @@ class StatePoint(OfSpecies, OfBox):
             f"T* = {self.temperature_star:g}, {self.convention}"
             + ("" if self.potential == LENNARD_JONES else f", {self.potential.type}")
             + (f", {_numbers_of(self)}" if self.is_mixture else "")
+            + ("" if self.crystal is None else f", {self.crystal.label}")
         )
 
 

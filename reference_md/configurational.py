@@ -100,7 +100,7 @@ def curvature(positions_sigma: np.ndarray, state: StatePoint) -> Curvature:
         separation = nearest_image(separation, state.edges_sigma)
         r2 = (separation**2).sum(axis=-1)
         kind = followers(state, first)
-        slope, bend = by_kind(state.pair_potential, _derivatives, r2, kind)
+        slope, bend = by_kind(state.pair_potential, pair_derivatives, r2, kind)
         pair = 2 * slope[..., np.newaxis] * separation
         gradient[:, first] -= pair.sum(axis=1)
         gradient[:, first + 1 :] += pair
@@ -171,7 +171,7 @@ def _deviate(series: np.ndarray, error: float, n: float) -> float:
     return math.copysign(float(-ndtri(max(chance, 1e-300) / 2)), corrected)
 
 
-def _derivatives(kind: PairKind, r2: np.ndarray) -> np.ndarray:
+def pair_derivatives(kind: PairKind, r2: np.ndarray) -> np.ndarray:
     """Return the first and second derivative of u S by r^2, (2, *S) for `r2` (*S,), in epsilon."""
     inside = r2 < kind.cutoff.cutoff_nm**2
     q = r2[inside]

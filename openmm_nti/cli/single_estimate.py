@@ -74,6 +74,7 @@ def single_estimate(
     described = None if request.config is None else _one_state(request.config)
     reference = ReferenceConfig() if described is None else described.reference
     state = _state(request, stored, described)
+    with_key("--method", chosen.check_phase, state)
     with_key("--species", chosen.check_species, state, request.species)
     if trained is not None:
         check_model_fits(trained, state)

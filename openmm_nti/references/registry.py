@@ -1,10 +1,14 @@
-"""Which references there are: every file of this folder that defines one."""
+"""Which references there are: every file of this folder that defines one.
+
+One that is made of a state point, as the Einstein crystal, is none that a model has by its name.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
 from openmm_nti.references.base import Reference
@@ -13,7 +17,9 @@ from openmm_nti.references.base import Reference
 def reference_named(name: str) -> Reference:
     """Return the reference of this name; ValueError with the names there are if it is unknown."""
     _import_folder()
-    known = {kind.name: kind for kind in Reference.__subclasses__()}
+    known = {
+        kind.name: kind for kind in Reference.__subclasses__() if not signature(kind).parameters
+    }
     if name not in known:
         raise ValueError(f"reference = {name!r} is unknown: choose from {', '.join(sorted(known))}")
     return known[name]()

@@ -48,7 +48,7 @@ def test_every_estimator_says_how_long_it_takes():
         config = section_config(known.section)()
         seconds = [known.seconds(config, n, PACE) for n in (20, 80)]
         assert seconds == sorted(seconds), name
-        assert (seconds[0] > 0) == (name != "eos"), name
+        assert (seconds[0] > 0) == (name not in ("eos", "harmonic")), name
 
 
 def test_there_are_no_tethered_chains_for_a_truncated_fluid():

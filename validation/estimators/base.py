@@ -8,8 +8,9 @@ the paper and the benchmarks find it in the registry.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -32,6 +33,7 @@ from openmm_nti.validation.plots.figure import Figure
 
 Kind = Literal["exact", "model", "bound", "insertion"]
 Need = Literal["model", "energy", "data"]
+_Estimate = Callable[[Any, "Job", Any], FreeEnergy]
 NOT_ASKED = Verdict("none", "does not apply")
 
 
@@ -122,6 +124,8 @@ class Estimator(ABC):
         Whether a run makes it unless its section is null; otherwise `section: {}` asks for it.
     order
         Place in a run: the quickest first.
+    phase
+        `fluid` or `crystal`: what it serves. It refuses the other one.
     one_species
         Whether it serves fluids of one species alone.
     preference
@@ -142,12 +146,38 @@ class Estimator(ABC):
     in_runs: ClassVar[bool] = False
     order: ClassVar[int] = 100
     preference: ClassVar[int] = 100
+    phase: ClassVar[Literal["fluid", "crystal"]] = "fluid"
     one_species: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let `estimate` begin with a check of the phase, whoever calls it."""
+        super().__init_subclass__(**kwargs)
+        if "estimate" in vars(cls):
+            setattr(cls, "estimate", _checking_phase(cls.estimate))  # noqa: B010
 
     @property
     def needs_model(self) -> bool:
         """Whether there must be a model, with an energy or without."""
         return bool(self.needs & {"model", "energy"})
+
+    def check_phase(self, state: StatePoint) -> None:
+        """Refuse a crystal where the method serves fluids, and a fluid where it serves crystals.
+
+        Raises
+        ------
+        ValueError
+            In one line that says what to use.
+        """
+        if self.phase == "fluid" and state.crystal is not None:
+            raise ValueError(
+                f"{self.name} serves fluids, and the state point is a crystal: use a method for "
+                "crystals, such as frenkel_ladd"
+            )
+        if self.phase == "crystal" and state.crystal is None:
+            raise ValueError(
+                f"{self.name} serves crystals, and the state point is a fluid: give "
+                "system: {crystal: {lattice: fcc, cells: [4, 4, 4]}, ...}, or use another method"
+            )
 
     def check_species(self, state: StatePoint, species: str | None = None) -> None:
         """Refuse a mixture that the method does not serve, or a species that it does not know.
@@ -221,6 +251,15 @@ class Estimator(ABC):
         """Yield what there is to draw, from the result and from files in the state's folder."""
         del found, folder
         yield from ()
+
+
+def _checking_phase(estimate: _Estimate) -> _Estimate:
+    @wraps(estimate)
+    def checked(self: Estimator, job: Job, config: Any) -> FreeEnergy:
+        self.check_phase(job.state)
+        return estimate(self, job, config)
+
+    return checked
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class WindowEstimator(Estimator):
         Begins the names of its files in the folder of a state point: `<path_name>_windows.npz`.
     """
 
-    Diagnostics = WindowDiagnostics
+    Diagnostics: ClassVar[type[WindowDiagnostics]] = WindowDiagnostics
     kind = "exact"
     path_name: ClassVar[str]
 

@@ -1,4 +1,4 @@
-"""The estimators by name, found in this folder: the one list of methods there is."""
+"""The estimators by name, found in this folder and in those within: the one list of methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openmm_nti.validation.estimators.base import Estimator
 def all_estimators() -> dict[str, Estimator]:
     """Return every estimator by the name of its method, in the order of a run."""
     found: dict[str, Estimator] = {}
-    for module in pkgutil.iter_modules(estimators.__path__, f"{estimators.__name__}."):
+    for module in pkgutil.walk_packages(estimators.__path__, f"{estimators.__name__}."):
         for one in getattr(importlib.import_module(module.name), "ESTIMATORS", ()):
             if one.name in found:
                 raise ValueError(f"two estimators are called {one.name}: rename one of them")

@@ -46,7 +46,10 @@ def check_run(config: RunConfig, *, estimates: bool = True) -> None:
     for state in config.system:
         check_density(state)
         for known in all_estimators().values():
-            if getattr(config.estimates, known.section) is not None and known.one_species:
+            if getattr(config.estimates, known.section) is None:
+                continue
+            with_key(f"estimates: {known.section}", known.check_phase, state)
+            if known.one_species:
                 with_key(f"estimates: {known.section}", known.check_species, state)
     _check_frames(config)
     _check_network(config, estimates=estimates and config.model is None)

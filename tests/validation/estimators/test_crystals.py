@@ -1,0 +1,129 @@
+"""Methods for crystals against normal modes; who serves crystals and who does not."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from openmm_nti import StatePoint
+from openmm_nti.runtime.context import Execution
+from openmm_nti.runtime.tasks import TaskError
+from openmm_nti.testing.spring_crystal import (
+    exact_minus_log_z_rel,
+    spring_crystal,
+    spring_matrix,
+)
+from openmm_nti.validation.estimators.base import Job
+from openmm_nti.validation.estimators.crystals import frenkel_ladd, harmonic
+from openmm_nti.validation.estimators.crystals.frenkel_ladd import FrenkelLaddConfig
+from openmm_nti.validation.estimators.crystals.lattice_modes import einstein_variance, hessian
+from openmm_nti.validation.estimators.registry import all_estimators, estimator
+
+LENNARD_JONES = StatePoint(
+    crystal={"lattice": "fcc", "cells": (2, 2, 2)},
+    density_star=1.1,
+    temperature_star=0.7,
+    cutoff_sigma=1.5,
+    switch_sigma=1.25,
+)
+SPRINGS = spring_crystal()
+EXACT = exact_minus_log_z_rel(SPRINGS)
+FLUID = StatePoint(n_particles=20, box_length_sigma=6.0, temperature_star=1.25)
+QUICK = FrenkelLaddConfig(
+    n_windows=6,
+    n_chains=2,
+    n_frames=80,
+    steps_between=8,
+    equilibration=50,
+    friction_star=30.0,
+    platform="CPU",
+)
+
+
+def test_second_derivatives_are_those_of_springs():
+    assert hessian(SPRINGS) == pytest.approx(np.kron(spring_matrix(SPRINGS), np.eye(3)), abs=1e-3)
+    assert einstein_variance(SPRINGS) == pytest.approx(1 / (8 * 2000.0))
+
+
+def test_the_harmonic_approximation_is_exact_for_springs():
+    found = harmonic.estimate(SPRINGS)
+    assert found.diagnostics.minus_log_z_rel == pytest.approx(EXACT, abs=1e-6)
+    assert found.std_err == math.inf
+    assert found.verdict.level == "warn"
+
+
+@pytest.mark.slow
+def test_the_harmonic_approximation_is_that_of_cold_lennard_jones():
+    """At T* = 0.01 what it leaves out, which is of the order of T, is small."""
+    cold = StatePoint(**{**LENNARD_JONES.model_dump(), "temperature_star": 0.01})
+    rough = QUICK.model_copy(update={"n_frames": 20})
+    found = frenkel_ladd.estimate(cold, rough, seed=1)
+    left = found.value - harmonic.estimate(cold).value
+    assert abs(left) < 5 * found.std_err + 0.2
+    assert found.std_err < 1.0
+
+
+def test_frenkel_ladd_is_exact_for_springs():
+    found = frenkel_ladd.estimate(SPRINGS, QUICK, seed=1)
+    assert found.diagnostics.min_neighbour_overlap > 0.03
+    assert found.std_err < 0.2
+    assert abs(found.diagnostics.minus_log_z_rel - EXACT) < 5 * found.std_err
+    assert found.value == pytest.approx(
+        harmonic.estimate(SPRINGS).value + found.diagnostics.minus_log_z_rel - EXACT, abs=1e-6
+    )
+
+
+def test_frenkel_ladd_does_not_know_the_springs():
+    """Softer springs have another path to the same free energy."""
+    softer = QUICK.model_copy(update={"variance": 1.5 * einstein_variance(SPRINGS)})
+    found = frenkel_ladd.estimate(SPRINGS, softer, seed=2)
+    assert abs(found.diagnostics.minus_log_z_rel - EXACT) < 5 * found.std_err
+    assert found.std_err < 0.3
+
+
+def test_frenkel_ladd_goes_on_from_its_files(tmp_path):
+    execution = Execution(seed=3, directory=tmp_path)
+    known = estimator("frenkel_ladd")
+    job = Job(SPRINGS, None, None, execution)
+    few = QUICK.model_copy(update={"n_frames": 20})
+    first = known.estimate(job, few)
+    files = sorted(path for path in tmp_path.rglob("*.npz") if path.parent != tmp_path)
+    assert len(files) > 6
+    for path in files[::2]:
+        path.unlink()
+    assert known.estimate(job, few) == first
+    other = known.estimate(replace(job, execution=replace(execution, seed=4)), few)
+    assert other.value != first.value
+
+
+def test_a_crystal_that_melts_is_refused():
+    """A simple cubic crystal of Lennard-Jones has negative modes at rest; warm bcc falls apart."""
+    simple = {"lattice": "sc", "cells": (3, 3, 3)}
+    state = {"temperature_star": 0.7, "cutoff_sigma": 1.5, "switch_sigma": 1.25}
+    with pytest.raises(ValueError, match="the lattice is unstable"):
+        harmonic.estimate(StatePoint(crystal=simple, density_star=0.95, **state))
+    hot = {**state, "temperature_star": 4.0, "density_star": 0.8, "crystal": simple}
+    settings = QUICK.model_copy(update={"variance": 0.01, "equilibration": 300})
+    with pytest.raises(TaskError, match="has melted or has another lattice|has left its site"):
+        frenkel_ladd.estimate(StatePoint(**hot), settings, seed=1)
+
+
+def test_truncated_crystals_are_refused():
+    jumping = StatePoint(**{**LENNARD_JONES.model_dump(), "convention": "truncated"})
+    with pytest.raises(ValueError, match="convention = truncated: .* use switched"):
+        frenkel_ladd.estimate(jumping, QUICK, seed=1)
+
+
+@pytest.mark.parametrize("name", all_estimators())
+def test_methods_refuse_the_other_phase_at_once(name):
+    known = estimator(name)
+    other = LENNARD_JONES if known.phase == "fluid" else FLUID
+    message = f"{name} serves {known.phase}s, and the state point is a"
+    for refuse in (
+        lambda: known.estimate(Job(other, None, None, Execution()), known.Config()),
+        lambda: known.check_phase(other),
+    ):
+        with pytest.raises(ValueError, match=message) as refused:
+            refuse()
+        assert "\n" not in str(refused.value)

@@ -1,0 +1,1 @@
+"""Methods for crystals: their path from the Einstein crystal, their modes, their conventions."""

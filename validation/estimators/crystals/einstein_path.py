@@ -1,0 +1,52 @@
+r"""The System between the Einstein crystal and the crystal, for one lambda of the classical path.
+
+.. math:: U_\lambda(x) = (1 - \lambda) \, kT |x - R|^2 / 2c + \lambda \, U(x)
+
+The springs hold the atoms at fixed places, so the centre of mass is free to move a little. It moves
+independently of everything else: U does not know it, and in |x - R|^2 it is a term of its own. So
+displacements without their mean have the distribution that they have with a fixed one.
+"""
+
+from __future__ import annotations
+
+import openmm
+
+from openmm_nti.fluid.lattice import lattice_positions_nm
+from openmm_nti.fluid.state import StatePoint
+from openmm_nti.md.fluid_system import fluid_system
+
+
+def crystal_system(state: StatePoint, variance: float, coupling: float) -> openmm.System:
+    """Return the System of U_lambda.
+
+    Parameters
+    ----------
+    state
+        A crystal.
+    variance
+        Mean square displacement c of a coordinate in the Einstein crystal, sigma^2.
+    coupling
+        lambda, from 0, the Einstein crystal, to 1, the crystal.
+    """
+    system = fluid_system(state)
+    _scale(system.getForce(0), coupling)
+    stiffness = (1.0 - coupling) * 0.5 * state.kt_kj_mol / (variance * state.sigma_nm**2)
+    springs = openmm.CustomExternalForce("stiffness*periodicdistance(x, y, z, x0, y0, z0)^2")
+    springs.addGlobalParameter("stiffness", stiffness)
+    for name in ("x0", "y0", "z0"):
+        springs.addPerParticleParameter(name)
+    for atom, site in enumerate(lattice_positions_nm(state, seed=0)):
+        springs.addParticle(atom, site.tolist())
+    system.addForce(springs)
+    return system
+
+
+def _scale(force: openmm.Force, factor: float) -> None:
+    """Multiply the energy of the pairs by a factor."""
+    if isinstance(force, openmm.NonbondedForce):
+        for atom in range(force.getNumParticles()):
+            charge, sigma, epsilon = force.getParticleParameters(atom)
+            force.setParticleParameters(atom, charge, sigma, factor * epsilon)
+        return
+    energy, _, definitions = force.getEnergyFunction().partition(";")
+    force.setEnergyFunction(f"{factor!r}*({energy}); {definitions}")

@@ -1,8 +1,8 @@
 """Simulate 40 argon atoms in plain OpenMM: a trajectory to try the other examples on.
 
-Usage: python examples/make_trajectory.py [STEPS]. Writes argon.dcd and argon.pdb in the current
-directory. The box is 6 sigma wide, the temperature 149.75 K, and the pair potential is switched
-off from 2.5 to 3 sigma, as the shipped model assumes.
+Usage: python examples/make_trajectory.py [STEPS [ATOMS [KELVIN]]]. Writes argon.dcd, argon.pdb and
+the System, argon.xml, in the current directory. The box is 6 sigma wide, the temperature 149.75 K,
+and the pair potential is switched off from 2.5 to 3 sigma, as the shipped model assumes.
 """
 
 import sys
@@ -12,9 +12,10 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-n_atoms, sigma_nm, epsilon_kj_mol, temperature_kelvin = 40, 0.3405, 0.9960726, 149.75
+sigma_nm, epsilon_kj_mol = 0.3405, 0.9960726
 box_nm = 6.0 * sigma_nm
-n_steps = int(sys.argv[1]) if len(sys.argv) > 1 else 210_000
+steps, atoms, kelvin = (*sys.argv[1:], *("210000", "40", "149.75")[len(sys.argv) - 1 :])
+n_steps, n_atoms, temperature_kelvin = int(steps), int(atoms), float(kelvin)
 
 topology = app.Topology()
 chain = topology.addChain()
@@ -38,13 +39,15 @@ for atom in topology.atoms():
 integrator = openmm.LangevinMiddleIntegrator(temperature_kelvin, 1.0, 0.008)
 integrator.setRandomNumberSeed(1)
 simulation = app.Simulation(topology, system, integrator)
-grid = np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3)
-simulation.context.setPositions((grid[:n_atoms] + 0.5) * box_nm / 4)
+width = round(np.ceil(n_atoms ** (1 / 3)))
+grid = np.stack(np.meshgrid(*[np.arange(width)] * 3), axis=-1).reshape(-1, 3)
+simulation.context.setPositions((grid[:n_atoms] + 0.5) * box_nm / width)
 simulation.context.setVelocitiesToTemperature(temperature_kelvin, 1)
 simulation.step(n_steps // 20)  # forget the lattice
 positions = simulation.context.getState(getPositions=True).getPositions()
 with Path("argon.pdb").open("w", encoding="utf-8") as file:
     app.PDBFile.writeFile(topology, positions, file)
+Path("argon.xml").write_text(openmm.XmlSerializer.serialize(system), encoding="utf-8")
 simulation.reporters.append(app.DCDReporter("argon.dcd", 250))
 simulation.step(n_steps)
-print(f"argon.dcd: {n_steps // 250} frames; argon.pdb: the atoms")
+print(f"argon.dcd: {n_steps // 250} frames; argon.pdb: the atoms; argon.xml: the System")

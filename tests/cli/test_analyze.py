@@ -18,6 +18,7 @@ from openmm_nti.cli.commands.analysis import Analysis
 from openmm_nti.cli.commands.choice import Choice, choose
 from openmm_nti.cli.commands.look import Look, look_at
 from openmm_nti.md.fluid_system import fluid_topology
+from openmm_nti.model_files import read_card
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators.registry import estimator, sections
 from openmm_nti.validation.pace import Pace
@@ -136,6 +137,32 @@ def test_a_system_of_two_kinds_and_a_trajectory_give_the_exact_number(tmp_path, 
     assert (tmp_path / "out" / choice.FILE).is_file()
     again = call_analyze(cli, tmp_path, tmp_path / "out", "--json")
     assert json.loads(again.stdout)["state_points"] == [point]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the network was trained for another fluid")
+def test_a_model_that_does_not_serve_is_trained_further(own, tmp_path, cli, monkeypatch):
+    monkeypatch.setattr("openmm_nti.cli.commands.look.ENOUGH", 2.0)  # of an overlap
+    described = yaml.safe_load((own / "own.yaml").read_text())
+    (own / "open.yaml").write_text(yaml.safe_dump({"system": described["system"], "workers": 1}))
+    files = ["--trajectory", own / "run.dcd", "--topology", own / "run.pdb"]
+    quick = {"bound.n_tethered": 0, "bound.n_levels": 4, "paths.n_paths": 32, "paths.n_steps": 20}
+    quick |= {"bound.n_pairs": 8, "widom.n_insertions_per_frame": 20}
+    small = [f"--set=estimates.{name}={number}" for name, number in quick.items()]
+    result = cli(
+        *("analyze", own / "open.yaml", *files, "--output", tmp_path / "out", *small),
+        *("--minutes", "0.05", "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    assert f"model: {NAME} trained further for 0.01 minutes" in result.stderr
+    card = read_card(tmp_path / "out" / "model")
+    assert card["network"]["kind"] == "denoiser"
+    assert card["training"]["config"]["start_from"] == NAME
+    found = json.loads(result.stdout)["state_points"][0]["beta_f_ex"]
+    value, error = found["path_bar"]["value"], found["path_bar"]["std_err"]
+    assert value == pytest.approx(pair_free_energy(STATE), abs=4 * error)
+    assert 0 < error < 0.2
+    assert "the network" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_what_the_file_leaves_open_is_chosen(tmp_path):

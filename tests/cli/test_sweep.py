@@ -7,6 +7,9 @@ import yaml
 from typer.testing import CliRunner
 
 from openmm_nti.cli.app import app
+from openmm_nti.cli.run_config import load_config
+from openmm_nti.cli.run_directory import RunDirectory
+from openmm_nti.cli.safety.changes import Changes
 from openmm_nti.validation.estimators.registry import sections
 
 TINY = {
@@ -139,11 +142,9 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
 def test_a_run_with_the_key_ends_with_a_sweep(tmp_path, cli, tiny):
     def run(temperatures, *more):
         config = yaml.safe_load(tiny.read_text())
-        config["estimates"] = {
-            **dict.fromkeys(sections()),
-            "softcore": config["estimates"]["softcore"],
-            "paths": {"n_paths": 8, "n_steps": 10},
-        }
+        config["reference"] = TINY["reference"] | {"n_frames": 30}
+        paths = {"n_paths": 16, "n_steps": 10}
+        config["estimates"] = {**dict.fromkeys(sections()), "paths": paths}
         config["sweep"] = {"temperature_star": temperatures, "method": "path_bar"}
         tiny.write_text(yaml.safe_dump(config))
         done = cli("run", tiny, "--output", tmp_path / "out", *more)
@@ -171,6 +172,6 @@ def test_a_run_with_the_key_ends_with_a_sweep(tmp_path, cli, tiny):
     assert "made again: nothing" in again.output
     assert len(more["temperatures"]) == 3
     assert simulated.stat().st_mtime_ns == before
-    done, _ = run([1.4], "--resume", "--set", "reference.n_frames=41")
-    assert "sweep" in done.output.split("made again:")[1].split("the old files")[0]
-    assert (tmp_path / "out" / "earlier-1" / "sweep" / "sweep.json").is_file()
+    for setting, touched in (("reference.n_frames=31", True), ("training.n_steps=21", False)):
+        changed = Changes(RunDirectory(tmp_path / "out"), load_config(tiny, [setting]))
+        assert ("sweep" in [part.name for part in changed.touched]) == touched

@@ -7,16 +7,19 @@ import itertools
 import numpy as np
 from scipy.spatial import KDTree
 
+from openmm_nti.fluid.displacements import displacements
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md._findings import Findings
 
 _FROZEN_SIGMA = 0.1  # rms displacement over a whole trajectory
+_FROZEN_CRYSTAL_SIGMA = 0.005
 # Largest differences of fingerprints, about 40 times the rms displacement in sigma.
 _STANDS_STILL = 0.004  # from the frame before
 _COMES_BACK = 0.2  # rounding to 0.001 nm gives 0.1; the nearest of 8000 frames are 0.33 apart
 _HAS_LEFT = 2 * _COMES_BACK
 _FRAMES_AT_ONCE = 500
+_ATOMS = 21  # of a crystal
 _HIGH = 99  # stands for a number of waves that depends on the edge
 
 
@@ -57,12 +60,16 @@ def _leaves(prints: np.ndarray) -> int:
 
 
 def _fingerprints(positions: np.ndarray, state: StatePoint) -> np.ndarray:
-    """Return structure factors of each frame, which distinguish frames. Shape (F, 63).
+    """Return what distinguishes frames: structure factors, (F, 63), or displacements of a crystal.
 
-    They stay the same if all particles are shifted, wrapped, renumbered, or turned or mirrored onto
-    the same cube: those of one star of wave vectors are in the order of their size. Along unequal
-    edges wave vectors have as many waves, at lengths of their own.
+    Structure factors stay the same if all particles are shifted, wrapped, renumbered, or turned or
+    mirrored onto the same cube: those of one star of wave vectors are in the order of their size.
+    Along unequal edges wave vectors have as many waves, at lengths of their own. In a crystal they
+    hardly fluctuate; displacements of its first atoms do, counted in their root mean square.
     """
+    if state.crystal is not None:
+        moved = displacements(positions, state)[:, :_ATOMS].reshape(len(positions), -1)
+        return np.asarray(moved / max(moved.std(), 1e-6))
     # Wave numbers near the second peak, where structure factors are about 1 at any density.
     edges = state.edges_sigma[:, None, None]
     phases = 2 * np.pi / edges * np.moveaxis(positions, 2, 0)
@@ -101,10 +108,11 @@ def judge_motion(
     if len(positions) < 2:
         return
     still = int((distances.max(axis=0) <= 2 * rounding_sigma).sum())
-    if not rms >= _FROZEN_SIGMA:
+    frozen = _FROZEN_SIGMA if state.crystal is None else _FROZEN_CRYSTAL_SIGMA
+    if not rms >= frozen:
         findings.refusals.append(
             f"the particles move by {rms:.2g} sigma over the whole trajectory, less than "
-            f"{_FROZEN_SIGMA:g}: it is frozen or far too short; simulate longer"
+            f"{frozen:g}: it is frozen or far too short; simulate longer"
         )
     elif still > 1 and len(positions) > 2:  # with one atom held the fluid is the same
         findings.refusals.append(

@@ -12,6 +12,7 @@ import numpy as np
 
 from openmm_nti.ensemble import Ensemble, check_positions
 from openmm_nti.files import provenance, sha256_of
+from openmm_nti.fluid.displacements import order_of_sites
 from openmm_nti.fluid.energy import closest_pair_sigma, truncation_log_weights
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hdf5 import HDF5_SUFFIXES, DamagedError, read_trajectory
@@ -76,6 +77,7 @@ def from_trajectory(
         check_positions(loaded.xyz, state)
         _check_cell(loaded, state)
         _check_unit(loaded.xyz, state)
+        loaded = in_order_of_sites(loaded, state)
     except ValueError as error:
         raise ValueError(f"{trajectory}: {error}") from error
     _judge_topology(loaded.topology, state, findings)
@@ -173,6 +175,22 @@ def in_order_of_species(loaded: mdtraj.Trajectory, state: StatePoint) -> mdtraj.
         )
     ordered = loaded[:]  # its topology keeps the old order: only its counts are read after this
     ordered.xyz = loaded.xyz[:, np.argsort(species, kind="stable")]
+    return ordered
+
+
+def in_order_of_sites(loaded: mdtraj.Trajectory, state: StatePoint) -> mdtraj.Trajectory:
+    """Return a crystal's trajectory with its atoms in the order of the sites; a fluid's as it is.
+
+    Raises
+    ------
+    ValueError
+        If the first frame is not of the crystal.
+    """
+    if state.crystal is None:
+        return loaded
+    first = loaded.xyz[0].astype(np.float64) / state.sigma_nm
+    ordered = loaded[:]
+    ordered.xyz = loaded.xyz[:, order_of_sites(first, state)]
     return ordered
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from openmm_nti.fluid.crystal import Crystal
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
 
+_ROUNDS = 5  # in which the place of a crystal is found
 _MOLTEN = 0.05  # of the atoms nearer to another site than to their own
 _FEWEST_FRAMES = 20  # for a mean position
 _LARGEST_OFFSET = 0.5  # of a mean position, in root mean square displacements about it
@@ -114,3 +116,40 @@ def check_mean_positions(moved: np.ndarray, state: StatePoint) -> None:
             f"sigma: the structure is not {crystal_of(state).lattice}, or the frames are of too "
             "short a time"
         )
+
+
+def order_of_sites(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
+    """Return which atom is at each site, (N,), for a frame that numbers its atoms otherwise.
+
+    The crystal may be anywhere in the box, but its axes are those of the lattice.
+
+    Parameters
+    ----------
+    positions_sigma
+        One frame. Shape (N, 3), sigma.
+    state
+        A crystal.
+
+    Raises
+    ------
+    ValueError
+        If the state is a fluid, or two atoms are nearest to one site.
+    """
+    sites, box = sites_sigma(state), state.edges_sigma
+    tree = KDTree(sites, boxsize=box)
+    found = []
+    for site in sites[: len(crystal_of(state).neighbours(box))]:
+        shift = positions_sigma[0] - site
+        for _ in range(_ROUNDS):
+            inside = (positions_sigma - shift) % box
+            nearest = tree.query(inside % box)[1]  # a tiny negative number's remainder is the edge
+            moved = nearest_image(inside - sites[nearest], box)
+            shift = shift + moved.mean(axis=0)
+        found.append((float((moved**2).sum()), nearest))
+    nearest = min(found, key=lambda one: one[0])[1]
+    if len(np.unique(nearest)) < len(sites):
+        raise ValueError(
+            f"atoms share sites of the {crystal_of(state).lattice} lattice in the first frame: the "
+            "crystal has vacancies, has melted or has another lattice; correct lattice and cells"
+        )
+    return np.argsort(nearest)

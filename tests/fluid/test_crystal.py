@@ -10,6 +10,7 @@ from openmm_nti.fluid.displacements import (
     about_sites,
     check_mean_positions,
     displacements,
+    order_of_sites,
     sites_sigma,
 )
 from openmm_nti.fluid.energy import nearest_image
@@ -111,6 +112,22 @@ def test_drift_and_wrapping_change_no_displacement(lattice, cells, n_nearest, pa
     positions += rng.integers(-3, 4, positions.shape) * state.edges_sigma
     assert displacements(positions, state) == pytest.approx(moved, abs=1e-12)
     assert about_sites(positions, state) == pytest.approx(sites_sigma(state) + moved, abs=1e-12)
+
+
+@pytest.mark.parametrize(("lattice", "cells", "n_nearest", "packing"), LATTICES)
+def test_atoms_in_another_order_anywhere_find_their_sites(lattice, cells, n_nearest, packing):
+    del n_nearest, packing
+    state, rng = crystal(lattice, cells), np.random.default_rng(3)
+    frames = sites_sigma(state) + vibrations(state, n_frames=20)
+    shuffle = rng.permutation(state.n_particles)
+    elsewhere = (frames[:, shuffle] + rng.uniform(-9, 9, 3)) % state.edges_sigma
+    found = displacements(elsewhere[:, order_of_sites(elsewhere[0], state)], state)
+    # A shift of the lattice may exchange atoms: as many vibrate as strongly.
+    assert np.sort((found**2).sum(axis=(0, 2))) == pytest.approx(
+        np.sort((vibrations(state, n_frames=20) ** 2).sum(axis=(0, 2)))
+    )
+    with pytest.raises(ValueError, match="share sites of the .* vacancies"):
+        order_of_sites(elsewhere[0, np.maximum(1, np.arange(state.n_particles))], state)
 
 
 def exchanged(positions):

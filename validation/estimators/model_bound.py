@@ -73,7 +73,7 @@ class ModelBound:
 
 
 @dataclass(frozen=True)
-class _Frames:
+class Frames:
     """Positions (F, N, 3) in sigma, the box (3,), and beta U_LJ minus its mean (F,)."""
 
     positions: Tensor
@@ -141,7 +141,7 @@ def _integral(
     energies = ensemble.reduced_potentials
     positions = torch.as_tensor(ensemble.positions_sigma, dtype=torch.float64)
     box = box_of(ensemble.state)
-    frames = _Frames(positions, box, energies - energies.mean())
+    frames = Frames(positions, box, energies - energies.mean())
     nodes, weights = np.polynomial.legendre.leggauss(n_levels)
     low = math.log(NOISE_MIN_SIGMA)
     high = float(log_noise_max(box))
@@ -164,14 +164,14 @@ def _integral(
 
 def _all_levels(
     model: NoisedFluid,
-    frames: _Frames,
+    frames: Frames,
     log_s: Array,
     weights: Array,
     n_pairs: int,
     generator: torch.Generator,
     execution: Execution,
 ) -> tuple[Array, Array, Array, Array]:
-    """Return `_information` at every level: means, errors, slopes, all (K,), and pulls (K, F).
+    """Return `information` at every level: means, errors, slopes, all (K,), and pulls (K, F).
 
     A quarter of the effort finds how much each level adds to the error; the rest is shared out in
     that proportion. All levels take the same frames, as many times as they need, so that what a
@@ -181,21 +181,21 @@ def _all_levels(
     order = torch.randperm(len(frames.positions), generator=generator)
     order = order[: max(_FEWEST_PAIRS, n_pairs)]
     pilot = order[torch.arange(max(_FEWEST_PAIRS, n_pairs // 4)) % len(order)]
-    spreads = weights * [_information(model, frames, pilot, level, generator)[1] for level in log_s]
+    spreads = weights * [information(model, frames, pilot, level, generator)[1] for level in log_s]
     wanted = 0.75 * n_pairs * len(log_s) * spreads / (spreads.sum() or 1.0)
     times = np.rint(wanted / len(order))
     fewest = np.maximum(_FEWEST_PAIRS, np.rint(wanted))
     sizes = np.where(times > 0, times * len(order), fewest).astype(int)
     parts = [order[torch.arange(size) % len(order)] for size in sizes]
     levels = execution.track(list(zip(log_s, parts, strict=True)), "noise levels")
-    fits = [_information(model, frames, part, level, generator) for level, part in levels]
+    fits = [information(model, frames, part, level, generator) for level, part in levels]
     means, errors, slopes, pulls = (np.array(column) for column in zip(*fits, strict=True))
     return means, errors, slopes, pulls
 
 
-def _information(
+def information(
     model: NoisedFluid,
-    frames: _Frames,
+    frames: Frames,
     chosen: Tensor,
     log_s: float,
     generator: torch.Generator,

@@ -2,20 +2,28 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from openmm_nti import StatePoint
+from openmm_nti import Ensemble, StatePoint
+from openmm_nti.fluid.displacements import sites_sigma
+from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.tasks import TaskError
 from openmm_nti.testing.spring_crystal import (
     exact_minus_log_z_rel,
     spring_crystal,
+    spring_frames,
     spring_matrix,
 )
 from openmm_nti.validation.estimators.base import Job
-from openmm_nti.validation.estimators.crystals import frenkel_ladd, harmonic
+from openmm_nti.validation.estimators.crystals import crystal_bound, frenkel_ladd, harmonic
+from openmm_nti.validation.estimators.crystals.crystal_bound import CrystalBoundConfig
 from openmm_nti.validation.estimators.crystals.frenkel_ladd import FrenkelLaddConfig
 from openmm_nti.validation.estimators.crystals.lattice_modes import einstein_variance, hessian
 from openmm_nti.validation.estimators.registry import all_estimators, estimator
@@ -127,3 +135,64 @@ def test_methods_refuse_the_other_phase_at_once(name):
         with pytest.raises(ValueError, match=message) as refused:
             refuse()
         assert "\n" not in str(refused.value)
+
+
+class SpringScore(torch.nn.Module):
+    """A share of the exact gradient of the noised spring crystal, as a model without an energy."""
+
+    def __init__(self, share=1.0):
+        super().__init__()
+        self.share = share
+        self.end = SimpleNamespace(is_continuous=False)
+        self.modes, self.vectors = np.linalg.eigh(spring_matrix(SPRINGS))
+
+    def gradient(self, positions, box, log_s):
+        del box
+        variance = math.exp(2 * log_s[0]) - NOISE_MIN_SIGMA**2
+        moved = positions.numpy() - sites_sigma(SPRINGS)
+        along = np.einsum("ni,bna->bia", self.vectors[:, 1:], moved)
+        along /= (1 / self.modes[1:] + variance)[:, None]
+        return torch.as_tensor(self.share * np.einsum("ni,bia->bna", self.vectors[:, 1:], along))
+
+
+def test_bounds_are_below_by_what_the_end_and_the_field_leave_out():
+    """A Gaussian end of one width, and a field that is too short by a share of itself."""
+    data = spring_frames(SPRINGS, 64, np.random.default_rng(4))
+    config = CrystalBoundConfig(largest_noise=0.2, n_pairs=128)
+    variances = 1 / np.linalg.eigvalsh(spring_matrix(SPRINGS))[1:]
+    for share in (1.0, 0.7):
+        found = crystal_bound._curve(SpringScore(share), data, config, Execution(seed=5))
+        width = found.noise[:, None] ** 2 - NOISE_MIN_SIGMA**2
+        end = 1.5 * np.log((variances.mean() + width) / (variances + width)).sum(axis=1)
+        field = (1 - share) ** 2 * 1.5 * np.log1p(width / variances).sum(axis=1)
+        assert end[0] > 0.2
+        assert end[-1] < 1e-4
+        off = found.bound + end + field - EXACT
+        assert (np.abs(off) < 5 * found.errors + 0.02).all()
+        assert found.errors[-1] < 0.4
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_two_body_model_gives_a_bound_of_a_cold_crystal(tmp_path):
+    """From end to end, in two halves; files of the first call give the second one its number."""
+    rng = np.random.default_rng(1)
+    moved = 0.03 * rng.standard_normal((32, 32, 3))
+    positions = sites_sigma(LENNARD_JONES) + moved - moved.mean(axis=1, keepdims=True)
+    energies = reduced_potential_numpy(positions, LENNARD_JONES)
+    data = Ensemble(LENNARD_JONES, positions * LENNARD_JONES.sigma_nm, energies, {})
+    model = LambdaHamiltonian(LENNARD_JONES.pair_potential).eval().requires_grad_(False)
+    known = estimator("crystal_bound")
+    job = Job(LENNARD_JONES, data, model, Execution(seed=1, directory=tmp_path))
+    config = CrystalBoundConfig(n_levels=8, n_pairs=16, largest_noise=0.1)
+    found = known.estimate(job, config)
+    assert known.estimate(job, config) == found
+    assert 0 < found.std_err < 10
+    assert found.diagnostics.mean_square_displacement == pytest.approx(0.0009, rel=0.05)
+    assert known.bounds(found).lower == (found.value, found.std_err)
+    spoilt = data.positions_nm.copy()
+    spoilt[3, 0] = spoilt[3, 1]
+    with pytest.raises(ValueError, match="frame 3: atom 0 has left its site"):
+        known.estimate(replace(job, data=replace(data, positions_nm=spoilt)), config)
+    few = replace(data, positions_nm=data.positions_nm[:8], reduced_potentials=energies[:8])
+    with pytest.raises(ValueError, match="8 different frames are too few"):
+        known.estimate(replace(job, data=few), config)

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-import mdtraj
 import numpy as np
 import openmm
 import pytest
 import yaml
 from exact import any_pair_free_energy, exact_ensemble, pair_free_energy
 from models import mixture
+from own_systems import write_own
 from tiny import TINY
 
 from openmm_nti import LJFluid, StatePoint
@@ -17,7 +17,6 @@ from openmm_nti.cli.commands import choice
 from openmm_nti.cli.commands.analysis import Analysis
 from openmm_nti.cli.commands.choice import Choice, choose
 from openmm_nti.cli.commands.look import Look, look_at
-from openmm_nti.md.fluid_system import fluid_topology
 from openmm_nti.model_files import read_card
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators.registry import estimator, sections
@@ -39,32 +38,11 @@ QUICK = {
 }
 
 
-def write_own(folder, state, ensemble, system):
-    """Write a DCD, a PDB, a System and the configuration that names them."""
-    n_frames = ensemble.n_frames
-    frames = mdtraj.Trajectory(
-        ensemble.positions_nm,
-        mdtraj.Topology.from_openmm(fluid_topology(state)),
-        time=np.arange(float(n_frames)),
-        unitcell_lengths=np.tile(state.edges_nm, (n_frames, 1)),
-        unitcell_angles=np.full((n_frames, 3), 90.0),
-    )
-    frames.save_dcd(str(folder / "run.dcd"))
-    frames[0].save_pdb(str(folder / "run.pdb"))
-    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
-    described = {
-        "from": "system.xml",
-        "topology": "run.pdb",
-        "temperature_kelvin": state.temperature_kelvin,
-    }
-    (folder / "own.yaml").write_text(yaml.safe_dump({**QUICK, "system": described}))
-
-
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """A folder with a DCD, a PDB and the System of two argon atoms, which are known exactly."""
     folder = tmp_path_factory.mktemp("own")
-    write_own(folder, STATE, exact_ensemble(STATE, 150), LJFluid(STATE).create_system())
+    write_own(folder, QUICK, STATE, exact_ensemble(STATE, 150), LJFluid(STATE).create_system())
     return folder
 
 
@@ -117,7 +95,7 @@ def test_a_system_of_two_kinds_and_a_trajectory_give_the_exact_number(tmp_path, 
     force.setSwitchingDistance(0.85125)
     force.setUseDispersionCorrection(False)
     system.addForce(force)
-    write_own(tmp_path, state, exact_ensemble(state, 150, deepest_pair=1.2), system)
+    write_own(tmp_path, QUICK, state, exact_ensemble(state, 150, deepest_pair=1.2), system)
     content = yaml.safe_load((tmp_path / "own.yaml").read_text())
     for taught in ("network", "training"):
         del content[taught]  # so that the shipped model is looked at

@@ -2,11 +2,14 @@
 
 import copy
 
+import mdtraj
 import numpy as np
 import openmm
+import yaml
 from openmm import app
 
 from openmm_nti import LJFluid
+from openmm_nti.md.fluid_system import fluid_topology
 
 N, EDGE, KELVIN = 20, 2.4, 150.0
 MIE = "6.75*eps*((sig/r)^9-(sig/r)^6); eps=sqrt(eps1*eps2); sig=0.5*(sig1+sig2)"
@@ -68,3 +71,24 @@ def topology(bonds=0, names=("B",)):
     for index in range(bonds):
         top.addBond(atoms[index], atoms[index + 1])
     return top
+
+
+def write_own(folder, sections, state, ensemble, system):
+    """Write a DCD, a PDB, a System and the configuration of `sections` that names them."""
+    n_frames = ensemble.n_frames
+    frames = mdtraj.Trajectory(
+        ensemble.positions_nm,
+        mdtraj.Topology.from_openmm(fluid_topology(state)),
+        time=np.arange(float(n_frames)),
+        unitcell_lengths=np.tile(state.edges_nm, (n_frames, 1)),
+        unitcell_angles=np.full((n_frames, 3), 90.0),
+    )
+    frames.save_dcd(str(folder / "run.dcd"))
+    frames[0].save_pdb(str(folder / "run.pdb"))
+    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    described = {
+        "from": "system.xml",
+        "topology": "run.pdb",
+        "temperature_kelvin": state.temperature_kelvin,
+    }
+    (folder / "own.yaml").write_text(yaml.safe_dump({**sections, "system": described}))

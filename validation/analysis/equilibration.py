@@ -32,6 +32,7 @@ _FIELDS = {
     "softcore": "estimates.softcore.equilibration",
     "decoupling": "estimates.decoupling.equilibration",
     "ufm": "estimates.ufm_switching.equilibration",
+    "frenkel": "estimates.frenkel_ladd.equilibration",
 }
 _log = logging.getLogger(__name__)
 

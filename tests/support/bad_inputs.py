@@ -118,7 +118,7 @@ class Case:
 
 def full_configuration(kind: str = "density") -> dict[str, Any]:
     """Return a configuration in which every section is there, and every key has a value."""
-    everything = {section: {} for section in sections()}
+    everything = {section: {} for section, known in sections().items() if known[0].phase == "fluid"}
     config = RunConfig.model_validate(
         {
             "system": STATE,

@@ -32,6 +32,17 @@ SPECIES = {
     },
     "potential": {"type": "lennard_jones", "cutoff_nm": 1.0215, "switch_nm": 0.85125},
 }
+IN_SIGMA = {
+    **SPECIES,
+    "potential": {"type": "lennard_jones", "cutoff_sigma": 3.0, "switch_sigma": 2.5},
+}
+CRYSTAL = {
+    "crystal": {"lattice": "fcc", "cells": [4, 4, 4]},
+    "density_star": 1.1,
+    "temperature_star": 1.25,
+    "cutoff_sigma": 2.5,
+    "switch_sigma": 2.0,
+}
 # What is written into the file for each kind of wrong value, and what the message must show of it.
 WRONG = {
     "null": ("null", ("null", "None", "missing", "none of them", "lacks")),
@@ -76,6 +87,8 @@ OPTIONAL = [
     "sweep",
     "sweep.temperature_kelvin",
     "sweep.method",
+    "potential.cutoff_sigma",
+    "potential.switch_sigma",
 ]
 MAY_BE_ZERO = [
     "seed",
@@ -95,6 +108,8 @@ GOOD = {
     *(("zero", key) for key in MAY_BE_ZERO + TRUE_OR_FALSE),
     *(("true", key) for key in TRUE_OR_FALSE),
     ("misspelt", "Aqz"),  # the name of a species
+    ("a list", "sweep"),  # of temperatures
+    ("a list", "sweep.temperature_star"),
 }
 
 
@@ -129,7 +144,8 @@ def full_configuration(kind: str = "density") -> dict[str, Any]:
     )
     dumped = config.model_dump(mode="json")
     dumped["system"]["potential"] = {"type": "lennard_jones"}
-    return dumped
+    of_fluids = {key: value for key, value in dumped["estimates"].items() if value is not None}
+    return {**dumped, "estimates": of_fluids}
 
 
 def keys(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -146,10 +162,11 @@ def of_configurations() -> Iterator[Case]:
     for kind in network_classes():
         if kind != "density":
             bases[kind] = {"system": STATE, "network": full_configuration(kind)["network"]}
-    bases["species"] = {"system": SPECIES}
+    systems = {"species": SPECIES, "in sigma": IN_SIGMA, "crystal": CRYSTAL}
+    bases |= {label: {"system": system} for label, system in systems.items()}
     for label, base in bases.items():
         for path in keys(base):
-            if label not in ("plain", "species") and path[0] != "network":
+            if label != "plain" and label not in systems and path[0] != "network":
                 continue
             yield from _wrong_values(label, base, path)
             yield _misspelt(label, base, path)
@@ -165,7 +182,8 @@ def of_configurations() -> Iterator[Case]:
 def _case(
     label: str, what: str, path: tuple[str, ...], text: Callable[[], str], shows: Any
 ) -> Case:
-    command = "train" if label == "denoiser" else "run"  # it makes no estimates
+    # A denoiser makes no estimates, and `run` serves no crystals.
+    command = {"denoiser": "train", "crystal": "generate"}.get(label, "run")
     return Case(
         f"{label}: {'.'.join(path)}: {what}",
         [command, "config.yaml", "--output", "out"],

@@ -31,7 +31,7 @@ def estimator(name: str) -> Estimator:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else "."
-        raise ValueError(f"unknown method {name}{hint} Methods: {', '.join(known)}")
+        raise ValueError(f"unknown method {name or repr(name)}{hint} Methods: {', '.join(known)}")
     return known[name]
 
 

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib
 import pkgutil
+import reprlib
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -75,10 +76,13 @@ def described(potential: Any) -> Any:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Return the first thing that pydantic found, with its key where it has one."""
+    """Return the first thing that pydantic found: the key if there is one, why, what was given."""
     problem = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in problem["loc"])
     reason = problem["msg"].removeprefix("Value error, ")
+    # Our own checks of a whole section name the value themselves.
+    if problem["type"] != "value_error" or not isinstance(problem["input"], Mapping):
+        reason += f" (given: {reprlib.repr(problem['input'])})"
     return f"{name}: {reason}" if name else reason
 
 

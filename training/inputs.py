@@ -45,7 +45,7 @@ def inputs_fingerprint(
     if not ensembles:
         raise ValueError("no ensembles to train on: generate reference data first")
     potentials = {ensemble.state.pair_potential for ensemble in ensembles}
-    if len(potentials) > 1 and not getattr(network, "conditioned", False):
+    if len(potentials) > 1 and not network.knows_depth:
         raise ValueError(
             "the ensembles differ in temperature, species, cutoff or convention: train one model "
             "for each, or a network with conditioned: true"

@@ -128,8 +128,7 @@ def forecast_run(
         more = reference_seconds(config.reference, state.n_particles, pace)
         if config.sweep is not None and config.sweep.method is not None:
             known = estimator(config.sweep.method)
-            settings = getattr(config.estimates, known.section) or known.Config()
-            more += known.seconds(settings, state.n_particles, pace)
+            more += known.seconds(config.settings_of(known), state.n_particles, pace)
         seconds["sweep"] = seconds.get("sweep", 0.0) + more
     simulated = [*remaining.reference, *remaining.swept]
     size = sum(_reference_bytes(config.reference, state) for state in simulated)

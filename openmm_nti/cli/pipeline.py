@@ -6,6 +6,7 @@ on the seed, the state point and the stage.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,8 @@ from openmm_nti.cli.results import write_estimate, write_results
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.cli.safety.opening import write_config
-from openmm_nti.cli.sweeping import sweep_of_run
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.files import sha256_of
+from openmm_nti.files import atomic_path, sha256_of
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.model_files import load_any_model, load_denoiser
@@ -34,6 +34,10 @@ from openmm_nti.validation.estimators import neural_ti
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.registry import all_estimators
 from openmm_nti.validation.report.page import write_report
+from openmm_nti.validation.sweep.anchor import anchor_from
+from openmm_nti.validation.sweep.beside import Beside
+from openmm_nti.validation.sweep.config import SweepConfig
+from openmm_nti.validation.sweep.run import states_of, sweep
 
 _FEWEST_FRAMES = 8  # from which errors can be told
 
@@ -76,8 +80,7 @@ class Pipeline:
             self.estimate(model, ensemble)
         self.report()
         if self.config.sweep is not None:
-            self._say("sweep", "the same fluid at other temperatures")
-            sweep_of_run(self.config, self.directory, self.execution, self.console.print)
+            self._sweep(self.config.sweep)
 
     def take_config(self, config: RunConfig) -> None:
         """Go on with another configuration, of which nothing is made yet."""
@@ -220,6 +223,28 @@ class Pipeline:
             return
         write_results(self.directory, self.config)
         write_report(self.directory.path)
+
+    def _sweep(self, asked: SweepConfig) -> None:
+        """Make the sweep that the run ends with, anchored at the number that it quotes."""
+        self._say("sweep", "the same fluid at other temperatures")
+        state, run = self.config.system[0], self.directory
+        try:
+            anchor = anchor_from(str(run.results), state)
+        except ValueError as error:
+            self.console.print(f"left out: {error}")
+            return
+        states = states_of(state, asked.temperatures(state), anchor)
+        own = run.reference / f"{state.label}.h5"
+        there = run.sweep / "reference" / own.name
+        if "made_with" in Ensemble.load(own).provenance and not there.is_file():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(there) as temporary:  # the run's own frames, where MD made them
+                shutil.copy(own, temporary)
+        beside = None
+        if asked.method is not None:
+            name = self.config.model or "the run's model"
+            beside = Beside.of(name, asked.method, self.config.settings_of, states, run.model)
+        sweep(states, self.config.reference, anchor, self.execution.folder("sweep"), beside)
 
     def _say(self, stage: str, detail: str) -> None:
         self.console.print(f"[bold]{stage}[/bold]: {detail}")

@@ -1,7 +1,8 @@
-"""The file results.json (docs/results_schema.md), and the table at the end of a run."""
+"""The file results.json (docs/results_schema.md), and the tables of a run and of a sweep."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ SCHEMA = 1
 _CIRCUMSTANCES = ("command", "date_utc", "git_hash", "machine")
 _OF_THE_POINT = ("n_particles", "quantity")  # not repeated in each of its estimates
 _SYMBOLS = {"beta_f_ex": "beta F_ex", "beta_mu_ex": "beta mu_ex"}
+_SWEPT = {
+    "beta_f_ex": "beta F_ex",
+    "beta_u_ex": "beta U",
+    "s_ex": "S_ex / k",
+    "c_v_ex": "C_v,ex / k",
+    "pressure_star": "p*",
+}
 
 
 def write_estimate(path: Path, estimate: FreeEnergy) -> None:
@@ -152,3 +160,32 @@ def _diagnostics(run: RunDirectory, state: StatePoint) -> dict[str, Any]:
         "reference_mean_energy_kt": float(ensemble.reduced_potentials.mean()),
         "reference": reference,
     }
+
+
+def print_sweep(results: Mapping[str, Any], console: Console) -> None:
+    """Show the table of a sweep, with that of a model if there is one, and the verdicts."""
+    n = results["state"]["n_particles"]
+    console.print(_sweep_table(f"N = {n}, all particles together", results["temperatures"], _SWEPT))
+    if model := results.get("model"):
+        columns = {key: title for key, title in _SWEPT.items() if key != "pressure_star"}
+        title = f"the same by {model['name']}, {model['method']}"
+        console.print(_sweep_table(title, model["temperatures"], columns))
+        console.print(f"The model is {model['verdict']['text']}", highlight=False)
+    console.print(
+        f"C_v = C_v,ex + {1.5 * n:g} k with the kinetic part. {results['verdict']['text']}",
+        highlight=False,
+    )
+
+
+def _sweep_table(
+    title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
+) -> Table:
+    table = Table(title=title)
+    for heading in ("T*", *columns.values()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shown = (row.get(name) for name in columns)
+        numbers = [uncertain(one["value"], one["std_err"]) if one else "none" for one in shown]
+        numbers = [number.replace(" ± ", "\n± ") for number in numbers]  # 80 columns
+        table.add_row(f"{row['temperature_star']:.5g}", *numbers)
+    return table

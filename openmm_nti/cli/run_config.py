@@ -138,7 +138,7 @@ class RunConfig(Settings):
         if len({state.label for state in self.system}) < len(self.system):
             raise ValueError("system: the same state point is listed twice; remove one")
         several = len({state.pair_potential for state in self.system}) > 1
-        if several and not getattr(self.network, "conditioned", False):
+        if several and not self.network.knows_depth:
             raise ValueError(
                 "system: the state points differ in temperature_star, species, cutoff, switching "
                 "or convention; one run trains one model: make one run for each, or set "
@@ -147,6 +147,10 @@ class RunConfig(Settings):
         if self.sweep is not None and len(self.system) > 1:
             raise ValueError("sweep: is of one N, and system has several state points")
         return self
+
+    def settings_of(self, known: Estimator) -> Any:
+        """Return the settings of an estimator: its defaults where its section is left out."""
+        return getattr(self.estimates, known.section) or known.Config()
 
     @property
     def needs_energy(self) -> bool:

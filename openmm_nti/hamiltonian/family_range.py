@@ -90,8 +90,10 @@ def _numbers_of(state: StatePoint) -> dict[str, tuple[float, float]]:
     """Return the least and the largest of each number in one fluid."""
     potential = state.pair_potential
     alike = kind_table(potential.n_species).diagonal()
-    depths = [depths_of(potential)[kind] for kind in alike]
-    lengths = [lengths_of(potential)[kind] for kind in alike]
+    depths, lengths = (
+        [of_kinds[kind] for kind in alike]
+        for of_kinds in (depths_of(potential), lengths_of(potential))
+    )
     numbers = state.composition.values()
     packing = sum(n * d**3 for n, d in zip(numbers, lengths, strict=True)) / state.volume_sigma3
     ratio = max(lengths) / min(lengths)

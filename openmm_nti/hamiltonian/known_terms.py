@@ -142,7 +142,7 @@ class NoisedFluid(nn.Module):
         digest = hashlib.sha256(f"{name}{self.potential.model_dump_json()}{network}".encode())
         if self.scale.differs:
             digest.update(f"{self.home_length!r}".encode())
-        if getattr(self.network_config, "conditioned", False):
+        if self.network_config is not None and self.network_config.knows_depth:
             digest.update(f"{self.home_depth!r}".encode())
         for key, value in sorted(self.state_dict().items()):
             digest.update(key.encode())

@@ -12,12 +12,13 @@ training every length is 1, and nothing is computed.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from openmm_nti.fluid.of_species import kind_table
-from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.reduced import PairKind, ReducedPotential
 
 CONTACT_KT = 2.0  # found by trials at other temperatures and in mixtures
 _SOFT = 1e-3  # sigma: below this a pair hardly repels
@@ -74,5 +75,10 @@ def lengths_of(potential: ReducedPotential) -> list[float]:
 
     A pair that never has as much counts as one that touches at 1 sigma.
     """
-    cores = [kind.pair_in_kt.core(CONTACT_KT)[0] for kind in potential.kinds]
-    return [core if core > _SOFT else 1.0 for core in cores]
+    return [_length(kind) for kind in potential.kinds]
+
+
+@lru_cache(maxsize=64)
+def _length(kind: PairKind) -> float:
+    core: float = kind.pair_in_kt.core(CONTACT_KT)[0]
+    return core if core > _SOFT else 1.0

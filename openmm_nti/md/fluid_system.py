@@ -10,7 +10,6 @@ from itertools import combinations
 import openmm
 from openmm import app, unit
 
-from openmm_nti.fluid.cutoff import Cutoff
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.of_species import kind_table
 from openmm_nti.fluid.potentials.base import PairPotential
@@ -133,7 +132,8 @@ def _expression(state: StatePoint, expression_of: Callable[[PairPotential], str]
     for number, pair in enumerate(state.pairs):
         energy = expression_of(pair)
         if state.fluid.pair_cutoffs:
-            energy = _cut(energy, state.fluid.cutoffs[number])
+            within = state.fluid.cutoffs[number].openmm_factor()
+            energy = f"{times(energy, 'within')}; within = {within}"
         parts = f"energy = {energy}".split(";")
         names = [part.partition("=")[0].strip() for part in parts if part.strip()]
         for name in (*names, *pair.openmm_functions()):
@@ -144,10 +144,10 @@ def _expression(state: StatePoint, expression_of: Callable[[PairPotential], str]
     return "; ".join([choice, *definitions, "kind = kind_of(species1, species2)"])
 
 
-def _cut(expression: str, cutoff: Cutoff) -> str:
-    """Return an expression that ends at a cutoff of its own."""
+def times(expression: str, factor: str) -> str:
+    """Return an expression of OpenMM with its energy multiplied by a factor."""
     energy, _, definitions = expression.partition(";")
-    return f"({energy})*within; within = {cutoff.openmm_factor()}; {definitions}"
+    return f"{factor}*({energy}); {definitions}"
 
 
 def _own_name(name: str, kind: int, state: StatePoint) -> str:

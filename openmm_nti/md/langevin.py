@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import openmm
+from openmm import unit
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.platforms import fastest_platform, platform_properties
@@ -40,3 +42,15 @@ def langevin_context(
     integrator.setRandomNumberSeed(thermostat_seed)
     chosen = fastest_platform(platform)
     return openmm.Context(system, integrator, chosen, platform_properties(chosen))
+
+
+def frames_sigma(
+    context: openmm.Context, state: StatePoint, n_frames: int, steps_between: int
+) -> np.ndarray:
+    """Return frames of a simulation that goes on, (F, N, 3), sigma, so many steps apart."""
+    frames = np.empty((n_frames, state.n_particles, 3))
+    for frame in frames:
+        context.getIntegrator().step(steps_between)
+        now = context.getState(positions=True).getPositions(asNumpy=True)
+        frame[:] = now.value_in_unit(unit.nanometer) / state.sigma_nm
+    return frames

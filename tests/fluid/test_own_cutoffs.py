@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-import openmm
 import pytest
 import torch
+from contexts import by_openmm
 from pydantic import ValidationError
 
 from openmm_nti import LambdaHamiltonian, StatePoint
@@ -98,16 +98,11 @@ def test_openmm_has_the_same_energies_and_soft_core(convention):
     state = kob_andersen(30, 10, convention)
     x = scattered(40)
     lam = 0.4
-    systems = {fluid_system(state): reduced_potential_numpy(x, state)[0]}
-    systems[soft_system(state)] = soft_potential(x, state, np.array([lam]))[0][0, 0]
-    for system, expected in systems.items():
-        platform = openmm.Platform.getPlatformByName("Reference")
-        context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-        context.setPositions(x[0] * state.sigma_nm)
-        if PARAMETER in context.getParameters():
-            context.setParameter(PARAMETER, lam)
-        energy = context.getState(energy=True).getPotentialEnergy()._value
-        assert energy / state.kt_kj_mol == pytest.approx(expected, rel=1e-9)
+    energy, _ = by_openmm(fluid_system(state), state, x)
+    assert energy == pytest.approx(reduced_potential_numpy(x, state)[0], rel=1e-9)
+    soft, _ = by_openmm(soft_system(state), state, x, **{PARAMETER: lam})
+    expected = soft_potential(x, state, np.array([lam]))[0][0, 0]
+    assert soft == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)

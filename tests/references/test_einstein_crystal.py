@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from models import CRYSTAL
 
 from openmm_nti import StatePoint
 from openmm_nti.hamiltonian.geometry import box_of
@@ -15,13 +16,7 @@ from openmm_nti.references.einstein_crystal import (
 )
 from openmm_nti.references.registry import reference_named
 
-STATE = StatePoint(
-    crystal={"lattice": "fcc", "cells": (2, 2, 2)},
-    density_star=1.1,
-    temperature_star=0.7,
-    cutoff_sigma=1.5,
-    switch_sigma=1.25,
-)
+STATE = CRYSTAL
 C = 0.004
 EINSTEIN = EinsteinCrystal(STATE, C)
 N = STATE.n_particles

@@ -62,3 +62,16 @@ def simulated(state, n_frames, interval=40, seed=5):
         unitcell_lengths=np.tile(state.edges_nm, (n_frames, 1)),
         unitcell_angles=np.full((n_frames, 3), 90.0),
     )
+
+
+def by_openmm(system, state, positions, **parameters):
+    """Energy and its parameter derivatives on the Reference platform, kT."""
+    platform = openmm.Platform.getPlatform("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions(positions[0] * state.sigma_nm)
+    for name, value in parameters.items():
+        context.setParameter(name, value)
+    found = context.getState(energy=True, parameterDerivatives=True)
+    energy = found.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / state.kt_kj_mol
+    slopes = found.getEnergyParameterDerivatives()
+    return energy, {name: slopes[name] / state.kt_kj_mol for name in slopes}

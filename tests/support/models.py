@@ -1,10 +1,18 @@
-"""A network nobody has trained, for tests that must hold for any weights."""
+"""Fluids and a crystal for tests, and a network nobody has trained."""
 
 import torch
 
 from openmm_nti import NetworkConfig, StatePoint
 from openmm_nti.hamiltonian import build_model
 
+# A Lennard-Jones crystal of 32 atoms.
+CRYSTAL = StatePoint(
+    crystal={"lattice": "fcc", "cells": (2, 2, 2)},
+    density_star=1.1,
+    temperature_star=0.7,
+    cutoff_sigma=1.5,
+    switch_sigma=1.25,
+)
 ARGON = {"mass_dalton": 39.948, "sigma_nm": 0.3405, "epsilon_kj_mol": 0.99607}
 
 

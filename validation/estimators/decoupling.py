@@ -22,7 +22,6 @@ from typing import Literal
 
 import numpy as np
 import openmm
-from openmm import unit
 from pydantic import Field
 
 from openmm_nti.fluid.energy import nearest_image
@@ -30,6 +29,7 @@ from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.md.fluid_system import fluid_system, leave_out
+from openmm_nti.md.langevin import frames_sigma
 from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.window_data import WindowData
@@ -219,13 +219,9 @@ def _sample_chain(
     """Return frames (F, N + 1, 3), sigma, of a chain from a lattice with a ghost."""
     context = chain_context(coupling_system(state, particle), state, config, execution)
     context.setPositions(lattice_positions_nm(state, execution.seed))
-    frames = np.empty((config.n_frames, state.n_particles, 3))
     try:
         raise_coupling(context, coupling, config.equilibration)
-        for frame in frames:
-            context.getIntegrator().step(config.steps_between)
-            positions = context.getState(positions=True).getPositions(asNumpy=True)
-            frame[:] = positions.value_in_unit(unit.nanometer) / state.sigma_nm
+        frames = frames_sigma(context, state, config.n_frames, config.steps_between)
     except openmm.OpenMMException as error:
         raise RuntimeError(
             f"{error} Where it is NaN, lower timestep_star = {config.timestep_star:g}"

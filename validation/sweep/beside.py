@@ -12,18 +12,21 @@ are, is seen by the same fit through the free energies of the data, whose energi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from openmm_nti.ensemble import Ensemble
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
+from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators.base import Estimator, Job
-from openmm_nti.validation.estimators.registry import exact_estimators
+from openmm_nti.validation.estimators.registry import estimator, exact_estimators
 from openmm_nti.validation.sweep.thermodynamics import QUANTITIES, Thermodynamics
 
 _POWERS = (0.0, 1.0, 0.4, 2.0, 3.0)
@@ -38,6 +41,31 @@ class Beside:
     model: NoisedFluid
     method: Estimator
     settings: Any
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        method: str,
+        settings_of: Callable[[Estimator], Any],
+        states: Sequence[StatePoint],
+        source: str | Path | None = None,
+    ) -> Self:
+        """Return the model called `name` with a method, and the settings that `settings_of` gives.
+
+        `source` is where to load the model from, if not by its name.
+
+        Raises
+        ------
+        ValueError
+            If there is no such model or method, or they do not fit together or the box.
+        """
+        known = check_method(estimator(method))
+        load = load_model if "energy" in known.needs else load_denoiser
+        model = load(source or name)
+        for state in states:
+            model.bind(state)
+        return cls(name, model, known, settings_of(known))
 
     def estimates(self, ensembles: Sequence[Ensemble], execution: Execution) -> list[FreeEnergy]:
         """Return the model's free energies from the frames of each simulation."""

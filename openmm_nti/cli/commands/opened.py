@@ -62,8 +62,7 @@ def opened_run(
 
 def show_results(pipeline: Any, *, json: bool) -> None:
     """Print the results of a finished run as `json`, or as a table that ends with what to quote."""
-    from openmm_nti.cli.results import print_table
-    from openmm_nti.cli.sweeping import print_sweep
+    from openmm_nti.cli.results import print_sweep, print_table
     from openmm_nti.files import read_json
 
     if json:

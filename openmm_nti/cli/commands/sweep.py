@@ -85,11 +85,11 @@ def sweep(
         openmm-nti sweep fluid.yaml --anchor fluid/results.json -o sweep --model lj-fluid-t1.25
     """
     from openmm_nti.cli.forecast import REFERENCE, check_disk, forecast_run
+    from openmm_nti.cli.results import print_sweep
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import RunDirectory
     from openmm_nti.cli.safety.one_run import only_run
     from openmm_nti.cli.safety.preflight import check_density, check_writable, with_key
-    from openmm_nti.cli.sweeping import print_sweep
     from openmm_nti.md.platforms import fastest_platform
     from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
@@ -152,16 +152,15 @@ def _beside(
     """Return what stands beside the data, if a model is named."""
     from openmm_nti.cli.config_errors import ConfigError
     from openmm_nti.cli.safety.preflight import with_key
-    from openmm_nti.cli.sweeping import model_beside
 
     if model is None:
         if method is not None:
             raise ConfigError(f"--method {method} is of no model: give --model too")
         return None
-    from openmm_nti.validation.sweep.beside import usual_method
+    from openmm_nti.validation.sweep.beside import Beside, usual_method
 
     name = method or (resolved.sweep and resolved.sweep.method) or usual_method()
-    beside: Beside = with_key("--model", model_beside, model, name, resolved, states)
+    beside: Beside = with_key("--model", Beside.of, model, name, resolved.settings_of, states)
     return beside
 
 

@@ -12,13 +12,14 @@ of all atoms. In the fluid of the training all traits are zero.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from openmm_nti.fluid.of_species import kind_table
-from openmm_nti.fluid.reduced import ReducedPotential
+from openmm_nti.fluid.reduced import PairKind, ReducedPotential
 from openmm_nti.hamiltonian.length_scale import lengths_of
 
 N_TRAITS = 2
@@ -48,7 +49,7 @@ class AtomTraits(nn.Module):
         super().__init__()
         alike = kind_table(potential.n_species).diagonal()
         depths = [2.0 * math.tanh((e - home_depth) / _DEPTH_SCALE) for e in depths_of(potential)]
-        traits = np.array([[depths[kind], lengths_of(potential)[kind]] for kind in alike])
+        traits = np.column_stack([depths, lengths_of(potential)])[alike]
         atoms = np.repeat(traits, numbers or (1,) * len(alike), axis=0)
         mean = atoms.mean(axis=0)
         atoms = (atoms - mean) / [1.0, mean[1]]
@@ -60,9 +61,11 @@ class AtomTraits(nn.Module):
 
 def depths_of(potential: ReducedPotential) -> list[float]:
     """Return the depths of the wells of all kinds of pairs, kT; zero where nothing attracts."""
-    found = []
-    for kind in potential.kinds:
-        core = max(kind.pair_in_kt.core(1.0)[0], 1e-3)
-        r = np.linspace(core, max(kind.cutoff.cutoff_nm, core), _GRID)
-        found.append(max(0.0, -float(kind.energy(r**2).min()) / potential.temperature_star))
-    return found
+    return [_depth(kind, potential.temperature_star) for kind in potential.kinds]
+
+
+@lru_cache(maxsize=64)  # models are bound again and again
+def _depth(kind: PairKind, temperature_star: float) -> float:
+    core = max(kind.pair_in_kt.core(1.0)[0], 1e-3)
+    r = np.linspace(core, max(kind.cutoff.cutoff_nm, core), _GRID)
+    return max(0.0, -float(kind.energy(r**2).min()) / temperature_star)

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.conditioning import Condition, NoiseFeatures
+from openmm_nti.hamiltonian.conditioning import Condition, NoiseFeatures, with_depth
 from openmm_nti.hamiltonian.networks.config import NetworkConfig
 
 ONSET_SQUARED = 0.01  # s_1^2, sigma^2: energies begin as s_eff^2 / (s_eff^2 + s_1^2)
@@ -73,11 +73,22 @@ class LearnedPart(nn.Module):
         super().__init__()
         self.cutoff = config.cutoff_sigma
         self.noise = NoiseFeatures()
+        self.conditioned = config.knows_depth
 
     @classmethod
     def kind(cls) -> str:
         """Return the name of the kind."""
         return str(cls.Config.model_fields["kind"].default)
+
+    def noise_features(self, log_s: Tensor, depth: Tensor) -> Tensor:
+        """Return the features of ln s (B,), and with the depth of the fluid if it is known.
+
+        Shape (B, n_noise); `n_noise` of the settings tells how many.
+        """
+        noise = self.noise(log_s)
+        if self.conditioned:
+            noise = with_depth(noise, depth)
+        return noise
 
     def forward(self, vectors: Tensor, index: Tensor, mask: Tensor, condition: Condition) -> Tensor:
         """Return `at_noise` of `surroundings`."""

@@ -53,6 +53,11 @@ class NetworkConfig(Settings):
             return object.__new__(config_class(fields.get("kind", DEFAULT_KIND)))
         return object.__new__(cls)
 
+    @property
+    def knows_depth(self) -> bool:
+        """Whether the network is told how strongly the pairs attract; only some kinds may be."""
+        return bool(getattr(self, "conditioned", False))
+
     @model_validator(mode="wrap")
     @classmethod
     def _by_kind(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Any:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from openmm_nti.hamiltonian import relaxation
-from openmm_nti.hamiltonian.conditioning import Condition, with_depth
+from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.networks.atom_traits import N_TRAITS
 from openmm_nti.hamiltonian.networks.atomic_mlp import AtomicMLP
 from openmm_nti.hamiltonian.networks.base import LearnedPart, Surroundings
@@ -51,7 +51,6 @@ class DenoiserNetwork(LearnedPart):
         self.sums = EdgeSums(config.cutoff_sigma)
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         n_refinements = config.n_refinements
-        self.conditioned = config.conditioned
         n_vectors = 2 * config.n_channels + relaxation.n_vectors(config.n_relaxations)
         n_scalars = relaxation.n_scalars(config.n_relaxations)
         descriptors = [
@@ -106,7 +105,7 @@ class DenoiserNetwork(LearnedPart):
         known
             Vectors and scalars from `relaxation.relax`, if the network takes them.
         """
-        noise = self._noise_features(condition.log_s, condition.depth)
+        noise = self.noise_features(condition.log_s, condition.depth)
         variance = condition.variance.unsqueeze(-1)
         step = step_length(variance)
         polynomials = exponents(self.basis)
@@ -137,10 +136,6 @@ class DenoiserNetwork(LearnedPart):
         return self.sums.moments(
             around.vectors, displacement, around.index, around.mask, polynomials
         )
-
-    def _noise_features(self, log_s: Tensor, depth: Tensor) -> Tensor:
-        noise = self.noise(log_s)
-        return with_depth(noise, depth.to(noise.dtype)) if self.conditioned else noise
 
     def _known(
         self,
@@ -185,7 +180,7 @@ class DenoiserNetwork(LearnedPart):
         """Set the descriptors' scales on a batch of typical configurations, at ln s (B,)."""
         around = self.surroundings(vectors, index, mask)
         moments = self._moments(around, torch.zeros_like(vectors[..., 0]), exponents(self.basis))
-        noise = self._noise_features(log_s, log_s.new_zeros(()))
+        noise = self.noise_features(log_s, log_s.new_zeros(()))
         normalise_descriptors(self, moments, noise)
 
     @classmethod

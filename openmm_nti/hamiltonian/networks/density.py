@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.conditioning import Condition, with_depth
+from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.networks.atomic_mlp import AtomicMLP
 from openmm_nti.hamiltonian.networks.base import ONSET_SQUARED, LearnedPart, Surroundings
 from openmm_nti.hamiltonian.networks.config import MomentConfig, NoRelaxations
@@ -52,7 +52,6 @@ class DensityNetwork(LearnedPart):
     def __init__(self, config: DensityConfig) -> None:
         super().__init__(config)
         self.n_radial = config.n_radial
-        self.conditioned = config.conditioned
         self.onset_squared = ONSET_SQUARED
         self.sums = EdgeSums(config.cutoff_sigma)
         # The basis is learned too: it follows the structure that the noise leaves.
@@ -82,9 +81,7 @@ class DensityNetwork(LearnedPart):
     @torch.jit.export
     def at_noise(self, around: Surroundings, condition: Condition) -> Tensor:
         """Return energies (B,), kT."""
-        noise = self.noise(condition.log_s)
-        if self.conditioned:
-            noise = with_depth(noise, condition.depth)
+        noise = self.noise_features(condition.log_s, condition.depth)
         variance = condition.variance.unsqueeze(-1)
         polynomials = exponents(self.basis)
         displacement = torch.zeros_like(around.vectors[..., 0])
@@ -111,9 +108,7 @@ class DensityNetwork(LearnedPart):
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations, at ln s (B,)."""
         moments = self.surroundings(vectors, index, mask).features
-        noise = self.noise(log_s)
-        if self.conditioned:
-            noise = with_depth(noise, log_s.new_zeros(()))
+        noise = self.noise_features(log_s, log_s.new_zeros(()))
         normalise_descriptors(self, moments, noise)
 
     @classmethod

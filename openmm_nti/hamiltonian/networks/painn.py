@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from openmm_nti.hamiltonian.conditioning import Condition, with_depth
+from openmm_nti.hamiltonian.conditioning import Condition
 from openmm_nti.hamiltonian.networks.base import ONSET_SQUARED, LearnedPart, Surroundings
 from openmm_nti.hamiltonian.networks.config import MomentConfig, NoRelaxations
 from openmm_nti.hamiltonian.networks.edges import Edges, edges_at, exponents, initial_basis
@@ -44,7 +44,6 @@ class PainnNetwork(LearnedPart):
 
     def __init__(self, config: PainnConfig) -> None:
         super().__init__(config)
-        self.conditioned = config.conditioned
         self.onset_squared = ONSET_SQUARED
         self.basis = nn.Parameter(initial_basis(config.cutoff_sigma, config.n_radial))
         self.embedding = nn.Linear(config.n_noise, config.n_channels)
@@ -69,9 +68,7 @@ class PainnNetwork(LearnedPart):
         edges = edges_at(around.vectors, around.mask, exponents(self.basis), self.cutoff)
         n_batch = index.shape[0]
         n_atoms = index.shape[1]
-        noise = self.noise(condition.log_s)
-        if self.conditioned:
-            noise = with_depth(noise, condition.depth)
+        noise = self.noise_features(condition.log_s, condition.depth)
         level = self.embedding(noise).unsqueeze(1)
         scalars = level.expand(n_batch, n_atoms, -1)
         vectors = torch.zeros(

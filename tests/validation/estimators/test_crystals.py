@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from models import CRYSTAL as LENNARD_JONES
 
 from openmm_nti import Ensemble, StatePoint
 from openmm_nti.fluid.displacements import sites_sigma
@@ -28,13 +29,6 @@ from openmm_nti.validation.estimators.crystals.frenkel_ladd import FrenkelLaddCo
 from openmm_nti.validation.estimators.crystals.lattice_modes import einstein_variance, hessian
 from openmm_nti.validation.estimators.registry import all_estimators, estimator
 
-LENNARD_JONES = StatePoint(
-    crystal={"lattice": "fcc", "cells": (2, 2, 2)},
-    density_star=1.1,
-    temperature_star=0.7,
-    cutoff_sigma=1.5,
-    switch_sigma=1.25,
-)
 SPRINGS = spring_crystal()
 EXACT = exact_minus_log_z_rel(SPRINGS)
 FLUID = StatePoint(n_particles=20, box_length_sigma=6.0, temperature_star=1.25)

@@ -1,10 +1,9 @@
 """Sampling engines and classical energies of mixtures against each other, kind by kind."""
 
 import numpy as np
-import openmm
 import pytest
+from contexts import by_openmm
 from models import mixture
-from openmm import unit
 
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.md.fluid_system import fluid_system
@@ -33,19 +32,6 @@ def positions_of(state, seed=0):
     sites = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3)
     chosen = rng.permutation(27)[: state.n_particles]
     return (sites[chosen] * 1.25 + rng.uniform(-0.15, 0.15, (state.n_particles, 3)))[None]
-
-
-def by_openmm(system, state, positions, **parameters):
-    """Energy and its parameter derivatives on the Reference platform, kT."""
-    platform = openmm.Platform.getPlatform("Reference")
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-    context.setPositions(positions[0] * state.sigma_nm)
-    for name, value in parameters.items():
-        context.setParameter(name, value)
-    found = context.getState(energy=True, parameterDerivatives=True)
-    energy = found.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / state.kt_kj_mol
-    slopes = found.getEnergyParameterDerivatives()
-    return energy, {name: slopes[name] / state.kt_kj_mol for name in slopes}
 
 
 @pytest.mark.parametrize("name", STATES)

@@ -1,10 +1,9 @@
 """Sampling engines in a box of unequal edges, against the energies of whole configurations."""
 
 import numpy as np
-import openmm
 import pytest
 import torch
-from openmm import unit
+from contexts import by_openmm
 
 from openmm_nti import StatePoint
 from openmm_nti.fluid.energy import closest_pair_sigma, reduced_potential_numpy
@@ -74,14 +73,14 @@ def test_an_open_box_has_the_energies_of_its_atoms():
 
 
 def test_soft_fluids_in_openmm_are_those_in_numpy(x):
-    energy, slopes = _by_openmm(soft_system(STATE), x, **{PARAMETER: 0.35})
+    energy, slopes = by_openmm(soft_system(STATE), STATE, x, **{PARAMETER: 0.35})
     (((expected,),), ((slope,),)) = soft_potential(x[:1], STATE, np.array([0.35]))
     assert energy == pytest.approx(expected, abs=1e-6)
     assert slopes[PARAMETER] == pytest.approx(slope, abs=1e-5)
     path = UhlenbeckFordPath(STATE, 5.0, 0.8)
     assert path.middle.edges_sigma == pytest.approx(EDGES / 0.8)
-    energy, _ = _by_openmm(
-        path.system(with_fluid=True), x, **dict(zip(PARAMETERS, (0.3, 0.7), strict=True))
+    energy, _ = by_openmm(
+        path.system(with_fluid=True), STATE, x, **dict(zip(PARAMETERS, (0.3, 0.7), strict=True))
     )
     assert energy == pytest.approx(path.energies(x[:1])[0] @ [0.3, 0.7], abs=1e-5)
     whole, rest = reduced_potential_numpy(x, STATE), x[:, 1:]
@@ -155,16 +154,3 @@ def test_g_of_an_ideal_gas_ends_at_half_the_shortest_edge():
     np.testing.assert_allclose(g[3:], 1 - 1 / 30, atol=0.05)
     with pytest.raises(ValueError, match=r"between 0 and half the box, 2\.5"):
         radial_distribution(gas, EDGES, r_max=2.6)
-
-
-def _by_openmm(system, x, **parameters):
-    """Energy and its parameter derivatives on the Reference platform, kT."""
-    platform = openmm.Platform.getPlatform("Reference")
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-    context.setPositions(x[0] * STATE.sigma_nm)
-    for name, value in parameters.items():
-        context.setParameter(name, value)
-    found = context.getState(energy=True, parameterDerivatives=True)
-    energy = found.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / STATE.kt_kj_mol
-    slopes = found.getEnergyParameterDerivatives()
-    return energy, {name: slopes[name] / STATE.kt_kj_mol for name in slopes}

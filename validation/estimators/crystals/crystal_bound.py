@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.fluid.displacements import about_sites, check_mean_positions, displacements
+from openmm_nti.fluid.displacements import check_mean_positions, displacements, sites_sigma
 from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import box_of
@@ -191,7 +191,7 @@ def _curve(
     state, energies = ensemble.state, ensemble.reduced_potentials
     moved = displacements(ensemble.positions_sigma, state)
     frames = Frames(
-        torch.as_tensor(about_sites(ensemble.positions_sigma, state)),
+        torch.as_tensor(sites_sigma(state) + moved),
         box_of(state),
         energies - energies.mean(),
     )

@@ -13,7 +13,7 @@ import openmm
 
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.md.fluid_system import fluid_system
+from openmm_nti.md.fluid_system import fluid_system, times
 
 
 def crystal_system(state: StatePoint, variance: float, coupling: float) -> openmm.System:
@@ -48,5 +48,4 @@ def _scale(force: openmm.Force, factor: float) -> None:
             charge, sigma, epsilon = force.getParticleParameters(atom)
             force.setParticleParameters(atom, charge, sigma, factor * epsilon)
         return
-    energy, _, definitions = force.getEnergyFunction().partition(";")
-    force.setEnergyFunction(f"{factor!r}*({energy}); {definitions}")
+    force.setEnergyFunction(times(force.getEnergyFunction(), repr(factor)))

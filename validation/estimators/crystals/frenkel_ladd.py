@@ -19,13 +19,11 @@ beta F_ex and to beta A / N. No network is needed, and no reference data.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import openmm
 import torch
-from openmm import unit
 from pydantic import Field
 
 from openmm_nti.fluid.displacements import about_sites, crystal_of
@@ -34,7 +32,7 @@ from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian.geometry import box_of
-from openmm_nti.md.langevin import langevin_context
+from openmm_nti.md.langevin import frames_sigma, langevin_context
 from openmm_nti.md.platforms import PlatformName, description_of_fastest
 from openmm_nti.references.einstein_crystal import EinsteinCrystal
 from openmm_nti.runtime.context import Execution, takes_execution
@@ -237,11 +235,7 @@ def _sample_chain(
     context.setPositions(lattice_positions_nm(state, seed=0))
     context.setVelocitiesToTemperature(state.temperature_kelvin, execution.seed)
     context.getIntegrator().step(config.equilibration)
-    positions = np.empty((config.n_frames, state.n_particles, 3))
-    for frame in range(config.n_frames):
-        context.getIntegrator().step(config.steps_between)
-        now = context.getState(positions=True).getPositions(asNumpy=True)
-        positions[frame] = now.value_in_unit(unit.nanometer) / state.sigma_nm
+    positions = frames_sigma(context, state, config.n_frames, config.steps_between)
     return about_sites(positions, state)
 
 
@@ -254,8 +248,9 @@ def _result(
     minus_log_z_rel = EinsteinCrystal(state, variance).minus_log_z_rel + found.value
     numbers = crystal_numbers(minus_log_z_rel, found.std_err, state)
     facts = FrenkelLaddDiagnostics(**dict(found.diagnostics.items()), **numbers, variance=variance)
-    whole = crystal_free_energy(minus_log_z_rel, found.std_err, state, found.method, facts)
-    return replace(whole, verdict=found.verdict)
+    return crystal_free_energy(
+        minus_log_z_rel, found.std_err, state, found.method, facts, found.verdict
+    )
 
 
 class FrenkelLadd(WindowEstimator):

@@ -36,6 +36,7 @@ ROWS = (
     ("validation.estimators", "validation.testing"),
     ("validation.report",),
     ("validation.paper", "validation.sweep"),
+    ("validation.phases",),
     ("cli",),
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}

@@ -11,6 +11,7 @@ from openmm_nti.cli.commands.analyze import analyze
 from openmm_nti.cli.commands.estimate import estimate, methods, paper
 from openmm_nti.cli.commands.installation import compile_kernels, doctor
 from openmm_nti.cli.commands.models import export, models, sample
+from openmm_nti.cli.commands.phase_diagram import phase_diagram
 from openmm_nti.cli.commands.run import generate, init, report, run, train
 from openmm_nti.cli.commands.sweep import sweep
 from openmm_nti.cli.exit_codes import ExitCode
@@ -81,6 +82,7 @@ for _command in (
     analyze,
     estimate,
     sweep,
+    phase_diagram,
     paper,
     methods,
     models,

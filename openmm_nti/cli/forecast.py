@@ -215,6 +215,25 @@ def forecast_estimate(
     return Forecast(stages, n_processes, size / _MEGABYTE, gpu)
 
 
+def forecast_phases(
+    config: RunConfig, states: Sequence[StatePoint], known: Estimator, settings: Any, output: Path
+) -> Forecast:
+    """Return the forecast for simulations and estimates of many states, less what is on disk."""
+    reference = output / "reference"
+    left = [state for state in states if not (reference / f"{state.label}.h5").is_file()]
+    if not left:
+        return Forecast({}, config.workers, 0.0)
+    pace = measure(states[-1], _model(config))
+    numbers = [state.n_particles for state in left]
+    stages = {
+        REFERENCE: sum(reference_seconds(config.reference, n, pace) for n in numbers),
+        known.name: sum(known.seconds(settings, n, pace) for n in numbers),
+    }
+    size = sum(_reference_bytes(config.reference, state) for state in left)
+    gpu = _gpu(config.reference.platform, config.device)
+    return Forecast(stages, config.workers, size / _MEGABYTE, gpu)
+
+
 def check_disk(forecast: Forecast, output: Path) -> None:
     """Refuse a calculation if the disk of `output` has too little room for it.
 

@@ -30,6 +30,13 @@ _SWEPT = {
     "c_v_ex": "C_v,ex / k",
     "pressure_star": "p*",
 }
+_PHASES = {
+    "rho_vapour": "rho* vapour",
+    "rho_liquid": "rho* liquid",
+    "beta_mu_ex_vapour": "beta mu_ex vapour",
+    "beta_mu_ex_liquid": "beta mu_ex liquid",
+    "pressure_star": "p*",
+}
 
 
 def write_estimate(path: Path, estimate: FreeEnergy) -> None:
@@ -189,3 +196,20 @@ def _sweep_table(
         numbers = [number.replace(" ± ", "\n± ") for number in numbers]  # 80 columns
         table.add_row(f"{row['temperature_star']:.5g}", *numbers)
     return table
+
+
+def print_phases(results: Mapping[str, Any], console: Console) -> None:
+    """Show the table of a phase diagram, and the verdicts."""
+    table = Table(title="Vapour and liquid, in units of sigma, epsilon and kT")
+    for heading in ("T*", *_PHASES.values()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in results["temperatures"]:
+        shown = (row.get(name) for name in _PHASES)
+        numbers = [uncertain(one["value"], one["std_err"]) if one else "none" for one in shown]
+        numbers = [number.replace(" ± ", "\n± ") for number in numbers]  # 80 columns
+        table.add_row(f"{row['temperature_star']:.5g}", *numbers)
+    console.print(table)
+    for row in results["temperatures"]:
+        console.print(
+            f"T* = {row['temperature_star']:g}: {row['verdict']['text']}", highlight=False
+        )

@@ -104,7 +104,7 @@ def sweep(
     asked, key = _temperatures(resolved, state, temperatures, kelvin)
     states = with_key(key, run.states_of, state, asked, known)
     beside = _beside(resolved, states, model, method)
-    _check_directory(output)
+    check_directory(output)
     check_writable(output)
     with tasks_on(executor, scheduler), only_run(output):
         all_of_it = resolved.model_copy(update={"system": tuple(states)})
@@ -138,7 +138,7 @@ def _temperatures(
 
     if given is not None:
         unit = state.temperature_star / state.temperature_kelvin if kelvin else 1.0
-        return [one * unit for one in _numbers(given)], "--temperatures"
+        return [one * unit for one in numbers_in(given)], "--temperatures"
     if kelvin:
         raise ConfigError("--kelvin is the unit of --temperatures: give them, or leave it out")
     if resolved.sweep is None:
@@ -164,7 +164,7 @@ def _beside(
     return beside
 
 
-def _numbers(text: str) -> list[float]:
+def numbers_in(text: str) -> list[float]:
     """Return the numbers of --temperatures; ConfigError unless all are positive."""
     from openmm_nti.cli.config_errors import ConfigError
     from openmm_nti.fluid.units import positive_number
@@ -175,13 +175,15 @@ def _numbers(text: str) -> list[float]:
         raise ConfigError(f"{error}: give them as 1.25,1.4,1.6") from None
 
 
-def _check_directory(output: Path) -> None:
-    """Refuse a directory of other things: one of a sweep has `reference/`, and no run's config."""
+def check_directory(output: Path, name: str = "sweep") -> None:
+    """Refuse a directory of other things than a sweep, or a calculation of another `name`."""
     from openmm_nti.cli.config_errors import ConfigError
 
     there = [] if not output.is_dir() else [one.name for one in output.iterdir()]
     others = {one for one in there if not one.startswith(".")}
-    if others - {"reference", "model", "sweep.json", "sweep.csv", "sweep.svg"}:
+    own = {"reference", "model", *(f"{name}.{kind}" for kind in ("json", "csv", "svg"))}
+    if others - own:
         raise ConfigError(
-            f"{output} holds something other than a sweep ({min(others)}): name another --output"
+            f"{output} holds something other than a {name.replace('_', ' ')} "
+            f"({min(others - own)}): name another --output"
         )

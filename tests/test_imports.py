@@ -25,6 +25,7 @@ ROWS = (
     ("runtime", "ensemble", "references", "kernels"),
     ("hamiltonian",),
     ("model_files",),
+    ("shipped",),
     ("md",),
     ("testing",),
     ("openmm_ml",),

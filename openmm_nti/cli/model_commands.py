@@ -33,6 +33,9 @@ def print_models(console: Console) -> None:
         card = read_card(path)
         potential = card["potential"]
         states = [StatePoint(**state) for state in card["trained_on"]]
+        if family := card.get("range", {}).get("family"):
+            table.add_row(name, *_family(card["range"], family, states))
+            continue
         fluid = (
             f"LJ, T* = {potential['temperature_star']:g}, cutoff {potential['cutoff_sigma']:g} "
             "sigma, "
@@ -49,6 +52,21 @@ def print_models(console: Console) -> None:
         "Use: openmm_nti.load_model(NAME), or openmm-nti estimate --model NAME --n 100 --method "
         "neural_ti"
     )
+
+
+def _family(
+    trained: dict[str, Any], family: dict[str, Any], states: list[StatePoint]
+) -> tuple[str, str]:
+    """Return the fluids of a model of several in words, and the N of its training."""
+    low, high = trained["temperature_star"]
+    mixtures = sum(state.is_mixture for state in states)
+    numbers = [state.n_particles for state in states]
+    fluid = (
+        f"LJ family, T* = {low:.3g} to {high:.3g}, mixtures with atoms up to "
+        f"{family['length_ratio'][1]:.2g} times as large as others"
+    )
+    of = f"{len(states) - mixtures} fluids and {mixtures} mixtures"
+    return fluid, f"{min(numbers)} to {max(numbers)} ({of})"
 
 
 def state_of_model(

@@ -23,6 +23,7 @@ from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.devices import torch_device
+from openmm_nti.shipped import shipped_for
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.registry import estimator
 
@@ -69,9 +70,10 @@ def single_estimate(
         check_writable(request.execution.directory)
     config = section_config(chosen.section, request.settings)
     with_key("--set platform", fastest_platform, getattr(config, "platform", None))
-    trained = _model(chosen, request)
     stored = _stored(request, say)
     described = None if request.config is None else _one_state(request.config)
+    request = _with_a_model(chosen, request, stored, described, say)
+    trained = _model(chosen, request)
     reference = ReferenceConfig() if described is None else described.reference
     state = _state(request, stored, described)
     with_key("--method", chosen.check_phase, state)
@@ -109,6 +111,21 @@ def _model(chosen: Estimator, request: Request) -> NoisedFluid | None:
         return None
     takes_a_denoiser = chosen.needs_model and "energy" not in chosen.needs
     return load_denoiser(request.model) if takes_a_denoiser else load_model(request.model)
+
+
+def _with_a_model(
+    chosen: Estimator,
+    request: Request,
+    stored: Ensemble | None,
+    described: RunConfig | None,
+    say: Callable[[str], None],
+) -> Request:
+    """Return the request with the shipped model that serves its state, if it names none."""
+    if request.model is not None or not chosen.needs_model or not (stored or described):
+        return request
+    name = shipped_for(_state(request, stored, described))[0]
+    say(f"model: {name}, the shipped one for this state; --model takes another")
+    return replace(request, model=name)
 
 
 def _stored(request: Request, say: Callable[[str], None]) -> Ensemble | None:

@@ -7,7 +7,8 @@ knows the depth of the wells in kT. So two fluids are alike to it if these numbe
 - the ratio of the largest to the smallest d of atoms of one species;
 - how densely the atoms are packed, \sum_a N_a d_a^3 / V.
 
-Cutoffs, units and names are not among them.
+Cutoffs, units and names are not among them. Thinner fluids than those of the training are inside:
+there all but the exact two-body term vanishes.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class FamilyRange:
         return cls(tuple(sorted({kind for state in states for kind in _types(state)})), **ranges)
 
     def differences(self, state: StatePoint) -> list[str]:
-        """Return in words where a state lies outside; nothing if it is inside."""
+        """Return in words where a state lies outside, and how far; nothing if it is inside."""
         found = [
             f"potential: {kind}, the model knows {', '.join(self.potentials)}"
             for kind in _types(state)
@@ -66,10 +67,14 @@ class FamilyRange:
         for name, (lowest, highest) in _numbers_of(state).items():
             low, high = getattr(self, name)
             margin = _ROUNDING * abs(high)
-            outside = lowest if lowest < low - margin else highest
-            if not low - margin <= outside <= high + margin:
+            below = name != "packing" and lowest < low - margin
+            outside, edge = (lowest, low) if below else (highest, high)
+            if below or not outside <= high + margin:
+                far = abs(outside / edge - 1.0)
                 said = _WORDS[name].format(f"{outside:.3g}")
-                found.append(f"{said}, the model knows {low:.3g} to {high:.3g}")
+                found.append(
+                    f"{said}, {far:.0%} outside of {low:.3g} to {high:.3g}, which the model knows"
+                )
         return found
 
     def card(self) -> dict[str, Any]:

@@ -75,7 +75,6 @@ def test_a_model_elsewhere_than_trained_warns(finished, cli):
     ("arguments", "message"),
     [
         (["-m", "neural_ti_bond"], "did you mean neural_ti_bound"),
-        (["-m", "neural_ti_bound"], "add --model"),
         (["-m", "neural_ti_bound", "--model", "nothing"], "no model at nothing"),
         (["-m", "widom", "--set", "insertions=3"], "did you mean n_insertions_per_frame"),
     ],
@@ -85,6 +84,18 @@ def test_estimate_says_what_is_missing(finished, arguments, message, cli):
     result = cli("estimate", *arguments, "--data", data)
     assert result.exit_code == 2
     assert message in result.output
+
+
+@pytest.mark.filterwarnings("ignore:the network was trained for")
+def test_without_a_model_the_shipped_one_for_the_state_is_taken(finished, cli):
+    (data,) = (finished / "reference").glob("*.h5")
+    small = ("--set", "n_levels=4", "--set", "n_pairs=8", "--set", "n_tethered=0")
+    result = cli("estimate", "-m", "neural_ti_bound", "--data", data, *small)
+    assert result.exit_code == 0, result.output
+    assert "model: lj-" in result.output
+    assert "the shipped one for this state; --model takes another" in " ".join(
+        result.output.split()
+    )
 
 
 def test_estimate_by_the_insertion_chain_needs_no_data(finished, tmp_path, cli, numbers):

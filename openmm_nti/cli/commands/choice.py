@@ -20,8 +20,9 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import read_json, write_json
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import build_model
-from openmm_nti.model_files import load_denoiser, load_model, shipped_models
+from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.runtime.context import Execution
+from openmm_nti.shipped import shipped_for
 from openmm_nti.validation.estimators.registry import sections
 from openmm_nti.validation.pace import Pace, measure
 
@@ -111,8 +112,13 @@ def choose(config: RunConfig, ensemble: Ensemble, is_open: set[str], seconds: fl
 def _best_look(
     config: RunConfig, ensemble: Ensemble, is_open: set[str], seconds: float
 ) -> tuple[Look | None, str]:
-    """Return how the best of the models in question does, and why another is of no use."""
-    models = [config.model] if config.model else [*shipped_models()] if "model" in is_open else []
+    """Return how the best of the models in question does, and why another is of no use.
+
+    Shipped models are looked at one after another until one is enough.
+    """
+    models = [config.model] if config.model else []
+    if not models and "model" in is_open:
+        models = shipped_for(ensemble.state)
     looks, refused = [], ""
     for model in models:
         share = _LOOK_SHARE * max(seconds, 0.0) / len(models)
@@ -120,6 +126,9 @@ def _best_look(
             looks.append(look_at(model, ensemble, share, Execution(config.seed)))
         except ValueError as error:
             refused = str(error)
+        else:
+            if looks[-1].is_enough:
+                break
     return max(looks, key=lambda look: (look.is_enough, look.overlap), default=None), refused
 
 

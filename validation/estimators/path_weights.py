@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -188,7 +189,7 @@ class PathBar(_FromPaths):
     """BAR between both directions."""
 
     name = "path_bar"
-    Diagnostics = PathBarDiagnostics
+    Diagnostics: ClassVar[type[PathBarDiagnostics]] = PathBarDiagnostics
     kind = "exact"
     summary = (
         "BAR between noising and denoising paths; exact for any network, no simulation in between"

@@ -192,18 +192,26 @@ def schedule(
     last = math.log(0.5 * state.box_length_sigma)
     pilot = np.linspace(first, last, _PILOT_LEVELS)
     information, loss = _pilot(model, state, np.exp(2.0 * pilot), frames, generator)
-    # Steps of equal loss: as dense in ln s as the square root of what a step of unit length would
-    # lose.
-    fine = np.linspace(first, last, 1000)
-    density = np.interp(fine, pilot, np.sqrt(loss))
-    density = density / density.mean() * (1.0 - _GEOMETRIC_SHARE) + _GEOMETRIC_SHARE
-    steps_so_far = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
-    log_s = np.interp(np.linspace(0.0, steps_so_far[-1], n_steps), steps_so_far, fine)
+    log_s = equal_losses(pilot, loss, n_steps)
     levels = np.concatenate([[0.0], np.exp(2.0 * log_s)])
     steps = np.diff(levels)
     at_levels = np.exp(np.interp(log_s, pilot, np.log(np.maximum(information, 1e-12))))
     variances = steps * np.maximum(1.0 - steps * at_levels, 0.05)
     return {"levels": levels, "reverse_variances": variances}
+
+
+def equal_losses(pilot: Array, loss: Array, n_levels: int) -> Array:
+    """Return ln s of noise levels between which steps lose about the same, (n_levels,).
+
+    `pilot` are equidistant ln s, ascending, (P,), and `loss` is v^2 tr (H - I)^2 there, (P,).
+    """
+    # Steps of equal loss: as dense in ln s as the square root of what a step of unit length would
+    # lose.
+    fine = np.linspace(pilot[0], pilot[-1], 1000)
+    density = np.interp(fine, pilot, np.sqrt(loss))
+    density = density / (density.mean() or 1.0) * (1.0 - _GEOMETRIC_SHARE) + _GEOMETRIC_SHARE
+    steps_so_far = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
+    return np.interp(np.linspace(0.0, steps_so_far[-1], n_levels), steps_so_far, fine)
 
 
 def _pilot(

@@ -13,6 +13,7 @@ from openmm_nti import Ensemble, StatePoint
 from openmm_nti.fluid.displacements import sites_sigma
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.references.einstein_crystal import beta_f_ex
 from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.tasks import TaskError
@@ -22,13 +23,20 @@ from openmm_nti.testing.spring_crystal import (
     spring_frames,
     spring_matrix,
 )
+from openmm_nti.validation.analysis.works import Works
 from openmm_nti.validation.estimators.base import Job
-from openmm_nti.validation.estimators.crystals import crystal_bound, frenkel_ladd, harmonic
-from openmm_nti.validation.estimators.crystals.crystal_bound import CrystalBoundConfig
+from openmm_nti.validation.estimators.crystals import (
+    crystal_bound,
+    crystal_paths,
+    frenkel_ladd,
+    harmonic,
+)
+from openmm_nti.validation.estimators.crystals.crystal_paths import CrystalPathConfig, CrystalSteps
 from openmm_nti.validation.estimators.crystals.frenkel_ladd import FrenkelLaddConfig
 from openmm_nti.validation.estimators.crystals.lattice_modes import einstein_variance, hessian
 from openmm_nti.validation.estimators.crystals.phonons import Phonons
 from openmm_nti.validation.estimators.crystals.site_field import SiteField
+from openmm_nti.validation.estimators.path_weights import estimate_bar
 from openmm_nti.validation.estimators.registry import all_estimators, estimator
 
 SPRINGS = spring_crystal()
@@ -133,13 +141,18 @@ def test_methods_refuse_the_other_phase_at_once(name):
         assert "\n" not in str(refused.value)
 
 
+def spring_energy(positions, box):
+    del box
+    return torch.as_tensor(reduced_potential_numpy(positions.numpy(), SPRINGS))
+
+
 class SpringScore(torch.nn.Module):
     """A share of the exact gradient of the noised spring crystal, as a model without an energy."""
 
     def __init__(self, share=1.0):
         super().__init__()
         self.share = share
-        self.end = SimpleNamespace(is_continuous=False)
+        self.end = SimpleNamespace(is_continuous=False, energy=spring_energy)
         self.modes, self.vectors = np.linalg.eigh(spring_matrix(SPRINGS))
 
     def gradient(self, positions, box, log_s):
@@ -201,23 +214,67 @@ def test_bounds_are_below_by_what_phonons_and_field_leave_out(share, widened):
     assert (found.bound < EXACT + 5 * errors + 0.02).all()
 
 
+def spring_works(share, n_paths, n_steps):
+    """Works of both directions, of a field that is a share of the exact one."""
+    frames = spring_frames(SPRINGS, n_paths, np.random.default_rng(6))
+    phonons, _, moved = exact_phonons(frames)
+    field = SiteField(SPRINGS, SpringScore(share), phonons)
+    config = CrystalPathConfig(n_steps=n_steps)
+    schedule = crystal_paths._schedule(field, moved[:8], config, Execution(seed=2))
+    steps = CrystalSteps(field, **schedule)
+    starts = phonons.modes(torch.as_tensor(moved))
+    forward, reverse = (
+        crystal_paths._works(steps, Execution(seed=7), (way, 0, start))["omega"]
+        for way, start in (("forward", starts), ("reverse", n_paths))
+    )
+    return Works(SPRINGS, forward, reverse)
+
+
+def test_works_of_phonons_are_all_the_free_energy():
+    """Where phonons are exact, so is each step of any length, and every path has the same work."""
+    works = spring_works(1.0, 16, 10)
+    assert works.forward == pytest.approx(np.full(16, EXACT), abs=0.05)
+    assert works.reverse == pytest.approx(np.full(16, EXACT), abs=0.05)
+
+
+def test_path_weights_are_exact_for_a_wrong_field():
+    works = spring_works(0.8, 300, 30)
+    found = estimate_bar(works, seed=1)
+    assert found.verdict.level == "good"
+    assert abs(found.value - EXACT) < 5 * found.std_err
+    assert found.std_err < 0.1
+    assert works.forward.mean() < EXACT - 0.3
+    assert works.reverse.mean() > EXACT + 0.3
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_the_two_body_model_gives_a_bound_of_a_cold_crystal(tmp_path):
-    """From end to end, in two halves; files of the first call give the second one its number."""
+@pytest.mark.parametrize(
+    ("method", "effort"),
+    [
+        ("crystal_bound", {"n_levels": 8, "n_pairs": 16, "largest_noise": 0.1}),
+        ("crystal_path_bar", {"n_paths": 8, "n_steps": 10}),
+    ],
+)
+def test_the_two_body_model_serves_a_cold_crystal(tmp_path, method, effort):
+    """From end to end; files of the first call give the second one its number."""
     rng = np.random.default_rng(1)
     moved = 0.03 * rng.standard_normal((32, 32, 3))
     positions = sites_sigma(LENNARD_JONES) + moved - moved.mean(axis=1, keepdims=True)
     energies = reduced_potential_numpy(positions, LENNARD_JONES)
     data = Ensemble(LENNARD_JONES, positions * LENNARD_JONES.sigma_nm, energies, {})
     model = LambdaHamiltonian(LENNARD_JONES.pair_potential).eval().requires_grad_(False)
-    known = estimator("crystal_bound")
+    known = estimator(method)
     job = Job(LENNARD_JONES, data, model, Execution(seed=1, directory=tmp_path))
-    config = CrystalBoundConfig(n_levels=8, n_pairs=16, largest_noise=0.1)
+    config = known.Config(**effort)
     found = known.estimate(job, config)
     assert known.estimate(job, config) == found
-    assert 0 < found.std_err < 10
-    assert found.diagnostics.mean_square_displacement == pytest.approx(0.0009, rel=0.05)
-    assert known.bounds(found).lower == (found.value, found.std_err)
+    assert 0 < found.std_err < 300
+    below = known.bounds(found).lower[0]
+    assert below <= found.value
+    numbers = found.diagnostics
+    assert beta_f_ex(numbers.minus_log_z_rel, LENNARD_JONES) == pytest.approx(found.value)
+    for path in job.execution.directory.glob("*.npz"):
+        assert [figure.name for figure in known.figures(found, tmp_path)] == ["works"], path
     spoilt = data.positions_nm.copy()
     spoilt[3, 0] = spoilt[3, 1]
     with pytest.raises(ValueError, match="frame 3: atom 0 has left its site"):

@@ -87,9 +87,14 @@ def check_method(method: Estimator) -> Estimator:
     return method
 
 
-def usual_method() -> str:
-    """Return the name of the exact method that takes any model, a denoiser as well."""
-    return next(one.name for one in exact_estimators() if one.needs == {"model", "data"})
+def usual_method(phase: str = "fluid", *, with_model: bool = True) -> str:
+    """Return the name of the exact method for a phase that takes any model, or that needs none."""
+    needs = {"model", "data"} if with_model else set()
+    return next(
+        one.name
+        for one in exact_estimators()
+        if one.phase == phase and one.needs == needs and one.quantity == "beta_f_ex"
+    )
 
 
 def slopes(found: Sequence[FreeEnergy], data: Thermodynamics) -> Thermodynamics:

@@ -38,6 +38,7 @@ from openmm_nti.validation.estimators.crystals.phonons import Phonons
 from openmm_nti.validation.estimators.crystals.site_field import SiteField
 from openmm_nti.validation.estimators.path_weights import estimate_bar
 from openmm_nti.validation.estimators.registry import all_estimators, estimator
+from openmm_nti.validation.sweep.beside import usual_method
 
 SPRINGS = spring_crystal()
 EXACT = exact_minus_log_z_rel(SPRINGS)
@@ -282,3 +283,10 @@ def test_the_two_body_model_serves_a_cold_crystal(tmp_path, method, effort):
     few = replace(data, positions_nm=data.positions_nm[:8], reduced_potentials=energies[:8])
     with pytest.raises(ValueError, match="8 different frames are too few"):
         known.estimate(replace(job, data=few), config)
+
+
+def test_usual_methods_are_of_their_phase():
+    for phase in ("fluid", "crystal"):
+        for with_model in (True, False):
+            known = estimator(usual_method(phase, with_model=with_model))
+            assert (known.phase, known.kind, known.needs_model) == (phase, "exact", with_model)

@@ -38,6 +38,7 @@ DATA = ReferenceConfig(n_frames=160, segment_frames=50)
 EFFORT = {  # settings of each measured section, of which the first method is run
     "bound": {"n_levels": 24, "n_pairs": 96, "n_tethered": 0},
     "paths": {"n_paths": 64, "n_steps": 300},
+    "stages": {"n_paths": 48, "n_steps": 300},
     "windows": {"n_chains": 16, "n_frames": 10},
     "softcore": {"n_frames": 30},
 }
@@ -76,7 +77,8 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
     model = load(model_name) if known.needs_model else None
     config = section_config(known.section)(**EFFORT[known.section])
     began = time.perf_counter()
-    job = Job(state, data, model, Execution(SEED, directory=folder / method))
+    denoiser = load_denoiser(model_name) if "denoiser" in known.needs else None
+    job = Job(state, data, model, Execution(SEED, directory=folder / method), denoiser=denoiser)
     result = known.estimate(job, config)
     row = {
         "n_particles": state.n_particles,

@@ -196,7 +196,8 @@ class Pipeline:
         state = ensemble.state
         self._say("estimates", str(state))
         score = load_denoiser(self.directory.model)
-        job = Job(state, ensemble, model, self.execution.folder(state.label))
+        folder = self.execution.folder(state.label)
+        job = Job(state, ensemble, model, folder, denoiser=score)
         for name, known in all_estimators().items():
             if not is_left(known, self.config, self.directory, state):
                 continue

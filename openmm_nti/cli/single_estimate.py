@@ -74,6 +74,8 @@ def single_estimate(
     described = None if request.config is None else _one_state(request.config)
     request = _with_a_model(chosen, request, stored, described, say)
     trained = _model(chosen, request)
+    companion = request.model if "denoiser" in chosen.needs else None
+    denoiser = None if companion is None else load_denoiser(companion)
     reference = ReferenceConfig() if described is None else described.reference
     state = _state(request, stored, described)
     with_key("--method", chosen.check_phase, state)
@@ -83,7 +85,7 @@ def single_estimate(
     with tempfile.TemporaryDirectory(prefix="openmm-nti-") as temporary:
         directory = request.execution.directory or Path(temporary)
         execution = replace(request.execution, directory=directory)
-        job = Job(state, stored, trained, execution.folder(state.label), request.species)
+        job = Job(state, stored, trained, execution.folder(state.label), request.species, denoiser)
         if chosen.needs_model:
             _ = job.score  # raises an error now, not after a simulation, if it is missing
         simulate = stored is None and "data" in chosen.needs

@@ -22,6 +22,7 @@ CONFIG = {
     **TINY,
     "estimates": {
         **TINY["estimates"],
+        "stages": {"n_paths": 8, "n_steps": 10, "n_chains": 8, "equilibration_steps": 8},
         "ufm_switching": {
             **TINY["estimates"]["softcore"],
             "n_ramps": 8,

@@ -145,6 +145,7 @@ DECIDING = [
     ),
     ("converged", "path_bar", "bootstrap_err"),
     ("overlap", "path_bar", "overlap"),
+    ("overlap", "path_stages", "smallest_overlap"),
     ("converged", "path_bracket", "statistical_err"),
     ("converged", "path_bracket", "systematic_err"),
     *(

@@ -37,11 +37,13 @@ WINDOWS = {
     "pilot_frames": 4,
 }
 PATHS = {"n_paths": 8, "n_steps": 10}
+STAGES = {**PATHS, "n_stages": 2, "n_chains": 8, "equilibration_steps": 4, "steps_between": 2}
 BOUND = {"n_levels": 4, "n_pairs": 8, "n_tethered": 0}
 SETTINGS = {
     "widom": {"n_insertions_per_frame": 20},
     "path_bar": PATHS,
     "path_bracket": PATHS,
+    "path_stages": STAGES,
     "neural_ti_bound": BOUND,
     "neural_ti_tethered": {**BOUND, "n_tethered": 4, "tethered_steps": 240},
     "neural_ti": {"n_samples": 8, "n_steps": 10, "corrector_steps": 1},

@@ -30,7 +30,9 @@ from openmm_nti.validation.estimators import (
     ufm_switching,
     widom,
 )
+from openmm_nti.validation.estimators.staged import path_stages
 from openmm_nti.validation.sampling.insertion import Works as ChainWorks
+from openmm_nti.validation.sampling.paths.stages import Staged, StageWorks
 from openmm_nti.validation.sampling.reverse_diffusion import ReverseDiffusion, Trajectories
 from openmm_nti.validation.sampling.uhlenbeck_ford.path import UhlenbeckFordPath
 
@@ -78,6 +80,13 @@ def works(forward, reverse):
 def path_samples():
     rng = np.random.default_rng(4)
     return {"forward": rng.normal(-3.5, 1.0, 64), "reverse": rng.normal(-2.5, 1.0, 64)}
+
+
+def staged(forward, reverse, drift_z):
+    chain = np.arange(len(forward))
+    stage = StageWorks(forward, reverse, chain, chain)
+    cuts = np.array([0.0, 0.2, 3.0])
+    return path_stages.estimate(Staged([stage, stage], cuts, drift_z), STATE, seed=1)
 
 
 def chain_estimate(insertions, removals, drift_z):
@@ -144,6 +153,7 @@ RNG = np.random.default_rng(6)
 CASES = {
     "path_bar": Case(path_samples(), lambda **a: path_weights.estimate_bar(works(**a), seed=1)),
     "path_bracket": Case(path_samples(), lambda **a: path_weights.estimate_bracket(works(**a))),
+    "path_stages": Case(path_samples() | {"drift_z": np.array([0.3])}, staged),
     "mbar_neural": Case(
         window_samples(), lambda **a: estimate_mbar(windows(**a), STATE, method="m", seed=1)
     ),
@@ -188,6 +198,7 @@ MAY_BE_INFINITE = {"u_kln"}
 DECIDE_THE_VERDICT_ALONE = {"densities"}
 # What decides no error: controls, a drift, works of the reverse diffusion, an equation of state.
 MAY_BE_CONSTANT = {
+    ("path_stages", "drift_z"),
     *((name, "control_variates") for name in ("mbar_neural", "bar_neural", "ti_neural_md")),
     ("bar_chain", "drift_z"),
     ("neural_ti", "work"),

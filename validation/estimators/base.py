@@ -32,7 +32,7 @@ from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
 
 Kind = Literal["exact", "model", "bound", "insertion"]
-Need = Literal["model", "energy", "data"]
+Need = Literal["model", "energy", "denoiser", "data"]
 _Estimate = Callable[[Any, "Job", Any], FreeEnergy]
 NOT_ASKED = Verdict("none", "does not apply")
 
@@ -54,6 +54,8 @@ class Job:
         Seed, processes, folder and progress.
     species
         Of a mixture, the species whose chemical potential is asked for.
+    denoiser
+        The denoiser that comes with a model of energies, if there is one.
     """
 
     state: StatePoint
@@ -61,6 +63,7 @@ class Job:
     trained: NoisedFluid | None
     execution: Execution
     species: str | None = None
+    denoiser: NoisedFluid | None = None
 
     @property
     def ensemble(self) -> Ensemble:
@@ -83,6 +86,11 @@ class Job:
                 "directory"
             )
         return self.trained.bind(self.state)
+
+    @property
+    def best_score(self) -> NoisedFluid:
+        """The denoiser that comes with the model, or the model itself; ValueError as for it."""
+        return self.score if self.denoiser is None else self.denoiser.bind(self.state)
 
     @property
     def model(self) -> LambdaHamiltonian:
@@ -113,7 +121,8 @@ class Estimator(ABC):
         `exact` for any model and enough samples; `model`: as good as the model; `bound`: a rigorous
         bound; `insertion`: an approximation without a model.
     needs
-        `model`: a score; `energy`: a model with an energy; `data`: reference frames.
+        `model`: a score; `energy`: a model with an energy; `denoiser`: that of such a model as
+        well, if it has one; `data`: reference frames.
     summary
         What it is, in half a sentence, for reports and help.
     caveat

@@ -74,6 +74,7 @@ def estimates(task: PaperTask) -> Found:
         work.ensemble(task.n) if "data" in needs else None,
         trained if needs & {"model", "energy"} else None,
         task.execution,
+        denoiser=work.denoiser if "denoiser" in needs else None,
     )
     config = work.preset.settings(of_section[0].section)
     return Found(

@@ -23,18 +23,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.hamiltonian.training_range import fit_model
-from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.regression import require_frames
 from openmm_nti.validation.analysis.works import Works
+from openmm_nti.validation.sampling.paths.steps import PathSteps, denoise, log_s_of, noise
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
@@ -57,28 +56,6 @@ class PathConfig(Settings):
     first_noise_sigma: float = Field(
         default=0.004, gt=0, lt=0.1, description="Noise of the first level, in sigma."
     )
-
-
-@dataclass(frozen=True)
-class PathSteps:
-    """The steps that all paths share.
-
-    Attributes
-    ----------
-    model
-        Gives the gradients.
-    state
-        The fluid.
-    levels
-        Variances v_0 = 0 to v_K, (K + 1,), sigma^2.
-    reverse_variances
-        r_k of the reverse steps, (K,), sigma^2.
-    """
-
-    model: NoisedFluid
-    state: StatePoint
-    levels: Array
-    reverse_variances: Array
 
 
 @dataclass(frozen=True)
@@ -110,32 +87,13 @@ def sample(
     """
     state = ensemble.state
     model = fit_model(model, state)
-    require_frames("path weights", ensemble.positions_sigma, _FEWEST_FRAMES)
-    n_pilot = min(_PILOT_FRAMES, ensemble.n_frames // 4)
-    # a frame starts no more than one path, or works would be correlated
-    n_forward = min(config.n_paths, ensemble.n_frames - n_pilot)
-    generator = execution.torch_random("paths", state.label)
-    order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
-    frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
-    inputs = [model, ensemble, config]
-    levels = execution.folder("path_weights").stored(
-        "schedule",
-        inputs,
-        lambda: schedule(
-            execution.place(model),
-            state,
-            config.n_steps,
-            config.first_noise_sigma,
-            frames[n_forward:],
-            generator,
-        ),
-    )
-    batches = _batches(frames[:n_forward], config.n_paths)
+    frames, levels = planned(model, ensemble, config, execution)
+    batches = _batches(frames, config.n_paths)
     found = execution.map_stored(
         partial(path_works, PathSteps(model, state, **levels), execution),
         batches,
         name="path_weights",
-        inputs=[*inputs, levels],
+        inputs=[model, ensemble, config, levels],
         description="path weights",
         labels=[f"{batch.direction} paths {batch.number}" for batch in batches],
     )
@@ -145,6 +103,36 @@ def sample(
         for direction in ("forward", "reverse")
     )
     return Works(state, forward, reverse)
+
+
+@takes_execution
+def planned(
+    model: NoisedFluid, ensemble: Ensemble, config: PathConfig, execution: Execution
+) -> tuple[Array, dict[str, Array]]:
+    """Return the frames that noising paths start from, and the `schedule`, which is kept.
+
+    Arguments are those of `sample`. A frame starts no more than one path, or works would be
+    correlated. The frames are (n, N, 3), sigma.
+    """
+    require_frames("path weights", ensemble.positions_sigma, _FEWEST_FRAMES)
+    n_pilot = min(_PILOT_FRAMES, ensemble.n_frames // 4)
+    n_forward = min(config.n_paths, ensemble.n_frames - n_pilot)
+    generator = execution.torch_random("paths", ensemble.state.label)
+    order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
+    frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
+    levels = execution.folder("path_weights").stored(
+        "schedule",
+        [model, ensemble, config],
+        lambda: schedule(
+            execution.place(model),
+            ensemble.state,
+            config.n_steps,
+            config.first_noise_sigma,
+            frames[n_forward:],
+            generator,
+        ),
+    )
+    return frames[:n_forward], levels
 
 
 def _batches(starts: Array, n_reverse: int) -> list[PathBatch]:
@@ -232,7 +220,7 @@ def _pilot(
     loss = []
     for v in variances:
         z, direction = torch.randn((2, *clean.shape), generator=generator, dtype=torch.float64)
-        log_s = _log_s(v, len(clean))
+        log_s = log_s_of(v, len(clean))
         reach = 0.2 * math.sqrt(v)
         noised = clean + math.sqrt(v) * z
         gradient = model.gradient(noised, box, log_s)
@@ -248,53 +236,13 @@ def path_works(steps: PathSteps, execution: Execution, batch: PathBatch) -> dict
     """Return `omega`, the works of the paths of `batch`, (n_paths,), kT."""
     generator = execution.torch_random(batch.direction, batch.number)
     steps = replace(steps, model=execution.place(steps.model))
+    box = box_of(steps.state)
+    end, n_steps = steps.model.end, len(steps.reverse_variances)
     if batch.starts is None:
-        return {"omega": _reverse_works(steps, batch.n_paths, generator)}
-    return {"omega": _forward_works(steps, batch.starts, generator)}
-
-
-def _forward_works(steps: PathSteps, starts: Array, generator: torch.Generator) -> Array:
-    box = box_of(steps.state)
-    positions = torch.as_tensor(starts, dtype=torch.float64)
-    omega = steps.model.end.energy(positions, box)
-    for step, reverse_variance in enumerate(steps.reverse_variances):
-        delta = steps.levels[step + 1] - steps.levels[step]
-        noise = torch.randn(positions.shape, generator=generator, dtype=torch.float64)
-        increment = math.sqrt(delta) * noise
-        positions = positions + increment
-        log_s = _log_s(steps.levels[step + 1], len(starts))
-        gradient = steps.model.gradient(positions, box, log_s)
-        omega = omega + _log_ratio(increment, gradient, delta, reverse_variance)
-    return omega.numpy()
-
-
-def _reverse_works(steps: PathSteps, n_paths: int, generator: torch.Generator) -> Array:
-    box = box_of(steps.state)
-    shape = (n_paths, steps.state.n_particles, 3)
-    positions = steps.model.reference.sample(*shape[:2], box, generator)
-    omega = torch.zeros(n_paths, dtype=torch.float64)
-    for step in reversed(range(len(steps.reverse_variances))):
-        delta = steps.levels[step + 1] - steps.levels[step]
-        reverse_variance = steps.reverse_variances[step]
-        gradient = steps.model.gradient(positions, box, _log_s(steps.levels[step + 1], n_paths))
-        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        increment = delta * gradient - math.sqrt(reverse_variance) * noise
-        positions = positions - increment
-        omega = omega + _log_ratio(increment, gradient, delta, reverse_variance)
-    return (omega + steps.model.end.energy(positions, box)).numpy()
-
-
-def _log_ratio(
-    increment: Tensor, gradient: Tensor, delta: float, reverse_variance: float
-) -> Tensor:
-    """Return ln(reverse density / forward density) of forward increments (B, N, 3), as (B,)."""
-    forward = increment.square() / delta
-    reverse = (increment - delta * gradient).square() / reverse_variance
-    per_coordinate = 0.5 * (forward - reverse) + 0.5 * math.log(delta / reverse_variance)
-    return per_coordinate.sum((1, 2))
-
-
-def _log_s(variance: float, n_configurations: int) -> Tensor:
-    """Return ln s of the noise with s_eff^2 = `variance`, (n_configurations,)."""
-    log_s = 0.5 * math.log(variance + NOISE_MIN_SIGMA**2)
-    return torch.full((n_configurations,), log_s, dtype=torch.float64)
+        shape = (batch.n_paths, steps.state.n_particles)
+        positions = steps.model.reference.sample(*shape, box, generator)
+        positions, omega = denoise(steps, range(n_steps), positions, generator)
+        return {"omega": (omega + end.energy(positions, box)).numpy()}
+    positions = torch.as_tensor(batch.starts, dtype=torch.float64)
+    energy = end.energy(positions, box)
+    return {"omega": noise(steps, range(n_steps), positions, generator, energy)[1].numpy()}

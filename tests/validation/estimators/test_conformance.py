@@ -23,6 +23,7 @@ WINDOWS = {
     "pilot_frames": 16,
 }
 PATHS = {"n_paths": 200, "n_steps": 10}
+STAGES = {**PATHS, "n_stages": 2, "n_chains": 100, "equilibration_steps": 40}
 BOUND = {"n_levels": 12, "n_pairs": 400, "n_tethered": 0}
 CHAIN = {
     "n_walkers": 16,
@@ -35,6 +36,7 @@ SETTINGS = {
     "widom": {"n_insertions_per_frame": 400},
     "path_bar": PATHS,
     "path_bracket": PATHS,
+    "path_stages": STAGES,
     "neural_ti_bound": BOUND,
     "neural_ti_tethered": {**BOUND, "n_tethered": 8, "tethered_steps": 240},
     "neural_ti": {"n_samples": 64, "n_steps": 20, "corrector_steps": 2},

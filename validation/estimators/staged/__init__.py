@@ -1,0 +1,1 @@
+"""Exact estimates from noising and denoising paths in stages."""

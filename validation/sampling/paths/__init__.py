@@ -1,0 +1,1 @@
+"""The steps of noising and denoising paths, and paths in stages."""

@@ -41,6 +41,7 @@ class Beside:
     model: NoisedFluid
     method: Estimator
     settings: Any
+    denoiser: NoisedFluid | None = None
 
     @classmethod
     def of(
@@ -65,16 +66,16 @@ class Beside:
         model = load(source or name)
         for state in states:
             model.bind(state)
-        return cls(name, model, known, settings_of(known))
+        denoiser = load_denoiser(source or name) if "denoiser" in known.needs else None
+        return cls(name, model, known, settings_of(known), denoiser)
 
     def estimates(self, ensembles: Sequence[Ensemble], execution: Execution) -> list[FreeEnergy]:
         """Return the model's free energies from the frames of each simulation."""
-        return [
-            self.method.estimate(
-                Job(e.state, e, self.model, execution.folder(e.state.label)), self.settings
-            )
+        jobs = (
+            Job(e.state, e, self.model, execution.folder(e.state.label), denoiser=self.denoiser)
             for e in ensembles
-        ]
+        )
+        return [self.method.estimate(job, self.settings) for job in jobs]
 
 
 def check_method(method: Estimator) -> Estimator:

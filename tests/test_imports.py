@@ -36,7 +36,7 @@ ROWS = (
     ("validation.plots", "validation.pace"),
     ("validation.estimators", "validation.testing"),
     ("validation.report",),
-    ("validation.paper", "validation.sweep"),
+    ("validation.paper", "validation.sweep", "validation.melting"),
     ("validation.phases",),
     ("cli",),
 )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from openmm_nti.cli.commands.analyze import analyze
+from openmm_nti.cli.commands.coexistence import coexistence
 from openmm_nti.cli.commands.estimate import estimate, methods, paper
 from openmm_nti.cli.commands.installation import compile_kernels, doctor
 from openmm_nti.cli.commands.models import export, models, sample
@@ -83,6 +84,7 @@ for _command in (
     estimate,
     sweep,
     phase_diagram,
+    coexistence,
     paper,
     methods,
     models,

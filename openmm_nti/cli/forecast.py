@@ -215,20 +215,29 @@ def forecast_estimate(
     return Forecast(stages, n_processes, size / _MEGABYTE, gpu)
 
 
-def forecast_phases(
-    config: RunConfig, states: Sequence[StatePoint], known: Estimator, settings: Any, output: Path
+def forecast_states(
+    config: RunConfig,
+    states: Sequence[StatePoint],
+    estimates: Sequence[tuple[Estimator, Any, StatePoint]],
+    model: NoisedFluid | None,
+    output: Path,
 ) -> Forecast:
-    """Return the forecast for simulations and estimates of many states, less what is on disk."""
+    """Return the forecast for simulations at `states`, less what is on disk, and their estimates.
+
+    `estimates` are estimators with their settings and states.
+    """
     reference = output / "reference"
     left = [state for state in states if not (reference / f"{state.label}.h5").is_file()]
     if not left:
         return Forecast({}, config.workers, 0.0)
-    pace = measure(states[-1], _model(config))
-    numbers = [state.n_particles for state in left]
+    pace = measure(states[-1], model)
     stages = {
-        REFERENCE: sum(reference_seconds(config.reference, n, pace) for n in numbers),
-        known.name: sum(known.seconds(settings, n, pace) for n in numbers),
+        REFERENCE: sum(reference_seconds(config.reference, s.n_particles, pace) for s in left)
     }
+    for known, settings, state in estimates:
+        if state in left:
+            more = known.seconds(settings, state.n_particles, pace)
+            stages[known.name] = stages.get(known.name, 0.0) + more
     size = sum(_reference_bytes(config.reference, state) for state in left)
     gpu = _gpu(config.reference.platform, config.device)
     return Forecast(stages, config.workers, size / _MEGABYTE, gpu)

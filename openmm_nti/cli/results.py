@@ -30,6 +30,12 @@ _SWEPT = {
     "c_v_ex": "C_v,ex / k",
     "pressure_star": "p*",
 }
+_COEXISTENCE = {
+    "rho_fluid": "ρ* of the fluid  ",
+    "rho_crystal": "ρ* of the crystal",
+    "pressure_star": "p σ³/ε           ",
+    "beta_mu": "βμ, Λ = σ        ",
+}
 _PHASES = {
     "rho_vapour": "rho* vapour",
     "rho_liquid": "rho* liquid",
@@ -213,3 +219,23 @@ def print_phases(results: Mapping[str, Any], console: Console) -> None:
         console.print(
             f"T* = {row['temperature_star']:g}: {row['verdict']['text']}", highlight=False
         )
+
+
+def print_coexistence(results: Mapping[str, Any], console: Console) -> None:
+    """Show what is known of a fluid and its crystal, where they coexist, and the verdict."""
+    table = Table(title=f"Fluid and crystal at T* = {results['temperature_star']:g}")
+    for heading in ("phase", "N", "ρ*", "p*", "βA/N, Λ = σ"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in results["states"]:
+        known = (row.get(name) for name in ("pressure_star", "a"))
+        numbers = [uncertain(one["value"], one["std_err"]) if one else "" for one in known]
+        n, density = row["n_particles"], row["density_star"]
+        table.add_row(row["phase"], str(n), f"{density:.4g}", *numbers)
+    console.print(table)
+    for name, title in _COEXISTENCE.items():
+        if one := results.get(name):
+            number = uncertain(one["value"], one["std_err"])
+            console.print(f"{title} {number}", highlight=False)
+    console.print(
+        f"{results['convention']} potential: {results['verdict']['text']}", highlight=False
+    )

@@ -109,7 +109,7 @@ def phase_diagram(
     check_directory(output, run.NAME)
     check_writable(output)
     with tasks_on(executor, scheduler), only_run(output):
-        _forecast(resolved.model_copy(update={"model": name}), flat, beside, output)
+        _forecast(resolved, flat, beside, output)
         execution = Execution(resolved.seed, resolved.workers, output, progress=True)
         results = run.phase_diagram(states, resolved.reference, beside, execution, known)
     if json:
@@ -121,9 +121,10 @@ def phase_diagram(
 
 def _forecast(resolved: Any, states: list[Any], beside: Any, output: Path) -> None:
     """Say how long simulations and estimates will take, and refuse a disk that is too full."""
-    from openmm_nti.cli.forecast import check_disk, forecast_phases
+    from openmm_nti.cli.forecast import check_disk, forecast_states
 
-    forecast = forecast_phases(resolved, states, beside.method, beside.settings, output)
+    estimates = [(beside.method, beside.settings, state) for state in states]
+    forecast = forecast_states(resolved, states, estimates, beside.model, output)
     check_disk(forecast, output)
     if forecast.seconds > 0:
         console().print(str(forecast))

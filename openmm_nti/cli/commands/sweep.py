@@ -181,7 +181,12 @@ def check_directory(output: Path, name: str = "sweep") -> None:
 
     there = [] if not output.is_dir() else [one.name for one in output.iterdir()]
     others = {one for one in there if not one.startswith(".")}
-    own = {"reference", "model", *(f"{name}.{kind}" for kind in ("json", "csv", "svg"))}
+    own = {
+        "reference",
+        "model",
+        "estimates",
+        *(f"{name}.{kind}" for kind in ("json", "csv", "svg")),
+    }
     if others - own:
         raise ConfigError(
             f"{output} holds something other than a {name.replace('_', ' ')} "

@@ -1,0 +1,1 @@
+"""Where a fluid and its crystal coexist, from one free energy of each and their pressures."""

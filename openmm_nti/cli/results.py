@@ -37,10 +37,10 @@ _COEXISTENCE = {
     "beta_mu": "βμ, Λ = σ        ",
 }
 _PHASES = {
-    "rho_vapour": "rho* vapour",
-    "rho_liquid": "rho* liquid",
-    "beta_mu_ex_vapour": "beta mu_ex vapour",
-    "beta_mu_ex_liquid": "beta mu_ex liquid",
+    "rho_vapour": "rho*\nvapour",
+    "rho_liquid": "rho*\nliquid",
+    "beta_mu_ex_vapour": "beta mu_ex\nvapour",
+    "beta_mu_ex_liquid": "beta mu_ex\nliquid",
     "pressure_star": "p*",
 }
 

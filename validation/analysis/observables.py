@@ -80,12 +80,12 @@ class CurveFit:
 
     def beta_f_ex(self, n_particles: np.ndarray | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """Return beta F_ex (M,) and its covariance (M, M) at any N (M,), whole or not."""
-        design = virial_powers(np.asarray(n_particles), self.box_length_sigma, self.degree)
+        design = _powers(np.asarray(n_particles), self.box_length_sigma, self.degree)
         return design @ self.coefficients, design @ self.covariance @ design.T
 
     def values(self, n_particles: np.ndarray | Sequence[float]) -> np.ndarray:
         """Return beta F_ex at any N, both (M,)."""
-        powers = virial_powers(np.asarray(n_particles), self.box_length_sigma, self.degree)
+        powers = _powers(np.asarray(n_particles), self.box_length_sigma, self.degree)
         return np.asarray(powers @ self.coefficients)
 
     def chemical_potential(
@@ -94,7 +94,7 @@ class CurveFit:
         """Return beta mu_ex = beta F_ex(N + 1) - beta F_ex(N) and its error at any N, (M,), kT."""
         numbers = np.asarray(n_particles, dtype=np.float64)
         after, before = (
-            virial_powers(numbers + more, self.box_length_sigma, self.degree) for more in (1, 0)
+            _powers(numbers + more, self.box_length_sigma, self.degree) for more in (1, 0)
         )
         design = after - before
         return design @ self.coefficients, _errors(design, self.covariance)
@@ -204,7 +204,7 @@ def to_paper_axis(beta_mu: np.ndarray) -> np.ndarray:
     return np.asarray(beta_mu) - PAPER_OFFSET
 
 
-def virial_powers(numbers: np.ndarray, box_length_sigma: float, degree: int) -> np.ndarray:
+def _powers(numbers: np.ndarray, box_length_sigma: float, degree: int) -> np.ndarray:
     """Return N x^k for k = 1, ..., degree. Shape (M, degree), sigma^(-3 k)."""
     numbers = np.asarray(numbers, dtype=np.float64)
     density = (numbers - 1) / box_length_sigma**3
@@ -212,24 +212,22 @@ def virial_powers(numbers: np.ndarray, box_length_sigma: float, degree: int) -> 
 
 
 def _fit(curve: FreeEnergyCurve, degree: int) -> CurveFit:
-    design = virial_powers(curve.n_particles, curve.box_length_sigma, degree)
-    coefficients, covariance, chi_squared = least_squares(design, curve)
+    design = _powers(curve.n_particles, curve.box_length_sigma, degree)
+    coefficients, covariance, chi_squared = least_squares(design, curve.beta_f_ex, curve.covariance)
     dof = len(design) - degree
     covariance = covariance * max(1.0, chi_squared / dof)
     return CurveFit(coefficients, covariance, curve.box_length_sigma, chi_squared, dof)
 
 
 def least_squares(
-    design: np.ndarray, curve: FreeEnergyCurve
+    design: np.ndarray, values: np.ndarray, covariance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Return coefficients (d,), their covariance (d, d) and chi^2, by generalised least squares.
 
-    `design` (K, d) is what the d functions are at the N of the curve.
+    `design` (K, d) is what the d functions are where the values (K,) are, of covariance (K, K).
     """
-    root = np.linalg.cholesky(curve.covariance)
-    white, target = (
-        solve_triangular(root, matrix, lower=True) for matrix in (design, curve.beta_f_ex)
-    )
+    root = np.linalg.cholesky(covariance)
+    white, target = (solve_triangular(root, matrix, lower=True) for matrix in (design, values))
     scales = np.linalg.norm(
         white, axis=0
     )  # powers of a density under 1 differ by orders of magnitude

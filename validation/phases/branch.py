@@ -1,10 +1,13 @@
-r"""`Branch`: beta F_ex(N) of one phase, a polynomial through the values of its N.
+r"""`Branch`: beta F_ex(N) of one phase, a polynomial through its free energies and pressures.
 
-That of the vapour is the virial series of `observables`, exactly zero for one particle,
+Free energies are noisy, and their slope is what decides on densities. The same frames have a
+pressure, which is the slope by the volume. Both are linear in the coefficients of
 
-.. math:: \beta F_{ex}(N) = N \sum_{k=1}^{d} c_k x^k, \qquad x = (N - 1) \sigma^3 / V .
+.. math:: \beta F_{ex}(N, V) = N a(x), \qquad \beta p_{ex} = \frac{N x}{V} a'(x), \qquad
+          x = \frac{(N - 1) \sigma^3}{V},
 
-That of the liquid is a polynomial in N around the middle of its values.
+exact for two particles. The vapour has a virial series, a = \sum_{k \ge 1} c_k x^k, as in
+`observables`. The liquid has a polynomial around the middle of its values.
 """
 
 from __future__ import annotations
@@ -14,13 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openmm_nti.validation.analysis.free_energy_curve import FreeEnergyCurve
-from openmm_nti.validation.analysis.observables import least_squares, virial_powers
+from openmm_nti.validation.analysis.observables import least_squares
+from openmm_nti.validation.phases.isotherm import Isotherm
 
-Basis = Callable[[np.ndarray, int], np.ndarray]
+Functions = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 FEWEST = 4  # values of a phase
-_VAPOUR_TERMS = 5
-_LIQUID_TERMS = 3, 5  # second to fourth degree
+_VAPOUR_TERMS = range(1, 6)
+_LIQUID_TERMS = range(3, 6)  # second to fourth degree
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,49 +32,65 @@ class Branch:
 
     Attributes
     ----------
-    basis
-        Returns the first d functions at any N (M,), (M, d).
+    functions
+        Returns the first d functions of which a(x) is made, and their slopes, at x (M,): two arrays
+        (M, d).
     coefficients
         Of these functions, (d,).
+    volume
+        Of the box, sigma^3.
     chi_squared, n_degrees_of_freedom
         Weighted sum of squared residuals, and values less coefficients.
     """
 
-    basis: Basis
+    functions: Functions
     coefficients: np.ndarray
+    volume: float
     chi_squared: float
     n_degrees_of_freedom: int
 
     @classmethod
-    def vapour(cls, curve: FreeEnergyCurve) -> Branch:
-        """Return the virial series through `curve`."""
+    def vapour(cls, isotherm: Isotherm) -> Branch:
+        """Return the virial series through an isotherm."""
 
-        def basis(numbers: np.ndarray, n_terms: int) -> np.ndarray:
-            return virial_powers(numbers, curve.box_length_sigma, n_terms)
+        def functions(x: np.ndarray, n_terms: int) -> tuple[np.ndarray, np.ndarray]:
+            k = np.arange(1, n_terms + 1)
+            return x[:, None] ** k, k * x[:, None] ** (k - 1)
 
-        return cls._best(curve, basis, range(1, _VAPOUR_TERMS + 1))
-
-    @classmethod
-    def liquid(cls, curve: FreeEnergyCurve) -> Branch:
-        """Return the polynomial in N through `curve`."""
-        ends = curve.n_particles[[0, -1]].astype(float)
-        middle, width = ends.mean(), 0.5 * (ends[1] - ends[0])
-
-        def basis(numbers: np.ndarray, n_terms: int) -> np.ndarray:
-            return np.vander((numbers - middle) / width, n_terms, increasing=True)
-
-        return cls._best(curve, basis, range(_LIQUID_TERMS[0], _LIQUID_TERMS[1] + 1))
+        return cls._best(isotherm, functions, _VAPOUR_TERMS)
 
     @classmethod
-    def _best(cls, curve: FreeEnergyCurve, basis: Basis, numbers: range) -> Branch:
+    def liquid(cls, isotherm: Isotherm) -> Branch:
+        """Return the polynomial around the middle of an isotherm."""
+        low, high = _x(isotherm.n_particles[[0, -1]], isotherm.box_length_sigma**3)
+        middle, width = 0.5 * (low + high), 0.5 * (high - low)
+
+        def functions(x: np.ndarray, n_terms: int) -> tuple[np.ndarray, np.ndarray]:
+            k = np.arange(n_terms)
+            t = ((x - middle) / width)[:, None]
+            return t**k, k * t ** np.maximum(k - 1, 0) / width
+
+        return cls._best(isotherm, functions, _LIQUID_TERMS)
+
+    @classmethod
+    def _best(cls, isotherm: Isotherm, functions: Functions, numbers: range) -> Branch:
         """Return the fit with the least chi^2 + 2 d, Akaike's criterion where errors are known."""
+        n, volume = isotherm.n_particles, isotherm.box_length_sigma**3
+        known = isotherm.has_pressure
+        x = _x(n, volume)
+        target = np.concatenate([isotherm.curve.beta_f_ex, isotherm.beta_p_ex[known]])
+        covariance = np.diag(np.concatenate([np.ones(len(n)), isotherm.p_errors[known] ** 2]))
+        covariance[: len(n), : len(n)] = isotherm.curve.covariance
         fits = []
         for n_terms in numbers:
-            dof = len(curve.n_particles) - n_terms
+            dof = len(target) - n_terms
             if dof < 1:
                 break
-            coefficients, _, chi_squared = least_squares(basis(curve.n_particles, n_terms), curve)
-            fits.append(cls(basis, coefficients, chi_squared, dof))
+            values, slopes = functions(x, n_terms)
+            pressures = (n * x)[known, None] / volume * slopes[known]
+            design = np.concatenate([n[:, None] * values, pressures])
+            coefficients, _, chi_squared = least_squares(design, target, covariance)
+            fits.append(cls(functions, coefficients, volume, chi_squared, dof))
         return min(fits, key=lambda fit: fit.chi_squared + 2 * len(fit.coefficients))
 
     @property
@@ -81,4 +100,11 @@ class Branch:
 
     def values(self, n_particles: np.ndarray) -> np.ndarray:
         """Return beta F_ex at any N, both (M,), kT."""
-        return np.asarray(self.basis(n_particles, len(self.coefficients)) @ self.coefficients)
+        x = _x(n_particles, self.volume)
+        a = self.functions(x, len(self.coefficients))[0] @ self.coefficients
+        return np.asarray(n_particles * a)
+
+
+def _x(n_particles: np.ndarray, volume: float) -> np.ndarray:
+    """Return the density of the others, sigma^-3."""
+    return (np.asarray(n_particles, dtype=np.float64) - 1.0) / volume

@@ -10,7 +10,8 @@ pressure, for the empty box has the weight 1:
 
 All free energies are absolute, so no state between the phases is needed. There a box may hold a
 drop or a bubble, and its free energy is no longer that of one phase. A polynomial through all N
-shows about where the phases are; then each phase has its own (`branch`), through the N of its peak.
+shows about where the phases are; then each phase has its own (`branch`), through the N of its peak,
+and through the pressures of the same frames where there are any.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from openmm_nti.free_energy import Verdict
-from openmm_nti.validation.analysis.free_energy_curve import FreeEnergyCurve
 from openmm_nti.validation.analysis.observables import fit_curve
 from openmm_nti.validation.phases.branch import FEWEST, Branch
+from openmm_nti.validation.phases.isotherm import Isotherm
 from openmm_nti.validation.phases.peaks import Phase, Window, at_equal_weight, log_weights
 
 QUANTITIES = (
@@ -67,24 +68,24 @@ class Coexistence:
     verdict: Verdict
 
 
-def coexistence(curve: FreeEnergyCurve, rng: np.random.Generator) -> Coexistence:
-    """Return the phases that coexist in the box of `curve`.
+def coexistence(isotherm: Isotherm, rng: np.random.Generator) -> Coexistence:
+    """Return the phases that coexist in the box of an isotherm.
 
-    Errors are the spread over curves that are drawn anew within the covariance, each with its own
+    Errors are the spread over isotherms that are drawn anew within their errors, each with its own
     fits.
     """
-    k = len(curve.n_particles)
+    k = len(isotherm.n_particles)
     if k < 2 * FEWEST:
         text = f"{k} numbers of particles have a free energy with an error, and {2 * FEWEST} are"
-        return _none(curve, f"{text} needed: {FEWEST} of the vapour and {FEWEST} of the liquid")
-    window = Window.first(fit_curve(curve), int(curve.n_particles[-1]))
+        return _none(isotherm, f"{text} needed: {FEWEST} of the vapour and {FEWEST} of the liquid")
+    window = Window.first(fit_curve(isotherm.curve), int(isotherm.n_particles[-1]))
     if window is None:
-        return _none(curve, "one phase: p(N) has one peak at any chemical potential")
-    look = _look(curve, window)
+        return _none(isotherm, "one phase: p(N) has one peak at any chemical potential")
+    look = _look(isotherm, window)
     if isinstance(look, _Look):  # once more, where the peaks have been seen
-        look = _look(curve, look.window)
+        look = _look(isotherm, look.window)
     if not isinstance(look, _Look):
-        return _none(curve, look)
+        return _none(isotherm, look)
     errors, failed = _spread(look, rng)
     worst = max(Branch.vapour(look.vapour).reduced, Branch.liquid(look.liquid).reduced)
     numbers = (*look.vapour.n_particles.tolist(), *look.liquid.n_particles.tolist())
@@ -96,8 +97,8 @@ def coexistence(curve: FreeEnergyCurve, rng: np.random.Generator) -> Coexistence
 class _Look:
     """Both phases in a window: their part of the curve, what follows, and where the peaks are."""
 
-    vapour: FreeEnergyCurve
-    liquid: FreeEnergyCurve
+    vapour: Isotherm
+    liquid: Isotherm
     looked_in: Window
     values: dict[str, float]
     peaks: tuple[Phase, Phase]
@@ -109,37 +110,22 @@ class _Look:
         return Window.around(*self.peaks, (middle, middle + 1))
 
 
-def _look(curve: FreeEnergyCurve, window: Window) -> _Look | str:
+def _look(isotherm: Isotherm, window: Window) -> _Look | str:
     """Return both phases in the window, or why there are none."""
-    parts = _part(curve, 2, window.vapour), _part(curve, window.liquid, window.densest)
+    parts = isotherm.between(2, window.vapour), isotherm.between(window.liquid, window.densest)
     for name, part, where in zip(("vapour", "liquid"), parts, window.words, strict=True):
         if len(part) < FEWEST:
-            there = ", ".join(map(str, curve.n_particles[part])) or "none"
+            there = ", ".join(map(str, isotherm.n_particles[part])) or "none"
             return f"the {name} needs {FEWEST} N {where}, and has {there}: add some"
-    vapour, liquid = (_some(curve, part) for part in parts)
+    vapour, liquid = (isotherm.some(part) for part in parts)
     found = _equilibrium(vapour, liquid, window)
     if found is None:
         return "one phase: no chemical potential gives both the same weight"
     return _Look(vapour, liquid, window, *found)
 
 
-def _part(curve: FreeEnergyCurve, low: float, high: float) -> np.ndarray:
-    """Return which values of the curve lie between two N."""
-    return np.flatnonzero((curve.n_particles >= low) & (curve.n_particles <= high))
-
-
-def _some(curve: FreeEnergyCurve, part: np.ndarray) -> FreeEnergyCurve:
-    """Return the curve of some of the values."""
-    return FreeEnergyCurve(
-        curve.n_particles[part],
-        curve.beta_f_ex[part],
-        curve.covariance[np.ix_(part, part)],
-        curve.box_length_sigma,
-    )
-
-
 def _equilibrium(
-    vapour: FreeEnergyCurve, liquid: FreeEnergyCurve, window: Window
+    vapour: Isotherm, liquid: Isotherm, window: Window
 ) -> tuple[dict[str, float], tuple[Phase, Phase]] | None:
     """Return the quantities and the peaks at equal weight; None if there is no such potential."""
     fits = Branch.vapour(vapour), Branch.liquid(liquid)
@@ -172,13 +158,7 @@ def _spread(look: _Look, rng: np.random.Generator) -> tuple[dict[str, float], fl
     scales = [max(1.0, fit.reduced) for fit in fits]
     for _ in range(N_BOOTSTRAPS):
         drawn = [
-            FreeEnergyCurve(
-                part.n_particles,
-                rng.multivariate_normal(part.beta_f_ex, scale * part.covariance, method="cholesky"),
-                part.covariance,
-                part.box_length_sigma,
-            )
-            for part, scale in zip((vapour, liquid), scales, strict=True)
+            part.drawn(scale, rng) for part, scale in zip((vapour, liquid), scales, strict=True)
         ]
         one = _equilibrium(drawn[0], drawn[1], look.looked_in)
         if one is not None:
@@ -190,10 +170,10 @@ def _spread(look: _Look, rng: np.random.Generator) -> tuple[dict[str, float], fl
     return dict(zip(QUANTITIES, errors.tolist(), strict=True)), failed
 
 
-def _none(curve: FreeEnergyCurve, text: str) -> Coexistence:
+def _none(isotherm: Isotherm, text: str) -> Coexistence:
     none = dict.fromkeys(QUANTITIES, math.nan)
     empty = Phase(np.empty(0), np.empty(0))
-    used = tuple(curve.n_particles.tolist())
+    used = tuple(isotherm.n_particles.tolist())
     return Coexistence(none, none, empty, empty, used, Verdict("bad", text))
 
 

@@ -14,6 +14,7 @@ from openmm_nti.files import finite, provenance, write_json
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.fluid.units import BAR_IN_KJ_MOL_NM3
+from openmm_nti.fluid.virial import virials
 from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.statistics import mean_of_frames
@@ -23,6 +24,7 @@ from openmm_nti.validation.phases.branch import FEWEST
 from openmm_nti.validation.phases.coexistence import QUANTITIES, Coexistence, coexistence
 from openmm_nti.validation.phases.figure import draw
 from openmm_nti.validation.phases.isochores import Isochore
+from openmm_nti.validation.phases.isotherm import Isotherm
 from openmm_nti.validation.plots.drawing import save
 from openmm_nti.validation.sweep.anchor import at_temperature
 from openmm_nti.validation.sweep.beside import Beside
@@ -95,8 +97,8 @@ def phase_diagram(
     ]
     results, phases = [], []
     for number, row in enumerate(states):
-        curve = _curve(row[0], isochores, number)
-        phase = coexistence(curve, execution.random(NAME, row[0].temperature_star))
+        isotherm = _isotherm(frames[number], isochores, number)
+        phase = coexistence(isotherm, execution.random(NAME, row[0].temperature_star))
         phases.append(phase)
         entries = [
             _state(frames[number][n], found[number][n], isochores[n], number) for n in columns
@@ -146,22 +148,29 @@ def _table(items: Sequence[Any], shape: tuple[int, int]) -> list[list[Any]]:
     return [list(items[i * shape[1] : (i + 1) * shape[1]]) for i in range(shape[0])]
 
 
-def _curve(state: StatePoint, isochores: Sequence[Isochore], number: int) -> FreeEnergyCurve:
-    """Return beta F_ex(N) at one temperature, with the exact value of two particles."""
-    known = {
-        one.n_particles: (float(one.values[number]), float(one.errors[number]))
-        for one in isochores
-        if math.isfinite(one.values[number]) and math.isfinite(one.errors[number])
-    }
-    known[2] = (two_particles(state), 0.0)
+def _isotherm(frames: Sequence[Ensemble], isochores: Sequence[Isochore], number: int) -> Isotherm:
+    """Return what is known at one temperature, with the exact value of two particles."""
+    state = frames[0].state
+    known = {2: (two_particles(state), 0.0, math.nan, math.nan)}
+    for one, ensemble in zip(isochores, frames, strict=True):
+        value, error = float(one.values[number]), float(one.errors[number])
+        if one.n_particles > 2 and math.isfinite(value) and math.isfinite(error):
+            known[one.n_particles] = (value, error, *_excess_pressure(ensemble))
     numbers = sorted(known)
-    errors = [max(known[n][1], _NEGLIGIBLE_KT) for n in numbers]
-    return FreeEnergyCurve(
-        np.array(numbers),
-        np.array([known[n][0] for n in numbers]),
-        np.diag(np.square(errors)),
-        state.box_length_sigma,
-    )
+    values, errors, pressures, p_errors = np.array([known[n] for n in numbers]).T
+    covariance = np.diag(np.maximum(errors, _NEGLIGIBLE_KT) ** 2)
+    curve = FreeEnergyCurve(np.array(numbers), values, covariance, state.box_length_sigma)
+    return Isotherm(curve, pressures, p_errors)
+
+
+def _excess_pressure(ensemble: Ensemble) -> tuple[float, float]:
+    """Return beta p - N / V and its error, sigma^-3; NaN where the potential jumps."""
+    state = ensemble.state
+    if not state.is_continuous:
+        return math.nan, math.nan
+    share = 3 * state.volume_sigma3 * state.temperature_star
+    of_frames = virials(ensemble.positions_sigma, state) / share
+    return mean_of_frames(of_frames, ensemble.n_independent, ensemble.reduced_potentials)
 
 
 def _phases(found: Coexistence, state: StatePoint) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import openmm
 from openmm import app
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import LambdaHamiltonian
+from openmm_nti.hamiltonian.crystals.path import CrystalHamiltonian
 from openmm_nti.md.forces import create_system, python_force, torch_force
 from openmm_nti.md.native_pair import native_pair_force
 from openmm_nti.md.openmm_energy import LAMBDA, Particles
@@ -30,7 +31,7 @@ class NeuralPath:
     ----------
     model
         A Hamiltonian of the state's pair potential, or what `load_model` reads: a shipped model's
-        name or a path.
+        name or a path. A `CrystalHamiltonian` is the path from phonons to a crystal.
     state
         State point: N, the box, the temperature and the kind of atom.
 
@@ -41,8 +42,11 @@ class NeuralPath:
         than `state`.
     """
 
-    def __init__(self, model: LambdaHamiltonian | str | Path, state: StatePoint) -> None:
-        self.model = model if isinstance(model, LambdaHamiltonian) else load_model(model)
+    def __init__(
+        self, model: LambdaHamiltonian | CrystalHamiltonian | str | Path, state: StatePoint
+    ) -> None:
+        found = load_model(model) if isinstance(model, str | Path) else model
+        self.model = cast("LambdaHamiltonian", found)  # that of a crystal does as well
         self.state = state
         self._own: openmm.System | None = None  # of `from_system`, without its pair forces
         self._particles: Particles = None  # of the state in that System, if in another order
@@ -140,6 +144,8 @@ class NeuralPath:
     ) -> openmm.CustomNonbondedForce:
         """Return the two-body part as OpenMM's own force; see `native_pair.native_pair_force`."""
         checked_couplings(lambda_nti, LAMBDA)
+        if isinstance(self.model, CrystalHamiltonian):
+            raise TypeError("the path of a crystal is no sum over pairs: use `force`")
         force = native_pair_force(self.model, self.state, particles=particles, n_system=n_system)
         force.setGlobalParameterDefaultValue(0, lambda_nti)
         return force

@@ -1,0 +1,1 @@
+"""Hamiltonians whose atoms have sites."""

@@ -83,11 +83,6 @@ class CurveFit:
         design = _powers(np.asarray(n_particles), self.box_length_sigma, self.degree)
         return design @ self.coefficients, design @ self.covariance @ design.T
 
-    def values(self, n_particles: np.ndarray | Sequence[float]) -> np.ndarray:
-        """Return beta F_ex at any N, both (M,)."""
-        powers = _powers(np.asarray(n_particles), self.box_length_sigma, self.degree)
-        return np.asarray(powers @ self.coefficients)
-
     def chemical_potential(
         self, n_particles: np.ndarray | Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from openmm_nti.validation.phases.isotherm import Isotherm
 Functions = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 FEWEST = 4  # values of a phase
 _VAPOUR_TERMS = range(1, 6)
+_TERMS_OF_BOTH = range(3, 9)
 _LIQUID_TERMS = range(3, 6)  # second to fourth degree
 
 
@@ -52,12 +53,21 @@ class Branch:
     @classmethod
     def vapour(cls, isotherm: Isotherm) -> Branch:
         """Return the virial series through an isotherm."""
+        return cls._virial(isotherm, _VAPOUR_TERMS)
+
+    @classmethod
+    def of_both(cls, isotherm: Isotherm) -> Branch:
+        """Return one longer series for vapour and liquid, which shows about where they are."""
+        return cls._virial(isotherm, _TERMS_OF_BOTH)
+
+    @classmethod
+    def _virial(cls, isotherm: Isotherm, numbers: range) -> Branch:
 
         def functions(x: np.ndarray, n_terms: int) -> tuple[np.ndarray, np.ndarray]:
             k = np.arange(1, n_terms + 1)
             return x[:, None] ** k, k * x[:, None] ** (k - 1)
 
-        return cls._best(isotherm, functions, _VAPOUR_TERMS)
+        return cls._best(isotherm, functions, numbers)
 
     @classmethod
     def liquid(cls, isotherm: Isotherm) -> Branch:

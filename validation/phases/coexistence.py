@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from openmm_nti.free_energy import Verdict
-from openmm_nti.validation.analysis.observables import fit_curve
 from openmm_nti.validation.phases.branch import FEWEST, Branch
 from openmm_nti.validation.phases.isotherm import Isotherm
 from openmm_nti.validation.phases.peaks import Phase, Window, at_equal_weight, log_weights
@@ -78,7 +77,7 @@ def coexistence(isotherm: Isotherm, rng: np.random.Generator) -> Coexistence:
     if k < 2 * FEWEST:
         text = f"{k} numbers of particles have a free energy with an error, and {2 * FEWEST} are"
         return _none(isotherm, f"{text} needed: {FEWEST} of the vapour and {FEWEST} of the liquid")
-    window = Window.first(fit_curve(isotherm.curve), int(isotherm.n_particles[-1]))
+    window = Window.first(Branch.of_both(isotherm), int(isotherm.n_particles[-1]))
     if window is None:
         return _none(isotherm, "one phase: p(N) has one peak at any chemical potential")
     look = _look(isotherm, window)
@@ -131,7 +130,7 @@ def _equilibrium(
     fits = Branch.vapour(vapour), Branch.liquid(liquid)
     volume = vapour.box_length_sigma**3
     numbers = np.arange(window.vapour + 1), np.arange(window.liquid, liquid.n_particles[-1] + 1)
-    phases = [Phase(n, log_weights(n, fit, volume)) for n, fit in zip(numbers, fits, strict=True)]
+    phases = [Phase(n, log_weights(n, fit)) for n, fit in zip(numbers, fits, strict=True)]
     found = at_equal_weight(phases[0], phases[1])
     if found is None:
         return None

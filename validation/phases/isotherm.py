@@ -44,7 +44,7 @@ class Isotherm:
     @property
     def has_pressure(self) -> np.ndarray:
         """Where the pressure is known, (K,)."""
-        return np.isfinite(self.beta_p_ex) & (self.p_errors > 0)
+        return np.isfinite(self.beta_p_ex) & np.isfinite(self.p_errors) & (self.p_errors > 0)
 
     def between(self, low: float, high: float) -> np.ndarray:
         """Return which values lie between two N."""
@@ -67,5 +67,6 @@ class Isotherm:
         curve = FreeEnergyCurve(
             self.n_particles, values, self.curve.covariance, self.box_length_sigma
         )
-        noise = rng.normal(size=len(values)) * scale**0.5 * self.p_errors
-        return Isotherm(curve, self.beta_p_ex + noise, self.p_errors)
+        noise = rng.normal(size=len(values)) * scale**0.5
+        pressures = np.where(self.has_pressure, self.beta_p_ex + noise * self.p_errors, np.nan)
+        return Isotherm(curve, pressures, self.p_errors)

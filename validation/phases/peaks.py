@@ -9,7 +9,6 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 
-from openmm_nti.validation.analysis.observables import CurveFit
 from openmm_nti.validation.phases.branch import Branch
 
 _WIDTH = 4.0  # standard deviations of N that belong to a peak
@@ -65,10 +64,10 @@ class Window:
         )
 
     @classmethod
-    def first(cls, fit: CurveFit, last: int) -> Window | None:
+    def first(cls, fit: Branch, last: int) -> Window | None:
         """Return the window by one fit for both phases; None where p(N) has a single peak."""
         numbers = np.arange(last + 1)
-        base = log_weights(numbers, fit, fit.box_length_sigma**3)
+        base = log_weights(numbers, fit)
         middle = _middle_of_the_loop(-np.diff(base))
         if middle is None:
             return None
@@ -82,9 +81,9 @@ class Window:
         return f"from 2 to {self.vapour}", f"from {self.liquid} to {self.densest}"
 
 
-def log_weights(numbers: np.ndarray, fit: CurveFit | Branch, volume: float) -> np.ndarray:
-    """Return ln of V^N / N! exp(-beta F_ex(N)) at each N, (M,); the volume is in sigma^3."""
-    log_volume = math.log(volume)
+def log_weights(numbers: np.ndarray, fit: Branch) -> np.ndarray:
+    """Return ln of V^N / N! exp(-beta F_ex(N)) at each N, (M,)."""
+    log_volume = math.log(fit.volume)
     return np.asarray(numbers * log_volume - gammaln(numbers + 1) - fit.values(numbers))
 
 

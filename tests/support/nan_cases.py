@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from crystal_cases import cases as of_crystals
 from windows import harmonic_windows
 
 from openmm_nti import LambdaHamiltonian
@@ -191,6 +192,7 @@ CASES = {
         },
         equation,
     ),
+    **{name: Case(*case) for name, case in of_crystals(window_samples, path_samples).items()},
 }
 # A neighbour forbids a configuration: +infinity is a sample like others, but for its own window.
 MAY_BE_INFINITE = {"u_kln"}
@@ -203,6 +205,7 @@ MAY_BE_CONSTANT = {
     ("bar_chain", "drift_z"),
     ("neural_ti", "work"),
     ("neural_ti_bound", "integrand"),
+    ("crystal_bound", "bound"),
     ("eos", "bulk"),
     ("eos", "other"),
     ("eos", "densities"),

@@ -37,9 +37,11 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.training_range import fit_model
+from openmm_nti.reference_md.statistics import is_constant
 from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
+from openmm_nti.validation.analysis.regression import require_finite
 from openmm_nti.validation.estimators.base import Bounds, Estimator, Job
 from openmm_nti.validation.estimators.crystals.conventions import (
     CrystalDiagnostics,
@@ -151,11 +153,15 @@ def estimate(
         )
         for half in (0, 1)
     ]
+    advice = "train the network longer, and look for overlapping particles in the frames"
+    for half in halves:
+        require_finite(CrystalBound.name, advice, bounds=half.bound, shares=half.of_frames)
     bounds = np.mean([half.bound for half in halves], axis=0)
     # Errors are of independent frames; what is left of correlation counts as fewer of them.
     thinned = math.sqrt(ensemble.n_frames / ensemble.n_independent)
     errors = thinned * np.hypot(*(np.linalg.norm(half.of_frames, axis=1) for half in halves)) / 2
-    bound, std_err = float(bounds[-1]), float(errors[-1]) or math.inf
+    equal = any(is_constant(half.of_frames[-1]) for half in halves)
+    bound, std_err = float(bounds[-1]), math.inf if equal else float(errors[-1])
     facts = CrystalBoundDiagnostics(
         **crystal_numbers(bound, std_err, state),
         mean_square_displacement=c,

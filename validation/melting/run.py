@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from openmm_nti.files import finite, provenance, write_json
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.fluid.units import BAR_IN_KJ_MOL_NM3
 from openmm_nti.fluid.virial import pressure_star, virials
-from openmm_nti.free_energy import FreeEnergy
+from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
@@ -26,14 +26,18 @@ from openmm_nti.validation.melting.equation import Equation
 from openmm_nti.validation.melting.figure import draw
 from openmm_nti.validation.melting.finite_size import to_infinite_size
 from openmm_nti.validation.melting.full_potential import tail_of
+from openmm_nti.validation.melting.states import (
+    PHASES,
+    PhaseName,
+    check_states,
+    phase_of,
+    with_free_energies,
+)
 from openmm_nti.validation.melting.tangent import QUANTITIES, Coexistence, coexistence, nothing
 from openmm_nti.validation.plots.drawing import save
 
 SCHEMA = 1
 NAME = "coexistence"
-PhaseName = Literal["fluid", "crystal"]
-PHASES: tuple[PhaseName, PhaseName] = ("fluid", "crystal")
-_FEWEST = 2  # densities of a phase
 
 
 @dataclass(frozen=True)
@@ -75,41 +79,6 @@ class _Row(NamedTuple):
     @property
     def phase(self) -> PhaseName:
         return phase_of(self.state)
-
-
-def phase_of(state: StatePoint) -> PhaseName:
-    """Return `fluid` or `crystal`."""
-    return "fluid" if state.crystal is None else "crystal"
-
-
-def check_states(states: Sequence[StatePoint]) -> None:
-    """Refuse state points that make no two phases of one substance at one temperature.
-
-    Raises
-    ------
-    ValueError
-        In one line that says what to change.
-    """
-    first = states[0]
-    if any(one.is_mixture for one in states):
-        raise ValueError("a fluid and its crystal are of one species here, not of a mixture")
-    if any(one.pair_potential != first.pair_potential for one in states):
-        raise ValueError(
-            "the state points differ in temperature, potential, cutoff or convention: give the "
-            "same to all, and other densities"
-        )
-    if not first.is_continuous:
-        raise ValueError(
-            f"convention = {first.convention}: the energy jumps at the cutoff, so frames have no "
-            "pressure; use switched, shifted or force_shifted"
-        )
-    for phase in PHASES:
-        densities = {one.density_star for one in states if phase_of(one) == phase}
-        if len(densities) < _FEWEST:
-            raise ValueError(
-                f"{len(densities)} densities of the {phase}: list state points at {_FEWEST} "
-                "densities or more of the fluid, and of the crystal (with the key `crystal`)"
-            )
 
 
 def melting(
@@ -163,21 +132,6 @@ def melting(
     return dict(written)
 
 
-def with_free_energies(states: Sequence[StatePoint], *, everywhere: bool) -> list[StatePoint]:
-    """Return the state points that have a free energy: all, or the middle one of each phase.
-
-    Of two in the middle it is the denser.
-    """
-    if everywhere:
-        return list(states)
-    found = []
-    for phase in PHASES:
-        own = [state for state in states if phase_of(state) == phase]
-        own.sort(key=lambda state: state.density_star)
-        found.append(own[len(own) // 2])
-    return found
-
-
 def _row(ensemble: Ensemble, found: FreeEnergy | None, *, full: bool) -> _Row:
     state, independent = ensemble.state, ensemble.n_independent
     virial = virials(ensemble.positions_sigma, state)
@@ -204,7 +158,10 @@ def _row(ensemble: Ensemble, found: FreeEnergy | None, *, full: bool) -> _Row:
         a = (value + beta_f / n, math.hypot(found.std_err, beta_f_err) / n)
         facts |= more | {
             "beta_f_ex": {"value": found.value, "std_err": found.std_err},
-            "verdict": {"level": found.verdict.level, "text": found.verdict.text},
+            "verdict": {
+                "level": found.verdict.level,
+                "text": f"{found.method}: {found.verdict.text}",
+            },
         }
     return _Row(state, (pressure, pressure_err), a, facts)
 
@@ -235,7 +192,12 @@ def _equilibrium(
             curves[phase] = Equation.fit(_finite(known), _finite(slopes), temperature_star)
         except ValueError as error:
             return curves, nothing(f"the {phase}: {error}; simulate longer")
-    return curves, coexistence(curves["fluid"], curves["crystal"], temperature_star, rng)
+    both = coexistence(curves["fluid"], curves["crystal"], temperature_star, rng)
+    verdicts = [Verdict(**row.facts["verdict"]) for row in rows if "verdict" in row.facts]
+    worse = [one for level in ("bad", "warn") for one in verdicts if one.level == level]
+    if worse and both.verdict.level == "good":
+        both = both._replace(verdict=worse[0])
+    return curves, both
 
 
 def _finite(rows: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:

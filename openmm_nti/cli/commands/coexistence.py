@@ -85,23 +85,23 @@ def coexistence(
     from openmm_nti.md.platforms import fastest_platform
     from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
-    from openmm_nti.validation.melting import run
+    from openmm_nti.validation.melting import run, states
 
     resolved = load_config(config, settings or [])
-    with_key("system", run.check_states, resolved.system)
+    with_key("system", states.check_states, resolved.system)
     for state in resolved.system:
         check_density(state)
     with_key("reference.platform", fastest_platform, resolved.reference.platform)
     methods = {
         phase: _method(phase, name, model or resolved.model, resolved)
-        for phase, name in zip(run.PHASES, (fluid_method, crystal_method), strict=True)
+        for phase, name in zip(states.PHASES, (fluid_method, crystal_method), strict=True)
     }
     check_directory(output, run.NAME)
     check_writable(output)
     with tasks_on(executor, scheduler), only_run(output):
         estimates = [
-            (methods[run.phase_of(state)].known, methods[run.phase_of(state)].settings, state)
-            for state in run.with_free_energies(resolved.system, everywhere=everywhere)
+            (methods[states.phase_of(state)].known, methods[states.phase_of(state)].settings, state)
+            for state in states.with_free_energies(resolved.system, everywhere=everywhere)
         ]
         model_there = methods["crystal"].model or methods["fluid"].model
         forecast = forecast_states(resolved, resolved.system, estimates, model_there, output)
@@ -129,7 +129,8 @@ def coexistence(
 def _method(phase: Any, name: str | None, model: str | None, resolved: Any) -> Any:
     """Return the method of a phase, checked against its state points."""
     from openmm_nti.cli.safety.preflight import with_key
-    from openmm_nti.validation.melting.run import Method, phase_of
+    from openmm_nti.validation.melting.run import Method
+    from openmm_nti.validation.melting.states import phase_of
     from openmm_nti.validation.sweep.beside import usual_method
 
     option = f"--{phase}-method"

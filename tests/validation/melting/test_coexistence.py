@@ -12,6 +12,7 @@ from openmm_nti.fluid.displacements import sites_sigma
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.virial import virials
 from openmm_nti.validation.estimators.crystals import harmonic
+from openmm_nti.validation.melting import run
 from openmm_nti.validation.melting.equation import Equation
 from openmm_nti.validation.melting.finite_size import to_infinite_size
 from openmm_nti.validation.melting.full_potential import tail_of
@@ -155,3 +156,22 @@ def test_large_and_unstable_crystals_have_the_logarithm_alone():
         correction, source = to_infinite_size(state)
         assert correction == pytest.approx(0.5 * math.log(n) / n)
         assert why in source
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [("bad", "bad"), ("warn", "warn"), ("good", "good")]
+)
+def test_a_free_energy_in_doubt_is_told(level, expected):
+    rows = []
+    for phase in CURVES:
+        for rho in CURVES[phase][0] + np.linspace(-0.03, 0.03, 4):
+            cell = {"crystal": {"lattice": "fcc", "cells": (2, 2, 2)}} if phase == "crystal" else {}
+            keys = {"n_particles": 32, "cutoff_sigma": 1.5, "switch_sigma": 1.25} | cell
+            state = StatePoint(**keys, density_star=rho, temperature_star=T)
+            a, slope = a_of(phase, rho)
+            facts = {"verdict": {"level": level if phase == "fluid" else "good", "text": "look"}}
+            rows.append(run._Row(state, (T * rho**2 * slope, 0.02), (a, 0.002), facts))
+    curves, both = run._equilibrium(rows, T, np.random.default_rng(1))
+    assert set(curves) == {"fluid", "crystal"}
+    assert both.verdict.level == level
+    assert both.values["rho_fluid"] == pytest.approx(0.959, abs=0.02)

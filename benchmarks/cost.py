@@ -26,9 +26,8 @@ import math
 import time
 from pathlib import Path
 
-from openmm_nti import Ensemble, StatePoint, load_model
+from openmm_nti import Ensemble, StatePoint
 from openmm_nti.files import read_json, write_json
-from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators.base import Job
@@ -76,11 +75,9 @@ def measure(method: str, state: StatePoint, model_name: str, output: Path) -> di
     data_cost = {"seconds": 0.0, "evaluations": 0}
     if "data" in known.needs:
         data, data_cost = reference_data(state, folder)
-    load = load_model if "energy" in known.needs else load_denoiser
-    model = load(model_name) if known.needs_model else None
+    model, denoiser = known.load(model_name) if known.needs_model else (None, None)
     config = section_config(known.section)(**EFFORT[known.section])
     began = time.process_time()
-    denoiser = load_denoiser(model_name) if "denoiser" in known.needs else None
     job = Job(state, data, model, Execution(SEED, directory=folder / method), denoiser=denoiser)
     result = known.estimate(job, config)
     row = {

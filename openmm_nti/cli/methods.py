@@ -9,7 +9,11 @@ from rich.table import Table
 
 from openmm_nti.validation.estimators.registry import all_estimators
 
-_NEEDS = {"model": "a model", "energy": "a model with an energy", "data": "data"}
+_NEEDS = {
+    "model": "a model",
+    "energy": "a model with an energy",
+    "data": "data",
+}  # a denoiser may be there
 
 
 def list_methods() -> dict[str, dict[str, Any]]:
@@ -33,7 +37,8 @@ def print_methods(console: Console) -> None:
     for heading in ("method", "kind", "what it is, what it needs, and whether a run makes it"):
         table.add_column(heading, overflow="fold")
     for name, known in list_methods().items():
-        needs = " and ".join(_NEEDS[need] for need in known["needs"]) or "the state point alone"
+        needed = [_NEEDS[need] for need in known["needs"] if need in _NEEDS]
+        needs = " and ".join(needed) or "the state point alone"
         asked = "" if known["in_runs"] else f", where estimates.{known['section']} asks for it"
         facts = f"{known['quantity']} from {needs}; in runs{asked}"
         table.add_row(name, known["kind"], f"{known['summary']}\n[dim]{facts}[/dim]")

@@ -15,10 +15,8 @@ from openmm_nti.cli.safety.preflight import check_density, check_writable, with_
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
-from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.training_range import check_model_fits
 from openmm_nti.md.platforms import fastest_platform
-from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.frame_checks import checked, summary
 from openmm_nti.runtime.context import Execution
@@ -73,9 +71,7 @@ def single_estimate(
     stored = _stored(request, say)
     described = None if request.config is None else _one_state(request.config)
     request = _with_a_model(chosen, request, stored, described, say)
-    trained = _model(chosen, request)
-    companion = request.model if "denoiser" in chosen.needs else None
-    denoiser = None if companion is None else load_denoiser(companion)
+    trained, denoiser = (None, None) if request.model is None else chosen.load(request.model)
     reference = ReferenceConfig() if described is None else described.reference
     state = _state(request, stored, described)
     with_key("--method", chosen.check_phase, state)
@@ -105,14 +101,6 @@ def single_estimate(
             (data,) = generate([state], reference, execution.folder("reference"))
             job = replace(job, data=data)
         return chosen.estimate(job, config)
-
-
-def _model(chosen: Estimator, request: Request) -> NoisedFluid | None:
-    """Return the requested model, or its denoiser if the method needs no energy."""
-    if request.model is None:
-        return None
-    takes_a_denoiser = chosen.needs_model and "energy" not in chosen.needs
-    return load_denoiser(request.model) if takes_a_denoiser else load_model(request.model)
 
 
 def _with_a_model(

@@ -66,7 +66,7 @@ def test_every_exit_status_is_in_the_help(cli):
     ("line", "words"),
     [
         ("openmm-nti es", {"estimate"}),
-        ("openmm-nti estimate --method path_", {"path_bar", "path_bracket"}),
+        ("openmm-nti estimate --method path_", {"path_bar", "path_bracket", "path_stages"}),
         ("openmm-nti export lj", set(shipped_models())),
     ],
 )

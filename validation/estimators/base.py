@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
@@ -27,6 +27,7 @@ from openmm_nti.free_energy import (
     Verdict,
 )
 from openmm_nti.hamiltonian import LambdaHamiltonian, NoisedFluid
+from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.figure import Figure
@@ -35,6 +36,13 @@ Kind = Literal["exact", "model", "bound", "insertion"]
 Need = Literal["model", "energy", "denoiser", "data"]
 _Estimate = Callable[[Any, "Job", Any], FreeEnergy]
 NOT_ASKED = Verdict("none", "does not apply")
+
+
+class Models(NamedTuple):
+    """A model as an estimator takes it, and its denoiser where it takes both."""
+
+    trained: NoisedFluid
+    denoiser: NoisedFluid | None
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,12 @@ class Estimator(ABC):
     def needs_model(self) -> bool:
         """Whether there must be a model, with an energy or without."""
         return bool(self.needs & {"model", "energy"})
+
+    def load(self, name: str | Path) -> Models:
+        """Return the model of a name or a directory: its denoiser, if no energy is needed."""
+        takes_a_denoiser = self.needs_model and "energy" not in self.needs
+        trained = load_denoiser(name) if takes_a_denoiser else load_model(name)
+        return Models(trained, load_denoiser(name) if "denoiser" in self.needs else None)
 
     def check_phase(self, state: StatePoint) -> None:
         """Refuse a crystal where the method serves fluids, and a fluid where it serves crystals.

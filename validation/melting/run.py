@@ -16,7 +16,6 @@ from openmm_nti.fluid.units import BAR_IN_KJ_MOL_NM3
 from openmm_nti.fluid.virial import pressure_star, virials
 from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.statistics import mean_of_frames
 from openmm_nti.runtime.context import Execution
@@ -46,7 +45,8 @@ class Method:
 
     known: Estimator
     settings: Any
-    model: NoisedFluid | None
+    trained: NoisedFluid | None = None
+    denoiser: NoisedFluid | None = None
 
     @classmethod
     def of(cls, name: str, model: str | None, settings_of: Callable[[Estimator], Any]) -> Method:
@@ -61,11 +61,10 @@ class Method:
         if known.quantity != "beta_f_ex" or known.kind == "bound":
             raise ValueError(f"{name} gives no beta F_ex to compare: take an exact method")
         if not known.needs_model:
-            return cls(known, settings_of(known), None)
+            return cls(known, settings_of(known))
         if model is None:
             raise ValueError(f"{name} needs a model: give --model, or the key `model` in CONFIG")
-        load = load_model if "energy" in known.needs else load_denoiser
-        return cls(known, settings_of(known), load(model))
+        return cls(known, settings_of(known), *known.load(model))
 
 
 class _Row(NamedTuple):
@@ -119,7 +118,7 @@ def melting(
         if state in chosen:
             method = methods[phase_of(state)]
             folder = execution.folder("estimates", state.label)
-            job = Job(state, ensemble, method.model, folder)
+            job = Job(state, ensemble, method.trained, folder, denoiser=method.denoiser)
             found = method.known.estimate(job, method.settings)
         rows.append(_row(ensemble, found, full=full))
     temperature = states[0].temperature_star

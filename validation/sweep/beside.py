@@ -23,7 +23,6 @@ from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy, Verdict
 from openmm_nti.hamiltonian import NoisedFluid
-from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators.base import Estimator, Job
 from openmm_nti.validation.estimators.registry import estimator, exact_estimators
@@ -62,11 +61,9 @@ class Beside:
             If there is no such model or method, or they do not fit together or the box.
         """
         known = check_method(estimator(method))
-        load = load_model if "energy" in known.needs else load_denoiser
-        model = load(source or name)
+        model, denoiser = known.load(source or name)
         for state in states:
             model.bind(state)
-        denoiser = load_denoiser(source or name) if "denoiser" in known.needs else None
         return cls(name, model, known, settings_of(known), denoiser)
 
     def estimates(self, ensembles: Sequence[Ensemble], execution: Execution) -> list[FreeEnergy]:

@@ -103,7 +103,7 @@ def coexistence(
             (methods[states.phase_of(state)].known, methods[states.phase_of(state)].settings, state)
             for state in states.with_free_energies(resolved.system, everywhere=everywhere)
         ]
-        model_there = methods["crystal"].model or methods["fluid"].model
+        model_there = methods["crystal"].trained or methods["fluid"].trained
         forecast = forecast_states(resolved, resolved.system, estimates, model_there, output)
         check_disk(forecast, output)
         if forecast.seconds > 0:
@@ -139,6 +139,6 @@ def _method(phase: Any, name: str | None, model: str | None, resolved: Any) -> A
     for state in resolved.system:
         if phase_of(state) == phase:
             with_key(option, method.known.check_phase, state)
-            if method.model is not None:
-                with_key("--model", method.model.bind, state)
+            if method.trained is not None:
+                with_key("--model", method.trained.bind, state)
     return method

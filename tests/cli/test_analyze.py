@@ -102,7 +102,7 @@ def test_a_system_of_two_kinds_and_a_trajectory_give_the_exact_number(tmp_path, 
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
     result = call_analyze(cli, tmp_path, tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
-    assert f"model: {NAME} without training: its overlap in 16 paths" in result.stderr
+    assert "model: lj-family without training: its overlap in 16 paths" in result.stderr
     (point,) = json.loads(result.stdout)["state_points"]
     found = point["beta_f_ex"]["path_bar"]
     exact = any_pair_free_energy(state)

@@ -56,7 +56,7 @@ def _estimates_config() -> type[BaseModel]:
 def _section_field(estimators: list[Estimator]) -> Any:
     """Return the default and the description of the section of `estimators`."""
     described = "; ".join(f"{known.name}: {known.summary}" for known in estimators)
-    if any(known.in_runs for known in estimators):
+    if any(known.in_runs and known.phase == "fluid" for known in estimators):
         return Field(default_factory=estimators[0].Config, description=f"{described}.")
     return Field(default=None, description=f"{described}; {{}} asks for it.")
 
@@ -84,6 +84,13 @@ def _one_for_each_n(system: Any) -> Any:
         else:
             spread.append(mapping)
     return spread
+
+
+def _is_crystal(state: Any) -> bool:
+    """Return whether a state point, or the mapping of one, has a lattice."""
+    if isinstance(state, StatePoint):
+        return state.crystal is not None
+    return isinstance(state, dict) and state.get("crystal") is not None
 
 
 class RunConfig(Settings):
@@ -132,6 +139,21 @@ class RunConfig(Settings):
         "it quotes: [1.25, 1.5, 2] are T*; {temperature_kelvin: [150, 200]}; with `method: "
         "path_bar`, the model stands beside the data.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _estimates_of_crystals(cls, data: Any) -> Any:
+        """Make the estimates of a crystal where the system is one, and none of a fluid."""
+        system = data.get("system") if isinstance(data, dict) else None
+        states = system if isinstance(system, list | tuple) else [system]
+        given = data.get("estimates") or {} if isinstance(data, dict) else None
+        if not isinstance(given, dict) or not all(_is_crystal(state) for state in states):
+            return data
+        usual: dict[str, Any] = {
+            section: {} if known[0].phase == "crystal" and known[0].in_runs else None
+            for section, known in sections().items()
+        }
+        return {**data, "estimates": {**usual, **given}}
 
     @model_validator(mode="after")
     def _states_belong_together(self) -> Self:

@@ -119,9 +119,10 @@ def _of_estimators(
     """Return the estimators' own figures in the order of a run; those of one name as one."""
     figures: dict[str, Figure] = {}
     missing = []
+    phases = {known.phase for name, known in all_estimators().items() if name in estimates}
     for name, known in all_estimators().items():
         if name not in estimates:
-            missing += [name] if known.in_runs else []
+            missing += [name] if known.in_runs and known.phase in phases else []
             continue
         try:
             drawn = list(known.figures(estimates[name], directory))

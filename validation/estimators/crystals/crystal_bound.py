@@ -234,6 +234,7 @@ class CrystalBound(Estimator):
     Config = CrystalBoundConfig
     Diagnostics = CrystalBoundDiagnostics
     kind = "bound"
+    in_runs = True
     needs = frozenset({"model", "data"})
     summary = "Lower bound of a crystal from denoising, with phonons as end; a fluid's model serves"
     order = 12

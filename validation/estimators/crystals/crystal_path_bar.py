@@ -15,6 +15,7 @@ from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.references.einstein_crystal import beta_f_ex
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.validation.analysis.works import Works
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.crystals.conventions import (
     CrystalDiagnostics,
@@ -40,7 +41,7 @@ def estimate(
 ) -> FreeEnergy:
     """Return beta F_ex of a crystal by BAR between both directions; see `crystal_paths.sample`.
 
-    The works, in -ln Z_rel, are in the file `FILE` of the execution's folder.
+    The works, in beta F_ex, are in the file `FILE` of the execution's folder.
 
     Raises
     ------
@@ -49,12 +50,14 @@ def estimate(
     """
     state = ensemble.state
     works = sample(model, ensemble, config, execution)
-    if execution.directory is not None:
-        works.save(execution.directory / FILE)
     found = estimate_bar(works, execution)
     facts = dict(found.diagnostics.items())
+    shift = beta_f_ex(0.0, state)
     for name in ("lower", "upper"):
-        facts[name] = beta_f_ex(facts[name], state)
+        facts[name] += shift
+    if execution.directory is not None:
+        shifted = Works(state, works.forward + shift, works.reverse + shift)
+        shifted.save(execution.directory / FILE)
     numbers = crystal_numbers(found.value, found.std_err, state)
     return crystal_free_energy(
         found.value,
@@ -75,7 +78,7 @@ class CrystalPathBar(PathBar):
     Config = CrystalPathConfig
     Diagnostics = CrystalPathDiagnostics
     files = (FILE,)
-    in_runs = False
+    in_runs = True
     summary = "BAR between a crystal's noising paths and denoising ones from phonons; exact"
     order = 62
     preference = 12
@@ -87,8 +90,7 @@ class CrystalPathBar(PathBar):
     def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the works of both directions."""
         if (folder / FILE).is_file():
-            facts = found.diagnostics
-            yield works_figure(folder / FILE, facts["minus_log_z_rel"])
+            yield works_figure(folder / FILE, found.value)
 
 
 ESTIMATORS = (CrystalPathBar(),)

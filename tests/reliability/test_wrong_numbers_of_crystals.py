@@ -24,6 +24,13 @@ SETTINGS = {
     "crystal_bound": {"n_levels": 8, "n_pairs": 16, "largest_noise": 0.1},
     "mbar_crystal": WINDOWS | {"equilibration_steps": 4, "force": "python"},
     "frenkel_ladd": WINDOWS | {"equilibration": 4, "variance": 0.001},
+    "frenkel_ladd_ramps": {
+        "n_ramps": 4,
+        "ramp_steps": 30,
+        "equilibration": 4,
+        "variance": 0.001,
+        "platform": "Reference",
+    },
     "harmonic": {},
 }
 # Settings that need not change the number: of the placement of windows, or an effort that frames

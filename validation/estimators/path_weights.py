@@ -224,8 +224,9 @@ class PathBar(_FromPaths):
 
     def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the works of both directions."""
-        if (folder / FILE).is_file():
-            yield works_figure(folder / FILE, found.value)
+        works = folder / self.files[0]
+        if works.is_file():
+            yield works_figure(works, found.value)
 
 
 class PathBracket(_FromPaths):

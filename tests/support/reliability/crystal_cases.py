@@ -16,6 +16,7 @@ from openmm_nti.validation.estimators.crystals import (
     crystal_bound,
     crystal_path_bar,
     frenkel_ladd,
+    frenkel_ladd_ramps,
     mbar_crystal,
 )
 
@@ -35,6 +36,12 @@ MODEL = LambdaHamiltonian(CRYSTAL.pair_potential).eval().requires_grad_(False)
 def path_bar(forward, reverse):
     with patch.object(crystal_path_bar, "sample", lambda *_: Works(CRYSTAL, forward, reverse)):
         return crystal_path_bar.estimate(MODEL, DATA, crystal_path_bar.CrystalPathConfig(), seed=1)
+
+
+def ramps(forward, reverse):
+    known = frenkel_ladd_ramps.FrenkelLaddRamps()
+    with patch.object(frenkel_ladd_ramps, "sample", lambda *_: Works(CRYSTAL, forward, reverse)):
+        return known.estimate(Job(CRYSTAL, None, None, Execution(1)), known.Config())
 
 
 def windows(estimator, known, config, u_kln, dudl):
@@ -60,6 +67,7 @@ def cases(window_samples, path_samples):
     mbar, ladd = mbar_crystal.MbarCrystal(), frenkel_ladd.FrenkelLadd()
     return {
         "crystal_path_bar": (path_samples(), path_bar),
+        "frenkel_ladd_ramps": (path_samples(), ramps),
         "mbar_crystal": (
             in_windows,
             lambda **a: windows(mbar, mbar_crystal, mbar.Config(), **a),

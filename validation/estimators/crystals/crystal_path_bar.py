@@ -7,9 +7,6 @@ serves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.free_energy import FreeEnergy
 from openmm_nti.hamiltonian import NoisedFluid
@@ -24,8 +21,6 @@ from openmm_nti.validation.estimators.crystals.conventions import (
 )
 from openmm_nti.validation.estimators.crystals.crystal_paths import CrystalPathConfig, sample
 from openmm_nti.validation.estimators.path_weights import PathBar, PathBarDiagnostics, estimate_bar
-from openmm_nti.validation.plots.bounds import works_figure
-from openmm_nti.validation.plots.figure import Figure
 from openmm_nti.validation.sampling.noising_paths import PathConfig
 
 FILE = "crystal_path_works.npz"
@@ -48,24 +43,27 @@ def estimate(
     ValueError
         If the frames are fewer than 32, or not of the crystal, or the model does not fit.
     """
-    state = ensemble.state
     works = sample(model, ensemble, config, execution)
+    return from_works(works, CrystalPathBar.name, FILE, execution)
+
+
+def from_works(works: Works, method: str, file: str, execution: Execution) -> FreeEnergy:
+    """Return beta F_ex of a crystal by BAR from works in -ln Z_rel.
+
+    In beta F_ex they are written to a file of the execution's folder, for figures.
+    """
+    state, shift = works.state, beta_f_ex(0.0, works.state)
     found = estimate_bar(works, execution)
     facts = dict(found.diagnostics.items())
-    shift = beta_f_ex(0.0, state)
     for name in ("lower", "upper"):
         facts[name] += shift
     if execution.directory is not None:
         shifted = Works(state, works.forward + shift, works.reverse + shift)
-        shifted.save(execution.directory / FILE)
+        shifted.save(execution.directory / file)
     numbers = crystal_numbers(found.value, found.std_err, state)
+    facts_of_both = CrystalPathDiagnostics(**facts, **numbers)
     return crystal_free_energy(
-        found.value,
-        found.std_err,
-        state,
-        CrystalPathBar.name,
-        CrystalPathDiagnostics(**facts, **numbers),
-        found.verdict,
+        found.value, found.std_err, state, method, facts_of_both, found.verdict
     )
 
 
@@ -86,11 +84,6 @@ class CrystalPathBar(PathBar):
     def estimate(self, job: Job, config: PathConfig) -> FreeEnergy:
         """Return beta F_ex by BAR."""
         return estimate(job.score, job.ensemble, config, job.execution)
-
-    def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
-        """Yield the works of both directions."""
-        if (folder / FILE).is_file():
-            yield works_figure(folder / FILE, found.value)
 
 
 ESTIMATORS = (CrystalPathBar(),)

@@ -34,8 +34,8 @@ SETTINGS = {
     "harmonic": {},
 }
 # Settings that need not change the number: of the placement of windows, or an effort that frames
-# limit, or that is rounded to pairs of levels. Platforms may agree to the bit.
-IDLE = {"window_length", "platform", "force", "n_levels"}
+# limit, or that is rounded to pairs of levels or whole stages. Platforms may agree to the bit.
+IDLE = {"window_length", "platform", "force", "n_levels", "ramp_steps"}
 
 
 @dataclass(frozen=True)

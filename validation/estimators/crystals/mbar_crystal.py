@@ -93,8 +93,14 @@ def crystal_path(model: LambdaHamiltonian, ensemble: Ensemble) -> CrystalHamilto
     Raises
     ------
     ValueError
-        If the frames are fewer than 32, or not of the crystal, or the model does not fit.
+        If the frames are fewer than 32, or not of the crystal, the energy jumps at the cutoff, or
+        the model does not fit.
     """
+    if not ensemble.state.is_continuous:
+        raise ValueError(
+            f"convention = {ensemble.state.convention}: MD along the path needs an energy without "
+            "jumps; use switched, shifted or force_shifted, or crystal_path_bar"
+        )
     check_model_fits(model, ensemble.state)
     moved = checked_displacements(MbarCrystal.name, ensemble, _FEWEST_FRAMES)
     phonons = Phonons.of(ensemble.state, moved)

@@ -97,3 +97,10 @@ def test_it_goes_on_from_its_files(tmp_path: Path):
     assert known.estimate(job, few) == found
     assert window.is_file()
     assert (tmp_path / "mbar_crystal_windows.npz").is_file()
+
+
+def test_energies_that_jump_are_refused():
+    data = spring_frames(SPRINGS, 32, np.random.default_rng(1))
+    jumping = SPRINGS.model_copy(update={"convention": "truncated"})
+    with pytest.raises(ValueError, match="convention = truncated: MD along the path needs"):
+        mbar_crystal.crystal_path(Springs(), replace(data, state=jumping))

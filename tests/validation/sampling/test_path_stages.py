@@ -105,7 +105,7 @@ def test_a_stage_whose_directions_do_not_meet_has_its_bracket_for_an_error():
     assert path_stages.PathStages().overlap(found, {}).level == "bad"
 
 
-@pytest.mark.parametrize("z", [5.0, -5.0, math.nan])
+@pytest.mark.parametrize("z", [4.0, -4.0, math.nan, math.inf])
 def test_a_drift_between_stages_is_not_called_good(z):
     staged = replace(gaussian_stages(1.0), drift_z=np.array([0.0, z]))
     found = path_stages.estimate(staged, PAIR, seed=2)

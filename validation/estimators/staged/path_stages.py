@@ -11,11 +11,13 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.stats import t as student
 
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import NO_ERROR, Diagnostics, FreeEnergy, Verdict
 from openmm_nti.reference_md.statistics import error_of_mean
 from openmm_nti.runtime.context import Execution, takes_execution
+from openmm_nti.validation.analysis.equilibration import CHANCE
 from openmm_nti.validation.analysis.works import Works, bar, bounds_of, overlap_of
 from openmm_nti.validation.estimators.base import NOT_ASKED, Bounds, Estimator, Job
 from openmm_nti.validation.estimators.path_weights import SMALLEST_OVERLAP
@@ -23,7 +25,6 @@ from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling.paths.stages import Staged, StagesConfig, StageWorks, sample
 
 _N_BOOTSTRAP = 200
-_DRIFT = 4.0  # standard errors
 _MOVE = 1.5  # a leapfrog step with the Hamiltonian, in gradients
 
 
@@ -38,6 +39,8 @@ class PathStagesDiagnostics(Diagnostics):
         Free energy of each stage, kT, and the overlap of its two directions, from 0 to 1.
     largest_drift_z
         Largest change of the mean energy along the chains at a cut, in standard errors.
+    drift_chance
+        How likely one as large would be at any cut, in equilibrium.
     """
 
     lower: float
@@ -50,6 +53,7 @@ class PathStagesDiagnostics(Diagnostics):
     beta_f: list[float]
     overlap: list[float]
     largest_drift_z: float
+    drift_chance: float
     n_paths: int
 
 
@@ -89,6 +93,7 @@ def estimate(staged: Staged, state: StatePoint, execution: Execution) -> FreeEne
         beta_f=values,
         overlap=overlaps,
         largest_drift_z=drift,
+        drift_chance=_chance(drift, staged),
         n_paths=len(staged.stages[-1].reverse),
     )
     return FreeEnergy(
@@ -117,6 +122,13 @@ def _resampled(stages: list[StageWorks], rng: np.random.Generator) -> float:
     )
 
 
+def _chance(largest_z: float, staged: Staged) -> float:
+    """Return how likely so large a drift is by chance, from Student's t and as many cuts."""
+    n_chains = len(np.unique(staged.stages[0].reverse_chain))
+    at_one = 2.0 * float(student.sf(largest_z, n_chains - 1))
+    return min(1.0, len(staged.drift_z) * at_one) if math.isfinite(largest_z) else 0.0
+
+
 def _verdict(facts: PathStagesDiagnostics) -> Verdict:
     if not facts.smallest_overlap >= SMALLEST_OVERLAP:
         return Verdict(
@@ -124,7 +136,7 @@ def _verdict(facts: PathStagesDiagnostics) -> Verdict:
             f"unreliable: overlap {facts.smallest_overlap:.3f} in a stage, under "
             f"{SMALLEST_OVERLAP}; take more stages (n_stages)",
         )
-    if not facts.largest_drift_z <= _DRIFT:
+    if not facts.drift_chance >= CHANCE:
         return Verdict(
             "bad",
             f"the energy drifts between stages by {facts.largest_drift_z:.1f} standard errors: "

@@ -53,7 +53,7 @@ class StagesConfig(PathConfig):
         default=16, ge=8, le=10_000, description="Chains of Monte Carlo at each cut."
     )
     equilibration_steps: int = Field(
-        default=150, ge=0, le=1_000_000, description="Leapfrog steps before a chain's first frame."
+        default=200, ge=0, le=1_000_000, description="Leapfrog steps before a chain's first frame."
     )
     steps_between: int = Field(
         default=20, ge=1, le=100_000, description="Leapfrog steps of a move; a frame after each."

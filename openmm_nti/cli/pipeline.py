@@ -29,7 +29,7 @@ from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.stored import read_arrays, write_arrays
 from openmm_nti.training import train
 from openmm_nti.training.parallel import rank_and_size
-from openmm_nti.validation.analysis import gr
+from openmm_nti.validation.analysis.gr import with_errors as radial_distribution
 from openmm_nti.validation.estimators import neural_ti
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.registry import all_estimators
@@ -261,10 +261,10 @@ def _of_species(job: Job, species: str | None) -> Job:
 def _write_radial_distributions(ensemble: Ensemble, directory: Path) -> None:
     """Write g(r) of the data, and of the model's samples if there are any, to gr.npz."""
     edges = ensemble.state.edges_sigma
-    r, g, error = gr.with_errors(ensemble.positions_sigma, edges, ensemble.n_independent)
+    r, g, error = radial_distribution(ensemble.positions_sigma, edges, ensemble.n_independent)
     arrays = {"r_sigma": r, "g_data": g, "err_data": error}
     samples = directory / neural_ti.FILE
     if samples.is_file():
         positions = read_arrays(samples, ("positions_sigma",))["positions_sigma"]
-        _, arrays["g_model"], arrays["err_model"] = gr.with_errors(positions, edges)
+        _, arrays["g_model"], arrays["err_model"] = radial_distribution(positions, edges)
     write_arrays(directory / "gr.npz", arrays)

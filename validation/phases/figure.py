@@ -37,7 +37,8 @@ def draw(
     for row, temperature in zip(states, temperatures, strict=True):
         densities = [state.density_star for state in row]
         at = [temperature] * len(row)
-        binodal.plot(densities, at, ".", color="0.8", ms=4, zorder=0)
+        label = "simulated" if temperature == temperatures[0] else None
+        binodal.plot(densities, at, ".", color="0.8", ms=4, zorder=0, label=label)
     for name in ("rho_vapour", "rho_liquid"):
         binodal.errorbar(
             [phase.values[name] for phase in phases],
@@ -73,7 +74,7 @@ def _draw_peaks(
                 continue
             height = np.exp(peak.log_p - max(phase.vapour.log_p.max(), phase.liquid.log_p.max()))
             shown = height > _SMALLEST
-            label = f"{row[0].temperature_star:g}" if peak is phase.vapour else None
+            label = f"T* = {row[0].temperature_star:g}" if peak is phase.vapour else None
             ax.plot(
                 peak.numbers[shown] / volume,
                 height[shown],

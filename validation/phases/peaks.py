@@ -40,6 +40,12 @@ class Phase:
         return math.sqrt(float(share @ (self.numbers - self.mean) ** 2))
 
     @property
+    def valley(self) -> int:
+        """N of the least p(N) below the peak, where p(N) rises again towards fewer N; else 0."""
+        least = int(np.argmin(self.log_p[: int(np.argmax(self.log_p)) + 1]))
+        return int(self.numbers[least]) if least > 0 else 0
+
+    @property
     def edges(self) -> tuple[float, float]:
         """p(N) at the least and the largest N over that of the peak."""
         first, last = np.exp(self.log_p[[0, -1]] - self.log_p.max())
@@ -59,7 +65,7 @@ class Window:
         """Return the window of two peaks: the vapour up to one N, the liquid from another."""
         return cls(
             min(math.ceil(vapour.mean + _WIDTH * vapour.spread), between[0]),
-            max(math.floor(liquid.mean - _WIDTH * liquid.spread), between[1]),
+            max(math.floor(liquid.mean - _WIDTH * liquid.spread), between[1], liquid.valley),
             math.ceil(liquid.mean + _DENSER * liquid.spread),
         )
 

@@ -7,6 +7,7 @@ from scipy.optimize import fsolve
 from openmm_nti.validation.analysis.free_energy_curve import FreeEnergyCurve
 from openmm_nti.validation.phases.coexistence import QUANTITIES, coexistence
 from openmm_nti.validation.phases.isotherm import Isotherm
+from openmm_nti.validation.phases.peaks import Phase
 
 EDGE, T = 9.0, 0.75  # sigma, critical temperatures
 A = 27 / 8  # with b = 1 and the critical temperature as unit
@@ -94,6 +95,14 @@ def test_the_errors_are_those_of_many_trials(monkeypatch):
     for name in ("rho_vapour", "rho_liquid", "beta_mu", "beta_p"):
         pulls = np.array([(one.values[name] - exact[name]) / one.errors[name] for one in trials])
         assert 0.3 < np.sqrt(np.mean(pulls**2)) < 2.0, name
+
+
+def test_a_peak_ends_where_p_rises_again():
+    n = np.arange(100, 160)
+    log_p = -0.5 * ((n - 140) / 8) ** 2
+    assert Phase(n, log_p).valley == 0
+    log_p[n < 112] = log_p[n == 112] + 0.1 * (112 - n[n < 112])
+    assert Phase(n, log_p).valley == 112
 
 
 def test_what_does_not_show_two_phases_gives_no_binodal():

@@ -76,7 +76,7 @@ def phase_diagram(
     coexist. Writes phase_diagram.json, .csv and .svg. The same command after an interruption goes
     on. An example:
 
-        openmm-nti phase-diagram fluid.yaml --temperatures 0.9,1.0 --model lj-fluid-t1.25 -o phases
+        openmm-nti phase-diagram fluid.yaml --temperatures 0.9,1.0 --model lj-family -o phases
     """
     from openmm_nti.cli.config_errors import ConfigError
     from openmm_nti.cli.results import print_phases

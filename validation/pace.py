@@ -67,7 +67,8 @@ def measure(state: StatePoint, model: NoisedFluid | None) -> Pace:
     model
         What estimates will evaluate; None where they evaluate none.
     """
-    small = [_resized(state, n) for n in _SIZES]
+    reach = state.cutoff_sigma if model is None else model.bind(state).reach
+    small = [_resized(state, n, reach) for n in _SIZES]
     steps = _line([_md_seconds(resized) for resized in small])
     if model is None:
         return Pace(md_seconds=steps)
@@ -98,8 +99,8 @@ def training_seconds(config: TrainingConfig, numbers: Sequence[int], pace: Pace)
     return seconds if config.max_minutes is None else min(seconds, 60 * config.max_minutes)
 
 
-def _resized(state: StatePoint, n: int) -> StatePoint:
-    shortest = 2.0 * state.cutoff_sigma
+def _resized(state: StatePoint, n: int, reach: float) -> StatePoint:
+    shortest = 2.0 * reach * (1 + 1e-6)  # a box must hold twice what the network sees
     edge = max(shortest, (n / state.density_star) ** (1 / 3))
     if state.is_mixture:
         numbers = [

@@ -6,7 +6,7 @@ import torch
 from openmm_nti import StatePoint
 from openmm_nti.cli import forecast
 from openmm_nti.cli.forecast import Forecast, _gpu, forecast_estimate
-from openmm_nti.model_files import load_model
+from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.training import TrainingConfig
 from openmm_nti.validation.estimators.registry import all_estimators, estimator, section_config
@@ -76,3 +76,18 @@ def test_a_forecast_says_that_a_gpu_was_not_measured(monkeypatch):
     gpu = _gpu("CPU", "cuda")
     assert str(Forecast({"widom": 100}, 1, 1.0, gpu)).endswith("torch's GPU was not measured")
     assert str(Forecast({"widom": 100}, 1, 1.0)).endswith("(widom 2 min)")
+
+
+def test_a_network_that_sees_further_than_the_cutoff_has_a_pace():
+    """Soft atoms are long, and half of a box of two cutoffs is less than the network sees."""
+    soft = StatePoint(
+        n_particles=260,
+        density_star=0.359174,
+        temperature_star=0.02,
+        cutoff_sigma=3.4,
+        switch_sigma=3.0,
+        potential={"type": "uhlenbeck_ford"},
+    )
+    model = load_denoiser("lj-fluid-t1.25")
+    assert model.bind(soft).reach > soft.cutoff_sigma
+    assert measure(soft, model).gradient(260) > 0

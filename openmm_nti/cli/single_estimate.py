@@ -84,6 +84,7 @@ def single_estimate(
         job = Job(state, stored, trained, execution.folder(state.label), request.species, denoiser)
         if chosen.needs_model:
             _ = job.score  # raises an error now, not after a simulation, if it is missing
+            with_key("--model", getattr, job, "best_score")  # or sees beyond the box
         simulate = stored is None and "data" in chosen.needs
         forecast = forecast_estimate(
             chosen,

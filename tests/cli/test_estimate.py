@@ -5,6 +5,7 @@ import json
 import mdtraj
 import openmm
 import pytest
+import yaml
 from tiny import TINY
 
 from openmm_nti.reference_md import ReferenceConfig
@@ -181,3 +182,22 @@ def test_a_box_too_small_for_the_model_is_refused(finished, tmp_path, cli):
     result = cli("export", finished, "--output", tmp_path / "x", "--box-length-sigma", 5)
     assert result.exit_code == 2
     assert "under two cutoffs" in result.output
+
+
+@pytest.mark.filterwarnings("ignore:the network was trained")
+def test_a_denoiser_that_sees_beyond_the_box_is_refused_before_any_simulation(cli, tmp_path):
+    """Its energies would fit: those of `lj-family` see less far than its denoiser."""
+    system = {
+        "n_particles": 130,
+        "density_star": 0.359174,
+        "temperature_star": 0.02,
+        "cutoff_sigma": 3.4,
+        "switch_sigma": 3.0,
+        "potential": {"type": "uhlenbeck_ford"},
+    }
+    (tmp_path / "soft.yaml").write_text(yaml.safe_dump({"system": system}))
+    options = ("--config", tmp_path / "soft.yaml", "--model", "lj-family", "-o", tmp_path / "out")
+    result = cli("estimate", "--method", "path_stages", *options)
+    assert result.exit_code == 2, result.output
+    assert "the model's network sees pairs up to 4.396 sigma" in result.output
+    assert not list((tmp_path / "out").rglob("*.h5"))

@@ -75,6 +75,8 @@ OPTIONAL = [
     "neural_ti",
     "neural_ti_noised",
     "paths",
+    "stages",
+    "n_stages",
     "windows",
     "softcore",
     "decoupling",

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from openmm_nti.cli.forecast import check_disk, forecast_run, is_left
+from openmm_nti.cli.forecast import forecast_run, is_left
 from openmm_nti.cli.results import write_estimate, write_results
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.cli.run_directory import RunDirectory
 from openmm_nti.cli.safety.opening import write_config
+from openmm_nti.cli.safety.preflight import announce
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import atomic_path, sha256_of
 from openmm_nti.fluid.state import StatePoint
@@ -96,9 +97,7 @@ class Pipeline:
             If the disk has too little room for their files.
         """
         forecast = forecast_run(self.config, self.directory, stages or None)
-        check_disk(forecast, self.directory.path)
-        if forecast.seconds > 0:
-            self.console.print(str(forecast))
+        announce(forecast, self.directory.path, self.console)
 
     def import_trajectory(self, trajectory: Path, topology: Path | None) -> None:
         """Make the reference ensemble from the user's own trajectory.

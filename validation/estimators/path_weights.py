@@ -79,6 +79,23 @@ class PathBarDiagnostics(Diagnostics):
     bootstrap_err: float
 
 
+def mean_works(facts: Diagnostics) -> Bounds:
+    """Return the bounds that stand in the diagnostics of an estimate from works, if any."""
+    if not {"lower", "lower_err", "upper", "upper_err"} <= set(facts.keys()):
+        return Bounds()
+    return Bounds((facts["lower"], facts["lower_err"]), (facts["upper"], facts["upper_err"]))
+
+
+def judged_overlap(overlap: float, where: str = "") -> Verdict:
+    """Return whether the works of two directions meet with this overlap."""
+    text = f"{overlap:.2g} between the two directions{where}"
+    return Verdict.good_if(
+        overlap >= SMALLEST_OVERLAP,
+        f"yes: {text}",
+        Verdict("bad", f"no: {text}, {SMALLEST_OVERLAP:g} is the least"),
+    )
+
+
 @takes_execution
 def estimate_bar(works: Works, execution: Execution) -> FreeEnergy:
     """Return beta F_ex by Bennett's acceptance ratio between both directions; method `path_bar`.
@@ -179,10 +196,7 @@ class _FromPaths(Estimator):
 
     def bounds(self, found: FreeEnergy) -> Bounds:
         """Return the means of the works of both directions."""
-        facts = found.diagnostics
-        if not {"lower", "lower_err", "upper", "upper_err"} <= set(facts.keys()):
-            return Bounds()
-        return Bounds((facts["lower"], facts["lower_err"]), (facts["upper"], facts["upper_err"]))
+        return mean_works(found.diagnostics)
 
 
 class PathBar(_FromPaths):
@@ -215,12 +229,7 @@ class PathBar(_FromPaths):
         del others
         if "overlap" not in found.diagnostics:
             return NOT_ASKED
-        text = f"{found.diagnostics['overlap']:.2g} between the two directions"
-        return Verdict.good_if(
-            found.diagnostics["overlap"] >= SMALLEST_OVERLAP,
-            f"yes: {text}",
-            Verdict("bad", f"no: {text}, {SMALLEST_OVERLAP:g} is the least"),
-        )
+        return judged_overlap(found.diagnostics["overlap"])
 
     def figures(self, found: FreeEnergy, folder: Path) -> Iterator[Figure]:
         """Yield the works of both directions."""

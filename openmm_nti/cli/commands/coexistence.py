@@ -77,11 +77,11 @@ def coexistence(
 
         openmm-nti coexistence melting.yaml --model lj-fluid-t1.25 --output melting
     """
-    from openmm_nti.cli.forecast import check_disk, forecast_states
+    from openmm_nti.cli.forecast import forecast_states
     from openmm_nti.cli.results import print_coexistence
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.safety.one_run import only_run
-    from openmm_nti.cli.safety.preflight import check_density, check_writable, with_key
+    from openmm_nti.cli.safety.preflight import announce, check_density, check_writable, with_key
     from openmm_nti.md.platforms import fastest_platform
     from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
@@ -105,9 +105,7 @@ def coexistence(
         ]
         model_there = methods["crystal"].trained or methods["fluid"].trained
         forecast = forecast_states(resolved, resolved.system, estimates, model_there, output)
-        check_disk(forecast, output)
-        if forecast.seconds > 0:
-            console().print(str(forecast))
+        announce(forecast, output, console())
         execution = Execution(
             resolved.seed, resolved.workers, output, progress=True, device=resolved.device
         )

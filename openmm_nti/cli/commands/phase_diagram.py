@@ -121,13 +121,12 @@ def phase_diagram(
 
 def _forecast(resolved: Any, states: list[Any], beside: Any, output: Path) -> None:
     """Say how long simulations and estimates will take, and refuse a disk that is too full."""
-    from openmm_nti.cli.forecast import check_disk, forecast_states
+    from openmm_nti.cli.forecast import forecast_states
+    from openmm_nti.cli.safety.preflight import announce
 
     estimates = [(beside.method, beside.settings, state) for state in states]
     forecast = forecast_states(resolved, states, estimates, beside.model, output)
-    check_disk(forecast, output)
-    if forecast.seconds > 0:
-        console().print(str(forecast))
+    announce(forecast, output, console())
 
 
 def _points(path: Path | None) -> list[dict[str, float]]:

@@ -84,12 +84,12 @@ def sweep(
 
         openmm-nti sweep fluid.yaml --anchor fluid/results.json -o sweep --model lj-fluid-t1.25
     """
-    from openmm_nti.cli.forecast import REFERENCE, check_disk, forecast_run
+    from openmm_nti.cli.forecast import REFERENCE, forecast_run
     from openmm_nti.cli.results import print_sweep
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import RunDirectory
     from openmm_nti.cli.safety.one_run import only_run
-    from openmm_nti.cli.safety.preflight import check_density, check_writable, with_key
+    from openmm_nti.cli.safety.preflight import announce, check_density, check_writable, with_key
     from openmm_nti.md.platforms import fastest_platform
     from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
@@ -109,9 +109,7 @@ def sweep(
     with tasks_on(executor, scheduler), only_run(output):
         all_of_it = resolved.model_copy(update={"system": tuple(states)})
         forecast = forecast_run(all_of_it, RunDirectory(output), (REFERENCE,))
-        check_disk(forecast, output)
-        if forecast.seconds > 0:
-            console().print(str(forecast))
+        announce(forecast, output, console())
         execution = Execution(resolved.seed, resolved.workers, output, progress=True)
         results = run.sweep(states, resolved.reference, known, execution, beside)
     if json:

@@ -7,7 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from openmm_nti.cli.config_errors import ConfigError
+from openmm_nti.cli.forecast import Forecast, check_disk
 from openmm_nti.cli.run_config import RunConfig
 from openmm_nti.fluid.of_species import kind_table
 from openmm_nti.fluid.state import StatePoint
@@ -118,6 +121,19 @@ def why_not_writable(place: Path) -> str:
             return ""
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
+
+
+def announce(forecast: Forecast, output: Path, console: Console) -> None:
+    """Say how long a calculation will take, unless nothing is left of it.
+
+    Raises
+    ------
+    ConfigError
+        If the disk of `output` has too little room for it.
+    """
+    check_disk(forecast, output)
+    if forecast.seconds > 0:
+        console.print(str(forecast))
 
 
 def with_key(key: str, function: Any, *arguments: Any) -> Any:

@@ -26,7 +26,7 @@ import openmm
 import torch
 from pydantic import Field
 
-from openmm_nti.fluid.displacements import about_sites, crystal_of
+from openmm_nti.fluid.displacements import about_sites
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.fluid.state import StatePoint
@@ -47,7 +47,7 @@ from openmm_nti.validation.estimators.crystals.conventions import (
     crystal_numbers,
 )
 from openmm_nti.validation.estimators.crystals.einstein_path import crystal_system
-from openmm_nti.validation.estimators.crystals.lattice_modes import einstein_variance
+from openmm_nti.validation.estimators.crystals.lattice_modes import variance_of
 from openmm_nti.validation.estimators.neural_windows import WindowEstimator, n_evaluations
 from openmm_nti.validation.pace import Pace
 
@@ -134,7 +134,7 @@ def sample(state: StatePoint, config: FrenkelLaddConfig, execution: Execution) -
             f"convention = {state.convention}: frenkel_ladd needs an energy without jumps, for MD "
             "does not feel them; use switched, shifted or force_shifted"
         )
-    variance = _variance(state, config)
+    variance = variance_of(state, config.variance)
     lambdas = _place(state, variance, config, execution)
     windows = execution.map_stored(
         partial(_sample_window, state, variance, config, lambdas, execution),
@@ -148,11 +148,6 @@ def sample(state: StatePoint, config: FrenkelLaddConfig, execution: Execution) -
     chain = np.repeat(np.arange(config.n_chains), config.n_frames)
     u_kln = (1 - lambdas) * springs[..., np.newaxis] + lambdas * pairs[..., np.newaxis]
     return WindowData(lambdas, u_kln, pairs - springs, chain, platform=platform_of(windows))
-
-
-def _variance(state: StatePoint, config: FrenkelLaddConfig) -> float:
-    crystal_of(state)
-    return einstein_variance(state) if config.variance is None else config.variance
 
 
 def _place(
@@ -243,7 +238,7 @@ def _result(
     data: WindowData, state: StatePoint, config: FrenkelLaddConfig, execution: Execution
 ) -> FreeEnergy:
     """Return beta F_ex from the samples."""
-    variance = _variance(state, config)
+    variance = variance_of(state, config.variance)
     found = estimate_mbar(data, state, method=FrenkelLadd.name, execution=execution)
     minus_log_z_rel = EinsteinCrystal(state, variance).minus_log_z_rel + found.value
     numbers = crystal_numbers(minus_log_z_rel, found.std_err, state)

@@ -45,7 +45,7 @@ from openmm_nti.validation.estimators.crystals.einstein_path import (
     spring_constant,
     switched_system,
 )
-from openmm_nti.validation.estimators.crystals.lattice_modes import einstein_variance
+from openmm_nti.validation.estimators.crystals.lattice_modes import variance_of
 from openmm_nti.validation.estimators.path_weights import PathBar
 from openmm_nti.validation.pace import Pace
 
@@ -114,7 +114,7 @@ def sample(state: StatePoint, config: RampsConfig, execution: Execution) -> Work
             f"convention = {state.convention}: ramps need an energy without jumps, for MD does not "
             "feel them; use switched, shifted or force_shifted"
         )
-    variance = einstein_variance(state) if config.variance is None else config.variance
+    variance = variance_of(state, config.variance)
     firsts = range(0, config.n_ramps, _RAMPS_OF_TASK)
     items = [
         (way, first, min(_RAMPS_OF_TASK, config.n_ramps - first))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from openmm_nti.fluid.displacements import sites_sigma
+from openmm_nti.fluid.displacements import crystal_of, sites_sigma
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.reduced import by_kind
 from openmm_nti.fluid.state import StatePoint
@@ -29,6 +29,18 @@ def einstein_variance(state: StatePoint) -> float:
     if not laplacian > 0:
         raise _unstable(state)
     return 3 * state.n_particles / laplacian
+
+
+def variance_of(state: StatePoint, given: float | None) -> float:
+    """Return the variance of an Einstein crystal for `state`: the given one, or its own.
+
+    Raises
+    ------
+    ValueError
+        If the state is a fluid, or see `einstein_variance`.
+    """
+    crystal_of(state)
+    return einstein_variance(state) if given is None else given
 
 
 def hessian(state: StatePoint) -> np.ndarray:

@@ -20,7 +20,11 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.equilibration import CHANCE
 from openmm_nti.validation.analysis.works import Works, bar, bounds_of, overlap_of
 from openmm_nti.validation.estimators.base import NOT_ASKED, Bounds, Estimator, Job
-from openmm_nti.validation.estimators.path_weights import SMALLEST_OVERLAP
+from openmm_nti.validation.estimators.path_weights import (
+    SMALLEST_OVERLAP,
+    judged_overlap,
+    mean_works,
+)
 from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.sampling.paths.stages import Staged, StagesConfig, StageWorks, sample
 
@@ -177,23 +181,14 @@ class PathStages(Estimator):
 
     def bounds(self, found: FreeEnergy) -> Bounds:
         """Return the sums of the mean works of both directions."""
-        facts = found.diagnostics
-        if not {"lower", "lower_err", "upper", "upper_err"} <= set(facts.keys()):
-            return Bounds()
-        return Bounds((facts["lower"], facts["lower_err"]), (facts["upper"], facts["upper_err"]))
+        return mean_works(found.diagnostics)
 
     def overlap(self, found: FreeEnergy, others: Mapping[str, FreeEnergy]) -> Verdict:
         """Return whether the works of the two directions meet in every stage."""
         del others
         if "smallest_overlap" not in found.diagnostics:
             return NOT_ASKED
-        smallest = found.diagnostics["smallest_overlap"]
-        text = f"{smallest:.2g} between the two directions, in the worst stage"
-        return Verdict.good_if(
-            smallest >= SMALLEST_OVERLAP,
-            f"yes: {text}",
-            Verdict("bad", f"no: {text}, {SMALLEST_OVERLAP:g} is the least"),
-        )
+        return judged_overlap(found.diagnostics["smallest_overlap"], ", in the worst stage")
 
 
 def _moves(config: StagesConfig, n: int) -> int:

@@ -18,6 +18,7 @@ a better model than the energies.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -192,23 +193,18 @@ def sample(
         description="paths in stages",
         labels=[f"{('noising', 'denoising')[step]} of stage {s}" for s, step, *_ in of_paths],
     )
-    works = [
-        [
-            np.concatenate(
-                [
-                    part["omega"]
-                    for (of_stage, of_step, *_), part in zip(of_paths, parts, strict=True)
-                    if (of_stage, of_step) == (stage, step)
-                ]
-            )
-            for step in (0, 1)
-        ]
-        for stage in range(len(cuts) - 1)
-    ]
+    works: defaultdict[tuple[int, int], list[Array]] = defaultdict(list)
+    for (stage, step, *_), part in zip(of_paths, parts, strict=True):
+        works[stage, step].append(part["omega"])
     chains = [_chains(len(end), cut, len(ends), config) for cut, end in enumerate(ends)]
     stages = [
-        StageWorks(forward, reverse, chains[stage], chains[stage + 1])
-        for stage, (forward, reverse) in enumerate(works)
+        StageWorks(
+            np.concatenate(works[stage, 0]),
+            np.concatenate(works[stage, 1]),
+            chains[stage],
+            chains[stage + 1],
+        )
+        for stage in range(len(cuts) - 1)
     ]
     drifts = np.array([_drift_z(part["energies"]) for part in found])
     return Staged(stages, np.sqrt(levels["levels"][cuts]), drifts)

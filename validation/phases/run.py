@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.integrate import quad
 
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.files import finite, provenance, write_json
@@ -20,6 +21,7 @@ from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.reference_md.statistics import mean_of_frames
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.analysis.free_energy_curve import FreeEnergyCurve
+from openmm_nti.validation.melting.full_potential import tail_of
 from openmm_nti.validation.phases.branch import FEWEST
 from openmm_nti.validation.phases.coexistence import QUANTITIES, Coexistence, coexistence
 from openmm_nti.validation.phases.figure import draw
@@ -33,6 +35,8 @@ SCHEMA = 1
 NAME = "phase_diagram"
 _GRID = 20_000  # points of the integral for two particles
 _NEGLIGIBLE_KT = 1e-3  # error that values without any count with
+
+_Row: TypeAlias = tuple[float, float, float, float]  # beta F_ex, excess pressure, with errors
 
 
 def states_of(
@@ -66,6 +70,8 @@ def phase_diagram(
     beside: Beside,
     execution: Execution,
     published: Sequence[Mapping[str, float]] = (),
+    *,
+    full: bool = False,
 ) -> dict[str, Any]:
     """Return what phase_diagram.json holds; the files are in the execution's folder.
 
@@ -81,6 +87,8 @@ def phase_diagram(
         Its folder, which must be given, takes the files.
     published
         Known points for the figure: mappings with `temperature_star`, `rho_vapour`, `rho_liquid`.
+    full
+        Whether to go from the simulated to the full pair potential; see `full_potential`.
     """
     if execution.directory is None:
         raise ValueError("directory = None: a phase diagram needs a folder for its simulations")
@@ -97,7 +105,7 @@ def phase_diagram(
     ]
     results, phases = [], []
     for number, row in enumerate(states):
-        isotherm = _isotherm(frames[number], isochores, number)
+        isotherm = _isotherm(frames[number], isochores, number, full=full)
         phase = coexistence(isotherm, execution.random(NAME, row[0].temperature_star))
         phases.append(phase)
         entries = [
@@ -111,6 +119,7 @@ def phase_diagram(
             "state": first.model_dump(mode="json", exclude={"temperature_star", "n_particles"}),
             "model": beside.name,
             "method": beside.method.name,
+            "potential": "full" if full else "simulated",
             "temperatures": results,
             "published": [dict(point) for point in published],
             "provenance": provenance(execution.seed),
@@ -136,31 +145,63 @@ def _estimate(beside: Beside, ensemble: Ensemble, execution: Execution) -> FreeE
         )
 
 
-def two_particles(state: StatePoint) -> float:
-    """Return the exact beta F_ex of two particles in the box of `state`, kT."""
+def two_particles(state: StatePoint, *, full: bool = False) -> float:
+    """Return the exact beta F_ex of two particles in the box of `state`, kT.
+
+    `full` takes the pair potential without its cutoff, of which an infinite volume holds the tail.
+    """
     r = np.linspace(0.0, state.cutoff_sigma, _GRID + 1)[1:]
-    energy = pair_energy(r**2, state) / state.temperature_star
-    mayer = np.expm1(-energy) * 4 * math.pi * r**2
-    return -math.log1p(float(np.trapezoid(mayer, r)) / state.volume_sigma3)
+    pair = state.pair_potential.pair
+    energy = pair.energy_numpy(r**2) if full else pair_energy(r**2, state)
+    mayer = np.expm1(-energy / state.temperature_star) * 4 * math.pi * r**2
+    integral = float(np.trapezoid(mayer, r))
+    if full:
+        integral += quad(_mayer_of_tail, 0.0, 1 / state.cutoff_sigma, args=(state,))[0]
+    return -math.log1p(integral / state.volume_sigma3)
+
+
+def _mayer_of_tail(x: float, state: StatePoint) -> float:
+    """Return the integrand of the Mayer function beyond the cutoff, over x = 1 / distance."""
+    if x == 0.0:
+        return 0.0
+    energy = float(state.pair_potential.pair.energy_numpy(np.array([x**-2]))[0])
+    return math.expm1(-energy / state.temperature_star) * 4 * math.pi / x**4
 
 
 def _table(items: Sequence[Any], shape: tuple[int, int]) -> list[list[Any]]:
     return [list(items[i * shape[1] : (i + 1) * shape[1]]) for i in range(shape[0])]
 
 
-def _isotherm(frames: Sequence[Ensemble], isochores: Sequence[Isochore], number: int) -> Isotherm:
+def _isotherm(
+    frames: Sequence[Ensemble], isochores: Sequence[Isochore], number: int, *, full: bool
+) -> Isotherm:
     """Return what is known at one temperature, with the exact value of two particles."""
     state = frames[0].state
-    known = {2: (two_particles(state), 0.0, math.nan, math.nan)}
+    known = {2: (two_particles(state, full=full), 0.0, math.nan, math.nan)}
     for one, ensemble in zip(isochores, frames, strict=True):
         value, error = float(one.values[number]), float(one.errors[number])
         if one.n_particles > 2 and math.isfinite(value) and math.isfinite(error):
-            known[one.n_particles] = (value, error, *_excess_pressure(ensemble))
+            row = (value, error, *_excess_pressure(ensemble))
+            known[one.n_particles] = _of_full_potential(row, ensemble) if full else row
     numbers = sorted(known)
     values, errors, pressures, p_errors = np.array([known[n] for n in numbers]).T
     covariance = np.diag(np.maximum(errors, _NEGLIGIBLE_KT) ** 2)
     curve = FreeEnergyCurve(np.array(numbers), values, covariance, state.box_length_sigma)
     return Isotherm(curve, pressures, p_errors)
+
+
+def _of_full_potential(row: _Row, ensemble: Ensemble) -> _Row:
+    """Return beta F_ex and the excess pressure of the full potential, with errors."""
+    value, error, pressure, p_error = row
+    state = ensemble.state
+    tail = tail_of(ensemble.positions_sigma, virials(ensemble.positions_sigma, state), state)
+    t = state.temperature_star
+    return (
+        value + tail.beta_f,
+        math.hypot(error, tail.beta_f_err),
+        pressure + tail.pressure / t,
+        math.hypot(p_error, tail.pressure_err / t),
+    )
 
 
 def _excess_pressure(ensemble: Ensemble) -> tuple[float, float]:

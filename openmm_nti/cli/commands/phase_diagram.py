@@ -62,6 +62,12 @@ def phase_diagram(
             dir_okay=False,
         ),
     ] = None,
+    full_potential: Annotated[
+        bool,
+        typer.Option(
+            "--full-potential", help="Of the full pair potential, not of that with its cutoff."
+        ),
+    ] = False,
     settings: Settings = None,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
@@ -111,7 +117,9 @@ def phase_diagram(
     with tasks_on(executor, scheduler), only_run(output):
         _forecast(resolved, flat, beside, output)
         execution = Execution(resolved.seed, resolved.workers, output, progress=True)
-        results = run.phase_diagram(states, resolved.reference, beside, execution, known)
+        results = run.phase_diagram(
+            states, resolved.reference, beside, execution, known, full=full_potential
+        )
     if json:
         print_json(results)
         return

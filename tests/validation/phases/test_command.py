@@ -71,6 +71,9 @@ def test_it_writes_its_files_and_goes_on_from_them(tmp_path):
     assert "T* = 1.25: " in again.stdout
     written = json.loads((tmp_path / "out" / "phase_diagram.json").read_text())
     assert written["temperatures"] == found["temperatures"]
+    assert (written["potential"], found["potential"]) == ("simulated", "simulated")
+    full = phase_diagram(tmp_path, *options, "--json", "--full-potential")
+    assert json.loads(full.stdout)["potential"] == "full"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 from openmm_nti import StatePoint
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.phases.isochores import Isochore
-from openmm_nti.validation.phases.run import states_of, two_particles
+from openmm_nti.validation.phases.run import _of_full_potential, states_of, two_particles
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 
@@ -26,6 +27,31 @@ def test_two_particles_are_exact():
     error = boltzmann.std() / len(places) ** 0.5
     assert np.exp(-two_particles(PAIR)) == pytest.approx(boltzmann.mean(), abs=4 * error)
     assert error < 0.003
+
+
+def test_two_particles_of_the_full_potential_have_its_virial_coefficient():
+    def mayer(r):
+        return np.expm1(-4 * (r**-12 - r**-6) / 1.25) * 4 * np.pi * r**2
+
+    b2 = -0.5 * (quad(mayer, 0.1, 3.0, limit=200)[0] + quad(mayer, 3.0, np.inf)[0])
+    b2 += 2 * np.pi * 0.1**3 / 3
+    full = two_particles(PAIR, full=True)
+    assert full == pytest.approx(-np.log1p(-2 * b2 / 216), abs=1e-6)
+    assert full < two_particles(PAIR) - 0.001
+
+
+def test_the_full_potential_of_atoms_far_apart_is_the_tail():
+    """One atom in contact with none: its images and the mean density are all there is."""
+    state = at(4, convention="switched")
+    corners = np.array([[0, 0, 0], [3, 3, 0], [3, 0, 3], [0, 3, 3]]) + 0.5
+    frames = SimpleNamespace(positions_sigma=np.repeat(corners[None], 8, axis=0), state=state)
+    value, error, pressure, _ = _of_full_potential((1.0, 0.5, 0.1, 0.1), frames)
+    reach = 0.99 * 6
+    shells = 24 * 4 * (18**-6.0 - 18**-3.0)  # of 12 neighbours at 18 ** 0.5 sigma, halved
+    tail = 0.5 * 4 * 4 / 216 * 16 * np.pi * (reach**-9 / 9 - reach**-3 / 3)
+    assert value - 1.0 == pytest.approx((shells + tail) / 1.25, rel=1e-6)
+    assert error == pytest.approx(0.5)
+    assert pressure < 0.1
 
 
 def test_states_are_a_list_over_n_for_each_temperature():

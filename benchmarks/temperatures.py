@@ -6,12 +6,14 @@ rigorous lower bound lies below that. Finished parts are read from OUTPUT, so a 
 its bounds alone. Usage:
 
     python benchmarks/temperatures.py OUTPUT --models lj-fluid-t1.25 [DIR ...] [--n 40 100 160 200]
-    [--temperatures 1 1.5 2 3] [--frames 400] [--pairs 384]
+    [--temperatures 1 1.5 2 3] [--frames 400] [--pairs 384] [--table gaps.csv]
 
-Below T* = 1.2 there are N = 160 and more only: fewer would lie between gas and liquid.
+--table writes the rows for the figure of docs/pictures.py. Below T* = 1.2 there are N = 160 and
+more only: fewer would lie between gas and liquid.
 """
 
 import argparse
+import csv
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -51,7 +53,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--pairs", type=int, default=384)
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--table", type=Path)
     options = parser.parse_args()
+    columns = ["N", "density_star", "temperature_star", "beta_f_ex", "beta_f_ex_err"]
+    for name in options.models:
+        columns += [f"gap_{Path(name).name}", f"gap_{Path(name).name}_err"]
+    table: list[list[float]] = []
     known = read_json(REFERENCE)["switched"]
     models = {str(name): load_denoiser(name) for name in options.models}
     print(f"{'N':>4s} {'T*':>5s} {'beta F_ex':>15s}  gap of {', '.join(models)}", flush=True)
@@ -70,11 +77,14 @@ def main() -> None:
                 continue
             truth = row["beta_f_ex"]
             gaps = []
+            numbers = [n, ensemble.state.density_star, t, truth["value"], truth["std_err"]]
             for number, model in enumerate(models.values()):
                 folder = execution.child(f"T{t:g}").folder(number)  # the same noise for all
                 bound = model_bound(model, ensemble, 24, options.pairs, execution=folder)
                 error = math.hypot(bound.std_err, truth["std_err"])
-                gaps.append(f"{truth['value'] - bound.value:6.2f}({error:.2f})")
+                numbers += [truth["value"] - bound.value, error]
+                gaps.append(f"{numbers[-2]:6.2f}({error:.2f})")
+            table.append(numbers)
             print(
                 f"{n:4d} {t:5.3g} {truth['value']:8.2f}({truth['std_err']:.2f})  "
                 + "  ".join(gaps)
@@ -82,6 +92,11 @@ def main() -> None:
                 f"{ensemble.n_independent:.0f} frames",
                 flush=True,
             )
+    if options.table:
+        with options.table.open("w", newline="", encoding="utf-8") as lines:
+            writer = csv.writer(lines)
+            writer.writerow(columns)
+            writer.writerows([f"{number:.5g}" for number in row] for row in table)
 
 
 if __name__ == "__main__":

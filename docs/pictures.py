@@ -12,6 +12,10 @@ from matplotlib.figure import Figure
 from openmm_nti.files import atomic_path
 
 HERE = Path(__file__).parent
+SMALLEST_GAP, DARK_GAP = 0.1, 4.0  # kT; smaller ones look alike, numbers on larger ones are white
+METHODS = ("denoiser", "neural_ti_bound", "neural_ti_tethered", "neural_ti")
+LABELS = {"denoiser": "denoiser alone"}
+MODELS = {"ljfluidt125": "lj-fluid-t1.25", "ljfamily": "lj-family"}
 BLUE, ORANGE = "#2f7ed8", "#d9741a"
 
 
@@ -53,6 +57,64 @@ def bracket() -> Figure:
     return figure
 
 
+def accuracy() -> Figure:
+    """Draw how far estimates of lj-fluid-t1.25 lie from independent values, against N."""
+    table = np.genfromtxt(HERE / "pictures" / "accuracy.csv", delimiter=",", names=True)
+    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for ax, names in ((left, METHODS[:2]), (right, METHODS[2:])):
+        for shift, (name, colour) in enumerate(zip(names, (BLUE, ORANGE), strict=True)):
+            error = np.hypot(table[f"{name}_err"], table["reference_err"])
+            ax.errorbar(
+                table["N"] + 4 * shift - 2,
+                table[name],
+                yerr=2 * error,
+                fmt="o",
+                color=colour,
+                markersize=4,
+                capsize=2,
+                label=LABELS.get(name, name),
+            )
+        ax.axhline(0.0, color="0.5", linewidth=1)
+        ax.set(xlabel="number of atoms N", ylabel="estimate less reference / kT")
+        ax.legend(frameon=False, loc="lower left")
+    left.set_title("Lower bounds ± 2 errors")
+    right.set_title("Estimates ± 2 errors")
+    return figure
+
+
+def gaps() -> Figure:
+    """Draw what a shipped model leaves out at each temperature and density, as a map of circles."""
+    table = np.genfromtxt(HERE / "pictures" / "gaps.csv", delimiter=",", names=True)
+    figure = Figure(figsize=(8.0, 3.8), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    names = [name[4:] for name in table.dtype.names if name.startswith("gap_")]
+    for ax, name in zip(axes, [name for name in names if not name.endswith("_err")], strict=True):
+        gap, error = table[f"gap_{name}"], table[f"gap_{name}_err"]
+        shown = np.maximum(gap, SMALLEST_GAP)
+        circles = ax.scatter(
+            table["density_star"],
+            table["temperature_star"],
+            s=260,
+            c=shown,
+            cmap="YlOrRd",
+            norm=mpl.colors.LogNorm(SMALLEST_GAP, 16.0),
+            edgecolors="0.6",
+        )
+        for row, one, its in zip(table, gap, error, strict=True):
+            at = (row["density_star"], row["temperature_star"])
+            colour = "white" if one > DARK_GAP else "black"
+            text = f"{one:.1f}" if abs(one) > its else "0"
+            ax.annotate(text, at, ha="center", va="center", fontsize=7, color=colour)
+        ax.set(xlabel="ρ σ³", title=MODELS.get(name, name), yscale="log")
+        ax.set_xlim(0.1, 1.0)
+        ax.set_yticks([1, 1.25, 1.5, 2, 3], ["1", "1.25", "1.5", "2", "3"])
+        ax.minorticks_off()
+    axes[0].set(ylabel="T* = kT / ε")
+    figure.colorbar(circles, ax=axes, label="gap of the denoiser / kT")
+    return figure
+
+
 def main() -> None:
     """Write every figure below docs/pictures."""
     settings = {
@@ -61,8 +123,12 @@ def main() -> None:
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    with mpl.rc_context(settings), atomic_path(HERE / "pictures" / "bracket.svg") as path:
-        bracket().savefig(path, metadata={"Date": None})
+    for draw in (bracket, accuracy):
+        with (
+            mpl.rc_context(settings),
+            atomic_path(HERE / "pictures" / f"{draw.__name__}.svg") as path,
+        ):
+            draw().savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

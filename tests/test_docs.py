@@ -167,6 +167,7 @@ def trajectory(run_directory, tmp_path):
         ("ti_by_hand.py", ["MODEL", "1"], "beta F_ex ="),
         ("replica_exchange.py", ["MODEL", "2"], "beta F_ex ="),
         ("growth_ramp.py", ["MODEL", "2", "1"], "beta F_ex ="),
+        ("draw_family.py", ["2", "3", "5"], "n_particles ... A-B"),
         ("make_trajectory.py", ["1000", "50", "203.66"], "argon.dcd: 4 frames"),
         ("own_system.py", ["1000"], "own.dcd: 4 frames"),
         ("own_trajectory.py", ["TRAJECTORY", "MODEL", "8"], "path_bar ... own_trajectory.csv"),

@@ -31,10 +31,10 @@ _SWEPT = {
     "pressure_star": "p*",
 }
 _COEXISTENCE = {
-    "rho_fluid": "ρ* of the fluid  ",
-    "rho_crystal": "ρ* of the crystal",
-    "pressure_star": "p σ³/ε           ",
-    "beta_mu": "βμ, Λ = σ        ",
+    "rho_fluid": "ρ*\nfluid",
+    "rho_crystal": "ρ*\ncrystal",
+    "pressure_star": "p σ³/ε",
+    "beta_mu": "βμ\nΛ = σ",
 }
 _PHASES = {
     "rho_vapour": "rho*\nvapour",
@@ -178,11 +178,12 @@ def _diagnostics(run: RunDirectory, state: StatePoint) -> dict[str, Any]:
 def print_sweep(results: Mapping[str, Any], console: Console) -> None:
     """Show the table of a sweep, with that of a model if there is one, and the verdicts."""
     n = results["state"]["n_particles"]
-    console.print(_sweep_table(f"N = {n}, all particles together", results["temperatures"], _SWEPT))
+    title = f"N = {n}, all particles together"
+    console.print(_by_temperature(title, results["temperatures"], _SWEPT))
     if model := results.get("model"):
         columns = {key: title for key, title in _SWEPT.items() if key != "pressure_star"}
         title = f"the same by {model['name']}, {model['method']}"
-        console.print(_sweep_table(title, model["temperatures"], columns))
+        console.print(_by_temperature(title, model["temperatures"], columns))
         console.print(f"The model is {model['verdict']['text']}", highlight=False)
     console.print(
         f"C_v = C_v,ex + {1.5 * n:g} k with the kinetic part. {results['verdict']['text']}",
@@ -190,7 +191,7 @@ def print_sweep(results: Mapping[str, Any], console: Console) -> None:
     )
 
 
-def _sweep_table(
+def _by_temperature(
     title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
 ) -> Table:
     table = Table(title=title)
@@ -206,36 +207,29 @@ def _sweep_table(
 
 def print_phases(results: Mapping[str, Any], console: Console) -> None:
     """Show the table of a phase diagram, and the verdicts."""
-    table = Table(title="Vapour and liquid, in units of sigma, epsilon and kT")
-    for heading in ("T*", *_PHASES.values()):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in results["temperatures"]:
-        shown = (row.get(name) for name in _PHASES)
-        numbers = [uncertain(one["value"], one["std_err"]) if one else "none" for one in shown]
-        numbers = [number.replace(" ± ", "\n± ") for number in numbers]  # 80 columns
-        table.add_row(f"{row['temperature_star']:.5g}", *numbers)
-    console.print(table)
-    for row in results["temperatures"]:
-        console.print(
-            f"T* = {row['temperature_star']:g}: {row['verdict']['text']}", highlight=False
-        )
+    title = "Vapour and liquid, in units of sigma, epsilon and kT"
+    console.print(_by_temperature(title, results["temperatures"], _PHASES))
+    _print_verdicts(results["temperatures"], console)
 
 
 def print_coexistence(results: Mapping[str, Any], console: Console) -> None:
-    """Show what is known of a fluid and its crystal, where they coexist, and the verdict."""
-    table = Table(title=f"Fluid and crystal at T* = {results['temperature_star']:g}")
-    for heading in ("phase", "N", "ρ*", "p*", "βA/N, Λ = σ"):
+    """Show what is known of a fluid and its crystal, where they coexist, and the verdicts."""
+    table = Table(title="Fluid and crystal")
+    for heading in ("phase", "N", "T*", "ρ*", "p*", "βA/N, Λ = σ"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in results["states"]:
         known = (row.get(name) for name in ("pressure_star", "a"))
         numbers = [uncertain(one["value"], one["std_err"]) if one else "" for one in known]
-        n, density = row["n_particles"], row["density_star"]
-        table.add_row(row["phase"], str(n), f"{density:.4g}", *numbers)
+        place = (f"{row[name]:.4g}" for name in ("temperature_star", "density_star"))
+        table.add_row(row["phase"], str(row["n_particles"]), *place, *numbers)
     console.print(table)
-    for name, title in _COEXISTENCE.items():
-        if one := results.get(name):
-            number = uncertain(one["value"], one["std_err"])
-            console.print(f"{title} {number}", highlight=False)
-    console.print(
-        f"{results['convention']} potential: {results['verdict']['text']}", highlight=False
-    )
+    title = f"Coexistence, {results['convention']} potential"
+    console.print(_by_temperature(title, results["temperatures"], _COEXISTENCE))
+    _print_verdicts(results["temperatures"], console)
+
+
+def _print_verdicts(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    for row in rows:
+        console.print(
+            f"T* = {row['temperature_star']:g}: {row['verdict']['text']}", highlight=False
+        )

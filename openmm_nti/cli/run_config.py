@@ -2,8 +2,9 @@
 
 The sections below `estimates` come from the registry of estimators.
 
-`system` gives one or several state points: the fields of a StatePoint with `n_particles` as a
-number or a list, or a list of such mappings. The other sections are the settings of the stages.
+`system` gives one or several state points: the fields of a StatePoint, of which `n_particles`,
+`density_star` and `temperature_star` may be lists, or a list of such mappings. The other sections
+are the settings of the stages.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import (
     Field,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     create_model,
     field_serializer,
     model_validator,
@@ -37,6 +39,8 @@ from openmm_nti.validation.estimators.base import Estimator
 from openmm_nti.validation.estimators.registry import estimator, sections
 from openmm_nti.validation.estimators.registry import section_config as settings_class
 from openmm_nti.validation.sweep.config import SweepConfig
+
+_LISTS = ("n_particles", "density_star", "temperature_star")  # keys of `system` that may be lists
 
 
 def _estimates_config() -> type[BaseModel]:
@@ -67,8 +71,8 @@ else:
     EstimatesConfig = _estimates_config()
 
 
-def _one_for_each_n(system: Any) -> Any:
-    """Return one mapping for each N, where `n_particles` may be a list."""
+def _one_for_each(system: Any) -> Any:
+    """Return one mapping for each N, density and temperature, each of which may be a list."""
     if not isinstance(system, dict | list | tuple):
         raise ValueError(  # noqa: TRY004 (pydantic reports no TypeError)
             "is no mapping: give n_particles, a box and a temperature"
@@ -76,14 +80,18 @@ def _one_for_each_n(system: Any) -> Any:
     mappings = system if isinstance(system, list | tuple) else [system]
     if not mappings:
         raise ValueError("no state point is given: give n_particles, a box and a temperature")
-    spread: list[Any] = []
-    for mapping in (one_n for listed in mappings for one_n in numbers_of_particles(listed)):
-        numbers = mapping.get("n_particles") if isinstance(mapping, dict) else None
-        if isinstance(numbers, list) and numbers:
-            spread.extend({**mapping, "n_particles": number} for number in numbers)
-        else:
-            spread.append(mapping)
+    spread = [one_n for listed in mappings for one_n in numbers_of_particles(listed)]
+    for key in _LISTS:
+        spread = [one for mapping in spread for one in _one_for_each_value(mapping, key)]
     return spread
+
+
+def _one_for_each_value(mapping: Any, key: str) -> list[Any]:
+    """Return a mapping for each value of `key`, if it has a list of them."""
+    values = mapping.get(key) if isinstance(mapping, dict) else None
+    if isinstance(values, list) and values:
+        return [{**mapping, key: value} for value in values]
+    return [mapping]
 
 
 def _is_crystal(state: Any) -> bool:
@@ -112,7 +120,7 @@ class RunConfig(Settings):
         default="auto",
         description="Where models compute: `cpu`, `cuda`, `cuda:1`; `auto`: a GPU if there is one.",
     )
-    system: Annotated[tuple[StatePoint, ...], BeforeValidator(_one_for_each_n)] = Field(
+    system: Annotated[tuple[StatePoint, ...], BeforeValidator(_one_for_each)] = Field(
         description="The fluid. n_particles may be a list: one model is trained for all N, and "
         "estimates are made for each.",
     )
@@ -156,11 +164,12 @@ class RunConfig(Settings):
         return {**data, "estimates": {**usual, **given}}
 
     @model_validator(mode="after")
-    def _states_belong_together(self) -> Self:
+    def _states_belong_together(self, info: ValidationInfo) -> Self:
         if len({state.label for state in self.system}) < len(self.system):
             raise ValueError("system: the same state point is listed twice; remove one")
         several = len({state.pair_potential for state in self.system}) > 1
-        if several and not self.network.knows_depth:
+        trains = info.context is None or info.context["trains"]
+        if several and trains and not self.network.knows_depth:
             raise ValueError(
                 "system: the state points differ in temperature_star, species, cutoff, switching "
                 "or convention; one run trains one model: make one run for each, or set "
@@ -197,8 +206,10 @@ class RunConfig(Settings):
         return {**mappings[0], "n_particles": numbers if len(numbers) > 1 else numbers[0]}
 
 
-def load_config(path: Path, settings: list[str]) -> RunConfig:
+def load_config(path: Path, settings: list[str], *, trains: bool = True) -> RunConfig:
     """Return the configuration in a YAML file, changed by settings such as `seed=2`.
+
+    What never `trains` a model may have state points at several temperatures.
 
     Raises
     ------
@@ -211,7 +222,7 @@ def load_config(path: Path, settings: list[str]) -> RunConfig:
     if "system" in data:
         data["system"] = with_files(data["system"], path)
     try:
-        return RunConfig.model_validate(data)
+        return RunConfig.model_validate(data, context={"trains": trains})
     except ValidationError as error:
         raise ConfigError(explain(error, RunConfig, source=str(path))) from None
 

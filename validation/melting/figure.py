@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from openmm_nti.validation.melting.equation import Equation
+from openmm_nti.validation.melting.states import PhaseName
 from openmm_nti.validation.melting.tangent import Coexistence
 from openmm_nti.validation.plots.drawing import COLOURS, with_legend
 
 
-def draw(curves: Mapping[str, Equation], both: Coexistence, temperature_star: float) -> Axes:
+def draw(curves: Mapping[PhaseName, Equation], both: Coexistence, temperature_star: float) -> Axes:
     """Return the first Axes of a figure: p against rho, and beta mu against p.
 
     Parameters

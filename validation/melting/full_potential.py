@@ -10,7 +10,8 @@ potential follow by perturbation about the simulated one,
 
 .. math::
     \Delta \beta F = \langle \beta \Delta U \rangle - \tfrac12 \, var(\beta \Delta U), \qquad
-    \Delta p V = \tfrac13 [\langle \Delta W \rangle - cov(W, \beta \Delta U)] ,
+    \Delta p V = \tfrac13 [\langle \Delta W \rangle - cov(W, \beta \Delta U)] , \qquad
+    \Delta \langle U \rangle = \langle \Delta U \rangle - cov(U + \Delta U, \beta \Delta U) ,
 
 where fluctuations are small: the tail hardly depends on the frame.
 """
@@ -24,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.integrate import quad
 
-from openmm_nti.fluid.energy import nearest_image, pair_energy
+from openmm_nti.fluid.energy import nearest_image, pair_energy, reduced_potential_numpy
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.fluid.virial import pair_virial
 from openmm_nti.reference_md.statistics import error_of_mean
@@ -37,13 +38,15 @@ class Tail(NamedTuple):
     """Changes from the simulated to the full potential, with standard errors.
 
     `beta_f` and `beta_f_err` in kT for all particles, `pressure` and `pressure_err` as p sigma^3 /
-    epsilon.
+    epsilon, `energy` and `energy_err` of all particles in epsilon.
     """
 
     beta_f: float
     beta_f_err: float
     pressure: float
     pressure_err: float
+    energy: float
+    energy_err: float
 
 
 def tail_of(positions_sigma: np.ndarray, virials: np.ndarray, state: StatePoint) -> Tail:
@@ -61,20 +64,24 @@ def tail_of(positions_sigma: np.ndarray, virials: np.ndarray, state: StatePoint)
     """
     some = np.unique(np.linspace(0, len(positions_sigma) - 1, _MOST_FRAMES).astype(int))
     parts = np.array([_of_frame(positions_sigma[frame], state) for frame in some])
-    beyond = _beyond(state)
-    energy = (parts[:, 0] + beyond[0]) / state.temperature_star
-    virial = parts[:, 1] + beyond[1]
-    covariance = np.cov([energy, virials[some]])
+    change, virial = (parts + _beyond(state)).T
+    beta = 1 / state.temperature_star
+    energies = reduced_potential_numpy(positions_sigma[some], state) / beta
+    covariance = beta * np.cov([change, virials[some], energies + change])
     scale = 1 / (3 * state.volume_sigma3)
-    return Tail(
-        float(energy.mean() - 0.5 * covariance[0, 0]),
-        error_of_mean(float(energy.std(ddof=1)), len(some)),
-        float(scale * (virial.mean() - covariance[0, 1])),
+
+    def error(series: np.ndarray, of: int) -> float:
         # The error of a covariance of n samples is about its factors' over the root of n.
-        error_of_mean(
-            scale * math.hypot(float(virial.std(ddof=1)), math.sqrt(np.prod(np.diag(covariance)))),
-            len(some),
-        ),
+        both = math.sqrt(covariance[0, 0] * covariance[of, of])
+        return error_of_mean(math.hypot(float(series.std(ddof=1)), both), len(some))
+
+    return Tail(
+        float(beta * (change.mean() - 0.5 * covariance[0, 0])),
+        error_of_mean(float(beta * change.std(ddof=1)), len(some)),
+        float(scale * (virial.mean() - covariance[0, 1])),
+        scale * error(virial, 1),
+        float(change.mean() - covariance[0, 2]),
+        error(change, 2),
     )
 
 

@@ -37,11 +37,11 @@ def coexistence(
     fluid: Equation, crystal: Equation, temperature_star: float, rng: np.random.Generator
 ) -> Coexistence:
     """Return where the phases coexist; errors are the spread over curves within their errors."""
-    found = _tangent(fluid, crystal, temperature_star)
+    found = tangent(fluid, crystal, temperature_star)
     if found is None:
         return nothing("the curves have no common tangent near these densities; simulate others")
     pairs = [(fluid.drawn(rng), crystal.drawn(rng)) for _ in range(_N_DRAWN)]
-    drawn = [_tangent(one, other, temperature_star) for one, other in pairs]
+    drawn = [tangent(one, other, temperature_star) for one, other in pairs]
     kept = np.array([one for one in drawn if one is not None])
     failed = 1 - len(kept) / _N_DRAWN
     errors = kept.std(axis=0, ddof=1) if failed <= _MOST_FAILED else np.full(4, math.inf)
@@ -59,8 +59,8 @@ def nothing(why: str) -> Coexistence:
     return Coexistence(none, none, Verdict("bad", f"unreliable: {why}"))
 
 
-def _tangent(fluid: Equation, crystal: Equation, temperature_star: float) -> np.ndarray | None:
-    """Return the `QUANTITIES` by Newton's method from the middles; None if it does not converge."""
+def tangent(fluid: Equation, crystal: Equation, temperature_star: float) -> np.ndarray | None:
+    """Return the `QUANTITIES`, (4,), by Newton's method; None if it does not converge."""
     at = np.array([fluid.middle, crystal.middle])
     for _ in range(_ROUNDS):
         miss = np.array(

@@ -85,9 +85,14 @@ def check_method(method: Estimator) -> Estimator:
     return method
 
 
-def usual_method(phase: str = "fluid", *, with_model: bool = True) -> str:
-    """Return the name of the exact method for a phase that takes any model, or that needs none."""
+def usual_method(phase: str = "fluid", *, with_model: bool = True, in_stages: bool = False) -> str:
+    """Return the name of the exact method for a phase that takes any model, or that needs none.
+
+    `in_stages` asks for one that a dense fluid needs, and that takes models with an energy.
+    """
     needs = {"model", "data"} if with_model else set()
+    if in_stages:
+        needs = {"energy", "denoiser", "data"}
     return next(
         one.name
         for one in exact_estimators()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +23,10 @@ from openmm_nti.cli.commands.options import (
     print_json,
     results_console,
 )
+from openmm_nti.cli.commands.phase_diagram import known_points
 from openmm_nti.cli.commands.sweep import check_directory
+
+_COLUMNS = ("temperature_star", "rho_fluid", "rho_crystal", "pressure_star")
 
 
 def coexistence(
@@ -38,7 +42,8 @@ def coexistence(
         str | None,
         typer.Option(
             autocompletion=method_names,
-            help="Method for the fluid; by default path_bar with a model, mbar_softcore without.",
+            help="Method for the fluid; by default one in stages with a model that has an energy, "
+            "mbar_softcore without a model.",
         ),
     ] = None,
     crystal_method: Annotated[
@@ -61,6 +66,15 @@ def coexistence(
             "--everywhere", help="A free energy at every density, not at one of each phase."
         ),
     ] = False,
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Known points for the figure of a line: CSV with the columns "
+            f"{', '.join(_COLUMNS)}, empty where unknown.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     settings: Settings = None,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
@@ -69,11 +83,12 @@ def coexistence(
 ) -> None:
     """Compute where a fluid and its crystal coexist: both densities, pressure, chemical potential.
 
-    `system` of CONFIG is a list of state points at one temperature: the fluid at two densities or
-    more, and the crystal (key `crystal`) at two or more. MD runs at each. The middle density of
-    each phase has a free energy, and pressures lead from there to the others. Numbers are of the
-    full potential, unless --as-simulated, and of infinite size. Writes coexistence.json, .csv and
-    .svg. The same command after an interruption goes on. An example:
+    `system` of CONFIG is a list of state points: the fluid at two densities or more, and the
+    crystal (key `crystal`) at two or more, at one temperature or several. MD runs at each. The
+    middle density of each phase, at the middle temperature, has a free energy. Pressures and
+    energies lead from there to the others. Numbers are of the full potential, unless
+    --as-simulated, and of infinite size. Writes coexistence.json, .csv and .svg; with several
+    temperatures, the melting line. The same command after an interruption goes on. An example:
 
         openmm-nti coexistence melting.yaml --model lj-fluid-t1.25 --output melting
     """
@@ -87,7 +102,7 @@ def coexistence(
     from openmm_nti.runtime.executors import executor as tasks_on
     from openmm_nti.validation.melting import run, states
 
-    resolved = load_config(config, settings or [])
+    resolved = load_config(config, settings or [], trains=False)
     with_key("system", states.check_states, resolved.system)
     for state in resolved.system:
         check_density(state)
@@ -96,6 +111,7 @@ def coexistence(
         phase: _method(phase, name, model or resolved.model, resolved)
         for phase, name in zip(states.PHASES, (fluid_method, crystal_method), strict=True)
     }
+    known = known_points(published, _COLUMNS)
     check_directory(output, run.NAME)
     check_writable(output)
     with tasks_on(executor, scheduler), only_run(output):
@@ -116,6 +132,7 @@ def coexistence(
             execution,
             full=not as_simulated,
             everywhere=everywhere,
+            published=known,
         )
     if json:
         print_json(results)
@@ -129,10 +146,9 @@ def _method(phase: Any, name: str | None, model: str | None, resolved: Any) -> A
     from openmm_nti.cli.safety.preflight import with_key
     from openmm_nti.validation.melting.run import Method
     from openmm_nti.validation.melting.states import phase_of
-    from openmm_nti.validation.sweep.beside import usual_method
 
     option = f"--{phase}-method"
-    name = name or usual_method(phase, with_model=model is not None)
+    name = name or with_key("--model", _usual, phase, model)
     method = with_key(option, Method.of, name, model, resolved.settings_of)
     for state in resolved.system:
         if phase_of(state) == phase:
@@ -140,3 +156,14 @@ def _method(phase: Any, name: str | None, model: str | None, resolved: Any) -> A
             if method.trained is not None:
                 with_key("--model", method.trained.bind, state)
     return method
+
+
+def _usual(phase: Any, model: str | None) -> str:
+    """Return the name of the method for a phase; works of dense fluids need stages to meet."""
+    from openmm_nti.hamiltonian import LambdaHamiltonian
+    from openmm_nti.model_files import load_any_model
+    from openmm_nti.validation.sweep.beside import usual_method
+
+    if phase == "fluid" and model and isinstance(load_any_model(model), LambdaHamiltonian):
+        return usual_method(in_stages=True)
+    return usual_method(phase, with_model=model is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,7 +109,7 @@ def phase_diagram(
     name = model or resolved.model
     if name is None:
         raise ConfigError("no model: give --model, or the key `model` in CONFIG")
-    known = _points(published)
+    known = known_points(published, _COLUMNS)
     beside = with_key(
         "--model", Beside.of, name, method or usual_method(), resolved.settings_of, flat
     )
@@ -137,18 +138,22 @@ def _forecast(resolved: Any, states: list[Any], beside: Any, output: Path) -> No
     announce(forecast, output, console())
 
 
-def _points(path: Path | None) -> list[dict[str, float]]:
-    """Return the published points in the file at `path`; ConfigError unless it is such a table."""
+def known_points(path: Path | None, columns: Sequence[str]) -> list[dict[str, float]]:
+    """Return the published points in the file at `path`, NaN where a place is empty.
+
+    ConfigError unless it is a table with these columns.
+    """
     from openmm_nti.cli.config_errors import ConfigError
 
     if path is None:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as lines:
-            rows = [{name: float(row[name]) for name in _COLUMNS} for row in csv.DictReader(lines)]
+            table = list(csv.DictReader(lines))
+        rows = [{name: float(row[name] or "nan") for name in columns} for row in table]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"--published {path} has no numbers in the columns {', '.join(_COLUMNS)} ({error})"
+            f"--published {path} has no numbers in the columns {', '.join(columns)} ({error})"
         ) from None
     if not rows:
         raise ConfigError(f"--published {path} has no rows")

@@ -13,9 +13,10 @@ from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.fluid.virial import virials
 from openmm_nti.validation.estimators.crystals import harmonic
 from openmm_nti.validation.melting import run
-from openmm_nti.validation.melting.equation import Equation
 from openmm_nti.validation.melting.finite_size import to_infinite_size
 from openmm_nti.validation.melting.full_potential import tail_of
+from openmm_nti.validation.melting.row import Row
+from openmm_nti.validation.melting.surface import Known, Slopes, Surface
 from openmm_nti.validation.melting.tangent import QUANTITIES, coexistence
 
 T = 1.25
@@ -37,8 +38,8 @@ def equation(phase, rng=None, n=4, error=0.02):
     if rng is not None:
         pressures = pressures + error * rng.standard_normal(n)
         a += a_error * rng.standard_normal()
-    rows = np.column_stack([rho, pressures, np.full(n, error)])
-    return Equation.fit([(rho[n // 2], a, a_error)], rows, T)
+    slopes = [Slopes(one, T, pressure, error) for one, pressure in zip(rho, pressures, strict=True)]
+    return Surface.fit([Known(rho[n // 2], T, a, a_error)], slopes).at(T)
 
 
 def test_an_equation_has_the_curve_of_its_data():
@@ -89,15 +90,16 @@ def test_curves_without_a_tangent_are_told():
 
 
 def test_too_little_data_is_refused():
-    some = [(0.9, 5.0, 0.1), (0.95, 6.0, 0.1)]
+    some = [(0.9, T, 5.0, 0.1), (0.95, T, 6.0, 0.1)]
     for free_energies, pressures, said in (
         ([], some, "no free energy with an error"),
-        ([(0.9, math.nan, 0.1)], some, "no free energy with an error"),
-        ([(0.9, 1.0, 0.1)], some[:1], "1 densities with a pressure are too few"),
-        ([(0.9, 1.0, 0.1)], [(0.9, math.nan, 0.1), some[1]], "too few"),
+        ([(0.9, T, math.nan, 0.1)], some, "no free energy with an error"),
+        ([(0.9, T, 1.0, 0.1)], some[:1], "1 densities with a pressure at T\\* = 1.25 are too few"),
+        ([(0.9, T, 1.0, 0.1)], [], "0 densities with a pressure are too few"),
+        ([(0.9, T, 1.0, 0.1)], [(0.9, T, math.nan, 0.1), some[1]], "not finite"),
     ):
         with pytest.raises(ValueError, match=said):
-            Equation.fit(free_energies, pressures, T)
+            Surface.fit([Known(*one) for one in free_energies], [Slopes(*one) for one in pressures])
 
 
 def lattice_with(cells, scale=1.0):
@@ -140,9 +142,9 @@ def test_the_size_of_a_harmonic_crystal_is_known():
     for cells in (2, 3, 4):
         state = lattice_with(cells)
         here = harmonic.estimate(state).diagnostics.beta_a_per_particle
-        correction, source = to_infinite_size(state)
-        assert source.startswith("normal modes of N = ")
-        found.append(here + correction)
+        lacking = to_infinite_size(state)
+        assert lacking.source.startswith("normal modes of N = ")
+        found.append(here + lacking.a)
     assert found[1] == pytest.approx(found[2], abs=3e-4)
     assert found[0] == pytest.approx(found[2], abs=5e-3)
 
@@ -153,9 +155,9 @@ def test_large_and_unstable_crystals_have_the_logarithm_alone():
     large = lattice_with(8)
     for state, why in ((StatePoint(**simple, **cutoff), "unstable"), (large, "too many atoms")):
         n = state.n_particles
-        correction, source = to_infinite_size(state)
-        assert correction == pytest.approx(0.5 * math.log(n) / n)
-        assert why in source
+        lacking = to_infinite_size(state)
+        assert lacking[:3] == pytest.approx((0.5 * math.log(n) / n, 0, 0))
+        assert why in lacking.source
 
 
 @pytest.mark.parametrize(
@@ -170,8 +172,11 @@ def test_a_free_energy_in_doubt_is_told(level, expected):
             state = StatePoint(**keys, density_star=rho, temperature_star=T)
             a, slope = a_of(phase, rho)
             facts = {"verdict": {"level": level if phase == "fluid" else "good", "text": "look"}}
-            rows.append(run._Row(state, (T * rho**2 * slope, 0.02), (a, 0.002), facts))
-    curves, both = run._equilibrium(rows, T, np.random.default_rng(1))
-    assert set(curves) == {"fluid", "crystal"}
+            slopes = Slopes(rho, T, T * rho**2 * slope, 0.02)
+            rows.append(Row(state, slopes, Known(rho, T, a, 0.002), facts))
+    surfaces, line = run._equilibrium(rows, np.random.default_rng(1))
+    assert set(surfaces) == {"fluid", "crystal"}
+    assert list(line) == [T]
+    both = line[T]
     assert both.verdict.level == level
     assert both.values["rho_fluid"] == pytest.approx(0.959, abs=0.02)

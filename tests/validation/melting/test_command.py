@@ -8,6 +8,8 @@ from models import CRYSTAL
 from typer.testing import CliRunner
 
 from openmm_nti.cli.app import app
+from openmm_nti.cli.commands.coexistence import _usual
+from openmm_nti.model_files import shipped_models
 
 CUTOFF = {"temperature_star": 0.7, "cutoff_sigma": 1.5, "switch_sigma": 1.25}
 FLUIDS = [{"n_particles": 8, "density_star": rho, **CUTOFF} for rho in (0.2, 0.25)]
@@ -54,12 +56,16 @@ def test_it_writes_its_files_and_goes_on_from_them(tmp_path):
     assert found["convention"] == "switched"
     assert [row["phase"] for row in found["states"]] == ["fluid"] * 2 + ["crystal"] * 2
     assert ["a" in row for row in found["states"]] == [False, True, False, True]
+    assert [row["temperature_star"] for row in found["temperatures"]] == [0.7]
     for row in found["states"]:
-        assert row["pressure_star"] == row["pressure_as_simulated"]
+        size = row.get("to_infinite_size", {"by_density": 0.0})
+        more = row["pressure_star"]["value"] - row["pressure_as_simulated"]["value"]
+        assert more == pytest.approx(0.7 * row["density_star"] ** 2 * size["by_density"])
+        assert (more > 0.01) == (row["phase"] == "crystal")
     crystal = found["states"][3]
     assert crystal["density_star"] == pytest.approx(CRYSTAL.density_star)
     assert crystal["a"]["value"] == pytest.approx(
-        crystal["beta_a_per_particle"] + crystal["to_infinite_size"]["value"]
+        crystal["beta_a_per_particle"] + crystal["to_infinite_size"]["a"]
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
         "coexistence.json",
@@ -68,18 +74,50 @@ def test_it_writes_its_files_and_goes_on_from_them(tmp_path):
     }
     full = call(tmp_path, *options, "--quiet")
     assert full.exit_code == 0, full.output
-    assert "full potential: " in full.stdout
+    assert "Coexistence, full potential" in full.stdout
+    assert "T* = 0.7: " in full.stdout
     written = json.loads((tmp_path / "out" / "coexistence.json").read_text())
     for row, cut in zip(written["states"], found["states"], strict=True):
-        assert row["pressure_as_simulated"] == cut["pressure_star"]
+        assert row["pressure_as_simulated"] == cut["pressure_as_simulated"]
         assert row["pressure_star"]["value"] < cut["pressure_star"]["value"] - 0.01
         assert row.get("beta_f_ex") == cut.get("beta_f_ex")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_several_temperatures_make_a_line(tmp_path):
+    lists = {"temperature_star": [0.7, 0.8]}
+    system = [
+        {"n_particles": 8, "density_star": [0.2, 0.25], **CUTOFF, **lists},
+        {**CRYSTALS[0], "density_star": [1.05, 1.1], **lists},
+    ]
+    known = tmp_path / "known.csv"
+    known.write_text("temperature_star,rho_fluid,rho_crystal,pressure_star\n0.7,0.25,1.05,\n")
+    options = ("--output", tmp_path / "out", "--published", known)
+    quick = WINDOWS | {"n_frames": 8, "equilibration": 40}
+    changes = {"estimates": {"softcore": quick, "frenkel_ladd": quick}, "system": system}
+    done = call(tmp_path, *options, "--json", **changes)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [row["temperature_star"] for row in found["temperatures"]] == [0.7, 0.8]
+    assert len(found["states"]) == 8
+    with_a = [(row["phase"], row["temperature_star"]) for row in found["states"] if "a" in row]
+    assert with_a == [("fluid", 0.7), ("crystal", 0.7)]
+    assert found["published"] == [
+        {"temperature_star": 0.7, "rho_fluid": 0.25, "rho_crystal": 1.05, "pressure_star": None}
+    ]
+    table = (tmp_path / "out" / "coexistence.csv").read_text().splitlines()
+    assert len(table) == 3
+    assert table[0].startswith("temperature_star,rho_fluid,rho_fluid_std_err,rho_crystal,")
 
 
 @pytest.mark.parametrize(
     ("options", "changes", "said"),
     [
-        ([], {"system": FLUIDS}, "0 densities of the crystal: list state points at 2 densities"),
+        (
+            [],
+            {"system": FLUIDS},
+            "0 densities of the crystal at T* = 0.7: list",
+        ),
         ([], {"system": [FLUIDS[0], *CRYSTALS]}, "1 densities of the fluid"),
         (
             [],
@@ -89,7 +127,7 @@ def test_it_writes_its_files_and_goes_on_from_them(tmp_path):
         (
             [],
             {"system": [*FLUIDS, *CRYSTALS[:1], {**CRYSTALS[1], "temperature_star": 0.8}]},
-            "differ in temperature",
+            "1 densities of the crystal at T* = 0.7",
         ),
         (["--crystal-method", "harmonics"], {}, "unknown method harmonics; did you mean harmonic?"),
         (["--crystal-method", "crystal_bound"], {}, "crystal_bound gives no beta F_ex to compare"),
@@ -104,3 +142,14 @@ def test_bad_input_is_one_clear_line(tmp_path, options, changes, said):
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.output.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dense_fluid_takes_stages_where_the_model_has_an_energy():
+    model = shipped_models()["lj-fluid-t1.25"]
+    assert _usual("fluid", str(model)) == "path_stages"
+    assert _usual("fluid", str(model / "denoiser")) == "path_bar"
+    assert _usual("crystal", str(model)) == "crystal_path_bar"
+    assert [_usual(phase, None) for phase in ("fluid", "crystal")] == [
+        "mbar_softcore",
+        "frenkel_ladd",
+    ]

@@ -145,12 +145,14 @@ class PairEnergy(nn.Module):
         Parameters
         ----------
         positions
-            Positions of the atoms, (B, N, 3), sigma; unwrapped positions are fine.
+            Positions of the atoms, (B, N, 3), sigma; unwrapped positions are fine. They may lie on
+            another device.
         box
             Edges of the box, (3,), sigma.
         """
-        pairs = self.search.pairs(positions, box, self.cutoff)
-        return self.sums(pairs, positions.shape[0], positions.shape[1])
+        there = self.pair_kinds.table.device
+        pairs = self.search.pairs(positions.to(there), box.to(there), self.cutoff)
+        return self.sums(pairs, positions.shape[0], positions.shape[1]).to(positions.device)
 
     def gradient(self, positions: Tensor, box: Tensor) -> Tensor:
         """Return the gradient of `energy`, (B, N, 3), kT / sigma; arguments as for that."""

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from exact import exact_ensemble
-from models import make_random_model
+from models import make_random_model, mixture
 from pretended_device import pretended_device
 
-from openmm_nti import NetworkConfig, StatePoint
+from openmm_nti import LambdaHamiltonian, NetworkConfig, StatePoint
+from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.devices import WORKER, torch_device
 from openmm_nti.training import TrainingConfig, train
@@ -16,6 +17,7 @@ from openmm_nti.training.train import _Training
 from openmm_nti.validation.estimators import neural_ti, noised_ti, path_weights, tethered
 from openmm_nti.validation.estimators.model_bound import model_bound
 from openmm_nti.validation.sampling import windows
+from openmm_nti.validation.sampling.paths import stages
 from openmm_nti.validation.sampling.placement import WindowsConfig
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
@@ -64,6 +66,14 @@ def paths(model, ensemble, execution):
     return works.forward, works.reverse
 
 
+def staged(model, ensemble, execution):
+    config = stages.StagesConfig(
+        n_paths=8, n_steps=10, n_stages=2, n_chains=8, equilibration_steps=4, steps_between=2
+    )
+    found = stages.sample(model, model, ensemble, config, execution).stages
+    return [works for stage in found for works in (stage.forward, stage.reverse)]
+
+
 def gap(model, ensemble, execution):
     found = tethered.measure(model, ensemble, 4, 40, execution)
     return found.lower, found.upper
@@ -80,7 +90,7 @@ def trading(model, ensemble, execution):
     return data.u_kln, data.dudl
 
 
-ESTIMATES = (bound, published, noised, paths, gap, monte_carlo, trading)
+ESTIMATES = (bound, published, noised, paths, staged, gap, monte_carlo, trading)
 SOME_ARE_SLOW = [
     pytest.param(each, marks=[] if each in (bound, noised, gap) else [pytest.mark.slow])
     for each in ESTIMATES
@@ -102,6 +112,20 @@ def test_an_estimate_computes_on_its_device_and_gives_the_numbers_of_the_cpu(
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     assert next(model.parameters()).device.type == "cpu"
+
+
+def test_the_fluid_of_a_model_elsewhere_takes_positions_from_here():
+    state = mixture(3, 2)
+    generator = torch.Generator().manual_seed(1)
+    x, box = 6.0 * torch.rand((2, 5, 3), generator=generator, dtype=torch.float64), box_of(state)
+    end = LambdaHamiltonian(state.pair_potential).bind(state).end
+    expected = end.energy(x, box), end.gradient(x, box)
+    with pretended_device():
+        moved = LambdaHamiltonian(state.pair_potential).bind(state).to("cuda").end
+        found = moved.energy(x, box), moved.gradient(x, box)
+    for one, other in zip(found, expected, strict=True):
+        assert one.device.type == "cpu"
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.gpu

@@ -1,6 +1,7 @@
 """The command `coexistence`: what it writes, takes up again and refuses."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from openmm_nti.cli.app import app
 from openmm_nti.cli.commands.coexistence import _usual
 from openmm_nti.model_files import shipped_models
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 CUTOFF = {"temperature_star": 0.7, "cutoff_sigma": 1.5, "switch_sigma": 1.25}
 FLUIDS = [{"n_particles": 8, "density_star": rho, **CUTOFF} for rho in (0.2, 0.25)]
 CRYSTALS = [
@@ -85,26 +87,29 @@ def test_it_writes_its_files_and_goes_on_from_them(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_several_temperatures_make_a_line(tmp_path):
-    lists = {"temperature_star": [0.7, 0.8]}
-    system = [
-        {"n_particles": 8, "density_star": [0.2, 0.25], **CUTOFF, **lists},
-        {**CRYSTALS[0], "density_star": [1.05, 1.1], **lists},
-    ]
-    known = tmp_path / "known.csv"
-    known.write_text("temperature_star,rho_fluid,rho_crystal,pressure_star\n0.7,0.25,1.05,\n")
-    options = ("--output", tmp_path / "out", "--published", known)
+    """The example at tiny size: 32 particles, two temperatures, no model."""
+    example = yaml.safe_load((EXAMPLES / "melting_line.yaml").read_text())
+    system = [row for row in example["system"] if row["temperature_star"] < 1.5]
+    for row in system:
+        row |= {"cutoff_sigma": 1.45, "switch_sigma": 1.25}
+        row["density_star"] = row["density_star"][:2]
+        if "crystal" in row:
+            row["crystal"]["cells"] = [2, 2, 2]
+        else:
+            row["n_particles"] = 24
     quick = WINDOWS | {"n_frames": 8, "equilibration": 40}
-    changes = {"estimates": {"softcore": quick, "frenkel_ladd": quick}, "system": system}
-    done = call(tmp_path, *options, "--json", **changes)
+    reference = TINY["reference"] | {"n_frames": 12, "frame_interval": 20, "segment_frames": 10}
+    changes = {"estimates": {"frenkel_ladd": quick}, "reference": reference, "system": system}
+    known = ("--published", EXAMPLES / "melting_line_published.csv")
+    options = ("--output", tmp_path / "out", *known, "--fluid-method", "eos", "--json")
+    done = call(tmp_path, *options, **changes)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert [row["temperature_star"] for row in found["temperatures"]] == [0.7, 0.8]
+    assert [row["temperature_star"] for row in found["temperatures"]] == [1.0, 1.25]
     assert len(found["states"]) == 8
     with_a = [(row["phase"], row["temperature_star"]) for row in found["states"] if "a" in row]
-    assert with_a == [("fluid", 0.7), ("crystal", 0.7)]
-    assert found["published"] == [
-        {"temperature_star": 0.7, "rho_fluid": 0.25, "rho_crystal": 1.05, "pressure_star": None}
-    ]
+    assert with_a == [("fluid", 1.0), ("crystal", 1.0)]
+    assert found["published"][0]["pressure_star"] is None
     table = (tmp_path / "out" / "coexistence.csv").read_text().splitlines()
     assert len(table) == 3
     assert table[0].startswith("temperature_star,rho_fluid,rho_fluid_std_err,rho_crystal,")

@@ -43,8 +43,8 @@ from openmm_nti.validation.sampling.noising_paths import PathConfig, equal_losse
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 2560
 _FEWEST_FRAMES = 32
-_PILOT_FRAMES = 16
-_PILOT_LEVELS = 20
+_PILOT_FRAMES = 8
+_PILOT_LEVELS = 12
 _WIDTHS = 6.0  # noise at the end, in root mean square displacements
 
 

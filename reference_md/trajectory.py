@@ -15,6 +15,7 @@ from openmm_nti.files import provenance, sha256_of
 from openmm_nti.fluid.displacements import order_of_sites
 from openmm_nti.fluid.energy import closest_pair_sigma, truncation_log_weights
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.fluid.structures.site_files import rectangular_edges
 from openmm_nti.hdf5 import HDF5_SUFFIXES, DamagedError, read_trajectory
 from openmm_nti.reference_md._chain import wrap
 from openmm_nti.reference_md._findings import Findings
@@ -236,19 +237,7 @@ def _topology(path: Path) -> mdtraj.Topology | str:
 
 
 def _check_cell(loaded: mdtraj.Trajectory, state: StatePoint) -> None:
-    lengths, angles = loaded.unitcell_lengths, loaded.unitcell_angles
-    if lengths is None or angles is None:
-        raise ValueError("the trajectory has no unit cell: save it with its periodic box")
-    bad = ~(np.isfinite(lengths).all(axis=1) & np.isfinite(angles).all(axis=1))
-    bad |= ~(lengths > 0).all(axis=1)
-    if bad.any():
-        number = int(np.flatnonzero(bad)[0])
-        raise ValueError(
-            f"the unit cell of frame {number} has the edges {lengths[number].tolist()} nm, which "
-            "is no box: save the trajectory with its periodic box"
-        )
-    if not np.allclose(angles, 90, atol=1e-3):
-        raise ValueError("the unit cell is not rectangular: simulate in a rectangular box")
+    lengths = rectangular_edges(loaded)
     edges = state.edges_nm
     frame, axis = np.unravel_index(np.argmax(np.abs(lengths - edges)), lengths.shape)
     worst, wanted = float(lengths[frame, axis]), float(edges[axis])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from openmm_nti.cli.commands.analyze import analyze
+from openmm_nti.cli.commands.analyze import analyze, sites
 from openmm_nti.cli.commands.coexistence import coexistence
 from openmm_nti.cli.commands.estimate import estimate, methods, paper
 from openmm_nti.cli.commands.installation import compile_kernels, doctor
@@ -81,6 +81,7 @@ for _command in (
     train,
     report,
     analyze,
+    sites,
     estimate,
     sweep,
     phase_diagram,

@@ -245,11 +245,12 @@ def with_files(system: Any, path: Path) -> Any:
             raise ConfigError(f"{path}: system: {explain(error, StatePoint, source='')}") from None
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
-    potential = system.get("potential")
-    if isinstance(potential, dict) and isinstance(potential.get("file"), str):
-        file = str(path.parent / potential["file"])
-        return {**system, "potential": {**potential, "file": file}}
-    return system
+    found = dict(system)
+    for section, key in (("potential", "file"), ("crystal", "sites")):
+        described = system.get(section)
+        if isinstance(described, dict) and isinstance(described.get(key), str) and described[key]:
+            found[section] = {**described, key: str(path.parent / described[key])}
+    return found
 
 
 def section_config(section: str, settings: list[str]) -> Any:

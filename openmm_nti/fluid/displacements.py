@@ -8,6 +8,7 @@ from scipy.spatial import KDTree
 from openmm_nti.fluid.crystal import Crystal
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
+from openmm_nti.fluid.structures.translations import nearest_distances
 
 _ROUNDS = 5  # in which the place of a crystal is found
 _MOLTEN = 0.05  # of the atoms nearer to another site than to their own
@@ -54,14 +55,26 @@ def displacements(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
         If the state is a fluid, the crystal has melted or is another one, or an atom has left its
         site.
     """
-    box = state.edges_sigma
-    moved = np.asarray(positions_sigma, dtype=np.float64) - sites_sigma(state)
+    moved = without_drift(
+        np.asarray(positions_sigma, dtype=np.float64), sites_sigma(state), state.edges_sigma
+    )
+    check_sites(moved, sites_sigma(state), state.edges_sigma, f"{crystal_of(state).lattice} ")
+    return moved
+
+
+def without_drift(positions: np.ndarray, sites: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return displacements from sites whose sum over the atoms is zero, (F, N, 3).
+
+    Parameters
+    ----------
+    positions, sites, box
+        Shapes (F, N, 3), (N, 3) and (3,), in one unit, which is that of the result.
+    """
+    moved = positions - sites
     # The mean on a circle finds the drift, whichever image of an atom a frame shows.
     turns = np.exp(2j * np.pi * moved / box).mean(axis=1, keepdims=True)
     moved = nearest_image(moved - box / (2 * np.pi) * np.angle(turns), box)
-    moved -= moved.mean(axis=1, keepdims=True)
-    _check_sites(moved, state)
-    return np.asarray(moved)
+    return np.asarray(moved - moved.mean(axis=1, keepdims=True))
 
 
 def about_sites(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
@@ -69,24 +82,31 @@ def about_sites(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray:
     return sites_sigma(state) + displacements(positions_sigma, state)
 
 
-def _check_sites(moved: np.ndarray, state: StatePoint) -> None:
-    """Refuse frames in which an atom is nearer to another site than to its own."""
-    neighbours = crystal_of(state).neighbours(state.edges_sigma)
-    away = np.zeros(moved.shape[:2], dtype=bool)
-    for number, vectors in enumerate(neighbours):
-        of_kind = np.s_[:, number :: len(neighbours)]
-        for vector in vectors:
-            away[of_kind] |= ~(2 * moved[of_kind] @ vector < vector @ vector)
+def check_sites(moved: np.ndarray, sites: np.ndarray, box: np.ndarray, name: str = "") -> None:
+    """Refuse frames in which an atom is nearer to another site than to its own.
+
+    Parameters
+    ----------
+    moved, sites, box
+        As for `without_drift`.
+    name
+        Of the lattice, for the message.
+    """
+    tree = KDTree(sites % box % box, boxsize=box)
+    half = 0.5 * nearest_distances(sites / box, box)
+    away = ~((moved**2).sum(axis=-1) < half**2)
+    frames, atoms = np.nonzero(away & np.isfinite(moved).all(axis=-1))
+    places = (sites[atoms] + moved[frames, atoms]) % box % box
+    away[frames, atoms] = tree.query(places)[1] != atoms
     if not away.any():
         return
     frame = int(np.argmax(away.mean(axis=1)))
     share = float(away[frame].mean())
     if share > _MOLTEN:
         raise ValueError(
-            f"frame {frame}: {share:.0%} of the atoms are nearer to another site of the "
-            f"{crystal_of(state).lattice} lattice than to their own: the crystal has melted or has "
-            "another lattice; raise the density, lower the temperature, or correct lattice, cells "
-            "and the order of the atoms"
+            f"frame {frame}: {share:.0%} of the atoms are nearer to another site of the {name}"
+            "lattice than to their own: the crystal has melted or has another lattice; raise the "
+            "density, lower the temperature, or correct lattice, cells and the order of the atoms"
         )
     atom = int(np.argmax(away[frame]))
     raise ValueError(
@@ -138,7 +158,7 @@ def order_of_sites(positions_sigma: np.ndarray, state: StatePoint) -> np.ndarray
     sites, box = sites_sigma(state), state.edges_sigma
     tree = KDTree(sites, boxsize=box)
     found = []
-    for site in sites[: len(crystal_of(state).neighbours(box))]:
+    for site in sites[crystal_of(state).cell.distinct]:
         shift = positions_sigma[0] - site
         for _ in range(_ROUNDS):
             inside = (positions_sigma - shift) % box

@@ -17,7 +17,12 @@ from pydantic import (
 )
 
 from openmm_nti.fluid.box import SIZES, Edges, OfBox, reduced_box
-from openmm_nti.fluid.crystal import Crystal, check_strain, with_numbers_of_crystal
+from openmm_nti.fluid.crystal import (
+    Crystal,
+    check_strain,
+    with_numbers_of_crystal,
+    with_sites_of_file,
+)
 from openmm_nti.fluid.cutoff import Convention, Cutoff
 from openmm_nti.fluid.fluid import Fluid
 from openmm_nti.fluid.mixture import Mixture
@@ -99,7 +104,7 @@ class StatePoint(OfSpecies, OfBox):
     crystal: Crystal | None = Field(
         default=None,
         repr=False,
-        description="A solid, as {lattice: fcc, cells: [4, 4, 4]}; N follows from it.",
+        description="A solid, as {lattice: fcc, cells: [4, 4, 4]} or {sites: crystal.pdb}.",
     )
 
     @model_validator(mode="before")
@@ -115,13 +120,15 @@ class StatePoint(OfSpecies, OfBox):
         data = {**natural_units(data.get("potential")), **data}
         if set(data) - set(cls.model_fields) - {*SIZES, *_TEMPERATURES}:
             return data  # the unknown key is what to say, not what is missing without it
-        require_one(data, SIZES, "the size of the box")
-        require_one(data, _TEMPERATURES, "the temperature")
-        data = with_numbers_of_crystal(data) if data.get("crystal") is not None else data
         units = {name: cls.model_fields[name].default for name in ("sigma_nm", "epsilon_kj_mol")}
         sigma, epsilon = (
             positive_number(name, data.get(name, default)) for name, default in units.items()
         )
+        is_crystal = data.get("crystal") is not None
+        data = with_sites_of_file(data, sigma) if is_crystal else data
+        require_one(data, SIZES, "the size of the box")
+        require_one(data, _TEMPERATURES, "the temperature")
+        data = with_numbers_of_crystal(data) if is_crystal else data
         box = reduced_box(data, sigma)
         data = {**{name: value for name, value in data.items() if name not in SIZES}, **box}
         if "temperature_kelvin" in data:

@@ -43,6 +43,18 @@ CRYSTAL = {
     "cutoff_sigma": 2.5,
     "switch_sigma": 2.0,
 }
+OF_CELL = {
+    **CRYSTAL,
+    "crystal": {
+        "lattice": {"edges": [1.0, 1.0, 1.0], "sites": [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]},
+        "cells": [5, 5, 5],
+    },
+}
+OF_FILE = {**CRYSTAL, "crystal": {"sites": "cell.pdb", "cells": [5, 5, 5]}}
+ATOM = "ATOM      1  Ar   AR A   0    {0:8.3f}{0:8.3f}{0:8.3f}  1.00  0.00          Ar"
+UNIT_CELL = "CRYST1    4.000    4.000    4.000  90.00  90.00  90.00 P 1           1\n" + "\n".join(
+    ATOM.format(place) for place in (0, 2)
+)
 # What is written into the file for each kind of wrong value, and what the message must show of it.
 WRONG = {
     "null": ("null", ("null", "None", "missing", "none of them", "lacks")),
@@ -91,6 +103,7 @@ OPTIONAL = [
     "sweep.method",
     "potential.cutoff_sigma",
     "potential.switch_sigma",
+    "density_star",  # beside a file that has a box
 ]
 MAY_BE_ZERO = [
     "seed",
@@ -165,6 +178,7 @@ def of_configurations() -> Iterator[Case]:
         if kind != "density":
             bases[kind] = {"system": STATE, "network": full_configuration(kind)["network"]}
     systems = {"species": SPECIES, "in sigma": IN_SIGMA, "crystal": CRYSTAL}
+    systems |= {"cell": OF_CELL, "file": OF_FILE}
     bases |= {label: {"system": system} for label, system in systems.items()}
     for label, base in bases.items():
         for path in keys(base):
@@ -184,12 +198,13 @@ def of_configurations() -> Iterator[Case]:
 def _case(
     label: str, what: str, path: tuple[str, ...], text: Callable[[], str], shows: Any
 ) -> Case:
-    # A denoiser makes no estimates, and `run` serves no crystals.
+    # A denoiser makes no estimates.
     command = {"denoiser": "train", "crystal": "generate"}.get(label, "run")
     return Case(
         f"{label}: {'.'.join(path)}: {what}",
         [command, "config.yaml", "--output", "out"],
         ((path[-1],), shows),
+        {"cell.pdb": UNIT_CELL.encode()} if label == "file" else {},
         config=text,
     )
 

@@ -1,4 +1,4 @@
-"""The command for a trajectory of your own: `analyze`."""
+"""The commands for a trajectory of your own: `analyze` and `sites`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from openmm_nti.cli.commands.options import (
     Seed,
     Settings,
     console,
+    echo,
     model_names,
     overriding,
+    print_json,
 )
 
 
@@ -75,3 +77,47 @@ def analyze(
         analysis.decide(pipeline, ends - time.monotonic())
         pipeline.run()
     show_results(pipeline, json=json)
+
+
+def sites(
+    trajectory: Annotated[
+        Path, typer.Option(help="Trajectory of the crystal at constant N, V and T.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PDB that the sites go to.")],
+    topology: Annotated[
+        Path | None, typer.Option(help="Topology of the trajectory, such as a .pdb.")
+    ] = None,
+    quiet: Quiet = False,  # noqa: ARG001
+    json: Json = False,
+) -> None:
+    """Write the mean places of a crystal's atoms to a PDB, for `crystal: {sites: FILE}`.
+
+    The drift of the crystal is taken out. Sites that repeat each other within their errors are
+    averaged, and the number of shifts that do so is told. A crystal that has melted, or has
+    vacancies, is refused. Examples:
+
+        openmm-nti sites --trajectory run.dcd --topology run.pdb --output sites.pdb
+    """
+    from openmm_nti.cli.config_errors import ConfigError
+    from openmm_nti.reference_md.average_sites import average_sites
+
+    if output.suffix.lower() != ".pdb":
+        raise ConfigError(f"--output {output}: sites are written to a .pdb")
+    if output.exists():
+        raise ConfigError(f"--output {output} exists already: delete it or name another file")
+    found = average_sites(trajectory, topology)
+    found.save(output, trajectory)
+    if json:
+        print_json(
+            {
+                "sites": str(output),
+                "n_sites": len(found.cell.sites),
+                "n_translations": found.cell.n_primitive,
+                "box_nm": list(found.cell.edges),
+                "n_frames": found.n_frames,
+                "error_nm": found.error_nm,
+                "vibration_nm": found.vibration_nm,
+            }
+        )
+    else:
+        echo(str(found))

@@ -1,0 +1,1 @@
+"""Structures of crystals: the cell that repeats, its translations, and sites from a file."""

@@ -7,13 +7,15 @@ import itertools
 import numpy as np
 from scipy.spatial import KDTree
 
-from openmm_nti.fluid.displacements import displacements
+from openmm_nti.fluid.displacements import displacements, without_drift
 from openmm_nti.fluid.energy import nearest_image
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.reference_md._findings import Findings
 
 _FROZEN_SIGMA = 0.1  # rms displacement over a whole trajectory
 _FROZEN_CRYSTAL_SIGMA = 0.005
+_WIDEST_SIGMA = 1.5  # spacing of a crystal
+_STAYS = 0.3  # rms displacement of a crystal's atoms, in units of the spacing of the particles
 # Largest differences of fingerprints, about 40 times the rms displacement in sigma.
 _STANDS_STILL = 0.004  # from the frame before
 _COMES_BACK = 0.2  # rounding to 0.001 nm gives 0.1; the nearest of 8000 frames are 0.33 apart
@@ -114,7 +116,20 @@ def judge_motion(
             f"the particles move by {rms:.2g} sigma over the whole trajectory, less than "
             f"{frozen:g}: it is frozen or far too short; simulate longer"
         )
+    elif state.crystal is None and _stays(positions, state):
+        findings.refusals.append(
+            f"the particles stay within {_STAYS:g} of their spacing from where they began: the "
+            "trajectory is of a crystal, or far too short; for a crystal, give `crystal` in "
+            "`system`, or use `openmm-nti analyze --crystal`"
+        )
     elif still > 1 and len(positions) > 2:  # with one atom held the fluid is the same
         findings.refusals.append(
             f"{still} particles never move: simulate without fixed or restrained particles"
         )
+
+
+def _stays(positions: np.ndarray, state: StatePoint) -> bool:
+    """Return whether the particles of a fluid do not leave their places but for a common drift."""
+    moved = without_drift(positions[1:], positions[0], state.edges_sigma)
+    spacing = min((state.volume_sigma3 / state.n_particles) ** (1 / 3), _WIDEST_SIGMA)
+    return bool(np.sqrt((moved**2).sum(axis=-1).mean(axis=1)).max() < _STAYS * spacing)

@@ -6,6 +6,7 @@ trajectory tell the errors of the sites. Sites that repeat each other to within 
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,10 @@ class AverageSites:
             f"an error of {self.error_nm:.2g} nm, or {self.error_nm / math.sqrt(m):.2g} nm over "
             "all that repeat"
         )
+
+    def as_setting(self) -> str:
+        """Return the value of the key `crystal` of a state point, as JSON."""
+        return json.dumps({"lattice": self.cell.model_dump(), "cells": [1, 1, 1]})
 
     def save(self, path: str | Path, trajectory: str | Path) -> None:
         """Write the sites as a PDB that names the trajectory and its SHA-256."""

@@ -40,7 +40,7 @@ from openmm_nti.validation.sweep.beside import Beside
 from openmm_nti.validation.sweep.config import SweepConfig
 from openmm_nti.validation.sweep.run import states_of, sweep
 
-_FEWEST_FRAMES = 8  # from which errors can be told
+_FEWEST_FRAMES = {"fluid": 8, "crystal": 32}  # from which errors can be told
 
 
 class Pipeline:
@@ -127,10 +127,11 @@ class Pipeline:
             seed=self.config.seed,
             accept_frames=self.accept_frames,
         )
-        if found.n_frames < _FEWEST_FRAMES:
+        fewest = _FEWEST_FRAMES["fluid" if found.state.crystal is None else "crystal"]
+        if found.n_frames < fewest:
             raise ValueError(
                 f"{trajectory} has {found.n_frames} decorrelated frames, and training and "
-                f"estimates need {_FEWEST_FRAMES} or more: simulate longer"
+                f"estimates need {fewest} or more: simulate longer"
             )
         found.save(path)
 

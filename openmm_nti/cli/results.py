@@ -136,9 +136,11 @@ def _quote(estimates: list[FreeEnergy]) -> str:
         return "no exact estimate with an error bar yet."
     best = quote.estimate
     shown = uncertain(best.value, best.std_err)
+    per_atom = best.diagnostics.get("beta_a_per_particle")
+    also = f" (beta A / N = {minus(f'{per_atom:.4f}')} for Lambda = sigma)" if per_atom else ""
     return (
-        f"quote beta F_ex = {shown} kT. Of the exact estimates, {best.method} has the smallest "
-        f"honest error. {quote.check.text}"
+        f"quote beta F_ex = {shown} kT{also}. Of the exact estimates, {best.method} has the "
+        f"smallest honest error. {quote.check.text}"
     )
 
 

@@ -236,21 +236,21 @@ def with_files(system: Any, path: Path) -> Any:
         return [with_files(state, path) for state in system]
     if not isinstance(system, dict):
         return system
-    if "from" in system:
-        from openmm_nti.md.own_system.files import read_state
-
-        try:
-            return read_state(system, path.parent).model_dump()
-        except ValidationError as error:
-            raise ConfigError(f"{path}: system: {explain(error, StatePoint, source='')}") from None
-        except ValueError as error:
-            raise ConfigError(f"{path}: {error}") from None
     found = dict(system)
     for section, key in (("potential", "file"), ("crystal", "sites")):
         described = system.get(section)
         if isinstance(described, dict) and isinstance(described.get(key), str) and described[key]:
             found[section] = {**described, key: str(path.parent / described[key])}
-    return found
+    if "from" not in found:
+        return found
+    from openmm_nti.md.own_system.files import read_state
+
+    try:
+        return read_state(found, path.parent).model_dump()
+    except ValidationError as error:
+        raise ConfigError(f"{path}: system: {explain(error, StatePoint, source='')}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def section_config(section: str, settings: list[str]) -> Any:

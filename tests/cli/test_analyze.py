@@ -149,13 +149,13 @@ def test_what_the_file_leaves_open_is_chosen(tmp_path):
     used = {name for name in sections() if getattr(config.estimates, name) is not None}
     assert used == {"bound", "paths", "widom"}
     assert (config.model, config.training.max_minutes) == (None, 1.5)
-    assert asked._open() == {"model", "bound", "paths"}
+    assert asked._open(STATE) == {"model", "bound", "paths"}
     asked = analysis(tmp_path, "estimates.softcore.n_windows=7", "estimates.paths.n_paths=9")
-    assert asked._open() == {"model", "bound"}
+    assert asked._open(STATE) == {"model", "bound"}
     assert asked.config().estimates.softcore.n_windows == 7
     for given in ({"training": {"n_steps": 9}}, {"network": {"width": 8}}, {"model": NAME}):
-        assert analysis(tmp_path, **given)._open() == {"bound", "paths"}
-    assert analysis(tmp_path, model=NAME)._open() == {"bound", "paths"}
+        assert analysis(tmp_path, **given)._open(STATE) == {"bound", "paths"}
+    assert analysis(tmp_path, model=NAME)._open(STATE) == {"bound", "paths"}
     (tmp_path / "out").mkdir()
     Choice((f"model={NAME}", "estimates.paths.n_paths=11")).save(tmp_path / "out")
     config = analysis(tmp_path, minutes=99).config()  # goes on as it began
@@ -205,7 +205,7 @@ def test_the_look_decides_what_is_trained(tmp_path, monkeypatch, look, settings,
 
     monkeypatch.setattr(choice, "look_at", seen)
     asked = analysis(tmp_path, "workers=2")
-    found = choose(asked.config(), exact_ensemble(STATE, 20), asked._open(), 600.0)
+    found = choose(asked.config(), exact_ensemble(STATE, 20), asked._open(STATE), 600.0)
     assert said in found.said[0]
     chosen = dict(setting.split("=", 1) for setting in found.settings)
     assert settings.items() <= chosen.items()

@@ -73,9 +73,7 @@ def test_nan_positions(trajectory, read):
 
 def test_no_unit_cell(trajectory, read):
     trajectory.unitcell_vectors = None
-    with pytest.raises(
-        ValueError, match=r"own\.dcd: the trajectory has no unit cell: save it with"
-    ):
+    with pytest.raises(ValueError, match=r"own\.dcd: it has no unit cell: save it with"):
         read(trajectory)
 
 

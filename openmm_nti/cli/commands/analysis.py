@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openmm_nti.cli.commands.choice import TRAINING_SHARE, Choice, choose
+from openmm_nti.cli.commands.choice import TRAINING_SHARE, Choice, choose, efforts_at
 from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.pipeline import Pipeline
 from openmm_nti.cli.run_config import RunConfig, apply_setting, load_config, read_mapping
 from openmm_nti.ensemble import Ensemble
+from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.own_system.comparison import compare_energies
 from openmm_nti.md.own_system.files import read_described
 from openmm_nti.validation.estimators.registry import sections
@@ -75,7 +76,8 @@ class Analysis:
         choice = Choice.stored(self.output)
         if choice is None:
             ensemble = pipeline.directory.ensemble(pipeline.config.system[0])
-            choice = choose(pipeline.config, ensemble, self._open(), seconds)
+            is_open = self._open(ensemble.state)
+            choice = choose(pipeline.config, ensemble, is_open, seconds)
             choice.save(self.output)
             pipeline.take_config(self.config())
         for line in choice.said:
@@ -88,10 +90,11 @@ class Analysis:
             apply_setting(given, setting)
         return given
 
-    def _open(self) -> set[str]:
-        """Return what the user has not said, of `model` and the sections `paths` and `bound`."""
+    def _open(self, state: StatePoint) -> set[str]:
+        """Return what the user has not said, of `model` and the sections of paths and bound."""
         given = self._given()
-        is_open = {"paths", "bound"} - set(given.get("estimates") or {})
+        of_state = {effort.section for effort in efforts_at(state).values()}
+        is_open = of_state - set(given.get("estimates") or {})
         if self.model is None and not any(map(given.get, ("model", "training", "network"))):
             is_open.add("model")
         return is_open

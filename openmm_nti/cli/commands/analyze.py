@@ -45,27 +45,43 @@ def analyze(
     seed: Seed = None,
     settings: Settings = None,
     accept_frames: AcceptFrames = False,
+    crystal: Annotated[
+        bool,
+        typer.Option(
+            "--crystal",
+            help="The trajectory is of a crystal, whose sites are the mean places of its atoms.",
+        ),
+    ] = False,
     executor: ExecutorOption = "processes",
     scheduler: Scheduler = None,
     quiet: Quiet = False,  # noqa: ARG001
     json: Json = False,
 ) -> None:
-    """Estimate the free energy of the fluid in a trajectory of your own.
+    """Estimate the free energy of the fluid, or the crystal, in a trajectory of your own.
 
     CONFIG needs the key `system` alone: the potential, the box and the temperature. The frames are
     checked against it and thinned. A few paths tell whether a shipped model serves them; if not, it
     is trained further in half of the minutes. Fewer paths and chains are taken where there is no
-    time for more. The same command after an interruption goes on. Examples:
+    time for more. The same command after an interruption goes on. A crystal has `crystal` in the
+    key `system`, or `--crystal`. Examples:
 
         openmm-nti analyze fluid.yaml --trajectory run.dcd --topology run.pdb --output analysis
 
         openmm-nti analyze own.yaml --trajectory run.xtc --topology run.pdb -o own --minutes 5
+
+        openmm-nti analyze solid.yaml --trajectory run.dcd --topology run.pdb -o solid --crystal
     """
     from openmm_nti.cli.commands.analysis import Analysis, check_against_system
+    from openmm_nti.reference_md.average_sites import average_sites
     from openmm_nti.runtime.executors import executor as tasks_on
 
     ends = time.monotonic() + 60.0 * minutes
-    analysis = Analysis(config, overriding(settings, seed=seed), output, minutes, model)
+    given = overriding(settings, seed=seed)
+    if crystal:
+        found = average_sites(trajectory, topology)
+        console().print(str(found), soft_wrap=True)
+        given.append(f"system.crystal={found.as_setting()}")
+    analysis = Analysis(config, given, output, minutes, model)
     with (
         tasks_on(executor, scheduler),
         opened_run(analysis.config, output, accept_frames, resume=True, estimates=True) as pipeline,

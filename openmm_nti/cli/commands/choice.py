@@ -48,6 +48,10 @@ _EFFORTS = {
     "n_pairs": _Effort("bound", 32, 192, 0.2),
     "n_tethered": _Effort("bound", 8, 12, 0.3),
 }
+_OF_CRYSTALS = {
+    "n_paths": _Effort("crystal_paths", 16, 512, 0.7),
+    "n_pairs": _Effort("crystal_bound", 32, 192, 0.3),
+}
 _IN_ONE_PROCESS = ("n_pairs",)
 _LEARNING_RATE = 5e-4  # larger ones first undo what the shipped weights know
 _PATHS_OF_A_TRAINED_MODEL = 128  # whose overlap nobody knows yet
@@ -77,6 +81,11 @@ class Choice:
             raise ValueError(f"{path} holds no choice: delete it and run again") from error
 
 
+def efforts_at(state: StatePoint) -> dict[str, _Effort]:
+    """Return the numbers of samples to choose at a state, by their keys."""
+    return _EFFORTS if state.crystal is None else _OF_CRYSTALS
+
+
 def choose(config: RunConfig, ensemble: Ensemble, is_open: set[str], seconds: float) -> Choice:
     """Return what to do with the frames of `ensemble` in `seconds`.
 
@@ -87,7 +96,7 @@ def choose(config: RunConfig, ensemble: Ensemble, is_open: set[str], seconds: fl
     ensemble
         The frames.
     is_open
-        What the user has not said: of `model`, and the sections `paths` and `bound`.
+        What the user has not said: of `model`, and the sections of paths and of the bound.
     seconds
         Time that is left for the whole analysis.
     """
@@ -104,7 +113,7 @@ def choose(config: RunConfig, ensemble: Ensemble, is_open: set[str], seconds: fl
     overlap = best.overlap if best and not training else math.nan
     numbers = _efforts(config, ensemble.state, pace, ends - time.monotonic() - training, overlap)
     for name, number in numbers.items():
-        if (section := _EFFORTS[name].section) in is_open:
+        if (section := efforts_at(ensemble.state)[name].section) in is_open:
             settings.append(f"estimates.{section}.{name}={number}")
     return Choice(tuple(settings), tuple(said))
 
@@ -170,19 +179,19 @@ def _efforts(
 
     `overlap` is NaN where the model is still to be trained.
     """
-    known = sections()
+    known, efforts = sections(), efforts_at(state)
     chosen = {name: getattr(config.estimates, name) for name in known}
     work = max(0.0, seconds) * config.workers - sum(
         known[name][0].seconds(settings, state.n_particles, pace)
         for name, settings in chosen.items()
-        if settings is not None and name not in {effort.section for effort in _EFFORTS.values()}
+        if settings is not None and name not in {effort.section for effort in efforts.values()}
     )
     numbers = {}
-    for name, effort in _EFFORTS.items():
+    for name, effort in efforts.items():
         settings = chosen[effort.section]
         if settings is None:
             continue
-        one = settings.model_copy(update={key: key == name for key in _EFFORTS})
+        one = settings.model_copy(update={key: key == name for key in efforts})
         cost = known[effort.section][0].seconds(one, state.n_particles, pace)
         cost *= config.workers if name in _IN_ONE_PROCESS else 1
         most = min(effort.most, _paths_for(overlap)) if name == "n_paths" else effort.most

@@ -15,6 +15,7 @@ import torch
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.model_files import load_denoiser
 from openmm_nti.runtime.context import Execution
+from openmm_nti.validation.estimators.crystals import crystal_paths
 from openmm_nti.validation.estimators.path_weights import PathConfig, estimate_bar, sample
 from openmm_nti.validation.pace import Pace, measure
 
@@ -68,7 +69,9 @@ def look_at(model: str, ensemble: Ensemble, seconds: float, execution: Execution
     try:
         with warnings.catch_warnings():  # of another fluid: that is the question here
             warnings.simplefilter("ignore", UserWarning)
-            works = sample(score, ensemble, config, execution)
+            is_crystal = ensemble.state.crystal is not None
+            paths = crystal_paths.sample if is_crystal else sample
+            works = paths(score, ensemble, config, execution)
         found = estimate_bar(works, execution)
     except ValueError as error:
         return Look(model, 0.0, False, f"its paths fail ({error})", pace)

@@ -14,7 +14,7 @@ from openmm_nti.md.own_system.reading import SystemReading, describe_system
 
 # OpenMM unpickles the first when it reads it, and the second is a program.
 _PROGRAMS = {"PythonForce": "a pickle of Python code", "TorchForce": "a TorchScript program"}
-_KEYS = ("from", "topology", "temperature_kelvin")
+_KEYS = ("from", "topology", "temperature_kelvin", "crystal")
 
 
 def load_system(path: str | Path) -> openmm.System:
@@ -97,5 +97,8 @@ def read_described(system: dict[str, Any], folder: Path) -> tuple[openmm.System,
 
 
 def read_state(system: dict[str, Any], folder: Path) -> StatePoint:
-    """Return the state point of `read_described`."""
-    return read_described(system, folder)[1].state
+    """Return the state point of `read_described`, with the sites of `crystal` if that is given."""
+    state = read_described(system, folder)[1].state
+    if system.get("crystal") is None:
+        return state
+    return StatePoint.model_validate({**state.model_dump(), "crystal": system["crystal"]})

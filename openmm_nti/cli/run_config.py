@@ -228,19 +228,17 @@ def load_config(path: Path, settings: list[str], *, trains: bool = True) -> RunC
 
 
 def with_files(system: Any, path: Path) -> Any:
-    """Return the section `system` with what the files that it names hold, in plain keys.
-
-    Paths are relative to `path`, the configuration.
-    """
+    """Return the section `system` with what files beside `path` hold, in plain keys."""
     if isinstance(system, list):
         return [with_files(state, path) for state in system]
     if not isinstance(system, dict):
         return system
     found = dict(system)
     for section, key in (("potential", "file"), ("crystal", "sites")):
-        described = system.get(section)
-        if isinstance(described, dict) and isinstance(described.get(key), str) and described[key]:
-            found[section] = {**described, key: str(path.parent / described[key])}
+        described: Any = system.get(section)
+        file = described.get(key) if isinstance(described, dict) else None
+        if isinstance(file, str) and file:
+            found[section] = {**described, key: str(path.parent / file)}
     if "from" not in found:
         return found
     from openmm_nti.md.own_system.files import read_state

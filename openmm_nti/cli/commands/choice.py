@@ -23,6 +23,8 @@ from openmm_nti.hamiltonian import build_model
 from openmm_nti.model_files import load_denoiser, load_model
 from openmm_nti.runtime.context import Execution
 from openmm_nti.shipped import shipped_for
+from openmm_nti.validation.estimators.crystals.crystal_bound import CrystalBound
+from openmm_nti.validation.estimators.crystals.crystal_path_bar import CrystalPathBar
 from openmm_nti.validation.estimators.registry import sections
 from openmm_nti.validation.pace import Pace, measure
 
@@ -49,8 +51,8 @@ _EFFORTS = {
     "n_tethered": _Effort("bound", 8, 12, 0.3),
 }
 _OF_CRYSTALS = {
-    "n_paths": _Effort("crystal_paths", 16, 512, 0.7),
-    "n_pairs": _Effort("crystal_bound", 32, 192, 0.3),
+    "n_paths": _Effort(CrystalPathBar.section, 16, 512, 0.7),
+    "n_pairs": _Effort(CrystalBound.section, 32, 192, 0.3),
 }
 _IN_ONE_PROCESS = ("n_pairs",)
 _LEARNING_RATE = 5e-4  # larger ones first undo what the shipped weights know

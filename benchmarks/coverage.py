@@ -1,16 +1,17 @@
 """A test of the error bars: each exact estimator many times over, against the known free energy.
 
-Every seed makes its own reference data at N = 20, and from them all estimates, with small settings.
-The model is the same for all seeds. By default it is a small one, trained in a minute on data of
-another seed. The fluid is that of the paper, `switched`, with beta F_ex from reference_values.json.
-The benchmark counts how often
+Every seed makes its own reference data, of other MD, and from them all estimates, with small
+settings. The model is the same for all seeds. By default it is a small one, trained in a minute on
+data of another seed. The fluid is that of the paper, `switched`, with beta F_ex from
+reference_values.json. The benchmark counts how often
 
     |value - truth| < 1.96 sqrt(std_err^2 + truth_err^2).
 
-Every seed has a file in OUTPUT, so a stopped run goes on. Usage:
+Every seed has a file in OUTPUT, whose name ends in the fingerprint of what decided it, so a stopped
+run goes on. Usage:
 
-    python benchmarks/coverage.py OUTPUT [--seeds 20] [--model NAME] [--methods path_bar ...]
-    [--workers 1]
+    python benchmarks/coverage.py OUTPUT [--n 20] [--seeds 20] [--model NAME]
+    [--methods path_bar ...] [--workers 1]
 """
 
 import argparse
@@ -21,23 +22,24 @@ from pathlib import Path
 
 import numpy as np
 
-from openmm_nti import NetworkConfig, StatePoint, load_model
+from openmm_nti import NetworkConfig, StatePoint
 from openmm_nti.files import read_json, write_json
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.runtime.context import Execution
+from openmm_nti.runtime.stored import mark
 from openmm_nti.runtime.tasks import derive_seed
 from openmm_nti.training import TrainingConfig, train
 from openmm_nti.validation.estimators.base import Job
-from openmm_nti.validation.estimators.registry import all_estimators, section_config
+from openmm_nti.validation.estimators.registry import all_estimators
 
-STATE = StatePoint(n_particles=20, box_length_sigma=6.0, temperature_star=1.25)
-TRUTH = tuple(read_json(Path(__file__).parent / "reference_values.json")["switched"]["20"][:2])
+TRUTHS = read_json(Path(__file__).parent / "reference_values.json")["switched"]
 DATA = ReferenceConfig(
     n_frames=160, equilibration_steps=2000, frame_interval=100, segment_frames=50
 )
 EFFORT = {
     "bound": {"n_pairs": 96, "n_tethered": 24, "tethered_steps": 4000},
     "paths": {"n_paths": 64, "n_steps": 40},
+    "stages": {"n_paths": 64, "n_steps": 60},
     "windows": {
         "window_length": 1.0,
         "n_chains": 16,
@@ -65,44 +67,53 @@ COVERED = [
 ]
 
 
-def one_seed(seed: int, output: Path, model: str, methods: tuple[str, ...]) -> dict:
-    """Return value, standard error and seconds of each method, from the seed's file if there."""
-    path = output / f"seed_{seed:03d}.json"
-    results = read_json(path) if path.is_file() else {}
-    missing = [method for method in methods if method not in results]
-    if not missing:
-        return results
+def state_of(n: int) -> StatePoint:
+    """Return the fluid of the paper with n particles."""
+    return StatePoint(n_particles=n, box_length_sigma=6.0, temperature_star=1.25)
+
+
+def one_seed(
+    seed: int, output: Path, state: StatePoint, model: str, methods: tuple[str, ...]
+) -> dict:
+    """Return value, standard error and CPU seconds of each method, from their files if there."""
     root = derive_seed(seed, "coverage")
-    folder = output / f"seed_{seed:03d}"
-    (ensemble,) = generate([STATE], DATA, seed=root, directory=folder / "reference", progress=False)
-    execution = Execution(root, directory=folder / STATE.label)
-    job = Job(STATE, ensemble, load_model(model), execution)
-    for name in missing:
-        began = time.perf_counter()
+    folder = output / state.label / f"seed_{seed:03d}"
+    (ensemble,) = generate([state], DATA, seed=root, directory=folder / "reference", progress=False)
+    results = {}
+    for name in methods:
         known = all_estimators()[name]
-        result = known.estimate(job, section_config(known.section)(**EFFORT[known.section]))
-        results[name] = [result.value, result.std_err, round(time.perf_counter() - began, 1)]
-        write_json(path, results)
+        config = known.Config(**EFFORT[known.section])
+        score, denoiser = known.load(model) if known.needs_model else (None, None)
+        path = (
+            folder / f"{name}-{mark(name, root, [state, config, ensemble, score, denoiser])}.json"
+        )
+        if not path.is_file():
+            began = time.process_time()
+            job = Job(state, ensemble, score, Execution(root), denoiser=denoiser)
+            found = known.estimate(job, config)
+            seconds = round(time.process_time() - began, 1)
+            write_json(path, {"row": [found.value, found.std_err, seconds]})
+        results[name] = read_json(path)["row"]
     return results
 
 
-def small_model(output: Path) -> str:
+def small_model(output: Path, state: StatePoint) -> str:
     """Return the directory of a small model, trained on data of seed 0 if it is not there."""
     seed = derive_seed(0, "coverage")
-    folder = output / "model"
-    ensembles = generate([STATE], DATA, seed=seed, directory=folder / "reference", progress=False)
+    folder = output / state.label / "model"
+    ensembles = generate([state], DATA, seed=seed, directory=folder / "reference", progress=False)
     train(ensembles, NETWORK, TRAINING, seed=seed, directory=folder, progress=True)
     return str(folder)
 
 
-def summary(results: list[list[float]]) -> dict:
+def summary(results: list[list[float]], truth: tuple[float, float]) -> dict:
     """Return the row of a method from its values, errors and seconds of all seeds."""
     values, errors, seconds = np.array(results).T
-    deviations = values - TRUTH[0]
-    mean_err = math.hypot(values.std(ddof=1) / math.sqrt(values.size), TRUTH[1])
+    deviations = values - truth[0]
+    mean_err = math.hypot(values.std(ddof=1) / math.sqrt(values.size), truth[1])
     return {
         "n_seeds": values.size,
-        "n_covered": int((np.abs(deviations) < 1.96 * np.hypot(errors, TRUTH[1])).sum()),
+        "n_covered": int((np.abs(deviations) < 1.96 * np.hypot(errors, truth[1])).sum()),
         "bias": float(deviations.mean()),
         "bias_in_its_errors": float(deviations.mean() / mean_err),
         "mean_std_err": float(errors.mean()),
@@ -115,6 +126,7 @@ def main() -> None:
     """Print the table and write it to OUTPUT/coverage.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
+    parser.add_argument("--n", type=int, default=20, choices=sorted(map(int, TRUTHS)))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--model", help="name or directory; by default a small one is trained")
     parser.add_argument("--methods", nargs="+", choices=COVERED, default=COVERED)
@@ -122,12 +134,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds must be at least 2: a spread is measured")
-    model = options.model or small_model(options.output)
-    task = partial(one_seed, output=options.output, model=model, methods=tuple(options.methods))
+    state, truth = state_of(options.n), tuple(TRUTHS[str(options.n)][:2])
+    model = options.model or small_model(options.output, state)
+    methods = tuple(options.methods)
+    task = partial(one_seed, output=options.output, state=state, model=model, methods=methods)
     seeds = range(1, options.seeds + 1)
     results = Execution(workers=options.workers).run(task, seeds, "coverage")
-    rows = {method: summary([result[method] for result in results]) for method in options.methods}
-    write_json(options.output / "coverage.json", {"truth": TRUTH, "model": model, "methods": rows})
+    rows = {name: summary([result[name] for result in results], truth) for name in methods}
+    write_json(
+        options.output / state.label / "coverage.json",
+        {"truth": truth, "model": model, "methods": rows},
+    )
     print(f"{'method':18s} covered    bias (its errors)  mean std_err  spread/std_err  seconds")
     for method, row in rows.items():
         print(

@@ -37,10 +37,9 @@ from openmm_nti.validation.estimators.model_bound import model_bound
 from openmm_nti.validation.sampling.noising_paths import (
     PathBatch,
     PathConfig,
-    PathSteps,
     path_works,
-    schedule,
 )
+from openmm_nti.validation.sampling.paths.schedule import path_steps, schedule
 
 STATE = StatePoint(n_particles=40, box_length_sigma=6.0, temperature_star=1.25)
 MODEL = "lj-fluid-t1.25"
@@ -125,7 +124,7 @@ class PathBar:
         model, generator = load_model(MODEL), torch.Generator().manual_seed(5)
         pilot = self._starts(np.arange(0, len(frames), len(frames) // 16))
         levels = schedule(model, STATE, PATHS.n_steps, PATHS.first_noise_sigma, pilot, generator)
-        self.steps = PathSteps(model, STATE, **levels)
+        self.steps = path_steps(model, STATE, levels)
         self.reverse = self._works(PathBatch("reverse", k, BATCH) for k in range(POOL // BATCH))
         self.forward: dict[int, float] = {}
         self._find(np.arange(0, len(frames), len(frames) // POOL))

@@ -16,11 +16,14 @@ arrive, and its input reaches as far as the potential does.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from openmm_nti.hamiltonian.geometry import Pairs, take
+from openmm_nti.hamiltonian.geometry import Pairs, lengths, take
 from openmm_nti.hamiltonian.known_terms import NoisedFluid
+from openmm_nti.kernels import applies_to_double
 from openmm_nti.references.noise import effective_variance
 
 _LARGEST = 3.0  # kT per s_eff: far larger forces are cut down to this size
@@ -68,18 +71,12 @@ def relax(
     """
     variance = effective_variance(log_s).reshape(-1, 1, 1).clamp(min=1e-12)
     spread = variance.sqrt()
-    row = model.pair_kinds.rows(pairs, positions.shape[1])
-    rows = model.two_body.rows(log_s)
-    slope = model.two_body.derivative(pairs.r, row, rows)
-    bend = model.two_body.second_derivative(pairs.r, row, rows)
-    gradient = model.search.sum_over_pairs(pairs, pairs.vectors * (slope / pairs.r), positions)
-    stiffness = _stiffness(positions, pairs, (bend + 2.0 * slope / pairs.r) / 3.0)
+    pulls = partial(_pulls, model, positions, pairs)
+    gradient, stiffness = pulls(model.two_body.rows(log_s))
+    stiffness = stiffness.clamp(min=0.0)
     mean_stiffness = stiffness.mean((1, 2), keepdim=True)
     remaining_log_s = log_s - 0.5 * torch.log1p((variance * mean_stiffness).reshape(-1))
     rows = model.two_body.rows(remaining_log_s)
-    # Pairs are those within reach of x: without an envelope the force would jump as they change.
-    envelope = ((1.0 - pairs.r / model.cutoff) / _ENVELOPE_SHARE).clamp(0.0, 1.0)
-    envelope = envelope * envelope * (3.0 - 2.0 * envelope)
     displacement = torch.zeros_like(positions)
     force = gradient
     forces = [spread * force]
@@ -87,15 +84,7 @@ def relax(
         step = (variance * force + displacement) / (1.0 + variance * stiffness)
         shortened = step / (1.0 + step.square().sum(-1, keepdim=True) / variance).sqrt()
         displacement = displacement - shortened
-        columns = displacement.reshape(-1, 3).t().contiguous()
-        vectors = pairs.vectors + take(columns, pairs.second) - take(columns, pairs.first)
-        r = (vectors.square().sum(0) + 1e-12).sqrt()
-        slope = (
-            model.two_body.derivative(r.clamp(max=model.cutoff), row, rows)
-            * envelope
-            * (r < model.cutoff)
-        )
-        force = model.search.sum_over_pairs(pairs, vectors * (slope / r), positions)
+        force, _ = pulls(rows, displacement)
         forces.append(spread * force)
     known = torch.stack([*forces, -displacement / spread], dim=-1)
     squares = known.square().sum(2)
@@ -104,19 +93,47 @@ def relax(
     return gradient, vectors.permute(2, 0, 1, 3), torch.asinh(scalars)
 
 
-def _stiffness(positions: Tensor, pairs: Pairs, contributions: Tensor) -> Tensor:
-    """Return the stiffness k_i of every atom, (B, N, 1), kT / sigma^2.
+def _pulls(
+    model: NoisedFluid,
+    positions: Tensor,
+    pairs: Pairs,
+    rows: Tensor,
+    displacement: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient of the two-body term (B, N, 3) and the stiffness (B, N, 1) of each atom.
 
-    Parameters
-    ----------
-    positions, pairs
-        As for `relax`.
-    contributions
-        What each pair adds to both of its atoms, (P,).
+    Pairs are those within reach of `positions`. Where atoms were displaced from there by (B, N, 3),
+    an envelope keeps the force from jumping as pairs change.
     """
-    total = torch.zeros(
-        positions.shape[0] * positions.shape[1], dtype=positions.dtype, device=positions.device
-    )
-    total = total.index_add(0, pairs.first, contributions)
-    total = total.index_add(0, pairs.second, contributions)
-    return total.clamp(min=0.0).reshape(positions.shape[0], positions.shape[1], 1)
+    row = model.pair_kinds.rows(pairs, positions.shape[1])
+    share = 0.0 if displacement is None else _ENVELOPE_SHARE
+    moved = (torch.zeros_like(positions) if displacement is None else displacement).reshape(-1, 3)
+    term = model.two_body
+    if term.compiled and applies_to_double(pairs.vectors):
+        gradient, stiffness = torch.ops.openmm_nti.displaced_pulls(
+            pairs.vectors,
+            pairs.r,
+            pairs.first,
+            pairs.second,
+            row,
+            rows,
+            moved,
+            term.r_step,
+            model.cutoff,
+            share,
+        )
+        return gradient.reshape(positions.shape), stiffness.reshape(*positions.shape[:2], 1)
+    columns = moved.t().contiguous()
+    vectors = pairs.vectors + take(columns, pairs.second) - take(columns, pairs.first)
+    r = lengths(vectors)
+    slope = term.derivative(r.clamp(max=model.cutoff), row, rows)
+    bend = term.second_derivative(r.clamp(max=model.cutoff), row, rows)
+    if share:
+        envelope = ((1.0 - pairs.r / model.cutoff) / share).clamp(0.0, 1.0)
+        slope = slope * envelope * envelope * (3.0 - 2.0 * envelope) * (r < model.cutoff)
+    gradient = model.search.sum_over_pairs(pairs, vectors * (slope / r), positions)
+    contributions = (bend + 2.0 * slope / r) / 3.0
+    stiffness = torch.zeros(len(moved), dtype=positions.dtype, device=positions.device)
+    stiffness = stiffness.index_add(0, pairs.first, contributions)
+    stiffness = stiffness.index_add(0, pairs.second, contributions)
+    return gradient, stiffness.reshape(*positions.shape[:2], 1)

@@ -9,6 +9,7 @@
 #include "autograd.h"
 #include "edge_sums.h"
 #include "pairs.h"
+#include "stretches.h"
 
 namespace openmm_nti {
 
@@ -41,6 +42,8 @@ TORCH_LIBRARY(openmm_nti, library) {
   library.def("table_sums", &openmm_nti::table_sums);
   library.def("vectors", &openmm_nti::vectors);
   library.def("collect", &openmm_nti::collect);
+  library.def("displaced_pulls", &openmm_nti::displaced_pulls);
+  library.def("stretched", &openmm_nti::stretched);
   library.def("pairs", &openmm_nti::pairs);
   library.def("neighbours", &openmm_nti::neighbours);
   library.def("pushes", &openmm_nti::pushes);

@@ -39,8 +39,8 @@ inline Tensor collected(const Tensor& pulls, const Tensor& first, const Tensor& 
   const double* from = g.const_data_ptr<double>();
   Tensor found = at::zeros({n_atoms, 3}, g.options());
   double* sums = found.data_ptr<double>();
-  for (int c = 0; c < 3; ++c)
-    for (int64_t p = 0; p < count; ++p) {
+  for (int64_t p = 0; p < count; ++p)
+    for (int c = 0; c < 3; ++c) {
       sums[3 * to[p] + c] += from[c * count + p];
       sums[3 * at[p] + c] -= from[c * count + p];
     }
@@ -151,6 +151,52 @@ struct TableSums : Function<TableSums> {
 inline Tensor table_sums(const Tensor& vectors, const Tensor& lengths, const Tensor& configuration, const Tensor& rows,
                   double r_step) {
   return TableSums::apply(vectors, lengths, configuration, rows, r_step);
+}
+
+// ---- Without gradient: the two-body term's pull on atoms that were displaced since the pairs were found.
+
+// The gradient by the positions, (n, 3), with an envelope that ends at the cutoff within `share` of it, and the sums of
+// (Phi'' + 2 Phi' / r) / 3 over the pairs of each atom, (n,), from the vectors and lengths of the pairs before, (3, P)
+// and (P,). A share of 0 stands for no envelope.
+inline std::tuple<Tensor, Tensor> displaced_pulls(const Tensor& vectors, const Tensor& lengths, const Tensor& first,
+                                                  const Tensor& second, const Tensor& row, const Tensor& rows,
+                                                  const Tensor& displacement, double r_step, double cutoff,
+                                                  double share) {
+  const Tensor x = plain(vectors), before = plain(lengths), a = plain(first), b = plain(second), of = plain(row);
+  const Tensor table = plain(rows), moved = plain(displacement);
+  const int64_t count = a.numel(), *at = a.const_data_ptr<int64_t>(), *to = b.const_data_ptr<int64_t>();
+  const int64_t *rank = of.const_data_ptr<int64_t>(), n_bins = table.size(2), stride = table.size(1) * n_bins;
+  const double *d = x.const_data_ptr<double>(), *r0 = before.const_data_ptr<double>();
+  const double *y = moved.const_data_ptr<double>(), *c = table.const_data_ptr<double>();
+  Tensor pulls = at::zeros_like(moved), stiffness = at::zeros({moved.size(0)}, moved.options());
+  double *sums = pulls.data_ptr<double>(), *stiff = stiffness.data_ptr<double>();
+  const double inverse_step = 1.0 / r_step;
+  for (int64_t p = 0; p < count; ++p) {
+    const int64_t i = at[p], j = to[p];
+    double v[3], square = 1e-24;
+    for (int k = 0; k < 3; ++k) {
+      v[k] = d[k * count + p] + (y[3 * j + k] - y[3 * i + k]);
+      square += v[k] * v[k];
+    }
+    const double r = std::sqrt(square), place = r * inverse_step;
+    if (share > 0.0 && r >= cutoff) continue;
+    const int64_t interval = std::min<int64_t>(static_cast<int64_t>(place), n_bins - 1);
+    const double t = place - static_cast<double>(interval), *cubic = c + rank[p] * n_bins + interval;
+    const double c1 = cubic[stride], c2 = cubic[2 * stride], c3 = cubic[3 * stride];
+    double weight = (c1 + t * (2.0 * c2 + 3.0 * t * c3)) * inverse_step / r;
+    if (share > 0.0) {
+      const double inside = std::clamp((1.0 - r0[p] / cutoff) / share, 0.0, 1.0);
+      weight *= inside * inside * (3.0 - 2.0 * inside);
+    }
+    const double bend = ((2.0 * c2 + 6.0 * t * c3) * inverse_step * inverse_step + 2.0 * weight) / 3.0;
+    for (int k = 0; k < 3; ++k) {
+      sums[3 * j + k] += weight * v[k];
+      sums[3 * i + k] -= weight * v[k];
+    }
+    stiff[i] += bend;
+    stiff[j] += bend;
+  }
+  return {pulls, stiffness};
 }
 
 // ---- Without gradient: pairs closer than a cutoff, and their places in a padded matrix of neighbours.

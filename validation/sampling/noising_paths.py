@@ -1,21 +1,12 @@
-r"""Noising and denoising paths: where their noise levels lie, and the work of each path.
+"""Noising and denoising paths, and the work of each path.
 
-The noise levels are 0 = v_0 < v_1 < ... < v_K. A forward path adds Gaussian increments of variance
-delta_k = v_{k+1} - v_k. A reverse path follows the model back, with the variance that matches the
-forward kernel best,
-
-.. math:: r_k = \delta_k (1 - \delta_k I_k), \qquad
-          I_k = E|\nabla U|^2 / 3N \text{ at level } k + 1.
-
-I_k is the mean eigenvalue of the Hessian H. Even with an exact score, a step loses
-tr (H - I_k)^2 delta_k^2 / 4 by what the Hessian is beyond that. Levels are spaced so that all steps
-lose about the same. Levels and variances follow from gradients on a few frames that no path starts
-from. Poor ones cost overlap, not exactness.
+A forward path adds Gaussian increments to a frame, from level to level of the noise. A reverse path
+follows the model back from uniform positions. `paths.schedule` says where the levels lie, and
+`paths.steps` what a step is.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,7 +16,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.hamiltonian.training_range import fit_model
@@ -33,14 +23,13 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.settings import Settings
 from openmm_nti.validation.analysis.regression import require_frames
 from openmm_nti.validation.analysis.works import Works
-from openmm_nti.validation.sampling.paths.steps import PathSteps, denoise, log_s_of, noise
+from openmm_nti.validation.sampling.paths.schedule import path_steps, schedule
+from openmm_nti.validation.sampling.paths.steps import PathSteps, denoise, noise
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
 _PILOT_FRAMES = 16
 _FEWEST_FRAMES = 12
-_PILOT_LEVELS = 24
-_GEOMETRIC_SHARE = 0.25  # of the levels, wherever the others are
 
 
 class PathConfig(Settings):
@@ -90,7 +79,7 @@ def sample(
     frames, levels = planned(model, ensemble, config, execution)
     batches = _batches(frames, config.n_paths)
     found = execution.map_stored(
-        partial(path_works, PathSteps(model, state, **levels), execution),
+        partial(path_works, path_steps(model, state, levels), execution),
         batches,
         name="path_weights",
         inputs=[model, ensemble, config, levels],
@@ -107,7 +96,10 @@ def sample(
 
 @takes_execution
 def planned(
-    model: NoisedFluid, ensemble: Ensemble, config: PathConfig, execution: Execution
+    model: NoisedFluid,
+    ensemble: Ensemble,
+    config: PathConfig,
+    execution: Execution,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the frames that noising paths start from, and the `schedule`, which is kept.
 
@@ -121,7 +113,7 @@ def planned(
     order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
     frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
     levels = execution.folder("path_weights").stored(
-        "schedule",
+        "levels",
         [model, ensemble, config],
         lambda: schedule(
             execution.place(model),
@@ -144,92 +136,6 @@ def _batches(starts: Array, n_reverse: int) -> list[PathBatch]:
         *(PathBatch("forward", k, len(part), part) for k, part in enumerate(forward)),
         *(PathBatch("reverse", k, count) for k, count in enumerate(reverse)),
     ]
-
-
-def schedule(
-    model: NoisedFluid,
-    state: StatePoint,
-    n_steps: int,
-    first_noise_sigma: float,
-    frames: Array,
-    generator: torch.Generator,
-) -> dict[str, Array]:
-    """Return where the noise levels lie, and the variances of the reverse steps.
-
-    Parameters
-    ----------
-    model
-        Gives the gradients.
-    state
-        The fluid.
-    n_steps
-        Number of steps.
-    first_noise_sigma
-        Noise of the first level above 0; the last one is half the box.
-    frames
-        Configurations (F, N, 3), sigma, that no path starts from.
-    generator
-        Random numbers.
-
-    Returns
-    -------
-    dict
-        `levels` (n_steps + 1,) and `reverse_variances` (n_steps,), both in sigma^2.
-    """
-    first = math.log(first_noise_sigma)
-    last = math.log(0.5 * state.box_length_sigma)
-    pilot = np.linspace(first, last, _PILOT_LEVELS)
-    information, loss = _pilot(model, state, np.exp(2.0 * pilot), frames, generator)
-    log_s = equal_losses(pilot, loss, n_steps)
-    levels = np.concatenate([[0.0], np.exp(2.0 * log_s)])
-    steps = np.diff(levels)
-    at_levels = np.exp(np.interp(log_s, pilot, np.log(np.maximum(information, 1e-12))))
-    variances = steps * np.maximum(1.0 - steps * at_levels, 0.05)
-    return {"levels": levels, "reverse_variances": variances}
-
-
-def equal_losses(pilot: Array, loss: Array, n_levels: int) -> Array:
-    """Return ln s of noise levels between which steps lose about the same, (n_levels,).
-
-    `pilot` are equidistant ln s, ascending, (P,), and `loss` is v^2 tr (H - I)^2 there, (P,).
-    """
-    # Steps of equal loss: as dense in ln s as the square root of what a step of unit length would
-    # lose.
-    fine = np.linspace(pilot[0], pilot[-1], 1000)
-    density = np.interp(fine, pilot, np.sqrt(loss))
-    density = density / (density.mean() or 1.0) * (1.0 - _GEOMETRIC_SHARE) + _GEOMETRIC_SHARE
-    steps_so_far = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
-    return np.interp(np.linspace(0.0, steps_so_far[-1], n_levels), steps_so_far, fine)
-
-
-def _pilot(
-    model: NoisedFluid,
-    state: StatePoint,
-    variances: Array,
-    frames: Array,
-    generator: torch.Generator,
-) -> tuple[Array, Array]:
-    """Return I = E|grad U|^2 / 3N and v^2 tr (H - I)^2 at each of `variances` v, (levels,) each.
-
-    H z for a random z has the square norm tr H^2 on average. It is taken from the difference of
-    gradients that are as far apart as a step is long, where small jumps of a score do not matter.
-    """
-    box = box_of(state)
-    clean = torch.as_tensor(frames, dtype=torch.float64)
-    information = []
-    loss = []
-    for v in variances:
-        z, direction = torch.randn((2, *clean.shape), generator=generator, dtype=torch.float64)
-        log_s = log_s_of(v, len(clean))
-        reach = 0.2 * math.sqrt(v)
-        noised = clean + math.sqrt(v) * z
-        gradient = model.gradient(noised, box, log_s)
-        bent = (model.gradient(noised + reach * direction, box, log_s) - gradient) / reach
-        information.append(float(gradient.square().mean()))
-        loss.append(
-            v * v * max(float(bent.square().mean()) - information[-1] ** 2, 0.0) * clean[0].numel()
-        )
-    return np.array(information), np.array(loss)
 
 
 def path_works(steps: PathSteps, execution: Execution, batch: PathBatch) -> dict[str, Array]:

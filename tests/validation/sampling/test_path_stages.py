@@ -58,10 +58,23 @@ def test_a_stopped_calculation_goes_on_to_the_same_works(pairs, tmp_path):
         np.testing.assert_array_equal(one.reverse, other.reverse)
 
 
-def test_the_default_number_of_stages_grows_with_n():
-    assert StagesConfig().cuts(40) == [0, 150, 300]
-    assert len(StagesConfig().cuts(200)) == 9
-    assert StagesConfig(n_steps=10, n_stages=1000).cuts(2) == list(range(11))
+def test_stages_lose_about_the_same_and_more_loss_makes_more_of_them():
+    losses = np.linspace(0.0, 0.1, 300)
+    at = stages.cuts(losses, 5)
+    assert (at[0], at[-1]) == (0, 300)
+    lost = np.add.reduceat(losses, at[:-1])
+    np.testing.assert_allclose(lost, losses.sum() / 5, rtol=0.3)
+    assert len(stages.cuts(4 * losses, None)) - 1 == pytest.approx(
+        4 * (len(stages.cuts(losses, None)) - 1), abs=2
+    )
+
+
+@pytest.mark.parametrize("losses", [np.zeros(10), np.eye(10)[3], np.eye(10)[0], np.eye(10)[9]])
+def test_each_stage_has_a_step_at_least(losses):
+    assert stages.cuts(losses, 1000) == list(range(11))
+    at = np.array(stages.cuts(losses, 4))
+    assert (np.diff(at) > 0).all()
+    assert (at[0], at[-1]) == (0, 10)
 
 
 def gaussian_stages(dissipation, n=400, n_stages=3, per_chain=1):

@@ -38,7 +38,8 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.analysis.works import Works
 from openmm_nti.validation.estimators.crystals.phonons import Phonons, checked_displacements
 from openmm_nti.validation.estimators.crystals.site_field import SiteField
-from openmm_nti.validation.sampling.noising_paths import PathConfig, equal_losses
+from openmm_nti.validation.sampling.noising_paths import PathConfig
+from openmm_nti.validation.sampling.paths.schedule import equal_losses
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 2560

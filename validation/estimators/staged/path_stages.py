@@ -173,11 +173,14 @@ class PathStages(Estimator):
 
     def seconds(self, config: StagesConfig, n: int, pace: Pace) -> float:
         """Return the time of the paths and of Monte Carlo at the cuts."""
-        return (2 * config.n_paths * config.n_steps + _MOVE * _moves(config, n)) * pace.gradient(n)
+        moves = _moves(config, config.expected_stages(n))
+        return (2 * config.n_paths * config.n_steps + _MOVE * moves) * pace.gradient(n)
 
     def evaluations(self, config: StagesConfig, found: FreeEnergy) -> int:
         """Return the number of gradients of the model."""
-        return 2 * config.n_paths * config.n_steps + _moves(config, found.n_particles)
+        return 2 * config.n_paths * config.n_steps + _moves(
+            config, len(found.diagnostics["overlap"])
+        )
 
     def bounds(self, found: FreeEnergy) -> Bounds:
         """Return the sums of the mean works of both directions."""
@@ -191,11 +194,11 @@ class PathStages(Estimator):
         return judged_overlap(found.diagnostics["smallest_overlap"], ", in the worst stage")
 
 
-def _moves(config: StagesConfig, n: int) -> int:
+def _moves(config: StagesConfig, n_stages: int) -> int:
     """Return how many leapfrog steps Monte Carlo makes at all cuts."""
     frames = max(2, -(-config.n_paths // config.n_chains))
     each = config.equilibration_steps + frames * config.steps_between
-    return (len(config.cuts(n)) - 2) * config.n_chains * each
+    return (n_stages - 1) * config.n_chains * each
 
 
 ESTIMATORS = (PathStages(),)

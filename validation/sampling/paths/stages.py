@@ -37,18 +37,24 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.sampling import hmc
 from openmm_nti.validation.sampling.noised_frames import noised_frames, reduced_potentials
 from openmm_nti.validation.sampling.noising_paths import PathConfig, planned
+from openmm_nti.validation.sampling.paths.schedule import path_steps
 from openmm_nti.validation.sampling.paths.steps import PathSteps, denoise, log_s_of, noise
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
-_PARTICLES_PER_STAGE = 25  # at liquid density the works of a stage then spread by a few kT
+_LOSS = 2.0  # of a stage, kT: with more, works of both directions meet less often
+_FLAT = 0.1  # of all losses, spread over all steps: guesses may be zero
+_PARTICLES_PER_STAGE = 25  # at liquid density, with the shipped model
 
 
 class StagesConfig(PathConfig):
     """Effort spent on paths in stages."""
 
     n_stages: int | None = Field(
-        default=None, ge=2, le=1000, description="Stages; by default one for 25 particles."
+        default=None,
+        ge=2,
+        le=1000,
+        description="Stages; by default by what a pilot says they lose.",
     )
     n_chains: int = Field(
         default=16, ge=8, le=10_000, description="Chains of Monte Carlo at each cut."
@@ -60,11 +66,34 @@ class StagesConfig(PathConfig):
         default=20, ge=1, le=100_000, description="Leapfrog steps of a move; a frame after each."
     )
 
-    def cuts(self, n_particles: int) -> list[int]:
-        """Return the numbers of the levels at which stages begin and end, (S + 1,)."""
-        n_stages = self.n_stages or max(2, round(n_particles / _PARTICLES_PER_STAGE))
-        n_stages = min(n_stages, self.n_steps)
-        return np.linspace(0, self.n_steps, n_stages + 1).round().astype(int).tolist()
+    def expected_stages(self, n_particles: int) -> int:
+        """Return how many stages there will be, by a rule of thumb where losses decide."""
+        wanted = self.n_stages or max(2, round(n_particles / _PARTICLES_PER_STAGE))
+        return min(wanted, self.n_steps)
+
+
+def cuts(losses: Array, n_stages: int | None) -> list[int]:
+    """Return the numbers of the levels at which stages begin and end, (S + 1,).
+
+    All stages lose about the same, and by default about `_LOSS`.
+
+    Parameters
+    ----------
+    losses
+        What each step loses, (n_steps,), kT.
+    n_stages
+        Number of stages.
+    """
+    n_steps = len(losses)
+    total = float(losses.sum())
+    n_stages = min(n_stages or max(2, round(total / _LOSS)), n_steps)
+    shares = losses + (total or 1.0) * _FLAT / n_steps
+    so_far = np.concatenate([[0.0], np.cumsum(shares)])
+    wanted = np.linspace(0.0, so_far[-1], n_stages + 1)
+    found = np.interp(wanted, so_far, np.arange(n_steps + 1)).round().astype(int)
+    order = np.arange(n_stages + 1)  # a stage has one step at least
+    found = np.maximum.accumulate(found - order) + order
+    return np.minimum(found, n_steps - order[::-1]).tolist()
 
 
 @dataclass(frozen=True)
@@ -158,17 +187,18 @@ def sample(
     """
     state = ensemble.state
     score, model = fit_model(score, state), fit_model(model, state)
-    frames, levels = planned(score, ensemble, config, execution)
-    cuts = config.cuts(state.n_particles)
-    paths = _Paths(PathSteps(score, state, **levels), model, cuts, ensemble, config, execution)
-    inputs = [score, model, ensemble, config, levels]
+    frames, schedule = planned(score, ensemble, config, execution)
+    at = cuts(schedule["losses"], config.n_stages)
+    steps = path_steps(score, state, schedule)
+    paths = _Paths(steps, model, at, ensemble, config, execution)
+    inputs = [score, model, ensemble, config, schedule]
     found = execution.map_stored(
         partial(_end, paths),
-        range(1, len(cuts) - 1),
+        range(1, len(at) - 1),
         name="stage_ends",
         inputs=inputs,
         description="between stages",
-        labels=[f"Monte Carlo at cut {cut}" for cut in range(1, len(cuts) - 1)],
+        labels=[f"Monte Carlo at cut {cut}" for cut in range(1, len(at) - 1)],
     )
     inner = [torch.as_tensor(part["positions"]) for part in found]
     box = box_of(state)
@@ -179,7 +209,7 @@ def sample(
     ends.append(uniform)
     of_paths = [
         (stage, step, number, part)
-        for stage in range(len(cuts) - 1)
+        for stage in range(len(at) - 1)
         for step in (0, 1)
         for number, part in enumerate(
             ends[stage + step].split(max(1, _ATOMS_PER_BATCH // state.n_particles))
@@ -204,10 +234,10 @@ def sample(
             chains[stage],
             chains[stage + 1],
         )
-        for stage in range(len(cuts) - 1)
+        for stage in range(len(at) - 1)
     ]
     drifts = np.array([_drift_z(part["energies"]) for part in found])
-    return Staged(stages, np.sqrt(levels["levels"][cuts]), drifts)
+    return Staged(stages, np.sqrt(schedule["levels"][at]), drifts)
 
 
 def _chains(n: int, cut: int, n_ends: int, config: StagesConfig) -> NDArray[np.int64]:

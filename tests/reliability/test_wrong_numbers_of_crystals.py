@@ -22,6 +22,13 @@ WINDOWS = {
 SETTINGS = {
     "crystal_path_bar": {"n_paths": 8, "n_steps": 10},
     "crystal_bound": {"n_levels": 8, "n_pairs": 16, "largest_noise": 0.1},
+    "crystal_tethered": {
+        "n_levels": 8,
+        "n_pairs": 16,
+        "largest_noise": 0.1,
+        "n_tethered": 4,
+        "tethered_steps": 240,
+    },
     "mbar_crystal": WINDOWS | {"equilibration_steps": 4, "force": "python"},
     "frenkel_ladd": WINDOWS | {"equilibration": 4, "variance": 0.001},
     "frenkel_ladd_ramps": {

@@ -125,7 +125,7 @@ def estimate(
         return _free_energy(
             "neural_ti_bound", ensemble.state, alone.value, alone.std_err, alone.diagnostics
         )
-    facts, verdict = _from_chains(alone, gap, config)
+    facts, verdict = from_chains(alone, gap, config.n_tethered, config.tethered_steps)
     all_facts = BoundDiagnostics(**alone.diagnostics.model_dump(), **facts.model_dump())
     return _free_energy(
         "neural_ti_bound", ensemble.state, facts.lower, facts.lower_err, all_facts, verdict
@@ -154,7 +154,7 @@ def estimate_tethered(
             "neural_ti_tethered needs tethered chains: n_tethered above 0, and the `switched` "
             "convention"
         )
-    facts, verdict = _from_chains(alone, gap, config)
+    facts, verdict = from_chains(alone, gap, config.n_tethered, config.tethered_steps)
     std_err = math.hypot(alone.std_err, facts.gap_err)
     return _free_energy(
         "neural_ti_tethered", ensemble.state, alone.value + facts.gap, std_err, facts, verdict
@@ -192,8 +192,8 @@ def _parts(
     return alone, gap
 
 
-def _from_chains(
-    alone: ModelBound, gap: tethered.Gap, config: BoundConfig
+def from_chains(
+    alone: ModelBound | FreeEnergy, gap: tethered.Gap, n_tethered: int, tethered_steps: int
 ) -> tuple[tethered.ChainDiagnostics, Verdict]:
     """Return the facts from tethered chains, and whether the chains were long enough."""
     lower, lower_err = gap.integral(gap.lower)
@@ -202,8 +202,8 @@ def _from_chains(
     memory, memory_err = gap.integral(gap.upper - gap.lower)
     noise, density, errors = gap.profile(gap.middle)
     facts = tethered.ChainDiagnostics(
-        n_tethered=config.n_tethered,
-        tethered_steps=config.tethered_steps,
+        n_tethered=n_tethered,
+        tethered_steps=tethered_steps,
         platform=gap.platform,
         gap=middle,
         gap_err=middle_err,

@@ -238,16 +238,21 @@ def _gaps(
         answer = -(spread**2) * gradient[number]
         start = part.frames[number] - noised[number]
         fluid.tether(noised[number], float(spread))
-        products = _products(fluid, start, answer, float(spread), int(lengths[number]))
+        found = products(fluid, start, answer, float(spread), int(lengths[number]))
         # 1/2 |gap of the gradient|^2 d(s_eff^2), with d(s_eff^2) = 2 s^2 d(ln s).
-        rows.append([product * levels[number] ** 2 / spread**4 for product in products])
+        rows.append([product * levels[number] ** 2 / spread**4 for product in found])
     lower, middle, upper = np.array(rows).T
     platform = np.array([description_of_fastest(platform_for(state.n_particles))])
     return {"lower": lower, "middle": middle, "upper": upper, "platform": platform}
 
 
-def _products(
-    fluid: TetheredFluid, start: Array, answer: Array, spread: float, n_steps: int
+def products(
+    fluid: TetheredFluid,
+    start: Array,
+    answer: Array,
+    spread: float,
+    n_steps: int,
+    guess: Array | None = None,
 ) -> tuple[float, float, float]:
     """Return the three products of displacements of one frame, in sigma^2; see the module.
 
@@ -263,12 +268,17 @@ def _products(
         Of the tethers, sigma.
     n_steps
         Length of the chains.
+    guess
+        Displacements without overlaps, known without the frame, that chains may begin with; by
+        default the answer, whose overlaps are removed.
     """
-    length = np.linalg.norm(answer, axis=1, keepdims=True)
-    guess = answer * np.minimum(1.0, _LONGEST_JUMP * spread / np.maximum(length, 1e-9))
+    settle = guess is None
+    if guess is None:
+        length = np.linalg.norm(answer, axis=1, keepdims=True)
+        guess = answer * np.minimum(1.0, _LONGEST_JUMP * spread / np.maximum(length, 1e-9))
     a = fluid.displacements(start, n_steps, settle=False) - answer
-    b = fluid.displacements(guess, n_steps, settle=True)[2:].mean(0) - answer
-    c = fluid.displacements(guess, n_steps, settle=True)[2:].mean(0) - answer
+    b = fluid.displacements(guess, n_steps, settle=settle)[2:].mean(0) - answer
+    c = fluid.displacements(guess, n_steps, settle=settle)[2:].mean(0) - answer
     # Displaced together, the atoms have the same energy: nothing can be learned about that.
     a, b, c = (chain - chain.mean(axis=-2, keepdims=True) for chain in (a, b, c))
     product = float((a.mean(0) * (b + c)).sum())

@@ -5,7 +5,8 @@ Each atom is tethered: it hangs on a spring whose other end, its centre, is fixe
 In a dense fluid, two atoms that were to change places would have to squeeze past each other, and
 that hardly ever happens in a simulation. They are identical, though: exchanging two neighbours
 costs the energy of the springs alone. Trades by the Metropolis rule do it at once (compare swap
-Monte Carlo: Grigera, Parisi, Phys. Rev. E 63, 045102 (2001)).
+Monte Carlo: Grigera, Parisi, Phys. Rev. E 63, 045102 (2001)). Atoms of a crystal belong to their
+sites and never trade.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from openmm_nti.validation.sampling.metropolis import trades
 Array = NDArray[np.float64]
 _TIMESTEP_STAR = 0.008
 _FRICTION_STAR = 1.0
+_FRICTION_OF_CRYSTALS = 5.0  # at least; more in units of the frequency of a tether
+_DAMPING, _STEP_OF_VIBRATION = 0.5, 0.4
 _N_BLOCKS = 6  # of a chain; the first two of a chain from the model's answer are left out
 _STEPS_BETWEEN_POSITIONS = 10
 _STEPS_BETWEEN_TRADES = 40
@@ -94,6 +97,19 @@ class TetheredFluid:
         self._context.setParameter(
             "spring", self._state.kt_kj_mol / (spread * self._state.sigma_nm) ** 2
         )
+        if self._state.crystal is not None:
+            self._take_pace(math.sqrt(self._state.temperature_star) / spread)
+
+    def _take_pace(self, frequency: float) -> None:
+        """Fit time step and friction to the frequency of an atom on its tether, in reduced units.
+
+        Vibrations are then resolved, and forgotten soon.
+        """
+        time = self._state.time_unit_ps
+        step = min(_TIMESTEP_STAR, _STEP_OF_VIBRATION / frequency)
+        self._integrator.setStepSize(step * time * unit.picosecond)
+        friction = max(_FRICTION_OF_CRYSTALS, _DAMPING * frequency)
+        self._integrator.setFriction(friction / time / unit.picosecond)
 
     def displacements(self, start: Array, n_steps: int, *, settle: bool) -> Array:
         """Return mean displacements from the centres in six consecutive parts of a chain.
@@ -143,7 +159,9 @@ class TetheredFluid:
         self._context.setPositions(positions * self._state.sigma_nm)
 
     def _trade(self, positions: Array) -> None:
-        """Let neighbours change places by the Metropolis rule."""
+        """Let neighbours change places by the Metropolis rule, unless they have sites."""
+        if self._state.crystal is not None:
+            return
         edges = self._state.edges_sigma
         whose = trades(positions, self._centres, self._spread, edges, self._rng, self._species)
         if (whose == np.arange(len(whose))).all():

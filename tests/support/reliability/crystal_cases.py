@@ -15,10 +15,12 @@ from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.crystals import (
     crystal_bound,
     crystal_path_bar,
+    crystal_tethered,
     frenkel_ladd,
     frenkel_ladd_ramps,
     mbar_crystal,
 )
+from openmm_nti.validation.estimators.tethered import Gap
 
 
 def crystal_frames(seed, state=CRYSTAL):
@@ -60,6 +62,18 @@ def bound(bound, of_frames):
         return crystal_bound.estimate(MODEL, DATA, crystal_bound.CrystalBoundConfig(), seed=1)
 
 
+def tethered(lower, middle, upper):
+    noise, weight = np.geomspace(0.03, 0.4, len(lower)), np.full(len(lower), 2.6)
+    gap = Gap(noise, lower, middle, upper, weight)
+    alone = bound(np.full(10, -200.0), np.tile([0.01, -0.02], (10, 10)))
+    with (
+        patch.object(crystal_tethered, "measure", lambda *_: gap),
+        patch.object(crystal_bound, "estimate", lambda *_: alone),
+    ):
+        config = crystal_tethered.CrystalTetheredConfig()
+        return crystal_tethered.estimate(MODEL, DATA, config, seed=1)
+
+
 def cases(window_samples, path_samples):
     """Return samples that are fine, and the estimate from them, by the name of the method."""
     rng, in_windows = np.random.default_rng(8), window_samples()
@@ -75,6 +89,10 @@ def cases(window_samples, path_samples):
         "frenkel_ladd": (
             in_windows,
             lambda **a: windows(ladd, frenkel_ladd, ladd.Config(variance=0.01), **a),
+        ),
+        "crystal_tethered": (
+            dict(zip(("lower", "middle", "upper"), rng.normal(0.5, 0.2, (3, 40)), strict=True)),
+            tethered,
         ),
         "crystal_bound": (
             {

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from openmm_nti.references.noise import NOISE_MIN_SIGMA
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.tasks import TaskError
 from openmm_nti.testing.spring_crystal import (
+    SpringModel,
     exact_minus_log_z_rel,
     spring_crystal,
     spring_frames,
@@ -142,29 +142,6 @@ def test_methods_refuse_the_other_phase_at_once(name):
         assert "\n" not in str(refused.value)
 
 
-def spring_energy(positions, box):
-    del box
-    return torch.as_tensor(reduced_potential_numpy(positions.numpy(), SPRINGS))
-
-
-class SpringScore(torch.nn.Module):
-    """A share of the exact gradient of the noised spring crystal, as a model without an energy."""
-
-    def __init__(self, share=1.0):
-        super().__init__()
-        self.share = share
-        self.end = SimpleNamespace(is_continuous=False, energy=spring_energy)
-        self.modes, self.vectors = np.linalg.eigh(spring_matrix(SPRINGS))
-
-    def gradient(self, positions, box, log_s):
-        del box
-        variance = math.exp(2 * log_s[0]) - NOISE_MIN_SIGMA**2
-        moved = positions.numpy() - sites_sigma(SPRINGS)
-        along = np.einsum("ni,bna->bia", self.vectors[:, 1:], moved)
-        along /= (1 / self.modes[1:] + variance)[:, None]
-        return torch.as_tensor(self.share * np.einsum("ni,bia->bna", self.vectors[:, 1:], along))
-
-
 def exact_phonons(frames):
     """Phonons with their exact variances, and the displacements of the frames."""
     moved = frames.positions_sigma - sites_sigma(SPRINGS)
@@ -196,7 +173,7 @@ def test_bounds_are_below_by_what_phonons_and_field_leave_out(share, widened):
     phonons = replace(phonons, variances=widened * phonons.variances)
     trusted = 2 * phonons.mean_variance
     edges = np.geomspace(NOISE_MIN_SIGMA, math.sqrt(10 * trusted), 17)
-    field = SiteField(SPRINGS, SpringScore(share), phonons)
+    field = SiteField(SPRINGS, SpringModel(SPRINGS, share), phonons)
     found = crystal_bound._curve(
         field, moved, frames.reduced_potentials, edges, 128, Execution(seed=5)
     )
@@ -219,7 +196,7 @@ def spring_works(share, n_paths, n_steps):
     """Works of both directions, of a field that is a share of the exact one."""
     frames = spring_frames(SPRINGS, n_paths, np.random.default_rng(6))
     phonons, _, moved = exact_phonons(frames)
-    field = SiteField(SPRINGS, SpringScore(share), phonons)
+    field = SiteField(SPRINGS, SpringModel(SPRINGS, share), phonons)
     config = CrystalPathConfig(n_steps=n_steps)
     schedule = crystal_paths._schedule(field, moved[:8], config, Execution(seed=2))
     steps = CrystalSteps(field, **schedule)

@@ -5,19 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from models import CRYSTAL
 
 from openmm_nti.fluid.displacements import sites_sigma
 from openmm_nti.hamiltonian import LambdaHamiltonian
 from openmm_nti.hamiltonian.crystals.path import CrystalHamiltonian
-from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.runtime.context import Execution
 from openmm_nti.testing.spring_crystal import (
+    SpringModel,
     exact_minus_log_z_rel,
     spring_crystal,
     spring_frames,
-    spring_matrix,
 )
 from openmm_nti.validation.analysis.window_estimates import estimate_mbar
 from openmm_nti.validation.estimators.base import Job
@@ -40,38 +38,9 @@ QUICK = CrystalWindowsConfig(
 )
 
 
-class Springs(torch.nn.Module):
-    """The spring crystal at lambda = 1, and springs that are too soft or too stiff before."""
-
-    has_network = False
-    training_range = TrainingRange.of(SPRINGS.pair_potential, ())
-    potential = SPRINGS.pair_potential
-
-    def __init__(self):
-        super().__init__()
-        rest = (
-            EXACT - 1.5 * np.log(np.linalg.eigvalsh(spring_matrix(SPRINGS))[1:] / 2 / np.pi).sum()
-        )
-        self.rest = float(rest)
-        self.matrix = torch.as_tensor(spring_matrix(SPRINGS))
-
-    def bind(self, state):
-        del state
-        return self
-
-    def fingerprint(self):
-        return "springs"
-
-    def forward(self, positions, box, lam):
-        del box
-        moved = positions - torch.as_tensor(sites_sigma(SPRINGS))
-        springs = 0.5 * torch.einsum("bia,ij,bja->b", moved, self.matrix, moved)
-        return self.rest + springs * (1 + 0.2 * torch.sin(9 * (1 - lam)))
-
-
 def test_it_is_exact_for_springs_with_a_wrong_model():
     data = spring_frames(SPRINGS, 64, np.random.default_rng(2))
-    path = mbar_crystal.crystal_path(Springs(), data)
+    path = mbar_crystal.crystal_path(SpringModel(SPRINGS, share=0.7), data)
     assert isinstance(path, CrystalHamiltonian)
     samples = mbar_crystal.sample(path, data, QUICK, seed=3)
     found = estimate_mbar(samples, SPRINGS, method="mbar_crystal", seed=3)
@@ -103,4 +72,4 @@ def test_energies_that_jump_are_refused():
     data = spring_frames(SPRINGS, 32, np.random.default_rng(1))
     jumping = SPRINGS.model_copy(update={"convention": "truncated"})
     with pytest.raises(ValueError, match="convention = truncated: MD along the path needs"):
-        mbar_crystal.crystal_path(Springs(), replace(data, state=jumping))
+        mbar_crystal.crystal_path(SpringModel(SPRINGS, share=0.7), replace(data, state=jumping))

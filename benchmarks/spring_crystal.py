@@ -2,7 +2,7 @@
 
     python benchmarks/spring_crystal.py
 
-Exact methods with a model get one that is wrong by a quarter, bounds one that is right: they would
+Exact methods with a model get one that is wrong by 15 %, bounds one that is right: they would
 be below by what is wrong. Printed is how far each is off -ln Z_rel, its error and its CPU time. The
 status is 1 if one is off by more than three errors and 0.02 kT, or has an error above 0.1 kT.
 """
@@ -27,18 +27,18 @@ from openmm_nti.testing.spring_crystal import (
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.registry import all_estimators
 
-N_FRAMES = 512
+N_FRAMES = 2048
 LARGEST_ERROR = 0.1
-WRONG = 0.75
-MD = {"friction_star": 30.0, "platform": "CPU"}
+WRONG = 0.85
+MD = {"friction_star": 15.0, "platform": "CPU"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "harmonic": {},
     "crystal_bound": {},
-    "crystal_tethered": {"n_tethered": 96, "tethered_steps": 480},
-    "crystal_path_bar": {"n_paths": 256, "n_steps": 60},
+    "crystal_tethered": {"n_tethered": 64, "tethered_steps": 240},
+    "crystal_path_bar": {"n_paths": 1024, "n_steps": 60},
     "mbar_crystal": MD | {"n_frames": 60, "steps_between": 6, "force": "python"},
     "frenkel_ladd": MD | {"n_frames": 200, "steps_between": 10, "equilibration": 200},
-    "frenkel_ladd_ramps": MD | {"n_ramps": 96, "ramp_steps": 1500, "equilibration": 200},
+    "frenkel_ladd_ramps": MD | {"n_ramps": 24, "ramp_steps": 1000, "equilibration": 200},
 }
 
 

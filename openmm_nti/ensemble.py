@@ -2,7 +2,8 @@
 
 The file is HDF5 in mdtraj's layout (positions as float32 in nm, the box, a topology with the
 names of the species) with three additions: the float64 array `/reduced_potentials` and, as JSON
-attributes of the root, the state point and the provenance.
+attributes of the root, the state point and the provenance. A state point that is too long for an
+attribute, with thousands of sites or a long table, is an array of bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _STATE = "openmm_nti_state"
 _PROVENANCE = "openmm_nti_provenance"
 _SEALED = "openmm_nti_sealed"
+_LONGEST_ATTRIBUTE = 60_000  # characters; HDF5 has none of 64 KB
 _BOX_TOLERANCE = 1e-5  # relative; the box is stored as float32
 
 
@@ -115,7 +117,11 @@ class Ensemble:
             trajectory.save_hdf5(str(temporary))
             with tables.open_file(str(temporary), "a") as file:
                 file.create_array("/", "reduced_potentials", self.reduced_potentials)
-                file.set_node_attr("/", _STATE, self.state.model_dump_json())
+                state = self.state.model_dump_json()
+                if len(state) > _LONGEST_ATTRIBUTE:
+                    file.create_array("/", _STATE, np.frombuffer(state.encode(), np.uint8))
+                else:
+                    file.set_node_attr("/", _STATE, state)
                 file.set_node_attr("/", _PROVENANCE, json.dumps(self.provenance))
                 file.set_node_attr("/", _SEALED, "sha256")
             seal(temporary)
@@ -210,7 +216,17 @@ def _read(path: Path) -> dict[str, Any]:
     """Return all parts of the file by name; ValueError for any damage."""
     arrays = ["coordinates", "cell_lengths", "reduced_potentials"]
     try:
-        content = read_hdf5(path, arrays, texts=[_STATE, _PROVENANCE], optional_texts=[_SEALED])
+        content = read_hdf5(
+            path,
+            arrays,
+            texts=[_PROVENANCE],
+            optional=[_STATE],
+            optional_texts=[_STATE, _SEALED],
+        )
+        if _STATE not in content:
+            raise MissingError(f"{path} has no {_STATE}")
+        if isinstance(content[_STATE], np.ndarray):
+            content[_STATE] = content[_STATE].tobytes().decode(errors="replace")
         if _SEALED in content and not is_sealed(path):
             raise DamagedError(f"{path} was changed by another program")
         return content

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from openmm_nti.ensemble import Ensemble
-from openmm_nti.fluid.displacements import sites_sigma
+from openmm_nti.fluid.displacements import crystal_of, sites_sigma
 from openmm_nti.fluid.energy import nearest_image, reduced_potential_numpy
 from openmm_nti.fluid.reduced import LENNARD_JONES
 from openmm_nti.fluid.state import StatePoint
@@ -21,10 +21,8 @@ from openmm_nti.hamiltonian.pair_energy import PairEnergy
 from openmm_nti.references.noise import effective_variance, log_noise
 
 SIGMA, EPSILON = 0.3405, 1.0
-STIFF = 2000.0  # kT / sigma^2, of each spring
-
-
 _EDGES = {"bcc": 1.35, "fcc": 1.65}
+_STIFF = {"bcc": 2000.0, "fcc": 500.0}  # kT / sigma^2, of each spring
 
 
 def spring_crystal(lattice: str = "bcc") -> StatePoint:
@@ -38,7 +36,7 @@ def spring_crystal(lattice: str = "bcc") -> StatePoint:
     table = {
         "type": "table",
         "r_nm": tuple(r * SIGMA),
-        "u_kj_mol": tuple(0.5 * STIFF * r**2 * EPSILON),
+        "u_kj_mol": tuple(0.5 * _STIFF[lattice] * r**2 * EPSILON),
     }
     return StatePoint.model_validate(
         {
@@ -57,10 +55,10 @@ def spring_crystal(lattice: str = "bcc") -> StatePoint:
 
 def spring_matrix(state: StatePoint) -> np.ndarray:
     """Return how the springs of `spring_crystal` join atoms, (N, N), kT / sigma^2."""
-    sites = sites_sigma(state)
+    sites, spring = sites_sigma(state), _STIFF[str(crystal_of(state).lattice)]
     away = nearest_image(sites[:, None] - sites, state.edges_sigma)
     joined = (np.linalg.norm(away, axis=-1) < state.cutoff_sigma) & ~np.eye(len(sites), dtype=bool)
-    return np.asarray(STIFF * (np.diag(joined.sum(axis=1)) - joined))
+    return np.asarray(spring * (np.diag(joined.sum(axis=1)) - joined))
 
 
 def exact_minus_log_z_rel(state: StatePoint) -> float:

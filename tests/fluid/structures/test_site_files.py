@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 from site_files import trajectory, write_pdb
 
-from openmm_nti import StatePoint
+from openmm_nti import Ensemble, StatePoint
 from openmm_nti.fluid.displacements import displacements, order_of_sites, sites_sigma
 from openmm_nti.fluid.structures.cell import Cell
 from openmm_nti.fluid.structures.site_files import read_sites, write_sites
@@ -199,3 +199,16 @@ def test_a_triclinic_box_and_several_models_are_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="has 3 models of 32 atoms"):
         read_sites(tmp_path / "three.pdb")
+
+
+def test_frames_of_thousands_of_sites_are_kept(tmp_path):
+    """Their state point is longer than an attribute of HDF5 may be."""
+    named = crystal("fcc", (7, 7, 7))
+    path = write_pdb(tmp_path / "a.pdb", named, np.array([0.1234, 0.2, 0.3]))
+    state = StatePoint(crystal={"sites": path}, density_star=1.1, **CUTOFF)
+    assert len(state.model_dump_json()) > 64_000
+    frames = Ensemble(state, sites_sigma(state)[None] * state.sigma_nm, np.zeros(1), {})
+    frames.save(tmp_path / "frames.h5")
+    read = Ensemble.load(tmp_path / "frames.h5")
+    assert read.state == state
+    assert read.fingerprint() == frames.fingerprint()

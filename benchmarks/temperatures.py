@@ -6,10 +6,11 @@ rigorous lower bound lies below that. Finished parts are read from OUTPUT, so a 
 its bounds alone. Usage:
 
     python benchmarks/temperatures.py OUTPUT --models lj-fluid-t1.25 [DIR ...] [--n 40 100 160 200]
-    [--temperatures 1 1.5 2 3] [--frames 400] [--pairs 384] [--table gaps.csv]
+    [--temperatures 1 1.5 2 3] [--frames 400] [--pairs 384] [--tethered] [--table gaps.csv]
 
---table writes the rows for the figure of docs/pictures.py. Below T* = 1.2 there are N = 160 and
-more only: fewer would lie between gas and liquid.
+With --tethered, the last column is how far `neural_ti_bound`, with its tethered chains and the last
+model, lies below. --table writes the rows for the figure of docs/pictures.py. Below T* = 1.2 there
+are N = 160 and more only: fewer would lie between gas and liquid.
 """
 
 import argparse
@@ -23,7 +24,9 @@ from openmm_nti.files import read_json
 from openmm_nti.model_files import load_denoiser
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.runtime.context import Execution
+from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.model_bound import model_bound
+from openmm_nti.validation.estimators.registry import estimator, section_config
 from openmm_nti.validation.sweep import run
 from openmm_nti.validation.sweep.thermodynamics import Anchor
 
@@ -54,6 +57,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=384)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--tethered", action="store_true")
     options = parser.parse_args()
     columns = ["N", "density_star", "temperature_star", "beta_f_ex", "beta_f_ex_err"]
     for name in options.models:
@@ -85,6 +89,13 @@ def main() -> None:
                 numbers += [truth["value"] - bound.value, error]
                 gaps.append(f"{numbers[-2]:6.2f}({error:.2f})")
             table.append(numbers)
+            if options.tethered:
+                job = Job(
+                    ensemble.state, ensemble, model, execution.child(f"T{t:g}").folder("chains")
+                )
+                best = estimator("neural_ti_bound").estimate(job, section_config("bound")())
+                error = math.hypot(best.std_err, truth["std_err"])
+                gaps.append(f"with chains {truth['value'] - best.value:6.2f}({error:.2f})")
             print(
                 f"{n:4d} {t:5.3g} {truth['value']:8.2f}({truth['std_err']:.2f})  "
                 + "  ".join(gaps)

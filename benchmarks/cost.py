@@ -45,8 +45,8 @@ OVERLAPS = ("smallest_overlap", "min_neighbour_overlap", "overlap")  # in diagno
 DATA = ReferenceConfig(n_frames=112, equilibration_steps=2000, segment_frames=25)
 EFFORT: dict[str, dict[str, Any]] = {
     "neural_ti_bound": {"n_levels": 24, "n_pairs": 96, "n_tethered": 0},
-    "path_bar": {"n_paths": 64, "n_steps": 300},
-    "path_stages": {"n_paths": 96},
+    "path_bar": {"n_paths": 64, "n_steps": 100},
+    "path_stages": {"n_paths": 64},
     "mbar_neural": {"n_chains": 16, "n_frames": 10},
     "mbar_softcore": {"n_frames": 20},
     "ufm_switching": {"n_frames": 12, "n_ramps": None},

@@ -33,13 +33,11 @@ from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.registry import all_estimators
 
 TRUTHS = read_json(Path(__file__).parent / "reference_values.json")["switched"]
-DATA = ReferenceConfig(
-    n_frames=160, equilibration_steps=2000, frame_interval=100, segment_frames=50
-)
+DATA = ReferenceConfig(n_frames=96, equilibration_steps=2000, frame_interval=100, segment_frames=25)
 EFFORT = {
     "bound": {"n_pairs": 96, "n_tethered": 24, "tethered_steps": 4000},
-    "paths": {"n_paths": 64, "n_steps": 40},
-    "stages": {"n_paths": 64, "n_steps": 60},
+    "paths": {"n_paths": 48, "n_steps": 40},
+    "stages": {"n_paths": 48, "n_steps": 80, "equilibration_steps": 100, "steps_between": 10},
     "windows": {
         "window_length": 1.0,
         "n_chains": 16,

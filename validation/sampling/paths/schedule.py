@@ -34,7 +34,7 @@ from openmm_nti.validation.sampling.paths.steps import PathSteps, log_s_of
 Array = NDArray[np.float64]
 _PILOT_LEVELS = 24
 _GEOMETRIC_SHARE = 0.25  # of the levels, wherever the others are
-_ERRORS = 0.02
+_ERRORS = 0.03
 
 
 def schedule(

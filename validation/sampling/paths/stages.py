@@ -42,7 +42,7 @@ from openmm_nti.validation.sampling.paths.steps import PathSteps, denoise, log_s
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
-_LOSS = 2.0  # of a stage, kT: with more, works of both directions meet less often
+_LOSS = 2.4  # of a stage, kT: with more, works of both directions meet less often
 _FLAT = 0.1  # of all losses, spread over all steps: guesses may be zero
 _PARTICLES_PER_STAGE = 25  # at liquid density, with the shipped model
 
@@ -50,6 +50,9 @@ _PARTICLES_PER_STAGE = 25  # at liquid density, with the shipped model
 class StagesConfig(PathConfig):
     """Effort spent on paths in stages."""
 
+    n_steps: int = Field(
+        default=150, ge=10, le=1_000_000, description="Steps of all stages of a path together."
+    )
     n_stages: int | None = Field(
         default=None,
         ge=2,
@@ -60,10 +63,10 @@ class StagesConfig(PathConfig):
         default=16, ge=8, le=10_000, description="Chains of Monte Carlo at each cut."
     )
     equilibration_steps: int = Field(
-        default=200, ge=0, le=1_000_000, description="Leapfrog steps before a chain's first frame."
+        default=100, ge=0, le=1_000_000, description="Leapfrog steps before a chain's first frame."
     )
     steps_between: int = Field(
-        default=20, ge=1, le=100_000, description="Leapfrog steps of a move; a frame after each."
+        default=10, ge=1, le=100_000, description="Leapfrog steps of a move; a frame after each."
     )
 
     def expected_stages(self, n_particles: int) -> int:

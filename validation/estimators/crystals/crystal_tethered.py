@@ -64,7 +64,7 @@ class CrystalTetheredConfig(CrystalBoundConfig):
         default=64, ge=4, le=1_000_000, description="Noised frames, with three chains each."
     )
     tethered_steps: int = Field(
-        default=1200, ge=240, le=100_000_000, description="MD steps of a chain; more below N = 160."
+        default=400, ge=240, le=100_000_000, description="MD steps of a chain; more below N = 160."
     )
 
 

@@ -9,6 +9,7 @@ from bad_inputs import STATE, Case, of_configurations
 
 WHOLE = {"config.yaml": yaml.safe_dump({"system": STATE}).encode()}
 GENERATE = ["generate", "config.yaml", "-o", "out"]
+ANALYZE = ["analyze", "config.yaml", "-o", "out"]
 SWEEP = ["sweep", "config.yaml", "-o", "out"]
 NUMBERS = ("x", "", "1.5x", "inf", "nan", "-1", "1e400")
 
@@ -158,6 +159,8 @@ def of_files() -> Iterator[Case]:
         bound = ["estimate", "-m", "neural_ti_bound", "--model", "lj-fluid-t1.25", "-n40"]
         yield Case(f"estimate --output {what}", [*bound, "-o", place], shows, WHOLE)
         yield Case(f"paper --output {what}", ["paper", "-o", place, "--quick"], shows, WHOLE)
+        arguments = ["sites", "--trajectory", "config.yaml", "-o", f"{place}/x.pdb"]
+        yield Case(f"sites --output {what}", arguments, shows, WHOLE)
     for path in ("config.yaml/x.yaml", "/proc/nothing.yaml", "x" * 300):
         yield Case(f"init {path[:20]}", ["init", path], ((path[:40],),), WHOLE)
 
@@ -178,7 +181,16 @@ def _with_file(what: str, files: dict[str, bytes]) -> Iterator[Case]:
         "paper": ["paper", "-o", "out", "--model", "bad.h5"],
         "report": ["report", "bad.h5"],
         "analyze": ["analyze", "bad.h5", "-o", "out", "--trajectory", "x.dcd"],
-        "analyze --trajectory": ["analyze", "config.yaml", "-o", "out", "--trajectory", "bad.h5"],
+        "analyze --trajectory": [*ANALYZE, "--trajectory", "bad.h5"],
+        "analyze --crystal": [
+            "analyze",
+            "config.yaml",
+            "-o",
+            "o",
+            "--trajectory=bad.h5",
+            "--crystal",
+        ],
+        "sites": ["sites", "--trajectory", "bad.h5", "-o", "sites.pdb"],
         "--topology": [*GENERATE, "--trajectory", "bad.h5", "--topology", "bad.h5"],
         "sweep": ["sweep", "bad.h5", "-o", "out", "--temperatures=1.25,1.4", "--anchor=-1,0.1"],
         "--anchor": [*SWEEP, "--temperatures=1.25,1.4", "--anchor=bad.h5"],
@@ -186,6 +198,10 @@ def _with_file(what: str, files: dict[str, bytes]) -> Iterator[Case]:
     }
     for name, arguments in commands.items():
         yield Case(f"{name} with {what}", arguments, named, both)
+    system = {"crystal": {"sites": "bad.pdb"}, "temperature_star": 1.25}
+    pdb = {name.replace("h5", "pdb"): content for name, content in files.items()}
+    of_crystal = {**pdb, "config.yaml": yaml.safe_dump({"system": system}).encode()}
+    yield Case(f"crystal: sites with {what}", GENERATE, (("bad.pdb",),), of_crystal)
 
 
 def all_cases() -> list[Case]:

@@ -115,8 +115,10 @@ def sites(
         openmm-nti sites --trajectory run.dcd --topology run.pdb --output sites.pdb
     """
     from openmm_nti.cli.config_errors import ConfigError
+    from openmm_nti.cli.safety.preflight import check_writable
     from openmm_nti.reference_md.average_sites import average_sites
 
+    check_writable(output.parent, f"--output {output}")
     if output.suffix.lower() != ".pdb":
         raise ConfigError(f"--output {output}: sites are written to a .pdb")
     if output.exists():

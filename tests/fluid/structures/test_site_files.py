@@ -201,6 +201,20 @@ def test_a_triclinic_box_and_several_models_are_refused(tmp_path):
         read_sites(tmp_path / "three.pdb")
 
 
+def test_other_sites_are_another_state():
+    """In the names of files and in fingerprints, by any of the sites."""
+    corner = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    states = []
+    for offset in (0.25, 0.26):
+        sites = [*corner, *np.add(corner, [0.25, 0.25, offset]).tolist()]
+        cell = {"lattice": {"edges": [1, 1, 1], "sites": sites}, "cells": (2, 2, 2)}
+        states.append(StatePoint(crystal=cell, density_star=1.1, **CUTOFF))
+    assert [state.crystal.n_primitive for state in states] == [32, 32]
+    assert states[0].label != states[1].label
+    frames = (np.zeros((1, 64, 3)), np.zeros(1), {})
+    assert Ensemble(states[0], *frames).fingerprint() != Ensemble(states[1], *frames).fingerprint()
+
+
 def test_frames_of_thousands_of_sites_are_kept(tmp_path):
     """Their state point is longer than an attribute of HDF5 may be."""
     named = crystal("fcc", (7, 7, 7))

@@ -137,7 +137,8 @@ def _quote(estimates: list[FreeEnergy]) -> str:
     best = quote.estimate
     shown = uncertain(best.value, best.std_err)
     per_atom = best.diagnostics.get("beta_a_per_particle")
-    also = f" (beta A / N = {minus(f'{per_atom:.4f}')} for Lambda = sigma)" if per_atom else ""
+    a = "" if per_atom is None else uncertain(per_atom, best.std_err / best.n_particles)
+    also = f" (beta A / N = {a} for Lambda = sigma)" if a else ""
     return (
         f"quote beta F_ex = {shown} kT{also}. Of the exact estimates, {best.method} has the "
         f"smallest honest error. {quote.check.text}"

@@ -12,7 +12,7 @@ from site_files import trajectory
 from openmm_nti.cli.commands import choice
 from openmm_nti.cli.commands.analysis import Analysis
 from openmm_nti.cli.results import _quote
-from openmm_nti.free_energy import Verdict
+from openmm_nti.free_energy import Verdict, uncertain
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.references.einstein_crystal import beta_f_ex
 from openmm_nti.validation.estimators.crystals import frenkel_ladd
@@ -102,7 +102,8 @@ def test_the_number_to_quote_is_told_as_the_literature_has_it():
     verdict = Verdict("good", "good")
     found = crystal_free_energy(-20.0, 0.1, CRYSTAL, "crystal_path_bar", facts, verdict)
     said = _quote([found])
-    assert f"(beta A / N = {known['beta_a_per_particle']:.4f}".replace("-", "−") in said
+    shown = uncertain(known["beta_a_per_particle"], 0.1 / 32)
+    assert f"(beta A / N = {shown} for Lambda = sigma)" in said
 
 
 @pytest.mark.parametrize(
@@ -136,4 +137,4 @@ def test_the_time_decides_on_the_effort_for_a_crystal(tmp_path):
     assert asked._open(CRYSTAL) == {"model", "crystal_bound", "crystal_paths"}
     few, many = (choice._efforts(config, CRYSTAL, PACE, seconds, 0.3) for seconds in (-5, 1e9))
     assert few == {"n_paths": 16, "n_pairs": 32}
-    assert many == {"n_paths": 97, "n_pairs": 192}
+    assert many == {"n_paths": choice._paths_for(0.3), "n_pairs": 192}

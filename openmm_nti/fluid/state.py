@@ -150,6 +150,9 @@ class StatePoint(OfSpecies, OfBox):
             )
         if self.crystal is not None:
             check_strain(self.crystal, self.edges_sigma)
+            if self.mixture is not None:
+                names = ", ".join(self.composition)
+                raise ValueError(f"crystal: crystals have one species, and this has {names}")
         _ = self.pair_potential
         fluid = self.fluid
         for pair, cutoff in zip(fluid.pairs, fluid.cutoffs, strict=True):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from models import mixture
 from pydantic import ValidationError
 
 from openmm_nti import StatePoint
@@ -95,6 +96,12 @@ def test_what_is_no_crystal_is_refused_in_one_line(change, message):
     with pytest.raises(ValidationError, match=message) as refused:
         StatePoint(**(given | change))
     assert refused.value.error_count() == 1
+
+
+def test_mixtures_are_refused():
+    given = {**mixture(16, 16).model_dump(), "crystal": {"lattice": "fcc", "cells": (2, 2, 2)}}
+    with pytest.raises(ValidationError, match="crystals have one species, and this has Ar, Kr"):
+        StatePoint.model_validate(given)
 
 
 def vibrations(state, n_frames=30, spread=0.05, seed=1):

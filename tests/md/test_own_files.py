@@ -3,7 +3,13 @@
 import numpy as np
 import openmm
 import pytest
+from models import CRYSTAL
+from site_files import write_pdb
 
+from openmm_nti import StatePoint
+from openmm_nti.cli.config_errors import ConfigError
+from openmm_nti.cli.run_config import with_files
+from openmm_nti.md.fluid_system import fluid_system
 from openmm_nti.md.own_system.files import load_system, load_topology
 
 
@@ -46,3 +52,23 @@ def test_a_bad_topology_is_named(tmp_path, name, text):
         (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=name):
         load_topology(tmp_path / name)
+
+
+@pytest.mark.parametrize("given", ["lattice", "sites"])
+def test_a_system_may_be_a_crystal(tmp_path, given):
+    """By the name of the lattice, or a PDB beside the configuration."""
+    system = fluid_system(CRYSTAL)
+    (tmp_path / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    write_pdb(tmp_path / "sites.pdb", CRYSTAL)
+    crystal = {"lattice": {"lattice": "fcc", "cells": [2, 2, 2]}, "sites": {"sites": "sites.pdb"}}
+    described = {
+        "from": "system.xml",
+        "temperature_kelvin": CRYSTAL.temperature_kelvin,
+        "crystal": crystal[given],
+    }
+    state = StatePoint.model_validate(with_files(described, tmp_path / "crystal.yaml"))
+    assert state.crystal.n_primitive == 32
+    assert state.density_star == pytest.approx(CRYSTAL.density_star)
+    described["crystal"] = {"lattice": "fcc", "cells": [2, 2, 3]}
+    with pytest.raises(ConfigError, match="has 48 sites, and n_particles = 32"):
+        with_files(described, tmp_path / "crystal.yaml")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SEAL = "REMARK  99 openmm_nti sha256 "
 _EDGES = "REMARK  99 edges in nm: "
+_DUMMY_NM = np.float32(0.1)  # edges of a box that some programs write where there is none
 _SUFFIXES = {".pdb", ".ent"}
 
 
@@ -45,7 +46,9 @@ def read_sites(path: str | Path, edges_nm: np.ndarray | None = None) -> Cell:
     path = Path(path)
     loaded, text = _load(path)
     try:
-        if "CRYST1" in text or edges_nm is None:
+        if loaded.unitcell_lengths is not None and (loaded.unitcell_lengths == _DUMMY_NM).all():
+            loaded.unitcell_vectors = None
+        if loaded.unitcell_lengths is not None or edges_nm is None:
             edges_nm = _all_digits(rectangular_edges(loaded)[0], text)
         positions = loaded.xyz[0].astype(np.float64).round(5)  # single precision has more digits
         return Cell.of(positions / edges_nm, edges_nm)

@@ -101,10 +101,17 @@ def without_box(text):
     return "\n".join(line for line in text.splitlines() if not line.startswith("CRYST1"))
 
 
-def test_the_box_may_be_given(tmp_path):
+def with_dummy_box(text):
+    """As programs write it that know no box."""
+    dummy = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1"
+    return dummy + "\n" + without_box(text)
+
+
+@pytest.mark.parametrize("spoil", [without_box, with_dummy_box])
+def test_the_box_may_be_given(tmp_path, spoil):
     named = crystal()
     path = write_pdb(tmp_path / "a.pdb", named)
-    path.write_text(without_box(path.read_text()))
+    path.write_text(spoil(path.read_text()))
     read = StatePoint(crystal={"sites": path}, box_nm=named.edges_nm.tolist(), **CUTOFF)
     assert read.crystal.n_primitive == 32
     assert read.density_star == pytest.approx(1.1)

@@ -4,10 +4,11 @@ Each fluid has reference data of its own. Exact free energies are by `path_bar` 
 and, for mixtures, by `mbar_softcore`, which uses no network. The gap of a model is how far the
 rigorous lower bound of its denoiser lies below their mean. `neural_ti_tethered` with the last model
 stands beside. With --without-lengths a further gap is that of the last model if it saw all pairs in
-units of sigma. Finished parts are read from OUTPUT. Usage:
+units of sigma. --chain-frames 0 leaves out the soft-core windows. Finished parts are read from
+OUTPUT. Usage:
 
     python benchmarks/fluids.py OUTPUT --models lj-fluid-t1.25 [DIR ...] [--only NAME ...]
-    [--frames 300] [--pairs 128] [--tethered] [--without-lengths]
+    [--frames 300] [--pairs 128] [--tethered] [--without-lengths] [--chain-frames 0]
 
 Mixtures have N = 120. NAME at 0.8 is as dense as one fluid of rho* = 0.8: sum_ab x_a x_b
 sigma_ab^3 N / V. Sizes and energies of `random` mixtures were drawn once. The free energy of the
@@ -116,7 +117,7 @@ def exact(state: StatePoint, job: Job, options: argparse.Namespace) -> dict[str,
         return {"published": FreeEnergy(value, error, method="published", verdict=known, **facts)}
     settings = PathConfig(n_paths=options.paths, n_steps=options.steps)
     found = {"path_bar": estimator("path_bar").estimate(job, settings)}
-    if state.is_mixture:
+    if state.is_mixture and options.chain_frames:
         config = SoftcoreConfig(n_frames=options.chain_frames)
         execution = job.execution.folder("softcore")
         found["mbar_softcore"] = softcore.estimate(state, config, execution=execution)

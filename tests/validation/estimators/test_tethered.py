@@ -162,7 +162,7 @@ def test_chains_that_remember_are_called_poor():
     noise = 0.1 * np.sin(np.arange(32))
     gap = Gap(np.linspace(0.1, 0.5, 32), 0.1 * noise, 1 + noise, 2 + noise, np.ones(32))
     alone = ModelBound(-10.0, 0.1, None)
-    facts, verdict = denoising_bound._from_chains(alone, gap, BoundConfig())
+    facts, verdict = denoising_bound.from_chains(alone, gap, 64, 6000)
     assert facts.lower == pytest.approx(-10.0, abs=0.01)
     assert verdict.level == "warn"
     assert verdict.text.startswith("poor: 2 ± 0.0")
@@ -173,7 +173,7 @@ def test_chains_that_remember_are_called_poor():
 def test_chains_that_say_nothing_are_not_called_good(upper):
     """Neither NaN nor values that do not scatter at all."""
     gap = Gap(np.linspace(0.1, 0.5, 32), *(np.zeros(32),) * 2, np.full(32, upper), np.ones(32))
-    _, verdict = denoising_bound._from_chains(ModelBound(-10.0, 0.1, None), gap, BoundConfig())
+    _, verdict = denoising_bound.from_chains(ModelBound(-10.0, 0.1, None), gap, 64, 6000)
     assert verdict.level == "bad"
 
 

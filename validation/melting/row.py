@@ -74,14 +74,20 @@ def row_of(ensemble: Ensemble, found: FreeEnergy | None, *, full: bool) -> Row:
     if state.crystal is not None:
         size = to_infinite_size(state)
         facts["to_infinite_size"] = size._asdict()
+    own = pressure_err * energy_err
+    pressure_err = math.hypot(pressure_err, tail.pressure_err)
+    energy_err = math.hypot(energy_err, tail.energy_err)
+    # What the tail adds to the errors, pressure and energy do not share.
+    both = pressure_err * energy_err
+    shared = own / both if 0 < both < math.inf else 0.0
     slopes = Slopes(
         density,
         temperature,
         pressure + tail.pressure + density**2 * temperature * size.by_density,
-        math.hypot(pressure_err, tail.pressure_err),
+        pressure_err,
         (energy + tail.energy) / n + size.by_beta,
-        math.hypot(energy_err, tail.energy_err) / n,
-        _correlation(virial, energies),
+        energy_err / n,
+        shared * _correlation(virial, energies),
     )
     if found is None:
         return Row(state, slopes, None, facts)

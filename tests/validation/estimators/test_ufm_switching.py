@@ -80,6 +80,25 @@ def test_openmm_and_numpy_agree_on_the_path(convention, coupling):
     assert measured / path.state.kt_kj_mol == pytest.approx(expected, rel=1e-9)
 
 
+def test_cores_of_a_dense_fluid_find_room():
+    """At the density of freezing, before any step: cores inside of one another blow up later."""
+    dense = StatePoint(
+        n_particles=32,
+        density_star=0.97,
+        temperature_star=1.25,
+        cutoff_sigma=1.55,
+        switch_sigma=1.3,
+    )
+    path = UhlenbeckFordPath(dense, p=50, sigma=0.5)
+    context = ufm_switching.chain_context(path.system(with_fluid=True), dense, QUICK, Execution(3))
+    random = np.random.default_rng(3).uniform(0, dense.edges_sigma, (32, 3))
+    context.setPositions(random * dense.sigma_nm)
+    ufm_switching.raise_lambda(context, 0.52, 0)
+    energies = path.energies(ufm_switching.positions_sigma(context, path)[None])[0]
+    assert path.energies(random[None])[0, 1] > 1e6
+    assert energies[1] < 10 * dense.n_particles
+
+
 def test_slopes_are_those_of_the_weights():
     inside = np.array([0.1, 0.3, 0.49, 0.51, 0.9])
     rise = weights(inside + 1e-6) - weights(inside - 1e-6)

@@ -38,17 +38,20 @@ _RAMPS_OF_TASK = 8
 
 
 def raise_lambda(context: openmm.Context, coupling: float, n_steps: int) -> None:
-    """Raise lambda from 0 to `coupling` in stages during half of the steps, then relax there.
+    """Bring random positions to `coupling` in stages during half of the steps, then relax there.
 
-    Random positions hold atoms almost in one place: minimisation moves them apart once.
+    Random positions hold atoms almost in one place: minimisation moves them apart once. Where cores
+    of the fluid come next, above lambda = 1/2, the Uhlenbeck-Ford fluid is at full strength first:
+    while it grows, atoms are hot and come so close that no time step would do.
     """
     integrator = context.getIntegrator()
+    start = HALF if coupling > HALF else 0.0
+    set_lambda(context, start or coupling / _STAGES)
+    minimize(context, max_iterations=_MINIMISATION)
+    seed = integrator.getRandomNumberSeed()
+    context.setVelocitiesToTemperature(integrator.getTemperature(), seed)
     for stage in range(1, _STAGES + 1):
-        set_lambda(context, coupling * stage / _STAGES)
-        if stage == 1:
-            minimize(context, max_iterations=_MINIMISATION)
-            seed = integrator.getRandomNumberSeed()
-            context.setVelocitiesToTemperature(integrator.getTemperature(), seed)
+        set_lambda(context, start + (coupling - start) * stage / _STAGES)
         integrator.step(n_steps // (2 * _STAGES))
     integrator.step(n_steps - _STAGES * (n_steps // (2 * _STAGES)))
 

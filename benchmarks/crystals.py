@@ -34,7 +34,7 @@ METHODS = {  # name of a row: the method, its settings, and how many frames it t
     "frenkel_ladd": ("frenkel_ladd", {"n_frames": 13}, 0),
     "frenkel_ladd, 4 chains": ("frenkel_ladd", {"n_frames": 26, "n_chains": 4}, 0),
     "frenkel_ladd_ramps": ("frenkel_ladd_ramps", {"n_ramps": 12}, 0),
-    "crystal_path_bar": ("crystal_path_bar", {"n_paths": 24, "n_steps": 40}, 48),
+    "crystal_path_bar": ("crystal_path_bar", {"n_paths": 12, "n_steps": 90}, 48),
     "crystal_bound": ("crystal_bound", {"n_pairs": 16, "n_levels": 24}, 64),
 }
 

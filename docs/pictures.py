@@ -123,7 +123,7 @@ def main() -> None:
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    for draw in (bracket, accuracy):
+    for draw in (bracket, accuracy, gaps):
         with (
             mpl.rc_context(settings),
             atomic_path(HERE / "pictures" / f"{draw.__name__}.svg") as path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from openmm_nti.reference_md import ReferenceConfig
 from openmm_nti.references.noise import log_noise
 from openmm_nti.training import TrainingConfig
 
-_SIZES = (20, 80)  # particles: two points for a straight line in N
+_FEWEST, _MORE = 20, 60  # particles, and more of them: two points for a straight line in N
 _BATCH_ATOMS = 1280
 _MD_STEPS = 50
 _REFERENCE_OVERHEAD = 1.5  # of recording frames and testing them, over the bare steps
@@ -63,16 +64,18 @@ def measure(state: StatePoint, model: NoisedFluid | None) -> Pace:
     Parameters
     ----------
     state
-        Supplies the fluid; N and the box are replaced by a small cube of the same density.
+        Supplies the fluid; N and the box are replaced by small cubes of the same density.
     model
         What estimates will evaluate; None where they evaluate none.
     """
     reach = state.cutoff_sigma if model is None else model.bind(state).reach
-    small = [_resized(state, n, reach) for n in _SIZES]
-    steps = _line([_md_seconds(resized) for resized in small])
+    shortest = 2.0 * reach * (1 + 1e-6)  # a box must hold twice what the network sees
+    fewest = max(_FEWEST, math.ceil(state.density_star * shortest**3))
+    small = [_resized(state, n, shortest) for n in (fewest, fewest + max(_MORE, fewest // 2))]
+    steps = _line(small, [_md_seconds(resized) for resized in small])
     if model is None:
         return Pace(md_seconds=steps)
-    return Pace(_line([_gradient_seconds(model, resized) for resized in small]), steps)
+    return Pace(_line(small, [_gradient_seconds(model, resized) for resized in small]), steps)
 
 
 def reference_seconds(config: ReferenceConfig, n: int, pace: Pace) -> float:
@@ -99,8 +102,7 @@ def training_seconds(config: TrainingConfig, numbers: Sequence[int], pace: Pace)
     return seconds if config.max_minutes is None else min(seconds, 60 * config.max_minutes)
 
 
-def _resized(state: StatePoint, n: int, reach: float) -> StatePoint:
-    shortest = 2.0 * reach * (1 + 1e-6)  # a box must hold twice what the network sees
+def _resized(state: StatePoint, n: int, shortest: float) -> StatePoint:
     edge = max(shortest, (n / state.density_star) ** (1 / 3))
     if state.is_mixture:
         numbers = [
@@ -112,9 +114,12 @@ def _resized(state: StatePoint, n: int, reach: float) -> StatePoint:
     return state.model_copy(update=cube)
 
 
-def _line(seconds: list[float]) -> tuple[float, float]:
-    slope = max(0.0, (seconds[1] - seconds[0]) / (_SIZES[1] - _SIZES[0]))
-    return max(0.0, seconds[0] - slope * _SIZES[0]), slope
+def _line(states: Sequence[StatePoint], seconds: Sequence[float]) -> tuple[float, float]:
+    """Return a line in N through two states; neither of its numbers is negative."""
+    few, many = (state.n_particles for state in states)
+    slope = max(0.0, (seconds[1] - seconds[0]) / (many - few))
+    constant = seconds[0] - slope * few
+    return (constant, slope) if constant >= 0 else (0.0, seconds[1] / many)
 
 
 def _gradient_seconds(model: NoisedFluid, state: StatePoint) -> float:

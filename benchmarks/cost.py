@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from openmm_nti import Ensemble, StatePoint
-from openmm_nti.files import read_json, write_json
+from openmm_nti.files import finite, read_json, write_json
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.runtime.context import Execution
 from openmm_nti.runtime.stored import mark
@@ -96,7 +96,7 @@ def measure(
         "evaluations": known.evaluations(config, found),
         "data_seconds": data_seconds,
     }
-    write_json(path, row)
+    write_json(path, finite(row))  # an infinite error is null
     return row
 
 
@@ -192,7 +192,7 @@ def main() -> None:
         rows += table
     write_json(
         options.output / "cost.json",
-        {"target": TARGET, "training_seconds": training, "effort": effort, "rows": rows},
+        finite({"target": TARGET, "training_seconds": training, "effort": effort, "rows": rows}),
     )
 
 

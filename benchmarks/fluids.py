@@ -108,10 +108,11 @@ def unscaled(model: NoisedFluid) -> NoisedFluid:
     return model
 
 
-def exact(state: StatePoint, job: Job, options: argparse.Namespace) -> dict[str, FreeEnergy]:
+def exact(name: str, job: Job, options: argparse.Namespace) -> dict[str, FreeEnergy]:
     """Return the free energies by the methods that fit the fluid, by name."""
-    if options.name in PUBLISHED:
-        value, error = PUBLISHED[options.name]
+    state = job.state
+    if name in PUBLISHED:
+        value, error = PUBLISHED[name]
         facts = {"convention": state.convention, "n_particles": state.n_particles}
         known = Verdict("none", "of the bulk")
         return {"published": FreeEnergy(value, error, method="published", verdict=known, **facts)}
@@ -158,13 +159,12 @@ def main() -> None:
     for name, state in states().items():
         if options.only is not None and name not in options.only:
             continue
-        options.name = name
         execution = Execution(options.seed, 1, options.output / name.replace(" ", "_"), True)
         reference = ReferenceConfig(n_frames=options.frames)
         (ensemble,) = generate([state], reference, execution.folder("reference"))
         models = [load_denoiser(one) for one in options.models]
         job = Job(state, ensemble, models[-1], execution.folder("exact"))
-        found = exact(state, job, options)
+        found = exact(name, job, options)
         truth = mean(list(found.values()))
         for method, one in found.items():
             print(

@@ -181,8 +181,12 @@ def _isotherm(
     for one, ensemble in zip(isochores, frames, strict=True):
         value, error = float(one.values[number]), float(one.errors[number])
         if one.n_particles > 2 and math.isfinite(value) and math.isfinite(error):
-            row = (value, error, *_excess_pressure(ensemble))
-            known[one.n_particles] = _of_full_potential(row, ensemble) if full else row
+            known[one.n_particles] = (value, error, math.nan, math.nan)
+            if state.is_continuous:  # or there is no pressure
+                of_frames = virials(ensemble.positions_sigma, ensemble.state)
+                row = (value, error, *_excess_pressure(ensemble, of_frames))
+                row = _of_full_potential(row, ensemble, of_frames) if full else row
+                known[one.n_particles] = row
     numbers = sorted(known)
     values, errors, pressures, p_errors = np.array([known[n] for n in numbers]).T
     covariance = np.diag(np.maximum(errors, _NEGLIGIBLE_KT) ** 2)
@@ -190,12 +194,11 @@ def _isotherm(
     return Isotherm(curve, pressures, p_errors)
 
 
-def _of_full_potential(row: _Row, ensemble: Ensemble) -> _Row:
+def _of_full_potential(row: _Row, ensemble: Ensemble, of_frames: np.ndarray) -> _Row:
     """Return beta F_ex and the excess pressure of the full potential, with errors."""
     value, error, pressure, p_error = row
-    state = ensemble.state
-    tail = tail_of(ensemble.positions_sigma, virials(ensemble.positions_sigma, state), state)
-    t = state.temperature_star
+    tail = tail_of(ensemble.positions_sigma, of_frames, ensemble.state)
+    t = ensemble.state.temperature_star
     return (
         value + tail.beta_f,
         math.hypot(error, tail.beta_f_err),
@@ -204,14 +207,11 @@ def _of_full_potential(row: _Row, ensemble: Ensemble) -> _Row:
     )
 
 
-def _excess_pressure(ensemble: Ensemble) -> tuple[float, float]:
-    """Return beta p - N / V and its error, sigma^-3; NaN where the potential jumps."""
+def _excess_pressure(ensemble: Ensemble, of_frames: np.ndarray) -> tuple[float, float]:
+    """Return beta p - N / V and its error, sigma^-3, from the virials W of the frames, (F,)."""
     state = ensemble.state
-    if not state.is_continuous:
-        return math.nan, math.nan
     share = 3 * state.volume_sigma3 * state.temperature_star
-    of_frames = virials(ensemble.positions_sigma, state) / share
-    return mean_of_frames(of_frames, ensemble.n_independent, ensemble.reduced_potentials)
+    return mean_of_frames(of_frames / share, ensemble.n_independent, ensemble.reduced_potentials)
 
 
 def _phases(found: Coexistence, state: StatePoint) -> dict[str, Any]:

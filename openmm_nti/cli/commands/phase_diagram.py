@@ -105,6 +105,11 @@ def phase_diagram(
     states = with_key("system", run.states_of, resolved.system, asked)
     flat = [state for row in states for state in row]
     check_density(states[0][-1])
+    if full_potential and not first.is_continuous:
+        raise ConfigError(
+            f"--full-potential: convention = {first.convention} has no pressure to correct; use "
+            "switched, shifted or force_shifted"
+        )
     with_key("reference.platform", fastest_platform, resolved.reference.platform)
     name = model or resolved.model
     if name is None:

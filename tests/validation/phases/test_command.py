@@ -81,6 +81,11 @@ def test_it_writes_its_files_and_goes_on_from_them(tmp_path):
     [
         ([], {"model": None}, "no model: give --model, or the key `model` in CONFIG"),
         (["--model", "none"], {}, "no model at none"),
+        (
+            ["--full-potential"],
+            {"system": TINY["system"] | {"convention": "truncated"}},
+            "--full-potential: convention = truncated has no pressure to correct",
+        ),
         (["--method", "bar_chain"], {}, "bar_chain gives no beta F_ex"),
         (["--temperatures", "1,cold"], {}, "--temperatures = 'cold' must be a positive number"),
         (

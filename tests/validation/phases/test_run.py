@@ -8,9 +8,10 @@ from scipy.integrate import quad
 
 from openmm_nti import StatePoint
 from openmm_nti.fluid.energy import reduced_potential_numpy
+from openmm_nti.fluid.virial import virials
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.phases.isochores import Isochore
-from openmm_nti.validation.phases.run import _of_full_potential, states_of, two_particles
+from openmm_nti.validation.phases.run import _isotherm, _of_full_potential, states_of, two_particles
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 
@@ -45,7 +46,9 @@ def test_the_full_potential_of_atoms_far_apart_is_the_tail():
     state = at(4, convention="switched")
     corners = np.array([[0, 0, 0], [3, 3, 0], [3, 0, 3], [0, 3, 3]]) + 0.5
     frames = SimpleNamespace(positions_sigma=np.repeat(corners[None], 8, axis=0), state=state)
-    value, error, pressure, _ = _of_full_potential((1.0, 0.5, 0.1, 0.1), frames)
+    value, error, pressure, _ = _of_full_potential(
+        (1.0, 0.5, 0.1, 0.1), frames, virials(frames.positions_sigma, state)
+    )
     reach = 0.99 * 6
     shells = 24 * 4 * (18**-6.0 - 18**-3.0)  # of 12 neighbours at 18 ** 0.5 sigma, halved
     tail = 0.5 * 4 * 4 / 216 * 16 * np.pi * (reach**-9 / 9 - reach**-3 / 3)
@@ -62,6 +65,25 @@ def test_states_are_a_list_over_n_for_each_temperature():
         states_of([at(3), at(4)], [1.0])
     with pytest.raises(ValueError, match="of one box"):
         states_of([at(3), StatePoint(n_particles=4, box_length_sigma=7, temperature_star=1)], [1.0])
+
+
+@pytest.mark.parametrize("convention", ["truncated", "switched"])
+def test_a_potential_that_jumps_has_no_pressure(convention):
+    states = [at(n, convention=convention) for n in (3, 4)]
+    places = np.random.default_rng(3).uniform(0, 6, (2, 40, 4, 3))
+    frames = [
+        SimpleNamespace(
+            state=state,
+            positions_sigma=some[:, : state.n_particles],
+            n_independent=40,
+            reduced_potentials=None,
+        )
+        for state, some in zip(states, places, strict=True)
+    ]
+    columns = [Isochore(n, np.array([0.1]), np.array([0.1])) for n in (3, 4)]
+    found = _isotherm(frames, columns, 0, full=False)
+    assert found.n_particles.tolist() == [2, 3, 4]
+    assert found.has_pressure.tolist() == [False, *[convention == "switched"] * 2]
 
 
 def test_data_join_the_free_energies_of_the_model():

@@ -220,11 +220,12 @@ def load_any_model(path: str | Path) -> NoisedFluid:
         raise ValueError(
             f"{weights} and {CARD_FILE} belong to different models: copy both again"
         ) from error
-    model.trained_on = tuple(StatePoint(**state) for state in card["trained_on"])
-    model.training_range = (
+    trained_on = [StatePoint(**state) for state in card["trained_on"]]
+    model.take_range(
+        trained_on,
         TrainingRange.from_card(card["range"])
         if "range" in card
-        else TrainingRange.of(potential, model.trained_on)
+        else TrainingRange.of(potential, trained_on),
     )
     model.reference = reference_named(card.get("reference", "ideal_gas"))
     return model.eval().requires_grad_(False)

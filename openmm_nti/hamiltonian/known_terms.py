@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
+from collections.abc import Sequence
 from typing import Self, cast
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from openmm_nti.fluid.reduced import ReducedPotential
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.hamiltonian.conditioning import Condition
-from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, closer, selected
+from openmm_nti.hamiltonian.geometry import Pairs, PairSearch, box_of, closer, selected
 from openmm_nti.hamiltonian.length_scale import LengthScale, lengths_of
 from openmm_nti.hamiltonian.networks.atom_traits import AtomTraits, depths_of
 from openmm_nti.hamiltonian.networks.base import LearnedPart
@@ -24,7 +26,9 @@ from openmm_nti.hamiltonian.training_range import TrainingRange
 from openmm_nti.hamiltonian.two_body import TwoBodyTerm
 from openmm_nti.references.base import Reference
 from openmm_nti.references.ideal_gas import IdealGas
-from openmm_nti.references.noise import effective_variance
+from openmm_nti.references.noise import effective_variance, log_noise_max
+
+_LOG_NOISE_ROUNDING = 1e-6
 
 
 class NoisedFluid(nn.Module):
@@ -50,6 +54,9 @@ class NoisedFluid(nn.Module):
     trained_on, training_range
         State points of the training data, if the model comes from a file, and the range that they
         cover. Neither is part of a TorchForce.
+    highest_log_noise
+        Largest ln s that the network is given, in its own unit of length. It is that of the largest
+        box of the training; a larger box has noise of which the network knows nothing.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class NoisedFluid(nn.Module):
         super().__init__()
         self.trained_on: tuple[StatePoint, ...] = ()
         self.training_range = TrainingRange.of(potential, ())
+        self.highest_log_noise = math.inf
         self.reference: Reference = IdealGas()
         self.network_config = network_config
         self.search = PairSearch()
@@ -97,6 +105,20 @@ class NoisedFluid(nn.Module):
         self._take(self.potential, self.network, self.pair_kinds.numbers)
         self.to(device)
 
+    def take_range(self, trained_on: Sequence[StatePoint], training_range: TrainingRange) -> None:
+        """Take the states of the training, and what they cover."""
+        self.trained_on = tuple(trained_on)
+        self.training_range = training_range
+        found = [
+            float(log_noise_max(box_of(state))) - self._scale_of(state).log_length
+            for state in self.trained_on
+        ]
+        # A little more: rounding must not count as larger.
+        self.highest_log_noise = max(found, default=math.inf) + _LOG_NOISE_ROUNDING
+
+    def _scale_of(self, state: StatePoint) -> LengthScale:
+        return LengthScale(state.pair_potential, self.home_length, _numbers_of(state))
+
     def bind(self, state: StatePoint) -> Self:
         """Return the model with the tables of the state's potential, temperature and composition.
 
@@ -110,7 +132,7 @@ class NoisedFluid(nn.Module):
             If the box is too small for the distances that the network sees.
         """
         potential = state.pair_potential
-        numbers = tuple(state.composition.values()) if state.is_mixture else None
+        numbers = _numbers_of(state)
         if not self.potential.differing(potential) and self.pair_kinds.is_of(numbers):
             return self
         bound = copy.copy(self)
@@ -144,6 +166,7 @@ class NoisedFluid(nn.Module):
             digest.update(f"{self.home_length!r}".encode())
         if self.network_config is not None and self.network_config.knows_depth:
             digest.update(f"{self.home_depth!r}".encode())
+        digest.update(f"{self.highest_log_noise!r}".encode())
         for key, value in sorted(self.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -215,6 +238,7 @@ class NoisedFluid(nn.Module):
     def condition(self, log_s: Tensor) -> Condition:
         """Return the noise levels ln s (B,) as the network takes them."""
         dtype = self.network.noise.centres.dtype
+        log_s = log_s.clamp(max=self.highest_log_noise + self.scale.log_length)
         variance = effective_variance(log_s)
         if self.scale.differs:
             log_s = log_s - self.scale.log_length
@@ -264,3 +288,8 @@ class NoisedFluid(nn.Module):
         """Return the sum of the pairs' `values` (P,) over each configuration, (B,)."""
         total = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
         return total.index_add(0, self.pair_configurations(positions, pairs), values)
+
+
+def _numbers_of(state: StatePoint) -> tuple[int, ...] | None:
+    """Return the number of atoms of each species of a mixture; None for one species."""
+    return tuple(state.composition.values()) if state.is_mixture else None

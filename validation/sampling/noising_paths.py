@@ -100,11 +100,12 @@ def planned(
     ensemble: Ensemble,
     config: PathConfig,
     execution: Execution,
+    energies: NoisedFluid | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the frames that noising paths start from, and the `schedule`, which is kept.
 
-    Arguments are those of `sample`. A frame starts no more than one path, or works would be
-    correlated. The frames are (n, N, 3), sigma.
+    Arguments are those of `sample`, and the model of the `energies` at the ends of stages. A frame
+    starts no more than one path, or works would be correlated. The frames are (n, N, 3), sigma.
     """
     require_frames("path weights", ensemble.positions_sigma, _FEWEST_FRAMES)
     n_pilot = min(_PILOT_FRAMES, ensemble.n_frames // 4)
@@ -114,7 +115,7 @@ def planned(
     frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
     levels = execution.folder("path_weights").stored(
         "levels",
-        [model, ensemble, config],
+        [model, ensemble, config, energies],
         lambda: schedule(
             execution.place(model),
             ensemble.state,
@@ -122,6 +123,7 @@ def planned(
             config.first_noise_sigma,
             frames[n_forward:],
             generator,
+            None if energies is None else execution.place(energies),
         ),
     )
     return frames[:n_forward], levels

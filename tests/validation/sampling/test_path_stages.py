@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from exact import exact_ensemble, pair_free_energy
 from models import make_random_model
 
@@ -13,6 +14,7 @@ from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.staged import path_stages
 from openmm_nti.validation.sampling.paths import stages
+from openmm_nti.validation.sampling.paths.schedule import schedule
 from openmm_nti.validation.sampling.paths.stages import Staged, StagesConfig, StageWorks
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
@@ -134,3 +136,31 @@ def test_equal_works_are_not_called_good():
     assert found.value == pytest.approx(-6.0)
     assert found.std_err == math.inf
     assert found.verdict.level == "bad"
+
+
+class WrongEnergies(torch.nn.Module):
+    """The gradient of another model, and some of its size more at noise beyond `sigma`."""
+
+    def __init__(self, model, sigma):
+        super().__init__()
+        self.model, self.log_sigma = model, math.log(sigma)
+
+    def gradient(self, positions, box, log_s):
+        wrong = 10.0 * (log_s > self.log_sigma).double().reshape(-1, 1, 1)
+        return self.model.gradient(positions, box, log_s) + wrong
+
+
+def test_few_stages_end_where_the_energies_are_wrong(pairs):
+    frames = pairs.positions_sigma[:16]
+
+    def ends(energies):
+        generator = torch.Generator().manual_seed(1)
+        found = schedule(TWO_BODY, PAIR, 400, 0.004, frames, generator, energies)
+        return found, np.sqrt(found["levels"][stages.cuts(found["losses"], 6)])[1:-1]
+
+    guessed, usual = ends(None)
+    measured, careful = ends(WrongEnergies(TWO_BODY, 0.3))
+    np.testing.assert_array_equal(measured["levels"], guessed["levels"])
+    np.testing.assert_array_equal(measured["reverse_variances"], guessed["reverse_variances"])
+    assert usual[-1] > 0.35
+    assert careful[-1] < 0.35

@@ -190,10 +190,10 @@ def sample(
     """
     state = ensemble.state
     score, model = fit_model(score, state), fit_model(model, state)
-    frames, schedule = planned(score, ensemble, config, execution)
+    others = None if model is score else model
+    frames, schedule = planned(score, ensemble, config, execution, others)
     at = cuts(schedule["losses"], config.n_stages)
-    steps = path_steps(score, state, schedule)
-    paths = _Paths(steps, model, at, ensemble, config, execution)
+    paths = _Paths(path_steps(score, state, schedule), model, at, ensemble, config, execution)
     inputs = [score, model, ensemble, config, schedule]
     found = execution.map_stored(
         partial(_end, paths),

@@ -26,10 +26,15 @@ from openmm_nti.validation.estimators.path_weights import (
     mean_works,
 )
 from openmm_nti.validation.pace import Pace
-from openmm_nti.validation.sampling.paths.stages import Staged, StagesConfig, StageWorks, sample
+from openmm_nti.validation.sampling.paths.stages import (
+    MOVE,
+    Staged,
+    StagesConfig,
+    StageWorks,
+    sample,
+)
 
 _N_BOOTSTRAP = 200
-_MOVE = 1.5  # a leapfrog step with the Hamiltonian, in gradients
 
 
 class PathStagesDiagnostics(Diagnostics):
@@ -174,7 +179,7 @@ class PathStages(Estimator):
     def seconds(self, config: StagesConfig, n: int, pace: Pace) -> float:
         """Return the time of the paths and of Monte Carlo at the cuts."""
         moves = _moves(config, config.expected_stages(n))
-        return (2 * config.n_paths * config.n_steps + _MOVE * moves) * pace.gradient(n)
+        return (2 * config.n_paths * config.n_steps + MOVE * moves) * pace.gradient(n)
 
     def evaluations(self, config: StagesConfig, found: FreeEnergy) -> int:
         """Return the number of gradients of the model."""
@@ -196,9 +201,7 @@ class PathStages(Estimator):
 
 def _moves(config: StagesConfig, n_stages: int) -> int:
     """Return how many leapfrog steps Monte Carlo makes at all cuts."""
-    frames = max(2, -(-config.n_paths // config.n_chains))
-    each = config.equilibration_steps + frames * config.steps_between
-    return (n_stages - 1) * config.n_chains * each
+    return (n_stages - 1) * config.moves_of_cut
 
 
 ESTIMATORS = (PathStages(),)

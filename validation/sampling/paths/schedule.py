@@ -12,11 +12,14 @@ step loses tr (H - a_k H_2 - b_k)^2 delta_k^2 / 4. Levels are spaced so that all
 the same. All this follows from gradients on a few frames that no path starts from. Poor numbers
 cost overlap, not exactness.
 
-Paths in stages have energies U_e at their ends, perhaps of another model. They lose
-v E|\nabla U_e - \nabla U|^2 per unit of ln s by it. For a single model, `_ERRORS` of
-v^2 tr (H - I)^2 is a guess, from the shipped one. Where energies are wrong by more than that, an
-end costs more than it saves: at N = 500, beyond noise of 0.3 sigma. Losses count less there, so
-that few stages end there.
+Paths in stages have energies U_e at their ends, perhaps of another model. Both directions of a
+stage together dissipate about
+
+.. math:: D = P + C_a + C_b, \qquad C(s) = 2 v^2 E|\nabla U_e - \nabla U|^2 / \ell^2
+
+with the variance v of the noise at an end, and the length l = 1 sigma. P is twice what the steps
+lose, and what the scores are wrong by; a guess is `_ERRORS` of v^2 tr (H - I)^2 per unit of ln s.
+So a cut is dear where the energies are wrong at large noise.
 """
 
 from __future__ import annotations
@@ -71,8 +74,8 @@ def schedule(
     Returns
     -------
     dict
-        `levels` (n_steps + 1,), `reverse_variances` and `pair_weights` (n_steps,), in sigma^2, and
-        `losses` (n_steps,), kT, by which stages are cut.
+        `levels` (n_steps + 1,), `reverse_variances` and `pair_weights` (n_steps,), in sigma^2;
+        `losses` P of each step (n_steps,) and `ends` C at each level (n_steps + 1,), kT.
     """
     first = math.log(first_noise_sigma)
     last = math.log(0.5 * state.box_length_sigma)
@@ -90,14 +93,15 @@ def schedule(
     mean = np.maximum(1.0 - weights * at.pair_mean + 0.5 * weights**2 * at.pair_square, 0.05)
     variances = steps * np.maximum((1.0 - steps * at.information) / mean, 0.05)
     lengths = np.diff(log_s, prepend=log_s[0])
-    guess = _ERRORS * at.fluctuation
-    trust = np.minimum(1.0, guess / np.maximum(at.errors, 1e-300)) ** 4
-    losses = trust * (at.loss * lengths**2 + at.errors * lengths)
+    losses = 2.0 * at.loss * lengths**2 + _ERRORS * at.fluctuation * lengths
+    ends = np.concatenate([[0.0], 2.0 * at.errors * levels[1:] / model.scale.length**2])
+    ends[-1] = 0.0
     return {
         "levels": levels,
         "reverse_variances": variances,
         "pair_weights": weights,
         "losses": losses,
+        "ends": ends,
     }
 
 
@@ -111,7 +115,7 @@ class _Pilot(NamedTuple):
     fluctuation
         v^2 tr (H - I)^2, with the variance v of the noise.
     errors
-        What paths lose by the energies at the ends of stages, per unit of ln s, kT.
+        v E|grad U_e - grad U|^2, kT.
     loss
         v^2 tr (H - a H_2 - b)^2.
     share

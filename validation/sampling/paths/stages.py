@@ -37,13 +37,13 @@ from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.validation.sampling import hmc
 from openmm_nti.validation.sampling.noised_frames import noised_frames, reduced_potentials
 from openmm_nti.validation.sampling.noising_paths import PathConfig, planned
+from openmm_nti.validation.sampling.paths.cuts import cuts
 from openmm_nti.validation.sampling.paths.schedule import path_steps
 from openmm_nti.validation.sampling.paths.steps import PathSteps, denoise, log_s_of, noise
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
-_LOSS = 2.4  # of a stage, kT: with more, works of both directions meet less often
-_FLAT = 0.1  # of all losses, spread over all steps: guesses may be zero
+MOVE = 1.5  # a leapfrog step with the Hamiltonian, in gradients
 _PARTICLES_PER_STAGE = 25  # at liquid density, with the shipped model
 
 
@@ -69,34 +69,20 @@ class StagesConfig(PathConfig):
         default=10, ge=1, le=100_000, description="Leapfrog steps of a move; a frame after each."
     )
 
+    @property
+    def n_frames(self) -> int:
+        """Number of frames of each chain."""
+        return max(2, -(-self.n_paths // self.n_chains))
+
+    @property
+    def moves_of_cut(self) -> int:
+        """Number of leapfrog steps of all chains at a cut."""
+        return self.n_chains * (self.equilibration_steps + self.n_frames * self.steps_between)
+
     def expected_stages(self, n_particles: int) -> int:
         """Return how many stages there will be, by a rule of thumb where losses decide."""
         wanted = self.n_stages or max(2, round(n_particles / _PARTICLES_PER_STAGE))
         return min(wanted, self.n_steps)
-
-
-def cuts(losses: Array, n_stages: int | None) -> list[int]:
-    """Return the numbers of the levels at which stages begin and end, (S + 1,).
-
-    All stages lose about the same, and by default about `_LOSS`.
-
-    Parameters
-    ----------
-    losses
-        What each step loses, (n_steps,), kT.
-    n_stages
-        Number of stages.
-    """
-    n_steps = len(losses)
-    total = float(losses.sum())
-    n_stages = min(n_stages or max(2, round(total / _LOSS)), n_steps)
-    shares = losses + (total or 1.0) * _FLAT / n_steps
-    so_far = np.concatenate([[0.0], np.cumsum(shares)])
-    wanted = np.linspace(0.0, so_far[-1], n_stages + 1)
-    found = np.interp(wanted, so_far, np.arange(n_steps + 1)).round().astype(int)
-    order = np.arange(n_stages + 1)  # a stage has one step at least
-    found = np.maximum.accumulate(found - order) + order
-    return np.minimum(found, n_steps - order[::-1]).tolist()
 
 
 @dataclass(frozen=True)
@@ -192,7 +178,13 @@ def sample(
     score, model = fit_model(score, state), fit_model(model, state)
     others = None if model is score else model
     frames, schedule = planned(score, ensemble, config, execution, others)
-    at = cuts(schedule["losses"], config.n_stages)
+    at = cuts(
+        schedule["losses"],
+        schedule["ends"],
+        config.n_stages,
+        2 * config.n_paths * config.n_steps,
+        config.moves_of_cut * MOVE,
+    )
     paths = _Paths(path_steps(score, state, schedule), model, at, ensemble, config, execution)
     inputs = [score, model, ensemble, config, schedule]
     found = execution.map_stored(
@@ -262,7 +254,7 @@ def _end(paths: _Paths, cut: int) -> dict[str, Array]:
         box,
         torch.tensor([lam], dtype=torch.float64),
         starts.unsqueeze(0),
-        n_frames=max(2, -(-config.n_paths // config.n_chains)),
+        n_frames=config.n_frames,
         n_steps=config.steps_between,
         equilibration_steps=config.equilibration_steps,
         execution=execution,

@@ -114,7 +114,7 @@ def planned(
     order = torch.randperm(ensemble.n_frames, generator=generator).numpy()
     frames = ensemble.positions_sigma[order[: n_forward + n_pilot]]
     levels = execution.folder("path_weights").stored(
-        "levels",
+        "schedule",
         [model, ensemble, config, energies],
         lambda: schedule(
             execution.place(model),

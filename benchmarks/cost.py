@@ -12,8 +12,8 @@ the column `data`. Training is a constant, from the card of the model or of its 
 is that of scaled seconds without training to those of `mbar_softcore`. The gap of the bound is in
 no error here. The bound and paths take the model's denoiser, if it has one.
 
-A measurement is a file in OUTPUT, whose name ends in the fingerprint of all that decided it. One
-that was interrupted begins anew, or its seconds would be too few. Usage:
+A measurement is a file in OUTPUT, whose name ends in the fingerprint of all that decided it, with
+the code. One that was interrupted begins anew, or its seconds would be too few. Usage:
 
     OPENMM_CPU_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/cost.py --output cost
     [--n 40 120 200] [--seeds 3] [--density RHO] [--methods path_bar ...] [--model NAME]
@@ -31,11 +31,13 @@ from typing import Any
 
 import numpy as np
 
+import openmm_nti
+import openmm_nti.validation
 from openmm_nti import Ensemble, StatePoint
 from openmm_nti.files import finite, read_json, write_json
 from openmm_nti.reference_md import ReferenceConfig, generate
 from openmm_nti.runtime.context import Execution
-from openmm_nti.runtime.stored import mark
+from openmm_nti.runtime.stored import fingerprint, mark
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.registry import all_estimators
 from openmm_nti.validation.paper.expenses import TARGET, training_seconds
@@ -51,6 +53,14 @@ EFFORT: dict[str, dict[str, Any]] = {
     "mbar_softcore": {"n_frames": 20},
     "ufm_switching": {"n_frames": 12, "n_ramps": None},
 }
+
+
+def code() -> str:
+    """Return a hash of the package's sources, which decide what is measured."""
+    folders = [Path(package.__file__).parent for package in (openmm_nti, openmm_nti.validation)]
+    files = sorted({path for folder in folders for path in folder.rglob("*.[phc]*")})
+    kept = [path for path in files if path.suffix in {".py", ".h", ".cpp"}]
+    return fingerprint([path.read_text(encoding="utf-8") for path in kept])
 
 
 def reference_data(state: StatePoint, seed: int, output: Path) -> tuple[Ensemble, float]:
@@ -77,7 +87,7 @@ def measure(
     if "data" in known.needs:
         data, data_seconds = reference_data(state, seed, options.output)
     model, denoiser = known.load(options.model) if known.needs_model else (None, None)
-    ending = mark(method, seed, [state, config, data, model, denoiser])
+    ending = mark(method, seed, [state, config, data, model, denoiser, code()])
     path = options.output / state.label / f"{method}-{ending}.json"
     if path.is_file():
         return read_json(path)

@@ -186,7 +186,7 @@ def sample(
         config.moves_of_cut * MOVE,
     )
     paths = _Paths(path_steps(score, state, schedule), model, at, ensemble, config, execution)
-    inputs = [score, model, ensemble, config, schedule]
+    inputs = [score, model, ensemble, config, schedule, at]
     found = execution.map_stored(
         partial(_end, paths),
         range(1, len(at) - 1),

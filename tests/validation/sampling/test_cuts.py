@@ -68,3 +68,14 @@ def test_of_many_steps_some_levels_are_looked_at(n_stages):
 def test_huge_losses_are_no_overflow():
     with np.errstate(over="raise", invalid="raise"):
         assert len(cuts(np.full(40, 1e6), np.full(41, 1e5), None, 1.0, 1.0)) > 2
+
+
+@pytest.mark.parametrize("n_stages", [None, 4])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_pilot_that_failed_leaves_stages_with_steps(bad, n_stages):
+    """Works of such a model are refused later; their stages must exist until then."""
+    losses, ends = np.full(40, 0.1), np.zeros(41)
+    losses[7] = bad
+    at = cuts(losses, ends, n_stages, 100.0, 5.0)
+    assert len(at) == (n_stages or len(at) - 1) + 1 > 2
+    assert (np.diff(at) > 0).all()

@@ -44,7 +44,7 @@ from openmm_nti.validation.sampling.paths.steps import PathSteps, denoise, log_s
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
 MOVE = 1.5  # a leapfrog step with the Hamiltonian, in gradients
-_PARTICLES_PER_STAGE = 25  # at liquid density, with the shipped model
+_PARTICLES_PER_STAGE = 40  # at liquid density, with the shipped model
 
 
 class StagesConfig(PathConfig):

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 import openmm_nti
+import openmm_nti.reference_md
 import openmm_nti.validation
 from openmm_nti import Ensemble, StatePoint
 from openmm_nti.files import finite, read_json, write_json
@@ -57,15 +58,15 @@ EFFORT: dict[str, dict[str, Any]] = {
 
 def code() -> str:
     """Return a hash of the package's sources, which decide what is measured."""
-    folders = [Path(package.__file__).parent for package in (openmm_nti, openmm_nti.validation)]
-    files = sorted({path for folder in folders for path in folder.rglob("*.[phc]*")})
-    kept = [path for path in files if path.suffix in {".py", ".h", ".cpp"}]
-    return fingerprint([path.read_text(encoding="utf-8") for path in kept])
+    packages = (openmm_nti, openmm_nti.reference_md, openmm_nti.validation)
+    files = {file for one in packages for file in Path(one.__file__).parent.rglob("*")}
+    sources = sorted(file for file in files if file.suffix in {".py", ".h", ".cpp"})
+    return fingerprint([file.read_text(encoding="utf-8") for file in sources])
 
 
 def reference_data(state: StatePoint, seed: int, output: Path) -> tuple[Ensemble, float]:
     """Return reference data and the CPU seconds that they took, from disk if they are whole."""
-    ending = mark("reference", seed, [state, DATA])
+    ending = mark("reference", seed, [state, DATA, code()])
     path = output / state.label / f"reference-{ending}.json"
     folder = path.with_suffix("")
     if not path.is_file():

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from cost import code
 
 from openmm_nti import NetworkConfig, StatePoint
 from openmm_nti.files import read_json, write_json
@@ -83,7 +84,8 @@ def one_seed(
         config = known.Config(**EFFORT[known.section])
         score, denoiser = known.load(model) if known.needs_model else (None, None)
         path = (
-            folder / f"{name}-{mark(name, root, [state, config, ensemble, score, denoiser])}.json"
+            folder
+            / f"{name}-{mark(name, root, [state, config, ensemble, score, denoiser, code()])}.json"
         )
         if not path.is_file():
             began = time.process_time()

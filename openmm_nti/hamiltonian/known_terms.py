@@ -109,15 +109,12 @@ class NoisedFluid(nn.Module):
         """Take the states of the training, and what they cover."""
         self.trained_on = tuple(trained_on)
         self.training_range = training_range
-        found = [
-            float(log_noise_max(box_of(state))) - self._scale_of(state).log_length
-            for state in self.trained_on
-        ]
+        found = []
+        for state in self.trained_on:
+            scale = LengthScale(state.pair_potential, self.home_length, _numbers_of(state))
+            found.append(float(log_noise_max(box_of(state))) - scale.log_length)
         # A little more: rounding must not count as larger.
         self.highest_log_noise = max(found, default=math.inf) + _LOG_NOISE_ROUNDING
-
-    def _scale_of(self, state: StatePoint) -> LengthScale:
-        return LengthScale(state.pair_potential, self.home_length, _numbers_of(state))
 
     def bind(self, state: StatePoint) -> Self:
         """Return the model with the tables of the state's potential, temperature and composition.

@@ -1,9 +1,9 @@
 """Ramps and replica exchange along the path of a crystal give the exact free energy of springs."""
 
 import numpy as np
-import openmm
 import pymbar
 import pytest
+from contexts import langevin, make_context
 
 from openmm_nti import NeuralPath
 from openmm_nti.md.replica_exchange import ReplicaExchange
@@ -36,9 +36,7 @@ def path(frames):
 def context(path):
     system = NeuralPath(path, STATE).create_system(0.0, implementation="python")
     unit = STATE.time_unit_ps
-    integrator = openmm.LangevinMiddleIntegrator(STATE.temperature_kelvin, 8 / unit, 0.01 * unit)
-    integrator.setRandomNumberSeed(5)
-    return openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    return make_context(system, integrator=langevin(STATE, 0.01 * unit, 8 / unit))
 
 
 def start(context, positions_nm, seed):

@@ -26,13 +26,7 @@ from openmm_nti.validation.estimators.path_weights import (
     mean_works,
 )
 from openmm_nti.validation.pace import Pace
-from openmm_nti.validation.sampling.paths.stages import (
-    MOVE,
-    Staged,
-    StagesConfig,
-    StageWorks,
-    sample,
-)
+from openmm_nti.validation.sampling.paths.stages import Staged, StagesConfig, StageWorks, sample
 
 _N_BOOTSTRAP = 200
 
@@ -178,14 +172,13 @@ class PathStages(Estimator):
 
     def seconds(self, config: StagesConfig, n: int, pace: Pace) -> float:
         """Return the time of the paths and of Monte Carlo at the cuts."""
-        moves = _moves(config, config.expected_stages(n))
-        return (2 * config.n_paths * config.n_steps + MOVE * moves) * pace.gradient(n)
+        n_cuts = config.expected_stages(n) - 1
+        return (config.path_gradients + n_cuts * config.cut_gradients) * pace.gradient(n)
 
     def evaluations(self, config: StagesConfig, found: FreeEnergy) -> int:
         """Return the number of gradients of the model."""
-        return 2 * config.n_paths * config.n_steps + _moves(
-            config, len(found.diagnostics["overlap"])
-        )
+        n_cuts = len(found.diagnostics["overlap"]) - 1
+        return config.path_gradients + n_cuts * config.moves_of_cut
 
     def bounds(self, found: FreeEnergy) -> Bounds:
         """Return the sums of the mean works of both directions."""
@@ -197,11 +190,6 @@ class PathStages(Estimator):
         if "smallest_overlap" not in found.diagnostics:
             return NOT_ASKED
         return judged_overlap(found.diagnostics["smallest_overlap"], ", in the worst stage")
-
-
-def _moves(config: StagesConfig, n_stages: int) -> int:
-    """Return how many leapfrog steps Monte Carlo makes at all cuts."""
-    return (n_stages - 1) * config.moves_of_cut
 
 
 ESTIMATORS = (PathStages(),)

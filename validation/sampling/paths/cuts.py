@@ -45,19 +45,17 @@ def cuts(
     # Where little is lost in all, stages are still to lose the same.
     variance = np.expm1(np.minimum(dissipated / min(_OVERLAP_KT, so_far[-1]), _MOST))
     variance[np.tril_indices(len(levels))] = np.inf  # a stage has one step at least
-    least, before = variance[0], []
-    best, found = np.inf, [0, n_steps]
+    least, before, prices = variance[0], [], []
     for number in range(2, min(n_stages or _LARGEST, n_steps) + 1):
         through = least[:, None] + variance
         before.append(through.argmin(0))
-        least = through.min(0)
-        price = least[-1] * (of_paths + (number - 1) * of_cut)
-        if price < best or n_stages:
-            best, at = price, [len(levels) - 1]
-            for step in reversed(before):
-                at.append(int(step[at[-1]]))
-            found = [0, *(int(levels[k]) for k in reversed(at))]
-    return found
+        least = np.take_along_axis(through, before[-1][None], 0)[0]
+        prices.append(least[-1] * (of_paths + (number - 1) * of_cut))
+    n_cuts = len(prices) if n_stages else int(np.argmin(prices)) + 1
+    at = [len(levels) - 1]
+    for step in reversed(before[:n_cuts]):
+        at.append(int(step[at[-1]]))
+    return [0, *(int(levels[k]) for k in reversed(at))]
 
 
 def _candidates(so_far: Array, n: int) -> NDArray[np.int64]:

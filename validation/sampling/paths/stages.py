@@ -43,7 +43,7 @@ from openmm_nti.validation.sampling.paths.steps import PathSteps, denoise, log_s
 
 Array = NDArray[np.float64]
 _ATOMS_PER_BATCH = 1280
-MOVE = 1.5  # a leapfrog step with the Hamiltonian, in gradients
+_MOVE = 1.5  # a leapfrog step with the Hamiltonian, in gradients
 _PARTICLES_PER_STAGE = 40  # at liquid density, with the shipped model
 
 
@@ -78,6 +78,16 @@ class StagesConfig(PathConfig):
     def moves_of_cut(self) -> int:
         """Number of leapfrog steps of all chains at a cut."""
         return self.n_chains * (self.equilibration_steps + self.n_frames * self.steps_between)
+
+    @property
+    def path_gradients(self) -> int:
+        """Number of gradients of all paths."""
+        return 2 * self.n_paths * self.n_steps
+
+    @property
+    def cut_gradients(self) -> float:
+        """What Monte Carlo at a cut costs, in gradients."""
+        return _MOVE * self.moves_of_cut
 
     def expected_stages(self, n_particles: int) -> int:
         """Return how many stages there will be, by a rule of thumb where losses decide."""
@@ -178,13 +188,8 @@ def sample(
     score, model = fit_model(score, state), fit_model(model, state)
     others = None if model is score else model
     frames, schedule = planned(score, ensemble, config, execution, others)
-    at = cuts(
-        schedule["losses"],
-        schedule["ends"],
-        config.n_stages,
-        2 * config.n_paths * config.n_steps,
-        config.moves_of_cut * MOVE,
-    )
+    expected = schedule["losses"], schedule["ends"]
+    at = cuts(*expected, config.n_stages, config.path_gradients, config.cut_gradients)
     paths = _Paths(path_steps(score, state, schedule), model, at, ensemble, config, execution)
     inputs = [score, model, ensemble, config, schedule, at]
     found = execution.map_stored(

@@ -11,7 +11,7 @@ from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.forecast import check_disk, forecast_estimate
 from openmm_nti.cli.model_commands import state_of_model
 from openmm_nti.cli.run_config import RunConfig, load_config, section_config
-from openmm_nti.cli.safety.preflight import check_density, check_writable, with_key
+from openmm_nti.cli.safety.preflight import check_density, check_writable, one_state, with_key
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import FreeEnergy
@@ -69,7 +69,7 @@ def single_estimate(
     config = section_config(chosen.section, request.settings)
     with_key("--set platform", fastest_platform, getattr(config, "platform", None))
     stored = _stored(request, say)
-    described = None if request.config is None else _one_state(request.config)
+    described = None if request.config is None else _described(request, request.config)
     request = _with_a_model(chosen, request, stored, described, say)
     trained, denoiser = (None, None) if request.model is None else chosen.load(request.model)
     reference = ReferenceConfig() if described is None else described.reference
@@ -132,20 +132,21 @@ def _stored(request: Request, say: Callable[[str], None]) -> Ensemble | None:
     return stored
 
 
-def _one_state(config: Path) -> RunConfig:
-    """Return a configuration of a single state point."""
+def _described(request: Request, config: Path) -> RunConfig:
+    """Return the configuration with one state point: of several, that of --n."""
     resolved = load_config(config, [])
-    if len(resolved.system) != 1:
-        raise ConfigError(f"{config}: system: has several state points; an estimate is of one")
-    check_density(resolved.system[0])
-    return resolved
+    if len(resolved.system) == 1 and request.n_particles is not None:
+        raise ConfigError("--config has N: leave out --n")
+    if request.box_length_sigma is not None:
+        raise ConfigError("--config has the box: leave out --box-length-sigma")
+    state = one_state(resolved, config, "an estimate", request.n_particles)
+    check_density(state)
+    return resolved.model_copy(update={"system": (state,)})
 
 
 def _state(request: Request, stored: Ensemble | None, described: RunConfig | None) -> StatePoint:
     if described is not None:
         (state,) = described.system
-        if request.n_particles is not None or request.box_length_sigma is not None:
-            raise ConfigError("--config has N and the box: leave out --n and --box-length-sigma")
         if stored is not None and stored.state != state:
             raise ConfigError(f"--data is of {stored.state}, and --config of {state}")
         return state

@@ -102,7 +102,7 @@ def test_a_sweep_writes_its_files_and_goes_on_from_them(tmp_path):
         ({"anchor": "nowhere.json"}, "neither VALUE,ERROR nor a results.json"),
         (
             {"config": TINY | {"system": TINY["system"] | {"n_particles": [3, 4]}}},
-            "has several state points; a sweep is of one N",
+            "has several state points (n_particles = 3, 4), and a sweep is of one",
         ),
     ],
 )

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from openmm_nti.cli.commands.choice import TRAINING_SHARE, Choice, choose, efforts_at
-from openmm_nti.cli.config_errors import ConfigError
 from openmm_nti.cli.pipeline import Pipeline
 from openmm_nti.cli.run_config import RunConfig, apply_setting, load_config, read_mapping
+from openmm_nti.cli.safety.preflight import one_state
 from openmm_nti.ensemble import Ensemble
 from openmm_nti.fluid.state import StatePoint
 from openmm_nti.md.own_system.comparison import compare_energies
@@ -65,10 +65,7 @@ class Analysis:
         if self.model is not None:
             more.append(f"model={self.model}")
         config = load_config(self.path, more)
-        if len(config.system) != 1:
-            raise ConfigError(
-                f"{self.path}: system: has several state points; a trajectory is of one"
-            )
+        one_state(config, self.path, "a trajectory")
         return config
 
     def decide(self, pipeline: Pipeline, seconds: float) -> None:

@@ -43,7 +43,7 @@ def estimate(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="YAML configuration whose `system` is the state point.",
+            help="YAML configuration whose `system` is the state point; --n takes one of several.",
             exists=True,
             dir_okay=False,
         ),

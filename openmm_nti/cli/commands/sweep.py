@@ -89,7 +89,13 @@ def sweep(
     from openmm_nti.cli.run_config import load_config
     from openmm_nti.cli.run_directory import RunDirectory
     from openmm_nti.cli.safety.one_run import only_run
-    from openmm_nti.cli.safety.preflight import announce, check_density, check_writable, with_key
+    from openmm_nti.cli.safety.preflight import (
+        announce,
+        check_density,
+        check_writable,
+        one_state,
+        with_key,
+    )
     from openmm_nti.md.platforms import fastest_platform
     from openmm_nti.runtime.context import Execution
     from openmm_nti.runtime.executors import executor as tasks_on
@@ -97,7 +103,7 @@ def sweep(
     from openmm_nti.validation.sweep.anchor import anchor_from
 
     resolved = load_config(config, overriding(settings, seed=seed))
-    state = _one_state(resolved, config)
+    state = one_state(resolved, config, "a sweep")
     check_density(state)
     with_key("reference.platform", fastest_platform, resolved.reference.platform)
     known = with_key("--anchor", anchor_from, anchor, state)
@@ -117,15 +123,6 @@ def sweep(
         return
     print_sweep(results, results_console())
     echo(f"Numbers: {output / 'sweep.json'}   Figure: {output / 'sweep.svg'}")
-
-
-def _one_state(resolved: Any, config: Path) -> StatePoint:
-    from openmm_nti.cli.config_errors import ConfigError
-
-    if len(resolved.system) != 1:
-        raise ConfigError(f"{config}: system: has several state points; a sweep is of one N")
-    state: StatePoint = resolved.system[0]
-    return state
 
 
 def _temperatures(

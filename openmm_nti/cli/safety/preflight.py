@@ -73,6 +73,30 @@ def check_run(config: RunConfig, *, estimates: bool = True) -> None:
     with_key("training", torch_device, config.training.device)
 
 
+def one_state(
+    config: RunConfig, path: Path, task: str, n_particles: int | None = None
+) -> StatePoint:
+    """Return the state point of `config`: its only one, or the only one of N particles.
+
+    `path` is the file that it was read from, and `task` what takes one state alone.
+
+    Raises
+    ------
+    ConfigError
+        If there are several, or none of N particles.
+    """
+    states = [one for one in config.system if n_particles in (None, one.n_particles)]
+    if len(states) == 1:
+        return states[0]
+    listed = ", ".join(dict.fromkeys(str(one.n_particles) for one in config.system))
+    if not states:
+        raise ConfigError(f"--n {n_particles}: {path} has n_particles = {listed}: take one of them")
+    raise ConfigError(
+        f"{path}: system: has several state points (n_particles = {listed}), and {task} is of one: "
+        "give system one n_particles and one box"
+    )
+
+
 def check_density(state: StatePoint) -> None:
     """Refuse a density at which the cores of the atoms cannot but overlap."""
     reduced = state.pair_potential

@@ -201,3 +201,24 @@ def test_a_denoiser_that_sees_beyond_the_box_is_refused_before_any_simulation(cl
     assert result.exit_code == 2, result.output
     assert "the model's network sees pairs up to 4.396 sigma" in result.output
     assert not list((tmp_path / "out").rglob("*.h5"))
+
+
+def test_n_takes_one_of_several_state_points(tmp_path, cli):
+    config = tmp_path / "sizes.yaml"
+    config.write_text(
+        "system: {n_particles: [2, 3], box_length_sigma: 6.0, temperature_star: 1.25}"
+    )
+    few = [f"--set={name}" for name in ("n_windows=4", "n_frames=40", "platform=Reference")]
+    asked = ("estimate", "--config", config, "--method", "mbar_softcore", "--json", *few)
+    taken = cli(*asked, "--n", 3)
+    assert taken.exit_code == 0, taken.output
+    assert json.loads(taken.stdout)["n_particles"] == 3
+    for more, said in (
+        ((), "has several state points (n_particles = 2, 3), and an estimate is of one"),
+        (("--n", 4), "--n 4: "),
+        (("--n", 3, "-l", 7.0), "leave out --box-length-sigma"),
+    ):
+        refused = cli(*asked, *more)
+        assert (refused.exit_code, said in " ".join(refused.output.split())) == (2, True), (
+            refused.output
+        )

@@ -125,17 +125,24 @@ class WindowData:
     @property
     def is_constant(self) -> bool:
         """Whether dU/dlambda, or all steps to other windows, never change: nothing was sampled."""
+        return any(bool((np.ptp(each, axis=1) == 0).all()) for each in (self.dudl, self._steps))
+
+    @property
+    def _steps(self) -> np.ndarray:
+        """Return the energies of samples (K, n) in every window less those in their own, kT."""
         own = np.diagonal(self.u_kln, axis1=0, axis2=2).T[:, :, np.newaxis]
-        steps = np.minimum(self.u_kln - own, sys.float_info.max)
-        return any(bool((np.ptp(each, axis=1) == 0).all()) for each in (self.dudl, steps))
+        return np.minimum(self.u_kln - own, sys.float_info.max)
 
     @property
     def frozen_windows(self) -> np.ndarray:
         """Numbers of windows whose samples are all the same, though something interacts in them.
 
-        Where nothing interacts yet, dU/dlambda is zero and energies do not change with lambda.
+        Where nothing interacts yet, dU/dlambda is zero and energies do not change with lambda. At
+        lambda = 0 it may be one number for all samples, while their energies in other windows
+        differ.
         """
         same = (np.ptp(self.dudl, axis=1) == 0) & (self.dudl[:, 0] != 0)
+        same &= (np.ptp(self._steps, axis=1) == 0).all(axis=1)
         return np.flatnonzero(same)
 
     def select(self, samples: np.ndarray) -> WindowData:

@@ -12,7 +12,7 @@ gap is the model's whole error, 1/2 int E|grad U - grad U*|^2 d(s_eff^2), second
 
 What is left of the gap is measured by harmonically restrained MD (`tethered`). It raises the bound,
 which stays a bound. It also gives an estimate of beta F_ex that is free of the model's errors at
-all noise but the smallest and the largest: `NeuralTITethered`.
+all noise that chains see: `NeuralTITethered`.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def estimate_tethered(
 ) -> FreeEnergy:
     """Return beta F_ex from the model's bound and its gap as tethered chains measure it.
 
-    It is exact for a model whose errors are all at noise within `tethered.NOISE_SIGMA`; others are
-    not seen. It shares the samples of `estimate`, and takes the same arguments.
+    It is exact for a model whose errors reach into noise within `tethered.NOISE_SIGMA`; those that
+    begin outside are not seen. It shares the samples of `estimate`, and takes the same arguments.
 
     Its verdict says whether the chains were long enough.
 
@@ -278,7 +278,7 @@ class NeuralTITethered(_FromDenoising):
     name = "neural_ti_tethered"
     Diagnostics = tethered.ChainDiagnostics
     kind = "model"
-    summary = "That bound with its gap measured by tethered chains, at noise of 0.08 to 1 sigma"
+    summary = "That bound with its gap measured by tethered chains, from noise of 0.08 to 1 sigma"
     caveat = "the network's error at noise outside of the chains' range, or chains too short."
     order = 20
 

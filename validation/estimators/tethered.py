@@ -44,15 +44,23 @@ from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import box_of
 from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.reference_md.statistics import is_constant
-from openmm_nti.references.noise import effective_variance
+from openmm_nti.references.noise import NOISE_MIN_SIGMA, effective_variance, log_noise_max
 from openmm_nti.runtime.context import Execution, takes_execution
 from openmm_nti.training.targets import stratified_log_noise
 from openmm_nti.validation.analysis.regression import require_finite
 from openmm_nti.validation.analysis.window_data import platform_of
-from openmm_nti.validation.sampling.tethered_fluid import TetheredFluid, platform_for
+from openmm_nti.validation.sampling.tethered_fluid import (
+    TetheredFluid,
+    longest_step_ps,
+    platform_for,
+    products,
+)
 
 Array = NDArray[np.float64]
-NOISE_SIGMA = (0.08, 1.0)  # below and above, models have next to no gap
+# Below and above, models have next to no gap in fluids like those of their training. Where the gap
+# goes on at an end, it is measured beyond, by a quarter of the frames more, or these.
+NOISE_SIGMA = (0.08, 1.0)
+_FEWEST_BEYOND = 4
 # The noise is divided at these levels into bands, which take these shares of the frames. On short
 # tethers the products of chains hardly scatter. In a dense fluid they scatter most on tethers as
 # long as the cages of its atoms, otherwise on longer ones.
@@ -63,9 +71,6 @@ _LONG_SIGMA = 0.4  # on longer tethers chains are longer,
 _MOST_STEPS = 4.0  # by this factor at most
 _FEW_PARTICLES = 160  # of fewer, steps are cheap: chains are longer in proportion,
 _MOST_FOR_FEW = 2.5  # by this factor at most
-_LONGEST_JUMP = (
-    4.0  # of a model's answer, in units of the noise: a bad one must not break the fluid
-)
 _N_GROUPS = 8  # of frames of like noise, to show where a gap lies
 
 
@@ -88,7 +93,7 @@ class ChainDiagnostics(Diagnostics):
 
 @dataclass(frozen=True)
 class Gap:
-    """The part of a model's gap at noise within `NOISE_SIGMA`, as tethered chains measure it.
+    """The part of a model's gap at some range of noise, as tethered chains measure it.
 
     Attributes
     ----------
@@ -139,6 +144,26 @@ class Gap:
         errors = [values[group].std(ddof=1) / math.sqrt(len(group)) for group in groups]
         return np.array(noise), np.array(means), np.array(errors)
 
+    def goes_on(self, end: int) -> bool:
+        """Whether the gap is more than its error at the lowest noise (`end` 0) or the highest (-1).
+
+        Then there is more of it beyond.
+        """
+        _, density, errors = self.profile(self.middle)
+        least = max(2.0 * errors[end], self.integral(self.middle)[1])
+        return not density[end] <= least
+
+    def joined(self, other: Gap) -> Gap:
+        """Return this gap and that at other noise as one."""
+        n_frames = len(self.noise_sigma) + len(other.noise_sigma)
+        parts = (self, other)
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("noise_sigma", "lower", "middle", "upper")
+        }
+        weight = [part.weight * n_frames / len(part.weight) for part in parts]
+        return Gap(**columns, weight=np.concatenate(weight), platform=self.platform)
+
 
 def steps(n_steps: int, n_particles: int) -> int:
     """Return the length of chains on short tethers: `n_steps`, or more for few particles."""
@@ -149,6 +174,7 @@ def steps(n_steps: int, n_particles: int) -> int:
 class _Part:
     """Some of the frames, (n, N, 3) in sigma, and ln s of each, (n,)."""
 
+    name: str
     number: int
     frames: Array
     log_s: Array
@@ -168,10 +194,11 @@ def measure(
         Decorrelated frames. They must be `switched`, because chains need forces that are the
         gradient of the energy.
     n_frames
-        Number of noised frames.
+        Number of noised frames at noise within `NOISE_SIGMA`; where the gap goes on at an end of
+        that, there are a quarter more beyond it.
     n_steps
-        Length of the chains in steps of 0.008 sigma sqrt(m / epsilon). Chains are up to four times
-        as long on long tethers, where atoms have farther to go; see also `steps`.
+        Length of the chains in steps of `longest_step_ps`. Chains are up to four times as long on
+        long tethers, where atoms have farther to go; see also `steps`.
     execution
         Its folder keeps finished frames below `tethered`.
 
@@ -191,21 +218,47 @@ def measure(
     generator = execution.torch_random("tethered", state.label)
     levels, weight = _levels(n_frames, generator)
     order = torch.randperm(len(ensemble.positions_sigma), generator=generator).numpy()
-    frames = ensemble.positions_sigma[np.resize(order, n_frames)]
-    parts = [
-        slice(start, start + _FRAMES_PER_TASK) for start in range(0, n_frames, _FRAMES_PER_TASK)
-    ]
-    found = execution.map_stored(
-        partial(_gaps, model, state, n_steps, execution),
-        [_Part(number, frames[part], levels[part]) for number, part in enumerate(parts)],
-        name="tethered",
-        inputs=[model, ensemble, n_frames, n_steps],
-        description="tethered chains",
-    )
-    names = ("lower", "middle", "upper")
-    values = {name: np.concatenate([part[name] for part in found]) for name in names}
-    require_finite("tethered chains", "look for overlapping particles in the frames", **values)
-    return Gap(np.exp(levels), **values, weight=weight, platform=platform_of(found))
+    chains = _Chains(model, ensemble, order, n_steps, execution)
+    gap = within = chains.gap(levels, weight, "tethered")
+    n_more = max(_FEWEST_BEYOND, n_frames // 4)
+    lowest, highest = 2 * NOISE_MIN_SIGMA, math.exp(log_noise_max(box_of(state)))
+    beyond = ((0, "below", lowest, NOISE_SIGMA[0]), (-1, "above", NOISE_SIGMA[1], highest))
+    for end, where, low, high in beyond:
+        if high > low and within.goes_on(end):
+            name, weight = f"tethered_{where}", np.full(n_more, math.log(high / low))
+            generator = execution.torch_random(name, state.label)
+            levels = stratified_log_noise(n_more, math.log(low), math.log(high), generator).numpy()
+            gap = gap.joined(chains.gap(levels, weight, name))
+    return gap
+
+
+@dataclass(frozen=True)
+class _Chains:
+    """What chains are made of: `order` of the frames, and steps on short tethers."""
+
+    model: NoisedFluid
+    ensemble: Ensemble
+    order: NDArray[np.int64]
+    n_steps: int
+    execution: Execution
+
+    def gap(self, log_s: Array, weight: Array, name: str) -> Gap:
+        """Return the gap at the levels `log_s` (n,); finished frames are kept in folder `name`."""
+        state = self.ensemble.state
+        frames = self.ensemble.positions_sigma[np.resize(self.order, len(log_s))]
+        starts = range(0, len(log_s), _FRAMES_PER_TASK)
+        parts = [slice(start, start + _FRAMES_PER_TASK) for start in starts]
+        found = self.execution.map_stored(
+            partial(_gaps, self.model, state, self.n_steps, self.execution),
+            [_Part(name, number, frames[part], log_s[part]) for number, part in enumerate(parts)],
+            name=name,
+            inputs=[self.model, self.ensemble, log_s, self.n_steps, longest_step_ps(state)],
+            description=f"{name.replace('_', ', ')} chains",
+        )
+        names = ("lower", "middle", "upper")
+        values = {name: np.concatenate([part[name] for part in found]) for name in names}
+        require_finite("tethered chains", "look for overlapping particles in the frames", **values)
+        return Gap(np.exp(log_s), **values, weight=weight, platform=platform_of(found))
 
 
 def _levels(n_frames: int, generator: torch.Generator) -> tuple[Array, Array]:
@@ -221,7 +274,7 @@ def _gaps(
     model: NoisedFluid, state: StatePoint, n_steps: int, execution: Execution, part: _Part
 ) -> dict[str, NDArray[Any]]:
     """Return `lower`, `middle` and `upper` of each frame of `part`, (n,) each, per unit of ln s."""
-    execution = execution.child("tethered", part.number)
+    execution = execution.child(part.name, part.number)
     rng = np.random.default_rng(execution.seed)
     log_s = torch.from_numpy(part.log_s)
     spreads = effective_variance(log_s).sqrt().numpy()
@@ -244,43 +297,3 @@ def _gaps(
     lower, middle, upper = np.array(rows).T
     platform = np.array([description_of_fastest(platform_for(state.n_particles))])
     return {"lower": lower, "middle": middle, "upper": upper, "platform": platform}
-
-
-def products(
-    fluid: TetheredFluid,
-    start: Array,
-    answer: Array,
-    spread: float,
-    n_steps: int,
-    guess: Array | None = None,
-) -> tuple[float, float, float]:
-    """Return the three products of displacements of one frame, in sigma^2; see the module.
-
-    Parameters
-    ----------
-    fluid
-        Tethered to the noised positions.
-    start
-        Displacements (N, 3) of the true frame from its noised positions, sigma.
-    answer
-        Those that the model expects.
-    spread
-        Of the tethers, sigma.
-    n_steps
-        Length of the chains.
-    guess
-        Displacements without overlaps, known without the frame, that chains may begin with; by
-        default the answer, whose overlaps are removed.
-    """
-    settle = guess is None
-    if guess is None:
-        length = np.linalg.norm(answer, axis=1, keepdims=True)
-        guess = answer * np.minimum(1.0, _LONGEST_JUMP * spread / np.maximum(length, 1e-9))
-    a = fluid.displacements(start, n_steps, settle=False) - answer
-    b = fluid.displacements(guess, n_steps, settle=settle)[2:].mean(0) - answer
-    c = fluid.displacements(guess, n_steps, settle=settle)[2:].mean(0) - answer
-    # Displaced together, the atoms have the same energy: nothing can be learned about that.
-    a, b, c = (chain - chain.mean(axis=-2, keepdims=True) for chain in (a, b, c))
-    product = float((a.mean(0) * (b + c)).sum())
-    lower = product - (b * c).sum()
-    return lower, 0.5 * product, (a[:2].mean(0) * a[-2:].mean(0)).sum()

@@ -26,8 +26,12 @@ from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.sampling.metropolis import trades
 
 Array = NDArray[np.float64]
-_TIMESTEP_STAR = 0.008
-_FRICTION_STAR = 1.0
+# The time step is this part of 1/omega of a pair at contact: 0.008 at T* = 1.25.
+_STEP_OF_CONTACT = 0.278
+_CONTACT_KT = (2.0, 2.2)  # between these energies the stiffness of a pair is taken
+_SOFTEST = 60.0  # kT/sigma^2: several soft pairs at a time are stiffer than one
+_FRICTION = 0.008  # for each time step
+_TIMESTEP_STAR = 0.008  # of crystals
 _FRICTION_OF_CRYSTALS = 5.0  # at least; more in units of the frequency of a tether
 _DAMPING, _STEP_OF_VIBRATION = 0.5, 0.4
 _N_BLOCKS = 6  # of a chain; the first two of a chain from the model's answer are left out
@@ -38,6 +42,8 @@ _FEW = 40
 _CONTACT_SIGMA = 0.8  # atoms are moved apart to this distance before the minimiser takes over
 _MOST_ROUNDS = 500
 _FORCE_TOLERANCE = 50.0  # kJ/mol/nm, as large as thermal forces
+# Of a model's answer, in units of the noise: a bad one must not break the fluid.
+_LONGEST_JUMP = 4.0
 _VELOCITY = unit.nanometer / unit.picosecond
 
 
@@ -70,10 +76,12 @@ class TetheredFluid:
             self._force.addParticle(particle, [0.0, 0.0, 0.0])
         system = fluid_system(state)
         system.addForce(self._force)
+        self._speed = speed_per_ps(state)
+        self._longest_step = longest_step_ps(state)
         self._integrator = openmm.LangevinMiddleIntegrator(
             state.temperature_kelvin * unit.kelvin,
-            _FRICTION_STAR / state.time_unit_ps / unit.picosecond,
-            _TIMESTEP_STAR * state.time_unit_ps * unit.picosecond,
+            _FRICTION / self._longest_step / unit.picosecond,
+            self._longest_step * unit.picosecond,
         )
         self._integrator.setRandomNumberSeed(execution.seed_of("thermostat"))
         fastest = fastest_platform(platform_for(state.n_particles))
@@ -97,19 +105,19 @@ class TetheredFluid:
         self._context.setParameter(
             "spring", self._state.kt_kj_mol / (spread * self._state.sigma_nm) ** 2
         )
-        if self._state.crystal is not None:
-            self._take_pace(math.sqrt(self._state.temperature_star) / spread)
+        self._take_pace(self._speed / spread)
 
     def _take_pace(self, frequency: float) -> None:
-        """Fit time step and friction to the frequency of an atom on its tether, in reduced units.
+        """Fit the time step to the frequency of an atom on its tether, in 1/ps.
 
-        Vibrations are then resolved, and forgotten soon.
+        Vibrations are then resolved, and in crystals, where friction is fitted too, soon forgotten.
         """
-        time = self._state.time_unit_ps
-        step = min(_TIMESTEP_STAR, _STEP_OF_VIBRATION / frequency)
-        self._integrator.setStepSize(step * time * unit.picosecond)
-        friction = max(_FRICTION_OF_CRYSTALS, _DAMPING * frequency)
-        self._integrator.setFriction(friction / time / unit.picosecond)
+        step = min(self._longest_step, _STEP_OF_VIBRATION / frequency)
+        if self._state.crystal is not None:
+            least = _FRICTION_OF_CRYSTALS / self._state.time_unit_ps
+            friction = max(least, _DAMPING * frequency)
+            self._integrator.setFriction(friction / unit.picosecond)
+        self._integrator.setStepSize(step * unit.picosecond)
 
     def displacements(self, start: Array, n_steps: int, *, settle: bool) -> Array:
         """Return mean displacements from the centres in six consecutive parts of a chain.
@@ -173,6 +181,70 @@ class TetheredFluid:
         velocities[whose] = now.value_in_unit(_VELOCITY)
         self._place(self._centres + nearest_image(displacements, edges))
         self._context.setVelocities(velocities)
+
+
+def products(
+    fluid: TetheredFluid,
+    start: Array,
+    answer: Array,
+    spread: float,
+    n_steps: int,
+    guess: Array | None = None,
+) -> tuple[float, float, float]:
+    """Return the three products of displacements of one frame, in sigma^2.
+
+    They are `lower`, `middle` and `upper` of `validation.estimators.tethered`.
+
+    Parameters
+    ----------
+    fluid
+        Tethered to the noised positions.
+    start
+        Displacements (N, 3) of the true frame from its noised positions, sigma.
+    answer
+        Those that the model expects.
+    spread
+        Of the tethers, sigma.
+    n_steps
+        Length of the chains.
+    guess
+        Displacements without overlaps, known without the frame, that chains may begin with; by
+        default the answer, whose overlaps are removed.
+    """
+    settle = guess is None
+    if guess is None:
+        length = np.linalg.norm(answer, axis=1, keepdims=True)
+        guess = answer * np.minimum(1.0, _LONGEST_JUMP * spread / np.maximum(length, 1e-9))
+    a = fluid.displacements(start, n_steps, settle=False) - answer
+    b = fluid.displacements(guess, n_steps, settle=settle)[2:].mean(0) - answer
+    c = fluid.displacements(guess, n_steps, settle=settle)[2:].mean(0) - answer
+    # Displaced together, the atoms have the same energy: nothing can be learned about that.
+    a, b, c = (chain - chain.mean(axis=-2, keepdims=True) for chain in (a, b, c))
+    product = float((a.mean(0) * (b + c)).sum())
+    lower = product - (b * c).sum()
+    return lower, 0.5 * product, (a[:2].mean(0) * a[-2:].mean(0)).sum()
+
+
+def longest_step_ps(state: StatePoint) -> float:
+    """Return the time step for the stiffest kind of pair at contact and the lightest atom, in ps.
+
+    So soft atoms take longer steps than hard ones: how far an atom comes in a step is then in
+    proportion to the distances at which its neighbours' forces change. A crystal's is in units of
+    the Lennard-Jones time: there the tethers decide.
+    """
+    if state.crystal is not None:
+        return _TIMESTEP_STAR * state.time_unit_ps
+    stiffness = _SOFTEST
+    for kind in state.pair_potential.kinds:
+        (far, slope), (near, steeper) = map(kind.pair_in_kt.core, _CONTACT_KT)
+        if far > near > 0:
+            stiffness = max(stiffness, (slope - steeper) / (far - near))
+    return _STEP_OF_CONTACT / (speed_per_ps(state) * math.sqrt(stiffness))
+
+
+def speed_per_ps(state: StatePoint) -> float:
+    """Return sqrt(kT / m) of the lightest atom, in sigma per ps."""
+    return math.sqrt(state.kt_kj_mol / min(state.masses_dalton)) / state.sigma_nm
 
 
 def remove_overlaps(positions: Array, edges: ArrayLike) -> Array:

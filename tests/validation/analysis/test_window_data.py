@@ -88,3 +88,14 @@ def test_what_is_drawn_are_chains_or_blocks_where_these_are_few(n_chains, units)
     chain = np.repeat(np.arange(n_chains), 80 // n_chains)
     data = WindowData(np.array([0.0, 1.0]), samples, samples[:, :, 0], chain)
     assert window_bootstrap._n_units(data, np.array([5, 2])) == units
+
+
+def test_a_window_is_frozen_where_all_its_samples_are_one():
+    rng = np.random.default_rng(4)
+    u_kln, dudl = rng.normal(size=(3, 40, 3)), rng.normal(size=(3, 40))
+    dudl[0] = -2.7  # alone it is no sign: a Hamiltonian may begin with a constant slope
+    data = WindowData(np.array([0.0, 0.5, 1.0]), u_kln, dudl, np.arange(40))
+    assert not data.frozen_windows.size
+    dudl[1], u_kln[1] = dudl[1, :1], u_kln[1, :1]
+    frozen = WindowData(np.array([0.0, 0.5, 1.0]), u_kln, dudl, np.arange(40))
+    assert frozen.frozen_windows.tolist() == [1]

@@ -19,6 +19,8 @@ from openmm_nti.validation.pace import Pace
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 PUSH = 2.0  # kT / sigma
+EVEN = 2.0  # kT
+LOWEST, HIGHEST = 0.012, 3.0  # sigma, of chains where a gap goes on at both ends
 
 
 class Pushed(LambdaHamiltonian):
@@ -27,6 +29,16 @@ class Pushed(LambdaHamiltonian):
     def gradient(self, positions, box, log_s, create_graph=False):
         extra = torch.zeros_like(positions)
         extra[:, 0, 2], extra[:, 1, 2] = PUSH, -PUSH
+        return super().gradient(positions, box, log_s, create_graph) + extra
+
+
+class PushedEvenly(LambdaHamiltonian):
+    """A force too much in proportion to 1 / s: there is as much gap in each unit of ln s."""
+
+    def gradient(self, positions, box, log_s, create_graph=False):
+        extra = torch.zeros_like(positions)
+        extra[:, 0, 2], extra[:, 1, 2] = EVEN, -EVEN
+        extra = extra * torch.exp(-log_s)[:, None, None]
         return super().gradient(positions, box, log_s, create_graph) + extra
 
 
@@ -45,12 +57,53 @@ def measured(pairs, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["lower", "middle", "upper"])
 def test_a_known_gap_is_found(measured, name):
-    """1/2 int |extra gradient|^2 d(s^2) = PUSH^2 (s_high^2 - s_low^2) for two pushed particles."""
-    low, high = tethered.NOISE_SIGMA
-    exact = PUSH**2 * (high**2 - low**2)
+    """1/2 int |extra gradient|^2 d(s^2) = PUSH^2 (s_high^2 - s_low^2) for two pushed particles.
+
+    Most of it lies above `NOISE_SIGMA`, where chains follow it to the largest noise of the box.
+    """
+    exact = PUSH**2 * (HIGHEST**2 - tethered.NOISE_SIGMA[0] ** 2)
     value, std_err = measured.integral(getattr(measured, name))
     assert 0 < std_err < 0.2 * exact
     assert abs(value - exact) < 3.5 * std_err, (value, std_err, exact)
+
+
+def test_a_gap_that_goes_on_at_both_ends_is_followed(pairs):
+    """2 EVEN^2 by unit of ln s."""
+    gap = tethered.measure(PushedEvenly(PAIR.pair_potential), pairs, 32, 240, seed=1)
+    assert LOWEST < gap.noise_sigma.min() < 0.03
+    assert 2.0 < gap.noise_sigma.max() < HIGHEST
+    exact = 2 * EVEN**2 * math.log(HIGHEST / LOWEST)
+    value, std_err = gap.integral(gap.middle)
+    assert 0 < std_err < 0.1 * exact
+    assert abs(value - exact) < 3.5 * std_err, (value, std_err, exact)
+
+
+@pytest.mark.parametrize(
+    ("density", "goes_on"), [(5.0, True), (np.nan, True), (0.0, False), (-5.0, False)]
+)
+def test_whether_a_gap_goes_on_is_seen_at_its_end(density, goes_on):
+    noise = np.linspace(0.1, 0.9, 32)
+    scatter = 0.1 * np.sin(40 * np.arange(32))
+    for end, where in ((0, noise < 0.25), (-1, noise > 0.75)):
+        values = np.where(where, density, 0.0) + scatter
+        gap = Gap(noise, values, values, values, np.ones(32))
+        assert gap.goes_on(end) is goes_on
+        if np.isfinite(density):
+            assert not gap.goes_on(-1 - end)
+
+
+def test_joined_gaps_add_up():
+    rng = np.random.default_rng(1)
+    one, other = (
+        Gap(np.linspace(*edges, n), *rng.normal(size=(3, n)), np.full(n, width))
+        for edges, n, width in (((0.1, 0.9), 32, 2.2), ((0.91, 3.0), 8, 1.2))
+    )
+    both = one.joined(other)
+    for name in ("lower", "middle", "upper"):
+        parts = [part.integral(getattr(part, name)) for part in (one, other)]
+        value, error = both.integral(getattr(both, name))
+        assert value == pytest.approx(parts[0][0] + parts[1][0])
+        assert error == pytest.approx(math.hypot(parts[0][1], parts[1][1]))
 
 
 def test_where_the_gap_lies(measured):
@@ -144,8 +197,9 @@ def test_the_bound_and_the_estimate_of_a_model_with_a_gap(pairs, tmp_path):
     assert bound.std_err == facts["lower_err"]
     assert found.value == pytest.approx(facts["model_bound"] + facts["gap"])
     assert found.std_err == pytest.approx(math.hypot(facts["model_bound_err"], facts["gap_err"]))
-    low, high = tethered.NOISE_SIGMA
-    within = PUSH**2 * (high**2 - low**2)  # of the gap; the chains see no other
+    within = PUSH**2 * (
+        HIGHEST**2 - tethered.NOISE_SIGMA[0] ** 2
+    )  # of the gap; chains see no other
     outside = PUSH**2 * float(effective_variance(torch.tensor(math.log(3.0)))) - within
     assert abs(found.value - (pair_free_energy(PAIR) - outside)) < 3.5 * found.std_err
     assert facts["model_bound"] < bound.value - 0.5 * within

@@ -4,43 +4,78 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 
 from openmm_nti import StatePoint
 from openmm_nti.fluid.energy import pair_energy
 from openmm_nti.fluid.lattice import lattice_positions_nm
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.sampling.metropolis import trades
-from openmm_nti.validation.sampling.tethered_fluid import TetheredFluid, remove_overlaps
+from openmm_nti.validation.sampling.tethered_fluid import (
+    TetheredFluid,
+    longest_step_ps,
+    remove_overlaps,
+)
 
 PAIR = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=1.25)
 
 
-def test_two_tethered_particles_are_where_quadrature_says():
+HOT = StatePoint(n_particles=2, box_length_sigma=6.0, temperature_star=5.0)
+SOFT = StatePoint.model_validate(
+    {
+        "n_particles": 2,
+        "box_length_sigma": 8.0,
+        "temperature_star": 1 / 25,
+        "potential": {"type": "uhlenbeck_ford"},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "spread", "apart"),
+    [(PAIR, 0.3, 0.9), (HOT, 0.02, 0.86), (SOFT, 0.6, 1.2), (SOFT, 0.1, 1.2)],
+)
+def test_two_tethered_particles_are_where_quadrature_says(state, spread, apart):
     """The relative position has density exp(-u(r) - |r - R|^2 / 4 s^2), the centre of mass none
-    that matters.
+    that matters. Steps must be short enough for all tethers and potentials, and are long enough.
     """
-    spread, apart = 0.3, 0.9
-    fluid = TetheredFluid(PAIR, Execution(seed=4))
+    fluid = TetheredFluid(state, Execution(seed=4))
     centres = np.array([[5.8, 3.0, 3.0], [5.8 + apart, 3.0, 3.0]])  # one of them over the boundary
     fluid.tether(centres, spread)
-    starts = np.array([[-0.2, 0, 0], [0.2, 0, 0]])
+    starts = np.array([[-0.7, 0, 0], [0.7, 0, 0]]) * spread
     chains = np.array(
         [fluid.displacements(starts, 2400, settle=False)[1:].mean(axis=0) for _ in range(24)]
     )
     found = chains[:, 1] - chains[:, 0]
     # Cylindrical coordinates about the line of the centres.
+    wide = 9.0 * spread
     along, across = np.meshgrid(
-        np.linspace(-1.5, 3.5, 1001), np.linspace(1e-3, 2.5, 501), indexing="ij"
+        np.linspace(apart - wide, apart + wide, 1001), np.linspace(1e-4, wide, 501), indexing="ij"
     )
     squared = along**2 + across**2
     weight = across * np.exp(
-        -pair_energy(squared, PAIR) - ((along - apart) ** 2 + across**2) / (4 * spread**2)
+        -pair_energy(squared, state) / state.temperature_star
+        - ((along - apart) ** 2 + across**2) / (4 * spread**2)
     )
     exact = (weight * along).sum() / weight.sum() - apart
     error = found.std(axis=0, ddof=1) / math.sqrt(len(found))
-    assert exact > 0.1  # they repel
-    assert error[0] < 0.03
+    assert exact > 0.1 * spread  # they repel
+    assert error[0] < 0.1 * spread
     assert np.abs(found.mean(axis=0) - [exact, 0, 0]).max() < 3.5 * error.max()
+
+
+def test_the_time_step_follows_stiffness_speed_and_units():
+    step = longest_step_ps(PAIR)
+    assert step == pytest.approx(0.008 * PAIR.time_unit_ps, rel=0.01)
+    heavy = PAIR.model_copy(update={"mass_dalton": 4 * PAIR.mass_dalton})
+    assert longest_step_ps(heavy) == pytest.approx(2 * step)
+    large = PAIR.model_copy(update={"sigma_nm": 2 * PAIR.sigma_nm, "box_length_nm": 12 * 0.3405})
+    assert longest_step_ps(large) == pytest.approx(2 * step)
+    # Twice the speed; its atoms touch farther in, where they are less stiff for their kT.
+    assert 0.5 * step < longest_step_ps(HOT) < 0.7 * step
+    assert longest_step_ps(SOFT) > 10 * step
+    never = SOFT.model_copy(update={"temperature_star": 1e4})
+    assert np.isfinite(longest_step_ps(never))  # it hardly ever has 2 kT
 
 
 def test_trades_sample_who_is_where_exactly():

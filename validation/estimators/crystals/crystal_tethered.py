@@ -49,7 +49,7 @@ from openmm_nti.validation.estimators.denoising_bound import from_chains
 from openmm_nti.validation.pace import Pace
 from openmm_nti.validation.plots.bounds import gap_figure
 from openmm_nti.validation.plots.figure import Figure
-from openmm_nti.validation.sampling.tethered_fluid import TetheredFluid, platform_for
+from openmm_nti.validation.sampling.tethered_fluid import TetheredFluid, platform_for, products
 
 Array = NDArray[np.float64]
 NOISE = (0.4, 6.0)  # root mean square displacements
@@ -192,7 +192,7 @@ def _gaps(
             for modes in (clean - noised, back, of_phonons)
         )
         fluid.tether(field.positions(noised)[0].numpy(), spread)
-        found = tethered.products(fluid, start, answer, spread, n_steps, guess)
+        found = products(fluid, start, answer, spread, n_steps, guess)
         # 1/2 |gap of the gradient|^2 dv, with dv = 2 v d(ln s).
         rows.append([product / spread**2 for product in found])
     lower, middle, upper = np.array(rows).T

@@ -83,7 +83,8 @@ class LambdaHamiltonian(NoisedFluid):
         energy = energy + self._gauge(positions.shape[1], box, lam, log_s)
         if self.has_network:
             near = self.near(pairs, positions.shape[1])
-            energy = energy + self._learned(positions, box, log_s, near)
+            once = torch.jit.is_scripting()  # type: ignore[attr-defined]
+            energy = energy + self._learned(positions, box, log_s, near, once)
         at_end = lam == 1.0
         # One look for both: a look at a tensor's value waits for the device.
         inside = (lam >= 0.0) & (lam < 1.0)
@@ -167,7 +168,7 @@ class LambdaHamiltonian(NoisedFluid):
         vectors = near.vectors.to(self.network.noise.centres.dtype).requires_grad_(True)
         near = near._replace(vectors=vectors)
         with torch.enable_grad():
-            learned = self._learned(positions, box, log_s, near).sum()
+            learned = self._learned(positions, box, log_s, near, once=not create_graph).sum()
             (pull,) = torch.autograd.grad(learned, vectors, create_graph=create_graph)
             return gradient + self.search.sum_over_pairs(near, pull, positions)
 
@@ -206,9 +207,16 @@ class LambdaHamiltonian(NoisedFluid):
             learned = self.search.sum_over_pairs(near, pull.detach(), positions)
         return Curvature(in_range, two_body, learned, field, divergence, along / probes.shape[0])
 
-    def _learned(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:
+    def _learned(
+        self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs, once: bool = False
+    ) -> Tensor:
+        """Return the learned part; with `once` it may be differentiated once, but not by weights."""
         vectors, index, mask = self.neighbourhoods(positions, near)
-        learned = self.network(vectors, index, mask, self.condition(log_s))
+        condition = self.condition(log_s)
+        if once:
+            learned = self.network.at_once(vectors, index, mask, condition)
+        else:
+            learned = self.network(vectors, index, mask, condition)
         return learned.to(positions.dtype) * _end_factor(log_s, box)
 
     def _learned_at(self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs) -> Tensor:

@@ -37,10 +37,12 @@ inline int64_t parts(const Shape& shape) {
 }
 
 // The results (or, where there are tangents of the inputs, theirs) and then the gradients by the inputs (or theirs).
-// Undefined tangents are zero; results or gradients that are not asked for come undefined.
+// Undefined tangents are zero; results or gradients that are not asked for come undefined. Gradients by inputs of
+// which an atom's part comes from this atom alone may be added to those of `sums`.
 template <class K>
 inline variable_list run(const Settings& settings, const variable_list& inputs, const variable_list& tangents,
-                  const variable_list& cotangents, bool with_results, const std::vector<bool>& needed) {
+                         const variable_list& cotangents, bool with_results, const std::vector<bool>& needed,
+                         const variable_list& sums = {}) {
   Shape shape = K::shape(inputs);
   shape.inverse_cutoff_squared = static_cast<float>(1.0 / (settings.cutoff * settings.cutoff));
   shape.softening_squared = static_cast<float>(settings.softening * settings.softening);
@@ -62,6 +64,10 @@ inline variable_list run(const Settings& settings, const variable_list& inputs, 
   for (int n = 0; n < K::kInputs; ++n) {
     in.push_back({pointer(inputs[n], kept), tangents.empty() ? nullptr : pointer(tangents[n], kept)});
     if (cotangents.empty() || !needed[n]) continue;
+    if (!sums.empty() && sums[n].defined()) {
+      found[K::kOutputs + n] = sums[n];
+      continue;
+    }
     std::vector<int64_t> sizes = inputs[n].sizes().vec();
     if (!K::kOwn[n]) sizes.insert(sizes.begin(), copies(n));
     found[K::kOutputs + n] = at::zeros(sizes, options);

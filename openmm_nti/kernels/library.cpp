@@ -7,6 +7,7 @@
 
 #include "atoms.h"
 #include "autograd.h"
+#include "density.h"
 #include "edge_sums.h"
 #include "pairs.h"
 #include "stretches.h"
@@ -50,5 +51,6 @@ TORCH_LIBRARY(openmm_nti, library) {
   library.def("moments", &openmm_nti::moments);
   library.def("invariants", &openmm_nti::invariants);
   library.def("fading", &openmm_nti::fading);
+  library.def("density_energies", &openmm_nti::density_energies);
   library.def("silu", &openmm_nti::silu);
 }

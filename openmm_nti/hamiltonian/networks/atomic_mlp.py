@@ -43,6 +43,22 @@ class AtomicMLP(CompiledModule):
         last = (self.last.weight * self.noise_scale(noise).unsqueeze(1)).transpose(1, 2)
         return torch.baddbmm(self.last.bias, self._silu(second), last)
 
+    @torch.jit.export
+    def weights(self) -> list[Tensor]:
+        """Return all weights, in the order in which the compiled operation reads them."""
+        return [
+            self.first.weight,
+            self.first.bias,
+            self.noise_shift.weight,
+            self.noise_shift.bias,
+            self.second.weight,
+            self.second.bias,
+            self.noise_scale.weight,
+            self.noise_scale.bias,
+            self.last.weight,
+            self.last.bias,
+        ]
+
     def _silu(self, x: Tensor) -> Tensor:
         if self.compiled and applies_to(x):
             return torch.ops.openmm_nti.silu(x)

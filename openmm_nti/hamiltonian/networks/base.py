@@ -94,6 +94,14 @@ class LearnedPart(nn.Module):
         """Return `at_noise` of `surroundings`."""
         return self.at_noise(self.surroundings(vectors, index, mask), condition)
 
+    @torch.jit.export
+    def at_once(self, vectors: Tensor, index: Tensor, mask: Tensor, condition: Condition) -> Tensor:
+        """Return what `forward` returns, for uses with first derivatives alone, by edges and noise.
+
+        A kind may have a quicker way for it.
+        """
+        return self.forward(vectors, index, mask, condition)
+
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set scales on a batch of typical configurations, at ln s (B,); by default, none."""
 

@@ -34,6 +34,7 @@ from openmm_nti.hamiltonian.networks.refinements import (
     step_length,
     take_weights_with_more_refinements,
 )
+from openmm_nti.kernels import applies_to
 
 
 class DensityConfig(MomentConfig):
@@ -52,6 +53,7 @@ class DensityNetwork(LearnedPart):
     def __init__(self, config: DensityConfig) -> None:
         super().__init__(config)
         self.n_radial = config.n_radial
+        self.n_refinements = config.n_refinements
         self.onset_squared = ONSET_SQUARED
         self.sums = EdgeSums(config.cutoff_sigma)
         # The basis is learned too: it follows the structure that the noise leaves.
@@ -104,6 +106,35 @@ class DensityNetwork(LearnedPart):
             atomic.sum((1, 2)) + (linear * self.pairs_and_springs(noise)).sum(-1)
         ) * onset.squeeze(-1)
 
+    @torch.jit.export
+    def at_once(self, vectors: Tensor, index: Tensor, mask: Tensor, condition: Condition) -> Tensor:
+        """Return what `forward` returns, in one operation where it is compiled.
+
+        It may be differentiated once, by vectors and noise.
+        """
+        if not (self.sums.compiled and applies_to(vectors)):
+            return self.forward(vectors, index, mask, condition)
+        weights = self.descriptors.weights()
+        for refinement in self.refinements:
+            weights += refinement.weights()
+        weights += self.energy.weights()
+        weights.append(self.pairs_and_springs.weight)
+        energies: Tensor = torch.ops.openmm_nti.density_energies(
+            vectors,
+            index,
+            mask,
+            self.noise_features(condition.log_s, condition.depth),
+            condition.variance,
+            self.basis,
+            self.n_refinements,
+            weights,
+            self.sums.cutoff,
+            self.sums.softening,
+            self.sums.envelope_share,
+            self.onset_squared,
+        )
+        return energies
+
     @torch.no_grad()
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:
         """Set the descriptors' scales on a batch of typical configurations, at ln s (B,)."""
@@ -139,6 +170,17 @@ class Refinement(nn.Module):
         self.inertia = nn.Linear(config.n_noise, config.n_moves)
         nn.init.zeros_(self.inertia.weight)
         nn.init.zeros_(self.inertia.bias)
+
+    @torch.jit.export
+    def weights(self) -> list[Tensor]:
+        """Return all weights, in the order in which the compiled operation reads them."""
+        of_moves = [
+            self.radial.weight,
+            self.radial.bias,
+            self.inertia.weight,
+            self.inertia.bias,
+        ]
+        return self.gates.weights() + of_moves + self.descriptors.weights()
 
     def forward(
         self,

@@ -74,6 +74,11 @@ class Descriptors(CompiledModule):
         """Return the scaled rho_k, summed over the atoms of each configuration, (B, K)."""
         return moments[0].sum(-1) * self.scales[: self.n_radial]
 
+    @torch.jit.export
+    def weights(self) -> list[Tensor]:
+        """Return all weights, in the order in which the compiled operation reads them."""
+        return [self.mixtures.weight, self.mixtures.bias, self.scales]
+
     def vector_scales(self) -> Tensor:
         """Return factors that bring the vectors from `forward` to order one, (2 C,)."""
         # scales of the vectors, then of the tensors

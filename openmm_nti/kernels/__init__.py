@@ -238,7 +238,7 @@ def _compile(path: Path) -> None:
             ) from None
         except subprocess.CalledProcessError as error:
             raise RuntimeError(
-                f"{shlex.join(compiler)} could not compile {_SOURCE}:\n{error.stderr[-2000:]}"
+                f"{shlex.join(compiler)} could not compile {_SOURCE}:\n{error.stderr[-6000:]}"
             ) from None
     path.chmod(0o755)  # a umask may let the group write to new files
     write_text(_hash_file(path), _hash(path))
@@ -272,7 +272,7 @@ def _processor_flags() -> tuple[str, ...]:
         platform.machine().lower() in {"x86_64", "amd64"}
         and torch.backends.cpu.get_cpu_capability() != "DEFAULT"
     ):
-        return ("-march=x86-64-v3",)
+        return ("-march=x86-64-v4",)
     return ()
 
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "numbers.h"
+#include "rows.h"
 
 namespace openmm_nti {
 
@@ -24,16 +25,16 @@ using torch::autograd::variable_list;
 
 template <class V>
 struct Edges {
-  V d[3], t, inverse, inside, envelope, mask;
+  V seen[kRow], d[3], t, inverse, inside, envelope, mask;  // seen: of the neighbours
   V gaussians[kRadial];
 
-  Edges(const Shape& shape, const Pass& pass, int64_t atom, int64_t at, int count) {
+  Edges(const Shape& shape, const Pass& pass, const Neighbours<V>& neighbours, int64_t atom, int64_t at, int count) {
+    neighbours.see(at, count, seen);
     const Input vectors = pass.inputs[0], moved = pass.inputs[1], polynomials = pass.inputs[3];
     V r_squared{};
     for (int c = 0; c < 3; ++c) {
-      const V there = Read<V>::gather(moved, c * shape.all(), 1, pass.index + at, count);
       const auto here = Read<V>::one(moved, c * shape.all() + atom);
-      d[c] = Read<V>::row(vectors, c * shape.plane() + at, count) + there - here;
+      d[c] = Read<V>::row(vectors, c * shape.plane() + at, count) + seen[c] - here;
       r_squared = r_squared + d[c] * d[c];
     }
     r_squared = r_squared + shape.softening_squared;
@@ -48,10 +49,10 @@ struct Edges {
     }
   }
 
-  // From the gradients by gaussians, 1 / r, envelope and d to those by the inputs; `recoil` is that by y_i, and
-  // `by_polynomials` collects over the configuration.
+  // From the gradients by gaussians, 1 / r, envelope and d to those by the inputs. `by_there` is that by y_j, `recoil`
+  // that by y_i with the other sign, and `by_polynomials` collects over the configuration.
   void pull_back(const Shape& shape, const Pass& pass, const V* by_gaussians, V by_inverse, V by_envelope,
-                 const V* by_d, int64_t at, int count, Lanes* recoil, Lanes* by_polynomials) {
+                 const V* by_d, int64_t at, int count, Lanes* by_there, Lanes* recoil, Lanes* by_polynomials) {
     V by_t{};
     for (int k = 0; k < shape.n_radial; ++k) {
       const V slope = by_gaussians[k] * gaussians[k];
@@ -71,8 +72,7 @@ struct Edges {
     for (int c = 0; c < 3; ++c) {
       const Lanes pull = wanted(by_d[c] + twice_by_r_squared * d[c]);
       if (pass.gradients[0] != nullptr) add_row(pass.gradients[0] + c * shape.plane() + at, pull, count);
-      if (pass.gradients[1] == nullptr) continue;
-      add_scattered(pass.gradients[1] + c * shape.all(), 1, pass.index + at, pull, count);
+      by_there[c] = pull;
       recoil[c] += pull;
     }
   }
@@ -106,17 +106,17 @@ struct Pushes {
     const float* cotangent = pass.cotangents[0];
     float *result = pass.results[0], *by_radial = pass.gradients[4], *by_gates = pass.gradients[5];
     Lanes radial_sums[kGates * kRadial] = {}, polynomial_sums[3 * kRadial] = {};
+    Neighbours<V> neighbours(shape, pass, b, pass.inputs[1], gates, n_gates);
     for (int64_t atom = b * shape.n_atoms + pass.first_atom; atom < b * shape.n_atoms + pass.last_atom; ++atom) {
       Lanes sums[3] = {}, recoil[3] = {}, own_sums[kGates] = {};
       for (int64_t m = 0; m < shape.n_neighbours; m += kWidth) {
         const int count = static_cast<int>(std::min<int64_t>(kWidth, shape.n_neighbours - m));
         const int64_t at = atom * shape.n_neighbours + m;
         if (empty(pass, at, count)) continue;
-        Edges<V> edge(shape, pass, atom, at, count);
+        Edges<V> edge(shape, pass, neighbours, atom, at, count);
         V gate[kGates], force[kGates], total{};
         for (int q = 0; q < n_gates; ++q) {
-          const V sent = Read<V>::gather(gates, n_gates + q, 2 * n_gates, pass.index + at, count);
-          gate[q] = sent + Read<V>::one(gates, atom * 2 * n_gates + q);
+          gate[q] = edge.seen[kSent + q] + Read<V>::one(gates, atom * 2 * n_gates + q);
           force[q] = V{};
           for (int k = 0; k < n_radial; ++k)
             force[q] += Read<V>::one(radial, (b * n_gates + q) * n_radial + k) * edge.gaussians[k];
@@ -134,6 +134,7 @@ struct Pushes {
         }
         for (int k = 0; k < n_radial; ++k) by_gaussians[k] = V{};
         const V weighted = by_pull * weight;
+        Lanes by_seen[kRow] = {};
         for (int q = 0; q < n_gates; ++q) {
           const V by_force = weighted * gate[q];
           for (int k = 0; k < n_radial; ++k) {
@@ -143,11 +144,12 @@ struct Pushes {
           if (by_gates == nullptr) continue;
           const Lanes by_gate = wanted(weighted * force[q]);
           own_sums[q] += by_gate;
-          add_scattered(by_gates + n_gates + q, 2 * n_gates, pass.index + at, by_gate, count);
+          by_seen[kSent + q] = by_gate;
         }
         const V by_weight = by_pull * total;
         edge.pull_back(shape, pass, by_gaussians, by_weight * edge.envelope, by_weight * edge.inverse, by_d, at, count,
-                       recoil, polynomial_sums);
+                       by_seen, recoil, polynomial_sums);
+        if (neighbours.wants_more()) neighbours.add(at, count, by_seen);
       }
       if (result != nullptr)
         for (int c = 0; c < 3; ++c) result[c * shape.all() + atom] = sum(sums[c]);
@@ -155,6 +157,7 @@ struct Pushes {
       finish_atom(shape, pass, atom, recoil);
       finish_sums(by_gates, atom * 2 * n_gates, own_sums, n_gates);
     }
+    neighbours.finish();
     finish_sums(pass.gradients[3], 0, polynomial_sums, 3 * n_radial);
     finish_sums(by_radial, b * n_gates * n_radial, radial_sums, n_gates * n_radial);
   }
@@ -183,6 +186,7 @@ struct Moments {
     const float* cotangent = pass.cotangents[0];
     float* result = pass.results[0];
     Lanes polynomial_sums[3 * kRadial] = {};
+    Neighbours<V> neighbours(shape, pass, b, pass.inputs[1], {nullptr}, 0);
     for (int64_t i = pass.first_atom; i < pass.last_atom; ++i) {
       const int64_t atom = b * shape.n_atoms + i;
       const auto place = [&](int n, int64_t k) {
@@ -198,7 +202,7 @@ struct Moments {
         const int count = static_cast<int>(std::min<int64_t>(kWidth, shape.n_neighbours - m));
         const int64_t at = atom * shape.n_neighbours + m;
         if (empty(pass, at, count)) continue;
-        Edges<V> edge(shape, pass, atom, at, count);
+        Edges<V> edge(shape, pass, neighbours, atom, at, count);
         V u[3], products[6], monomials[kMonomials];  // products: xx, yy, zz, xy, yz, zx
         for (int c = 0; c < 3; ++c) u[c] = edge.d[c] * edge.inverse;
         for (int c = 0; c < 3; ++c) {
@@ -233,13 +237,17 @@ struct Moments {
           by_d[c] = by_u[c] * edge.inverse;
           by_inverse += by_u[c] * edge.d[c];
         }
-        edge.pull_back(shape, pass, by_gaussians, by_inverse, by_envelope, by_d, at, count, recoil, polynomial_sums);
+        Lanes by_seen[kRow] = {};
+        edge.pull_back(shape, pass, by_gaussians, by_inverse, by_envelope, by_d, at, count, by_seen, recoil,
+                       polynomial_sums);
+        if (neighbours.wants_more()) neighbours.add(at, count, by_seen);
       }
       if (result != nullptr)
         for (int n = 0; n < kMonomials; ++n)
           for (int k = 0; k < n_radial; ++k) result[place(n, k)] = sum(sums[n * n_radial + k]);
       if (pass.backward) finish_atom(shape, pass, atom, recoil);
     }
+    neighbours.finish();
     finish_sums(pass.gradients[3], 0, polynomial_sums, 3 * n_radial);
   }
 

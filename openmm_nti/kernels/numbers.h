@@ -1,4 +1,4 @@
-// Eight numbers at a time, plain or carrying a tangent, and what operations read and write of them.
+// Eight or sixteen numbers at a time, plain or carrying a tangent, and what operations read and write of them.
 //
 // All operations are written once, for both kinds. With plain numbers a pass gives the gradient g . df/dx by reverse
 // accumulation; with tangents v along the inputs the same pass gives the derivative of that gradient along v, which is
@@ -13,9 +13,14 @@
 
 namespace openmm_nti {
 
-constexpr int kWidth = 8;  // edges at a time
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;  // edges at a time
+#else
+constexpr int kWidth = 8;
+#endif
 constexpr int kFewestAtoms = 32;  // for a thread of its own
-constexpr int kRadial = 64, kGates = 8, kMonomials = 10;
+constexpr int kRadial = 64, kGates = 4, kMonomials = 10;
+using Row = float __attribute__((vector_size(32)));  // eight numbers
 using Lanes = float __attribute__((vector_size(4 * kWidth)));
 using Words = int32_t __attribute__((vector_size(4 * kWidth)));
 
@@ -120,11 +125,16 @@ inline DualLanes positive_part(DualLanes x) {
   return {positive_part(x.value), x.value > Lanes{} ? x.tangent : Lanes{}};
 }
 
-inline float sum(Lanes x) {  // as a tree: a chain of eight additions would wait for each of them
+inline float sum(Row x) {  // as a tree: a chain of eight additions would wait for each of them
   x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
   x += __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
   return x[0] + x[1];
 }
+#if defined(__AVX512F__)
+inline Row first_half(Lanes x) { return __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7); }
+inline Row second_half(Lanes x) { return __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15); }
+inline float sum(Lanes x) { return sum(first_half(x) + second_half(x)); }
+#endif
 
 // What a pass is after: of plain numbers the value, of those with tangents the tangent.
 inline Lanes wanted(Lanes x) { return x; }
@@ -147,10 +157,8 @@ inline Lanes first_lanes(const float* from, int count) {
   return x;
 }
 inline Lanes gathered_lanes(const float* from, int64_t stride, const int64_t* index, int count) {
-  const auto at = [&](int lane) { return from[index[lane] * stride]; };
-  if (count == kWidth) return Lanes{at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)};
   Lanes x{};
-  for (int lane = 0; lane < count; ++lane) x[lane] = at(lane);
+  for (int lane = 0; lane < count; ++lane) x[lane] = from[index[lane] * stride];
   return x;
 }
 inline void add_row(float* to, Lanes x, int count) {

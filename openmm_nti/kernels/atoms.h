@@ -17,6 +17,7 @@ using torch::autograd::variable_list;
 // atoms here. Outputs: asinh of the scaled invariants rho_k, |v|^2, |q|^2, v.q.v; and the vectors v and q.v.
 struct Invariants {
   static constexpr int kInputs = 3, kOutputs = 2;  // moments, mixtures, scales (no gradient by them)
+  static constexpr int kFewestAtoms = 64;  // for a thread of its own
   static constexpr int kShared = -1;
   static constexpr bool kOwn[kInputs] = {true, false, true};
 
@@ -166,6 +167,7 @@ inline void each_block(const Shape& shape, const Pass& pass, int64_t b, int64_t 
 // How much an edge of length r counts: t^3 (10 - 15 t + 6 t^2) of t = (1 - r / cutoff) / share, between 0 and 1.
 struct Fading {
   static constexpr int kInputs = 1, kOutputs = 1;  // vectors
+  static constexpr int kFewestAtoms = 256;  // for a thread of its own
   static constexpr int kShared = -1;
   static constexpr bool kOwn[kInputs] = {true};
 
@@ -204,6 +206,7 @@ struct Fading {
 // x / (1 + exp(-x)) of hidden layers.
 struct Silu {
   static constexpr int kInputs = 1, kOutputs = 1;
+  static constexpr int kFewestAtoms = 256;  // for a thread of its own
   static constexpr int kShared = -1;
   static constexpr bool kOwn[kInputs] = {true};
 

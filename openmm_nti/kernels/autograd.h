@@ -30,10 +30,10 @@ inline const float* pointer(const Tensor& x, variable_list& kept) {
   return kept.back().const_data_ptr<float>();
 }
 
-// Into how many parts to divide the atoms of a configuration, for all threads to have one.
-inline int64_t parts(const Shape& shape) {
+// Into how many parts to divide the atoms of a configuration, for all threads to have one that is worth the call.
+inline int64_t parts(const Shape& shape, int64_t fewest_atoms) {
   const int64_t wanted_parts = at::get_num_threads() / std::max<int64_t>(1, shape.n_batch);
-  return std::clamp<int64_t>(wanted_parts, 1, std::max<int64_t>(1, shape.n_atoms / kFewestAtoms));
+  return std::clamp<int64_t>(wanted_parts, 1, std::max<int64_t>(1, shape.n_atoms / fewest_atoms));
 }
 
 // The results (or, where there are tangents of the inputs, theirs) and then the gradients by the inputs (or theirs).
@@ -49,7 +49,7 @@ inline variable_list run(const Settings& settings, const variable_list& inputs, 
   shape.slope = static_cast<float>(1.0 / (settings.cutoff * settings.share));
   shape.start = static_cast<float>(1.0 / settings.share);
   // Each thread adds to arrays of its own where others would add too.
-  const int64_t n_parts = parts(shape);
+  const int64_t n_parts = parts(shape, K::kFewestAtoms);
   const auto copies = [&](int n) { return n == K::kShared ? n_parts * shape.n_batch : n_parts; };
   variable_list kept, found(K::kOutputs + K::kInputs);
   const Tensor index = plain(settings.index);

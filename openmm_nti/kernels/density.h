@@ -27,15 +27,36 @@ struct Tensors {
   const Tensor& operator()() { return list.at(next++); }
 };
 
-// What depends on the noise (B, F) alone: value (B, n).
+// What depends on the noise (B, F) alone: value (B, n). As loops, since calls would take longer.
 struct OfNoise {
   Tensor weight, value;
 
   OfNoise(Tensors& tensors, const Tensor& noise, bool has_bias = true) {
-    weight = tensors();
-    value = has_bias ? at::addmm(tensors(), noise, weight.t()) : at::mm(noise, weight.t());
+    weight = tensors().contiguous();
+    const Tensor bias = has_bias ? tensors().contiguous() : Tensor();
+    const int64_t n_batch = noise.size(0), n_values = weight.size(0), n_noise = weight.size(1);
+    value = at::empty({n_batch, n_values}, noise.options());
+    const float *w = weight.const_data_ptr<float>(), *x = noise.const_data_ptr<float>();
+    const float* start = has_bias ? bias.const_data_ptr<float>() : nullptr;
+    float* y = value.data_ptr<float>();
+    for (int64_t b = 0; b < n_batch; ++b)
+      for (int64_t n = 0; n < n_values; ++n) {
+        float total = start != nullptr ? start[n] : 0.0f;
+        for (int64_t f = 0; f < n_noise; ++f) total += x[b * n_noise + f] * w[n * n_noise + f];
+        y[b * n_values + n] = total;
+      }
   }
-  void pull_back(const Tensor& by_value, Tensor& by_noise) const { by_noise.addmm_(by_value, weight); }
+
+  // Of the values from `first` on.
+  void pull_back(const Tensor& by_value, Tensor& by_noise, int64_t first = 0) const {
+    const Tensor pulls = by_value.contiguous();
+    const int64_t n_batch = pulls.size(0), n_values = pulls.size(1), n_noise = weight.size(1);
+    const float *w = weight.const_data_ptr<float>() + first * n_noise, *g = pulls.const_data_ptr<float>();
+    float* x = by_noise.data_ptr<float>();
+    for (int64_t b = 0; b < n_batch; ++b)
+      for (int64_t n = 0; n < n_values; ++n)
+        for (int64_t f = 0; f < n_noise; ++f) x[b * n_noise + f] += g[b * n_values + n] * w[n * n_noise + f];
+  }
 };
 
 inline Tensor silu_of(const Tensor& x) { return run<Silu>({}, {x}, {}, {}, true, {})[0]; }
@@ -104,7 +125,7 @@ class Density {
  public:
   Density(const Network& network, const Tensor& vectors, const Tensor& noise, const Tensor& variance)
       : network_(network), edges_{network.index, network.cutoff, network.softening},
-        fading_{Tensor(), network.cutoff, 0.0, network.share}, vectors_(vectors.contiguous()), noise_(noise),
+        fading_{Tensor(), network.cutoff, 0.0, network.share}, vectors_(vectors.contiguous()), noise_(noise.contiguous()),
         variance_(variance), polynomials_(polynomials(network.basis)) {}
 
   Tensor energies() {  // (B,)
@@ -195,7 +216,7 @@ class Density {
         if (move == 0) break;
         if (of_noise) {
           const Tensor by_value = (by_velocity * refined.velocities[move - 1]).sum(at::IntArrayRef{0, 2});
-          by_noise.addmm_(by_value.unsqueeze(1), refined.inertia.weight.narrow(0, move, 1));
+          refined.inertia.pull_back(by_value.unsqueeze(1), by_noise, move);
         }
         by_velocity = by_velocity * refined.inertia.value.narrow(1, move, 1);
       }

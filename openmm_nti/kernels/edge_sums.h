@@ -95,6 +95,7 @@ inline void finish_atom(const Shape& shape, const Pass& pass, int64_t atom, cons
 
 struct Pushes {
   static constexpr int kInputs = 6, kOutputs = 1;  // vectors, moved, mask, polynomials, radial, gates; P
+  static constexpr int kFewestAtoms = 32;  // for a thread of its own
   static constexpr int kShared = 3;                // the input that all configurations share
   // The inputs of which an atom's part of the gradient comes from this atom alone.
   static constexpr bool kOwn[kInputs] = {true, false, true, false, false, false};
@@ -105,7 +106,9 @@ struct Pushes {
     const Input radial = pass.inputs[4], gates = pass.inputs[5];
     const float* cotangent = pass.cotangents[0];
     float *result = pass.results[0], *by_radial = pass.gradients[4], *by_gates = pass.gradients[5];
-    Lanes radial_sums[kGates * kRadial] = {}, polynomial_sums[3 * kRadial] = {};
+    Lanes radial_sums[kGates * kRadial], polynomial_sums[3 * kRadial];
+    std::fill_n(radial_sums, n_gates * n_radial, Lanes{});
+    std::fill_n(polynomial_sums, 3 * n_radial, Lanes{});
     Neighbours<V> neighbours(shape, pass, b, pass.inputs[1], gates, n_gates);
     for (int64_t atom = b * shape.n_atoms + pass.first_atom; atom < b * shape.n_atoms + pass.last_atom; ++atom) {
       Lanes sums[3] = {}, recoil[3] = {}, own_sums[kGates] = {};
@@ -177,6 +180,7 @@ struct Pushes {
 
 struct Moments {
   static constexpr int kInputs = 4, kOutputs = 1;  // vectors, moved, mask, polynomials; M
+  static constexpr int kFewestAtoms = 32;  // for a thread of its own
   static constexpr int kShared = 3;
   static constexpr bool kOwn[kInputs] = {true, false, true, false};
 
@@ -185,7 +189,8 @@ struct Moments {
     const int64_t n_radial = shape.n_radial;
     const float* cotangent = pass.cotangents[0];
     float* result = pass.results[0];
-    Lanes polynomial_sums[3 * kRadial] = {};
+    Lanes polynomial_sums[3 * kRadial];
+    std::fill_n(polynomial_sums, 3 * n_radial, Lanes{});
     Neighbours<V> neighbours(shape, pass, b, pass.inputs[1], {nullptr}, 0);
     for (int64_t i = pass.first_atom; i < pass.last_atom; ++i) {
       const int64_t atom = b * shape.n_atoms + i;

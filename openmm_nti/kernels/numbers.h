@@ -18,7 +18,6 @@ constexpr int kWidth = 16;  // edges at a time
 #else
 constexpr int kWidth = 8;
 #endif
-constexpr int kFewestAtoms = 32;  // for a thread of its own
 constexpr int kRadial = 64, kGates = 4, kMonomials = 10;
 using Row = float __attribute__((vector_size(32)));  // eight numbers
 using Lanes = float __attribute__((vector_size(4 * kWidth)));

@@ -92,15 +92,18 @@ class PairSearch(CompiledModule):
         mask
             1 for a neighbour and 0 for padding, (B, N, M), in the dtype of the vectors.
         """
-        index, place = self._neighbour_matrix(pairs, n_batch * n_particles)
+        n_atoms = n_batch * n_particles
+        if self.compiled and pairs.vectors.device.type == "cpu":
+            vectors, index, mask = torch.ops.openmm_nti.neighbourhoods(
+                pairs.vectors, pairs.first, pairs.second, n_atoms
+            )
+        else:
+            index, place = neighbour_matrix(pairs.first, pairs.second, n_atoms)
+            both = torch.cat([pairs.vectors, -pairs.vectors], dim=1)
+            zeros = torch.zeros(3, index.numel(), dtype=both.dtype, device=both.device)
+            vectors = zeros.index_copy(1, place, both)
+            mask = torch.zeros_like(zeros[0]).index_fill(0, place, 1.0)
         shape = (n_batch, n_particles, index.shape[1])
-        both = torch.cat([pairs.vectors, -pairs.vectors], dim=1)
-        vectors = torch.zeros(3, index.numel(), dtype=both.dtype, device=both.device).index_copy(
-            1, place, both
-        )
-        mask = torch.zeros(index.numel(), dtype=both.dtype, device=both.device).index_fill(
-            0, place, 1.0
-        )
         return (
             vectors.reshape(3, n_batch, n_particles, index.shape[1]),
             index.reshape(shape),
@@ -136,11 +139,6 @@ class PairSearch(CompiledModule):
             pairs = torch.ops.openmm_nti.pairs(positions, box, cutoff)
             return pairs[0], pairs[1]
         return pairs_of_all(positions, box, cutoff)
-
-    def _neighbour_matrix(self, pairs: Pairs, n_atoms: int) -> tuple[Tensor, Tensor]:
-        if self.compiled and pairs.first.device.type == "cpu":
-            return torch.ops.openmm_nti.neighbours(pairs.first, pairs.second, n_atoms)
-        return neighbour_matrix(pairs.first, pairs.second, n_atoms)
 
 
 def lengths(vectors: Tensor) -> Tensor:

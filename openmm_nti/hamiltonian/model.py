@@ -79,16 +79,17 @@ class LambdaHamiltonian(NoisedFluid):
         log_s = log_noise(lam, box)
         pairs = self.search.pairs(positions, box, self.reach)
         in_range = self._in_range(pairs)
-        energy = self._table_sum(positions, in_range, self.two_body.rows(log_s))
-        energy = energy + self._gauge(positions.shape[1], box, lam, log_s)
+        rows, free_energy = self.two_body.rows_and_free_energy(log_s, box.prod())
+        energy = self._table_sum(positions, in_range, rows)
+        energy = energy + self._gauge(positions.shape[1], box, lam, free_energy)
         if self.has_network:
             near = self.near(pairs, positions.shape[1])
             once = torch.jit.is_scripting()  # type: ignore[attr-defined]
             energy = energy + self._learned(positions, box, log_s, near, once)
-        at_end = lam == 1.0
         # One look for both: a look at a tensor's value waits for the device.
         inside = (lam >= 0.0) & (lam < 1.0)
         if not bool(inside.all()):
+            at_end = lam == 1.0
             if not torch.jit.is_scripting():  # type: ignore[attr-defined]
                 checked_couplings(lam.detach().cpu().numpy(), "lam")
             # The table has the potential to 1e-5 kT, and lambda = 1 must have it to the last bit.
@@ -128,13 +129,12 @@ class LambdaHamiltonian(NoisedFluid):
             in_range = self._in_range(pairs)
             n_atoms = positions.shape[1]
             row = self.pair_kinds.rows(in_range, n_atoms)
-            energy = self.two_body.sums_at(
-                in_range.r, row, positions.shape[0], self.two_body.rows(log_s)
-            )
+            rows, free_energy = self.two_body.rows_and_free_energy(log_s, box.prod())
+            energy = self.two_body.sums_at(in_range.r, row, positions.shape[0], rows)
             kind = self.pair_kinds.of(in_range, n_atoms)
             exact = self._sum(positions, in_range, self.end(in_range.r * in_range.r, kind))
             energy = torch.where(lam == 1.0, exact.unsqueeze(-1), energy) + self._gauge(
-                positions.shape[1], box, lam, log_s
+                positions.shape[1], box, lam, free_energy
             )
             if self.has_network:
                 # The network contributes nothing at both ends.
@@ -210,7 +210,7 @@ class LambdaHamiltonian(NoisedFluid):
     def _learned(
         self, positions: Tensor, box: Tensor, log_s: Tensor, near: Pairs, once: bool = False
     ) -> Tensor:
-        """Return the learned part; with `once` it may be differentiated once, but not by weights."""
+        """Return the learned part; with `once` it has one derivative, and none by weights."""
         vectors, index, mask = self.neighbourhoods(positions, near)
         condition = self.condition(log_s)
         if once:
@@ -233,11 +233,12 @@ class LambdaHamiltonian(NoisedFluid):
             columns.append(energies.reshape(-1, n_batch).t())
         return torch.cat(columns, dim=1).to(positions.dtype) * _end_factor(log_s, box)
 
-    def _gauge(self, n_particles: int, box: Tensor, lam: Tensor, log_s: Tensor) -> Tensor:
-        """Return C(lambda), which makes the free energy of pairs linear in lambda, (B,), kT."""
-        volume = box.prod()
-        at_lam = self.two_body.free_energy(log_s, volume)
-        step = at_lam - lam.unsqueeze(1) * self.two_body.free_energy_at_end(volume)
+    def _gauge(self, n_particles: int, box: Tensor, lam: Tensor, free_energy: Tensor) -> Tensor:
+        """Return C(lambda), which makes the free energy of pairs linear in lambda, (B,), kT.
+
+        `free_energy` is that of two particles at `lam`, (B, n_kinds).
+        """
+        step = free_energy - lam.unsqueeze(1) * self.two_body.free_energy_at_end(box.prod())
         return -(self.pair_kinds.n_pairs(n_particles) * step).sum(1)
 
 

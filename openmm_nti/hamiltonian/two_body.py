@@ -101,18 +101,10 @@ class TwoBodyTerm(CompiledModule):
         These are the coefficients of the powers 0 to 3, (4, B n_kinds, n_r - 1).
         """
         index, weights = self._noise_bracket(log_s)
-        rows = torch.bmm(weights.unsqueeze(1), self.cubics[index])
-        return rows.reshape(log_s.shape[0] * self.n_kinds, 4, -1).transpose(0, 1).contiguous()
+        return self._rows(index, weights)
 
-    def end_rows(self, n_batch: int) -> Tensor:
-        """Return `rows` without noise, the pair potentials, for B configurations."""
-        end = self.cubics[0].reshape(self.n_kinds, 4, -1).transpose(0, 1)
-        if self.n_kinds == 1:
-            return end.expand(-1, n_batch, -1)
-        return end.repeat(1, n_batch, 1)
-
-    def free_energy(self, log_s: Tensor, volume: Tensor) -> Tensor:
-        """Return the free energies f_2(s) of two particles in a box, (B, n_kinds), kT.
+    def rows_and_free_energy(self, log_s: Tensor, volume: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `rows`, and the free energies f_2(s) of two particles in a box, (B, n_kinds), kT.
 
         Parameters
         ----------
@@ -122,12 +114,23 @@ class TwoBodyTerm(CompiledModule):
             Volume of the box, 0-dim, sigma^3.
         """
         index, weights = self._noise_bracket(log_s)
-        integrals = [(weights * self.mayer[kind][index]).sum(1) for kind in range(self.n_kinds)]
-        return -torch.log1p(torch.stack(integrals, dim=1) / volume)
+        integrals = (self.mayer[:, index] * weights).sum(2).t()
+        return self._rows(index, weights), -torch.log1p(integrals / volume)
+
+    def end_rows(self, n_batch: int) -> Tensor:
+        """Return `rows` without noise, the pair potentials, for B configurations."""
+        end = self.cubics[0].reshape(self.n_kinds, 4, -1).transpose(0, 1)
+        if self.n_kinds == 1:
+            return end.expand(-1, n_batch, -1)
+        return end.repeat(1, n_batch, 1)
 
     def free_energy_at_end(self, volume: Tensor) -> Tensor:
-        """Return `free_energy` without noise, (n_kinds,), kT."""
+        """Return the free energies of two particles without noise, (n_kinds,), kT."""
         return -torch.log1p(self.mayer[:, 0] / volume)
+
+    def _rows(self, index: Tensor, weights: Tensor) -> Tensor:
+        rows = torch.bmm(weights.unsqueeze(1), self.cubics[index])
+        return rows.reshape(index.shape[0] * self.n_kinds, 4, -1).transpose(0, 1).contiguous()
 
     def _constant(self, name: str, values: NDArray[Any]) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)

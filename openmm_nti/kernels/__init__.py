@@ -238,7 +238,7 @@ def _compile(path: Path) -> None:
             ) from None
         except subprocess.CalledProcessError as error:
             raise RuntimeError(
-                f"{shlex.join(compiler)} could not compile {_SOURCE}:\n{error.stderr[-6000:]}"
+                f"{shlex.join(compiler)} could not compile {_SOURCE}:\n{error.stderr[-2000:]}"
             ) from None
     path.chmod(0o755)  # a umask may let the group write to new files
     write_text(_hash_file(path), _hash(path))
@@ -268,12 +268,11 @@ def _processor_flags() -> tuple[str, ...]:
 
     They are not for this very processor, because several machines may share a home directory.
     """
-    if (
-        platform.machine().lower() in {"x86_64", "amd64"}
-        and torch.backends.cpu.get_cpu_capability() != "DEFAULT"
-    ):
-        return ("-march=x86-64-v4",)
-    return ()
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return ()
+    levels = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
+    level = levels.get(torch.backends.cpu.get_cpu_capability().upper())
+    return () if level is None else (f"-march={level}",)
 
 
 loaded()  # at import, for a TorchForce read from XML may ask for the operations

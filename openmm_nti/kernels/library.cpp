@@ -46,7 +46,7 @@ TORCH_LIBRARY(openmm_nti, library) {
   library.def("displaced_pulls", &openmm_nti::displaced_pulls);
   library.def("stretched", &openmm_nti::stretched);
   library.def("pairs", &openmm_nti::pairs);
-  library.def("neighbours", &openmm_nti::neighbours);
+  library.def("neighbourhoods", &openmm_nti::neighbourhoods);
   library.def("pushes", &openmm_nti::pushes);
   library.def("moments", &openmm_nti::moments);
   library.def("invariants", &openmm_nti::invariants);

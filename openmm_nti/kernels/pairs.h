@@ -238,29 +238,56 @@ inline Tensor pairs(const Tensor& positions, const Tensor& box, double cutoff) {
   return found;
 }
 
-// Of pairs (P,) among n_atoms: the neighbours of every atom, (n_atoms, M), padded with the atom itself to whole
-// blocks; and at which place of it each pair stands, seen from its first atom and from its second, (2 P,).
-inline std::tuple<Tensor, Tensor> neighbours(const Tensor& firsts, const Tensor& seconds, int64_t n_atoms) {
-  const Tensor a = firsts.contiguous(), b = seconds.contiguous();
-  const int64_t *first = a.const_data_ptr<int64_t>(), *second = b.const_data_ptr<int64_t>(), count = a.numel();
-  std::vector<int64_t> filled(n_atoms, 0);
-  Tensor places = at::empty({2 * count}, at::kLong);
-  int64_t* place = places.data_ptr<int64_t>();
-  for (int64_t p = 0; p < count; ++p) {
-    place[p] = filled[first[p]]++;
-    place[count + p] = filled[second[p]]++;
+// Of pairs among n_atoms, with vectors (3, P): the vectors to the neighbours of every atom, (3, n_atoms, M), which are zero
+// in the padding to whole blocks; the neighbours, (n_atoms, M), where padding is the atom itself; and 1 for a neighbour and
+// 0 for padding. The gradient by the vectors may be differentiated again.
+struct Neighbourhoods : Function<Neighbourhoods> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& vectors, const Tensor& firsts, const Tensor& seconds,
+                               int64_t n_atoms) {
+    const Tensor x = vectors.contiguous(), a = firsts.contiguous(), b = seconds.contiguous();
+    const int64_t *first = a.const_data_ptr<int64_t>(), *second = b.const_data_ptr<int64_t>(), count = a.numel();
+    std::vector<int64_t> filled(n_atoms, 0);
+    Tensor places = at::empty({2 * count}, at::kLong);
+    int64_t* place = places.data_ptr<int64_t>();
+    for (int64_t p = 0; p < count; ++p) {
+      place[p] = filled[first[p]]++;
+      place[count + p] = filled[second[p]]++;
+    }
+    const int64_t most = n_atoms ? *std::max_element(filled.begin(), filled.end()) : 0;
+    const int64_t width = std::max<int64_t>(1, (most + kWidth - 1) / kWidth) * kWidth;  // whole blocks
+    Tensor index = at::empty({n_atoms, width}, at::kLong);
+    Tensor table = at::zeros({3, n_atoms, width}, x.options()), mask = at::zeros({n_atoms, width}, x.options());
+    int64_t* to = index.data_ptr<int64_t>();
+    for (int64_t i = 0; i < n_atoms; ++i) std::fill_n(to + i * width, width, i);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "neighbourhoods", [&] {
+      const scalar_t* from = x.const_data_ptr<scalar_t>();
+      scalar_t *values = table.data_ptr<scalar_t>(), *is_there = mask.data_ptr<scalar_t>();
+      for (int64_t p = 0; p < count; ++p) {
+        const int64_t seen = place[p] += first[p] * width, back = place[count + p] += second[p] * width;
+        to[seen] = second[p];
+        to[back] = first[p];
+        is_there[seen] = is_there[back] = 1;
+        for (int c = 0; c < 3; ++c) {
+          values[c * n_atoms * width + seen] = from[c * count + p];
+          values[c * n_atoms * width + back] = -from[c * count + p];
+        }
+      }
+    });
+    ctx->save_for_backward({places});
+    ctx->mark_non_differentiable({index, mask});
+    return {table, index, mask};
   }
-  const int64_t most = n_atoms ? *std::max_element(filled.begin(), filled.end()) : 0;
-  const int64_t width = std::max<int64_t>(1, (most + kWidth - 1) / kWidth) * kWidth;  // whole blocks
-  Tensor index = at::arange(n_atoms, at::kLong).unsqueeze(1).repeat({1, width});
-  int64_t* to = index.data_ptr<int64_t>();
-  for (int64_t p = 0; p < count; ++p) {
-    place[p] += first[p] * width;
-    place[count + p] += second[p] * width;
-    to[place[p]] = second[p];
-    to[place[count + p]] = first[p];
+  static variable_list backward(AutogradContext* ctx, variable_list pulls) {
+    const Tensor places = ctx->get_saved_variables()[0];
+    const Tensor both = pulls[0].reshape({3, -1}).index_select(1, places);
+    const int64_t count = places.numel() / 2;
+    return {both.narrow(1, 0, count) - both.narrow(1, count, count), Tensor(), Tensor(), Tensor()};
   }
-  return {index, places};
+};
+inline std::tuple<Tensor, Tensor, Tensor> neighbourhoods(const Tensor& vectors, const Tensor& first,
+                                                         const Tensor& second, int64_t n_atoms) {
+  const variable_list found = Neighbourhoods::apply(vectors, first, second, n_atoms);
+  return {found[0], found[1], found[2]};
 }
 
 }  // namespace openmm_nti

@@ -5,6 +5,7 @@ this file.
 """
 
 import copy
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Literal
@@ -84,7 +85,7 @@ class OpenMMEnergy(nn.Module):
             Coupling in [0, 1], 0-dim.
         """
         fault = self.fault(positions, box_vectors)
-        if not bool((lambda_nti >= 0.0) & (lambda_nti <= 1.0)):
+        if not 0.0 <= float(lambda_nti.detach()) <= 1.0:
             fault = "openmm_nti: lambda_nti is NaN or not in [0, 1], where the path ends"
         if len(fault) > 0:  # raised here: from a method, TorchScript's interpreter may crash
             raise ValueError(fault)
@@ -121,12 +122,12 @@ class OpenMMEnergy(nn.Module):
                 "openmm_nti: the System has another number of particles than the force was made "
                 "for: make the force with particles=[...]"
             )
-        if not bool(torch.isfinite(positions).all()):
+        if not math.isfinite(float(positions.detach().sum())):
             return "openmm_nti: positions contain NaN or infinity: use a shorter step"
         return self._fault_of_box(box_vectors.double())
 
     def _fault_of_box(self, box_vectors: Tensor) -> str:
-        if bool((box_vectors - self.box_nm).abs().max() <= self.box_tolerance_nm):
+        if float((box_vectors.detach() - self.box_nm).abs().max()) <= self.box_tolerance_nm:
             return ""
         edges = torch.diagonal(box_vectors)
         if not bool((box_vectors - torch.diag(edges)).abs().max() <= self.box_tolerance_nm):

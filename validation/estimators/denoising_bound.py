@@ -139,9 +139,8 @@ def estimate_tethered(
     """Return beta F_ex from the model's bound and its gap as tethered chains measure it.
 
     It is exact for a model whose errors reach into noise within `tethered.NOISE_SIGMA`; those that
-    begin outside are not seen. It shares the samples of `estimate`, and takes the same arguments.
-
-    Its verdict says whether the chains were long enough.
+    begin outside are not seen. Samples and arguments are those of `estimate`. Its error contains
+    what chains from the model lack; its verdict says whether all were long enough.
 
     Raises
     ------
@@ -155,7 +154,7 @@ def estimate_tethered(
             "convention"
         )
     facts, verdict = from_chains(alone, gap, config.n_tethered, config.tethered_steps)
-    std_err = math.hypot(alone.std_err, facts.gap_err)
+    std_err = math.hypot(alone.std_err, facts.gap_err, facts.gap_missing)
     return _free_energy(
         "neural_ti_tethered", ensemble.state, alone.value + facts.gap, std_err, facts, verdict
     )
@@ -207,6 +206,7 @@ def from_chains(
         platform=gap.platform,
         gap=middle,
         gap_err=middle_err,
+        gap_missing=max(0.0, lower - middle),
         gap_noise_sigma=noise.tolist(),
         gap_density_kt=density.tolist(),
         gap_density_err=errors.tolist(),

@@ -19,7 +19,9 @@ level is |f - E[x - y | y]|^2 / s_eff^4. It is measured in three ways:
     (a_early - f).(a_late - f). It is larger than the gap by what a chain remembers, which is
     positive for reversible dynamics.
 `middle`
-    (a - f).(b + c - 2 f) / 2. It is the gap once either kind of chain has forgotten its start.
+    (a - f).(b + c - 2 f) / 2. It is the gap once the chains from the model have forgotten their
+    start. While they have come a share k of the way, it is k times the gap, and `lower` is
+    k (2 - k) times it: `lower` - `middle` is then about what `middle` lacks.
 
 These are products of independent answers. So the thermal noise of the chains averages out, and
 short chains are enough.
@@ -81,6 +83,7 @@ class ChainDiagnostics(Diagnostics):
     tethered_steps: int
     gap: float
     gap_err: float
+    gap_missing: float = 0.0  # `lower` - `middle`, if positive
     gap_noise_sigma: list[float]
     gap_density_kt: list[float]
     gap_density_err: list[float]
@@ -93,7 +96,7 @@ class ChainDiagnostics(Diagnostics):
 
 @dataclass(frozen=True)
 class Gap:
-    """The part of a model's gap at some range of noise, as tethered chains measure it.
+    """The part of a model's gap at some noise, as tethered chains measure it.
 
     Attributes
     ----------
@@ -145,10 +148,7 @@ class Gap:
         return np.array(noise), np.array(means), np.array(errors)
 
     def goes_on(self, end: int) -> bool:
-        """Whether the gap is more than its error at the lowest noise (`end` 0) or the highest (-1).
-
-        Then there is more of it beyond.
-        """
+        """Whether at the lowest noise (`end` 0) or the highest (-1) the gap is above its error."""
         _, density, errors = self.profile(self.middle)
         least = max(2.0 * errors[end], self.integral(self.middle)[1])
         return not density[end] <= least
@@ -194,11 +194,10 @@ def measure(
         Decorrelated frames. They must be `switched`, because chains need forces that are the
         gradient of the energy.
     n_frames
-        Number of noised frames at noise within `NOISE_SIGMA`; where the gap goes on at an end of
-        that, there are a quarter more beyond it.
+        Number of noised frames within `NOISE_SIGMA`, and a quarter more beyond an end of it where
+        the gap goes on.
     n_steps
-        Length of the chains in steps of `longest_step_ps`. Chains are up to four times as long on
-        long tethers, where atoms have farther to go; see also `steps`.
+        Length of the chains in steps, up to four times as long on long tethers; see also `steps`.
     execution
         Its folder keeps finished frames below `tethered`.
 

@@ -212,6 +212,26 @@ def test_the_bound_and_the_estimate_of_a_model_with_a_gap(pairs, tmp_path):
     assert all(facts[name] == value for name, value in alone.diagnostics.items())
 
 
+@pytest.mark.parametrize("share", [0.7, 1.0])
+def test_what_chains_from_the_model_lack_is_in_the_error(share, pairs, monkeypatch):
+    """After a share of the way `middle` is too small; `lower` knows by how much, or nearly."""
+    exact, noise = 5.0, 0.1 * np.sin(np.arange(32))
+    gap = Gap(
+        np.linspace(0.1, 0.5, 32),
+        lower=share * (2 - share) * exact - noise,
+        middle=share * exact + noise,
+        upper=exact + 0.5 * noise,
+        weight=np.ones(32),
+    )
+    alone = ModelBound(-10.0, 0.1, None)
+    monkeypatch.setattr(denoising_bound, "_parts", lambda *_: (alone, gap))
+    found = denoising_bound.estimate_tethered(None, pairs, BoundConfig(), seed=1)
+    missing = exact - (found.value - alone.value)
+    assert found.diagnostics.gap_missing == pytest.approx(share * missing, abs=0.03)
+    assert abs(missing) < 2 * found.std_err
+    assert (found.std_err < 0.2) is (share == 1.0)
+
+
 def test_chains_that_remember_are_called_poor():
     noise = 0.1 * np.sin(np.arange(32))
     gap = Gap(np.linspace(0.1, 0.5, 32), 0.1 * noise, 1 + noise, 2 + noise, np.ones(32))

@@ -116,7 +116,7 @@ class DensityNetwork(LearnedPart):
             return self.forward(vectors, index, mask, condition)
         weights = self.descriptors.weights()
         for refinement in self.refinements:
-            weights += refinement.weights()
+            weights += refinement.weights()  # type: ignore[operator]
         weights += self.energy.weights()
         weights.append(self.pairs_and_springs.weight)
         energies: Tensor = torch.ops.openmm_nti.density_energies(

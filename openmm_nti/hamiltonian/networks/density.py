@@ -112,28 +112,31 @@ class DensityNetwork(LearnedPart):
 
         It may be differentiated once, by vectors and noise.
         """
-        if not (self.sums.compiled and applies_to(vectors)):
-            return self.forward(vectors, index, mask, condition)
+        if self.sums.compiled and applies_to(vectors):
+            energies: Tensor = torch.ops.openmm_nti.density_energies(
+                vectors,
+                index,
+                mask,
+                self.noise_features(condition.log_s, condition.depth),
+                condition.variance,
+                self.basis,
+                self.n_refinements,
+                self.weights(),
+                self.sums.cutoff,
+                self.sums.softening,
+                self.sums.envelope_share,
+                self.onset_squared,
+            )
+            return energies
+        return self.forward(vectors, index, mask, condition)
+
+    @torch.jit.export
+    def weights(self) -> list[Tensor]:
+        """Return all weights but the basis, in the order in which the compiled operation reads."""
         weights = self.descriptors.weights()
         for refinement in self.refinements:
             weights += refinement.weights()  # type: ignore[operator]
-        weights += self.energy.weights()
-        weights.append(self.pairs_and_springs.weight)
-        energies: Tensor = torch.ops.openmm_nti.density_energies(
-            vectors,
-            index,
-            mask,
-            self.noise_features(condition.log_s, condition.depth),
-            condition.variance,
-            self.basis,
-            self.n_refinements,
-            weights,
-            self.sums.cutoff,
-            self.sums.softening,
-            self.sums.envelope_share,
-            self.onset_squared,
-        )
-        return energies
+        return weights + self.energy.weights() + [self.pairs_and_springs.weight]
 
     @torch.no_grad()
     def normalise(self, vectors: Tensor, index: Tensor, mask: Tensor, log_s: Tensor) -> None:

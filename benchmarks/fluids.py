@@ -3,7 +3,7 @@
 Each fluid has reference data of its own. Exact free energies are by `path_bar` with the last model
 and, for mixtures, by `mbar_softcore`, which uses no network. The gap of a model is how far the
 rigorous lower bound of its denoiser lies below their mean. `neural_ti_tethered` with the last model
-stands beside. With --without-lengths a further gap is that of the last model if it saw all pairs in
+stands beside, with the gap by its chains. With --without-lengths a further gap is that of the last model if it saw all pairs in
 units of sigma. --chain-frames 0 leaves out the soft-core windows. Finished parts are read from
 OUTPUT. Usage:
 
@@ -190,7 +190,7 @@ def main() -> None:
             )
             print(
                 f"{name:22s} {known.name:18s} {one.value:8.2f}({one.std_err:.2f})  "
-                f"{one.verdict.text}",
+                f"{one.verdict.text}; gap {one.diagnostics.gap:.2f}({one.diagnostics.gap_err:.2f})",
                 flush=True,
             )
 

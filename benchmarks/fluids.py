@@ -3,9 +3,9 @@
 Each fluid has reference data of its own. Exact free energies are by `path_bar` with the last model
 and, for mixtures, by `mbar_softcore`, which uses no network. The gap of a model is how far the
 rigorous lower bound of its denoiser lies below their mean. `neural_ti_tethered` with the last model
-stands beside, with the gap by its chains. With --without-lengths a further gap is that of the last model if it saw all pairs in
-units of sigma. --chain-frames 0 leaves out the soft-core windows. Finished parts are read from
-OUTPUT. Usage:
+stands beside, with the gap by its chains. With --without-lengths a further gap is that of the last
+model if it saw all pairs in units of sigma. --chain-frames 0 leaves out the soft-core windows.
+Finished parts are read from OUTPUT. Usage:
 
     python benchmarks/fluids.py OUTPUT --models lj-fluid-t1.25 [DIR ...] [--only NAME ...]
     [--frames 300] [--pairs 128] [--tethered] [--without-lengths] [--chain-frames 0]

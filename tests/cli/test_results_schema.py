@@ -47,7 +47,7 @@ def test_one_reader_understands_an_old_file_and_a_new_one(finished):
         assert by_method[method].split()[6] == verdict[0]  # such a sentence in the same place
 
 
-def test_the_only_new_keys_are_the_verdict_the_platform_and_lambdas(finished):
+def test_the_only_new_keys_are_the_verdict_and_those_of_diagnostics(finished):
     old, new = (
         json.loads(path.read_text())["state_points"][0] for path in (OLD, finished / "results.json")
     )
@@ -56,7 +56,7 @@ def test_the_only_new_keys_are_the_verdict_the_platform_and_lambdas(finished):
         for method, estimate in old[quantity].items():
             assert new[quantity][method].keys() == estimate.keys() | {"verdict"}
             facts = new[quantity][method]["diagnostics"]
-            new_keys = {"platform", "lambdas"} - estimate["diagnostics"].keys()
+            new_keys = {"platform", "lambdas", "gap_missing"} - estimate["diagnostics"].keys()
             assert facts.keys() - new_keys == estimate["diagnostics"].keys()
             assert facts.get("platform", "Reference") == "Reference"
 

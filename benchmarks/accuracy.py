@@ -24,12 +24,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+from cost import code
 
 from openmm_nti import Ensemble, load_model
 from openmm_nti.files import read_json, write_json
 from openmm_nti.fluid.energy import reduced_potential_numpy
 from openmm_nti.model_files import CARD_FILE, load_denoiser, model_directory
 from openmm_nti.runtime.context import Execution
+from openmm_nti.runtime.stored import mark
 from openmm_nti.validation.analysis import gr
 from openmm_nti.validation.estimators.base import Job
 from openmm_nti.validation.estimators.registry import all_estimators, estimator, section_config
@@ -83,9 +85,6 @@ def structure(ensemble: Ensemble, samples: np.ndarray) -> dict:
 def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.Namespace) -> dict:
     """Return the row of one state point; it is kept in OUTPUT and read from there later."""
     state = ensemble.state
-    done = Path(options.output) / state.label / "accuracy.json"
-    if done.is_file():
-        return read_json(done)
     folder = Path(options.output) / state.label
     effort = {"n_pairs": options.pairs}
     if options.tethered is not None:
@@ -98,6 +97,10 @@ def examine(model, score, ensemble: Ensemble, n_samples: int, options: argparse.
             "corrector_steps": options.corrector,
         },
     }
+    decided_by = [model, score, ensemble, settings, code()]
+    done = folder / f"accuracy-{mark('accuracy', 1, decided_by)}.json"
+    if done.is_file():
+        return read_json(done)
     execution = Execution(1, options.workers, folder)
     found = {}
     seconds = 0.0

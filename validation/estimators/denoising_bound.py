@@ -42,7 +42,7 @@ from openmm_nti.validation.plots.bounds import gap_figure
 from openmm_nti.validation.plots.figure import Figure
 
 # Chains that have forgotten their start rarely have more errors between their two bounds.
-_MEMORY = 3.0
+_MEMORY = 2.0
 _LONGER_CHAINS = 2.2  # mean length over that on short tethers, with trades and frames beyond
 
 
@@ -206,7 +206,7 @@ def from_chains(
         platform=gap.platform,
         gap=middle,
         gap_err=middle_err,
-        gap_missing=max(0.0, lower - middle),
+        gap_missing=max(0.0, lower - middle, (upper - middle) / math.sqrt(3.0)),
         gap_noise_sigma=noise.tolist(),
         gap_density_kt=density.tolist(),
         gap_density_err=errors.tolist(),

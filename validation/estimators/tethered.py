@@ -83,7 +83,7 @@ class ChainDiagnostics(Diagnostics):
     tethered_steps: int
     gap: float
     gap_err: float
-    gap_missing: float = 0.0  # `lower` - `middle`, if positive
+    gap_missing: float = 0.0  # what `middle` may lack: its distance to `lower` or `upper`
     gap_noise_sigma: list[float]
     gap_density_kt: list[float]
     gap_density_err: list[float]

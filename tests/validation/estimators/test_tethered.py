@@ -78,34 +78,6 @@ def test_a_gap_that_goes_on_at_both_ends_is_followed(pairs):
     assert abs(value - exact) < 3.5 * std_err, (value, std_err, exact)
 
 
-@pytest.mark.parametrize(
-    ("density", "goes_on"), [(5.0, True), (np.nan, True), (0.0, False), (-5.0, False)]
-)
-def test_whether_a_gap_goes_on_is_seen_at_its_end(density, goes_on):
-    noise = np.linspace(0.1, 0.9, 32)
-    scatter = 0.1 * np.sin(40 * np.arange(32))
-    for end, where in ((0, noise < 0.25), (-1, noise > 0.75)):
-        values = np.where(where, density, 0.0) + scatter
-        gap = Gap(noise, values, values, values, np.ones(32))
-        assert gap.goes_on(end) is goes_on
-        if np.isfinite(density):
-            assert not gap.goes_on(-1 - end)
-
-
-def test_joined_gaps_add_up():
-    rng = np.random.default_rng(1)
-    one, other = (
-        Gap(np.linspace(*edges, n), *rng.normal(size=(3, n)), np.full(n, width))
-        for edges, n, width in (((0.1, 0.9), 32, 2.2), ((0.91, 3.0), 8, 1.2))
-    )
-    both = one.joined(other)
-    for name in ("lower", "middle", "upper"):
-        parts = [part.integral(getattr(part, name)) for part in (one, other)]
-        value, error = both.integral(getattr(both, name))
-        assert value == pytest.approx(parts[0][0] + parts[1][0])
-        assert error == pytest.approx(math.hypot(parts[0][1], parts[1][1]))
-
-
 def test_where_the_gap_lies(measured):
     """By unit of ln s it is 2 PUSH^2 s^2."""
     noise, density, errors = measured.profile(measured.middle)
@@ -220,7 +192,7 @@ def test_what_chains_from_the_model_lack_is_in_the_error(share, pairs, monkeypat
         np.linspace(0.1, 0.5, 32),
         lower=share * (2 - share) * exact - noise,
         middle=share * exact + noise,
-        upper=exact + 0.5 * noise,
+        upper=share * exact + 0.5 * noise,
         weight=np.ones(32),
     )
     alone = ModelBound(-10.0, 0.1, None)
@@ -230,6 +202,16 @@ def test_what_chains_from_the_model_lack_is_in_the_error(share, pairs, monkeypat
     assert found.diagnostics.gap_missing == pytest.approx(share * missing, abs=0.03)
     assert abs(missing) < 2 * found.std_err
     assert (found.std_err < 0.2) is (share == 1.0)
+
+
+def test_where_chains_disagree_the_error_reaches_to_the_upper_bound(pairs, monkeypatch):
+    noise = 0.1 * np.sin(np.arange(32))
+    gap = Gap(np.linspace(0.1, 0.5, 32), 3 + noise, 5 + noise, 9 + noise, np.ones(32))
+    monkeypatch.setattr(denoising_bound, "_parts", lambda *_: (ModelBound(-10.0, 0.1, None), gap))
+    found = denoising_bound.estimate_tethered(None, pairs, BoundConfig(), seed=1)
+    assert found.value == pytest.approx(-5.0, abs=0.05)
+    assert found.std_err == pytest.approx(4 / math.sqrt(3), abs=0.05)
+    assert found.verdict.level == "warn"
 
 
 def test_chains_that_remember_are_called_poor():

@@ -43,7 +43,7 @@ from openmm_nti.validation.plots.figure import Figure
 
 # Chains that have forgotten their start rarely have more errors between their two bounds.
 _MEMORY = 2.0
-_LONGER_CHAINS = 2.2  # mean length over that on short tethers, with trades and frames beyond
+_LONGER_CHAINS = 1.8  # mean length of a chain over that on short tethers, trades included
 
 
 class BoundConfig(Settings):

@@ -183,9 +183,6 @@ struct Read;
 template <>
 struct Read<Lanes> {
   static Lanes row(Input in, int64_t at, int count) { return first_lanes(in.value + at, count); }
-  static Lanes gather(Input in, int64_t at, int64_t stride, const int64_t* index, int count) {
-    return gathered_lanes(in.value + at, stride, index, count);
-  }
   static float one(Input in, int64_t at) { return in.value[at]; }
   static float constant(float x) { return x; }
 };

@@ -6,11 +6,13 @@ rigorous lower bound lies below that. Finished parts are read from OUTPUT, so a 
 its bounds alone. Usage:
 
     python benchmarks/temperatures.py OUTPUT --models lj-fluid-t1.25 [DIR ...] [--n 40 100 160 200]
-    [--temperatures 1 1.5 2 3] [--frames 400] [--pairs 384] [--tethered] [--table gaps.csv]
+    [--temperatures 1 1.5 2 3] [--frames 400] [--pairs 384] [--tethered [--set n_tethered=128 ...]]
+    [--table gaps.csv]
 
 With --tethered, the last column is how far `neural_ti_bound`, with its tethered chains and the last
-model, lies below. --table writes the rows for the figure of docs/pictures.py. Below T* = 1.2 there
-are N = 160 and more only: fewer would lie between gas and liquid.
+model, lies below, with its verdict. --set changes its effort. --table writes the rows for the
+figure of docs/pictures.py. Below T* = 1.2 there are N = 160 and more only: fewer would lie between
+gas and liquid.
 """
 
 import argparse
@@ -58,7 +60,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--tethered", action="store_true")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
+    effort = section_config("bound")(**dict(one.split("=", 1) for one in options.set))
     columns = ["N", "density_star", "temperature_star", "beta_f_ex", "beta_f_ex_err"]
     for name in options.models:
         columns += [f"gap_{Path(name).name}", f"gap_{Path(name).name}_err"]
@@ -93,9 +97,10 @@ def main() -> None:
                 job = Job(
                     ensemble.state, ensemble, model, execution.child(f"T{t:g}").folder("chains")
                 )
-                best = estimator("neural_ti_bound").estimate(job, section_config("bound")())
+                best = estimator("neural_ti_bound").estimate(job, effort)
                 error = math.hypot(best.std_err, truth["std_err"])
-                gaps.append(f"with chains {truth['value'] - best.value:6.2f}({error:.2f})")
+                below = truth["value"] - best.value
+                gaps.append(f"with chains {below:6.2f}({error:.2f}), {best.verdict.text}")
             print(
                 f"{n:4d} {t:5.3g} {truth['value']:8.2f}({truth['std_err']:.2f})  "
                 + "  ".join(gaps)

@@ -48,8 +48,8 @@ def ladder(temperatures: list[float]) -> list[float]:
     return sorted(1 / beta for beta in [*found, betas[-1]])
 
 
-def main() -> None:
-    """Print the table: beta F_ex by the sweep, and each model's gap, in kT."""
+def read_options() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--models", nargs="+", default=["lj-fluid-t1.25"])
@@ -61,7 +61,12 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     parser.add_argument("--tethered", action="store_true")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the table: beta F_ex by the sweep, and each model's gap, in kT."""
+    options = read_options()
     effort = section_config("bound")(**dict(one.split("=", 1) for one in options.set))
     columns = ["N", "density_star", "temperature_star", "beta_f_ex", "beta_f_ex_err"]
     for name in options.models:

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from openmm_nti.fluid.of_species import kind_table
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.hamiltonian.length_scale import lengths_of
+from openmm_nti.hamiltonian.length_scale import lengths_of, packing
 from openmm_nti.hamiltonian.networks.atom_traits import depths_of
 
 _ROUNDING = 1e-3
@@ -99,11 +99,9 @@ def _numbers_of(state: StatePoint) -> dict[str, tuple[float, float]]:
         [of_kinds[kind] for kind in alike]
         for of_kinds in (depths_of(potential), lengths_of(potential))
     )
-    numbers = state.composition.values()
-    packing = sum(n * d**3 for n, d in zip(numbers, lengths, strict=True)) / state.volume_sigma3
     ratio = max(lengths) / min(lengths)
     return {
         "depth_kt": (min(depths), max(depths)),
         "length_ratio": (ratio, ratio),
-        "packing": (packing, packing),
+        "packing": (packing(state),) * 2,
     }

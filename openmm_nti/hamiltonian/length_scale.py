@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from openmm_nti.fluid.of_species import kind_table
 from openmm_nti.fluid.reduced import PairKind, ReducedPotential
+from openmm_nti.fluid.state import StatePoint
 
 CONTACT_KT = 2.0  # found by trials at other temperatures and in mixtures
 _SOFT = 1e-3  # sigma: below this a pair hardly repels
@@ -76,6 +77,15 @@ def lengths_of(potential: ReducedPotential) -> list[float]:
     A pair that never has as much counts as one that touches at 1 sigma.
     """
     return [_length(kind) for kind in potential.kinds]
+
+
+def packing(state: StatePoint) -> float:
+    r"""Return how densely the atoms are packed, \sum_a N_a d_a^3 / V with d of atoms alike."""
+    potential = state.pair_potential
+    alike = kind_table(potential.n_species).diagonal()
+    numbers, lengths = state.composition.values(), lengths_of(potential)
+    sizes = [n * lengths[kind] ** 3 for n, kind in zip(numbers, alike, strict=True)]
+    return math.fsum(sizes) / state.volume_sigma3
 
 
 @lru_cache(maxsize=64)

@@ -44,6 +44,7 @@ from openmm_nti.fluid.state import StatePoint
 from openmm_nti.free_energy import Diagnostics
 from openmm_nti.hamiltonian import NoisedFluid
 from openmm_nti.hamiltonian.geometry import box_of
+from openmm_nti.hamiltonian.length_scale import packing
 from openmm_nti.md.platforms import description_of_fastest
 from openmm_nti.reference_md.statistics import is_constant
 from openmm_nti.references.noise import NOISE_MIN_SIGMA, effective_variance, log_noise_max
@@ -60,19 +61,16 @@ from openmm_nti.validation.sampling.tethered_fluid import (
 
 Array = NDArray[np.float64]
 # Below and above, models have next to no gap in fluids like those of their training. Where the gap
-# goes on at an end, it is measured beyond, by a quarter of the frames more, or these.
+# goes on at an end, it is measured beyond, by a quarter of the frames more.
 NOISE_SIGMA = (0.08, 1.0)
-_FEWEST_BEYOND = 4
-# The noise is divided at these levels into bands, which take these shares of the frames. On short
-# tethers the products of chains hardly scatter. In a dense fluid they scatter most on tethers as
-# long as the cages of its atoms, otherwise on longer ones.
-_DIVIDED_SIGMA = (0.16, 0.35)
-_SHARES = (0.15, 0.5, 0.35)
+# The noise is divided at these levels. On short tethers the products of chains hardly scatter. In a
+# dense fluid they scatter most on tethers as long as the cages of its atoms, otherwise on longer
+# ones. So half of the frames, or 85 % near freezing, have tethers of the middle lengths.
+_DIVIDED_SIGMA, _SHORT_OF_REST = (0.16, 0.35), 0.3
+_MIDDLE, _CROWDING = (0.5, 0.85), (0.47, 0.77)  # N d^3 / V
 _FRAMES_PER_TASK = 4
-_LONG_SIGMA = 0.4  # on longer tethers chains are longer,
-_MOST_STEPS = 4.0  # by this factor at most
-_FEW_PARTICLES = 160  # of fewer, steps are cheap: chains are longer in proportion,
-_MOST_FOR_FEW = 2.5  # by this factor at most
+_LONG_SIGMA, _MOST_STEPS = 0.4, 4.0  # on longer tethers chains are longer, by this factor at most
+_FEW_PARTICLES, _MOST_FOR_FEW = 160, 2.5  # so are those of fewer particles, whose steps are cheap
 _N_GROUPS = 8  # of frames of like noise, to show where a gap lies
 
 
@@ -149,20 +147,24 @@ class Gap:
 
     def goes_on(self, end: int) -> bool:
         """Whether at the lowest noise (`end` 0) or the highest (-1) the gap is above its error."""
-        _, density, errors = self.profile(self.middle)
-        least = max(2.0 * errors[end], self.integral(self.middle)[1])
-        return not density[end] <= least
+        noise = self.noise_sigma
+        n_outer = ((noise < _DIVIDED_SIGMA[0]).sum(), (noise > _DIVIDED_SIGMA[1]).sum())[end]
+        n = max(2, min(n_outer, len(noise) // _N_GROUPS))
+        order = np.argsort(noise)
+        outermost = self.middle[order[:n] if end == 0 else order[-n:]]
+        error = outermost.std(ddof=1) / math.sqrt(n)
+        return not outermost.mean() <= max(2.0 * error, self.integral(self.middle)[1])
 
     def joined(self, other: Gap) -> Gap:
         """Return this gap and that at other noise as one."""
-        n_frames = len(self.noise_sigma) + len(other.noise_sigma)
         parts = (self, other)
+        n_frames = sum(len(part.weight) for part in parts)
         columns = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("noise_sigma", "lower", "middle", "upper")
         }
-        weight = [part.weight * n_frames / len(part.weight) for part in parts]
-        return Gap(**columns, weight=np.concatenate(weight), platform=self.platform)
+        weight = np.concatenate([part.weight * n_frames / len(part.weight) for part in parts])
+        return Gap(**columns, weight=weight, platform=self.platform)
 
 
 def steps(n_steps: int, n_particles: int) -> int:
@@ -213,21 +215,20 @@ def measure(
             f"tethered chains need continuous forces, those of {state} jump at the cutoff: use "
             "`switched`"
         )
-    n_steps = steps(n_steps, state.n_particles)
     generator = execution.torch_random("tethered", state.label)
-    levels, weight = _levels(n_frames, generator)
+    log_s, weight = _levels(n_frames, packing(state), generator)
     order = torch.randperm(len(ensemble.positions_sigma), generator=generator).numpy()
-    chains = _Chains(model, ensemble, order, n_steps, execution)
-    gap = within = chains.gap(levels, weight, "tethered")
-    n_more = max(_FEWEST_BEYOND, n_frames // 4)
+    chains = _Chains(model, ensemble, order, steps(n_steps, state.n_particles), execution)
+    gap = within = chains.gap(log_s, weight, "tethered")
+    n_more = max(4, n_frames // 4)
     lowest, highest = 2 * NOISE_MIN_SIGMA, math.exp(log_noise_max(box_of(state)))
     beyond = ((0, "below", lowest, NOISE_SIGMA[0]), (-1, "above", NOISE_SIGMA[1], highest))
     for end, where, low, high in beyond:
         if high > low and within.goes_on(end):
             name, weight = f"tethered_{where}", np.full(n_more, math.log(high / low))
             generator = execution.torch_random(name, state.label)
-            levels = stratified_log_noise(n_more, math.log(low), math.log(high), generator).numpy()
-            gap = gap.joined(chains.gap(levels, weight, name))
+            log_s = stratified_log_noise(n_more, math.log(low), math.log(high), generator).numpy()
+            gap = gap.joined(chains.gap(log_s, weight, name))
     return gap
 
 
@@ -245,25 +246,28 @@ class _Chains:
         """Return the gap at the levels `log_s` (n,); finished frames are kept in folder `name`."""
         state = self.ensemble.state
         frames = self.ensemble.positions_sigma[np.resize(self.order, len(log_s))]
-        starts = range(0, len(log_s), _FRAMES_PER_TASK)
-        parts = [slice(start, start + _FRAMES_PER_TASK) for start in starts]
+        starts = np.arange(_FRAMES_PER_TASK, len(log_s), _FRAMES_PER_TASK)
+        parts = zip(np.split(frames, starts), np.split(log_s, starts), strict=True)
         found = self.execution.map_stored(
             partial(_gaps, self.model, state, self.n_steps, self.execution),
-            [_Part(name, number, frames[part], log_s[part]) for number, part in enumerate(parts)],
+            [_Part(name, number, *part) for number, part in enumerate(parts)],
             name=name,
             inputs=[self.model, self.ensemble, log_s, self.n_steps, longest_step_ps(state)],
             description=f"{name.replace('_', ', ')} chains",
         )
-        names = ("lower", "middle", "upper")
-        values = {name: np.concatenate([part[name] for part in found]) for name in names}
+        columns = ("lower", "middle", "upper")
+        values = {key: np.concatenate([part[key] for part in found]) for key in columns}
         require_finite("tethered chains", "look for overlapping particles in the frames", **values)
         return Gap(np.exp(log_s), **values, weight=weight, platform=platform_of(found))
 
 
-def _levels(n_frames: int, generator: torch.Generator) -> tuple[Array, Array]:
+def _levels(n_frames: int, crowding: float, generator: torch.Generator) -> tuple[Array, Array]:
     """Return ln s of each of at least four frames, and 1 / (its density), (n,) each."""
     edges = np.log([NOISE_SIGMA[0], *_DIVIDED_SIGMA, NOISE_SIGMA[1]])
-    sizes = np.diff(np.rint(n_frames * np.cumsum([0.0, *_SHARES]))).astype(int)
+    middle = float(np.interp(crowding, _CROWDING, _MIDDLE))
+    short = _SHORT_OF_REST * (1.0 - middle)
+    ends = np.array([0.0, short, short + middle, 1.0])
+    sizes = 1 + np.diff(np.rint((n_frames - 3) * ends)).astype(int)  # one in each band at least
     bands = zip(sizes, pairwise(edges), strict=True)
     levels = [stratified_log_noise(size, low, high, generator) for size, (low, high) in bands]
     return torch.cat(levels).numpy(), np.repeat(np.diff(edges) * n_frames / sizes, sizes)
@@ -282,17 +286,15 @@ def _gaps(
     with torch.no_grad():
         gradient = execution.place(model).gradient(torch.from_numpy(noised), box, log_s).numpy()
     fluid = TetheredFluid(state, execution)
-    longer = np.clip((spreads / _LONG_SIGMA) ** 2, 1.0, _MOST_STEPS)
-    lengths = np.rint(n_steps * longer).astype(int)
-    levels = np.exp(part.log_s)
+    lengths = n_steps * np.clip((spreads / _LONG_SIGMA) ** 2, 1.0, _MOST_STEPS)
+    # 1/2 |gap of the gradient|^2 d(s_eff^2), with d(s_eff^2) = 2 s^2 d(ln s).
+    factors = np.exp(2.0 * part.log_s) / spreads**4
     rows = []
-    for number, spread in enumerate(spreads):
+    for number, spread in enumerate(spreads.tolist()):
         answer = -(spread**2) * gradient[number]
+        fluid.tether(noised[number], spread)
         start = part.frames[number] - noised[number]
-        fluid.tether(noised[number], float(spread))
-        found = products(fluid, start, answer, float(spread), int(lengths[number]))
-        # 1/2 |gap of the gradient|^2 d(s_eff^2), with d(s_eff^2) = 2 s^2 d(ln s).
-        rows.append([product * levels[number] ** 2 / spread**4 for product in found])
-    lower, middle, upper = np.array(rows).T
+        rows.append(products(fluid, start, answer, spread, round(lengths[number])))
+    lower, middle, upper = np.array(rows).T * factors
     platform = np.array([description_of_fastest(platform_for(state.n_particles))])
     return {"lower": lower, "middle": middle, "upper": upper, "platform": platform}

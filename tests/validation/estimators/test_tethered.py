@@ -8,6 +8,7 @@ import torch
 from exact import exact_ensemble, pair_free_energy
 
 from openmm_nti import LambdaHamiltonian, StatePoint
+from openmm_nti.hamiltonian.length_scale import packing
 from openmm_nti.references.noise import effective_variance
 from openmm_nti.runtime.context import Execution
 from openmm_nti.validation.estimators import denoising_bound, tethered
@@ -89,17 +90,30 @@ def test_where_the_gap_lies(measured):
     assert density[-1] > 10 * density[0]
 
 
+@pytest.mark.parametrize("crowding", [0.0, 0.6, 2.0])
 @pytest.mark.parametrize("n_frames", [4, 7, 64])
-def test_levels_integrate_over_all_noise_wherever_they_crowd(n_frames):
+def test_levels_integrate_over_all_noise_wherever_they_crowd(n_frames, crowding):
     generator, (low, high) = torch.Generator().manual_seed(3), tethered.NOISE_SIGMA
     found = []
     for _ in range(20_000 // n_frames):
-        levels, weight = tethered._levels(n_frames, generator)
+        levels, weight = tethered._levels(n_frames, crowding, generator)
         assert levels.shape == weight.shape == (n_frames,)
         assert math.log(low) < levels.min() < levels.max() < math.log(high)
         assert weight.mean() == pytest.approx(math.log(high / low), rel=1e-12)
         found.append((weight * np.exp(2 * levels)).mean())
     assert np.mean(found) == pytest.approx((high**2 - low**2) / 2, rel=0.03)
+
+
+def test_near_freezing_more_frames_have_tethers_as_long_as_cages():
+    low, high = tethered._DIVIDED_SIGMA
+    shares = []
+    for n in (40, 120, 160, 200):
+        state = StatePoint(n_particles=n, box_length_sigma=6.0, temperature_star=1.25)
+        levels, _ = tethered._levels(1000, packing(state), torch.Generator())
+        shares.append(((math.log(low) < levels) & (levels < math.log(high))).mean())
+    assert shares[:2] == pytest.approx([0.5, 0.5], abs=0.01)
+    assert shares[2] == pytest.approx(0.68, abs=0.02)
+    assert shares[3] == pytest.approx(0.85, abs=0.02)
 
 
 @pytest.mark.slow  # test_a_known_gap_is_found is the quick one
@@ -168,7 +182,8 @@ def test_the_bound_and_the_estimate_of_a_model_with_a_gap(pairs, tmp_path):
     assert bound.value == facts["lower"]
     assert bound.std_err == facts["lower_err"]
     assert found.value == pytest.approx(facts["model_bound"] + facts["gap"])
-    assert found.std_err == pytest.approx(math.hypot(facts["model_bound_err"], facts["gap_err"]))
+    parts = [facts[name] for name in ("model_bound_err", "gap_err", "gap_missing")]
+    assert found.std_err == pytest.approx(math.hypot(*parts))
     within = PUSH**2 * (
         HIGHEST**2 - tethered.NOISE_SIGMA[0] ** 2
     )  # of the gap; chains see no other

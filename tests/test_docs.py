@@ -168,6 +168,7 @@ def trajectory(run_directory, tmp_path):
         ("replica_exchange.py", ["MODEL", "2"], "beta F_ex ="),
         ("growth_ramp.py", ["MODEL", "2", "1"], "beta F_ex ="),
         ("draw_family.py", ["2", "3", "5"], "n_particles ... A-B"),
+        ("mean_of_models.py", ["lj-family", "lj-family", "0.6", "mean"], "0.6 of the way ... 62"),
         ("make_trajectory.py", ["1000", "50", "203.66"], "argon.dcd: 4 frames"),
         ("own_system.py", ["1000"], "own.dcd: 4 frames"),
         ("own_trajectory.py", ["TRAJECTORY", "MODEL", "8"], "path_bar ... own_trajectory.csv"),

@@ -5,10 +5,12 @@ and, for mixtures, by `mbar_softcore`, which uses no network. The gap of a model
 rigorous lower bound of its denoiser lies below their mean. `neural_ti_tethered` with the last model
 stands beside, with the gap by its chains. With --without-lengths a further gap is that of the last
 model if it saw all pairs in units of sigma. --chain-frames 0 leaves out the soft-core windows.
-Finished parts are read from OUTPUT. Usage:
+Drops need a longer --chain-equilibration, in MD steps, to condense. Finished parts are read from
+OUTPUT. Usage:
 
     python benchmarks/fluids.py OUTPUT --models lj-fluid-t1.25 [DIR ...] [--only NAME ...]
     [--frames 300] [--pairs 128] [--tethered] [--without-lengths] [--chain-frames 0]
+    [--chain-equilibration 6000]
 
 Mixtures have N = 120. NAME at 0.8 is as dense as one fluid of rho* = 0.8: sum_ab x_a x_b
 sigma_ab^3 N / V. Sizes and energies of `random` mixtures were drawn once. The free energy of the
@@ -119,7 +121,9 @@ def exact(name: str, job: Job, options: argparse.Namespace) -> dict[str, FreeEne
     settings = PathConfig(n_paths=options.paths, n_steps=options.steps)
     found = {"path_bar": estimator("path_bar").estimate(job, settings)}
     if state.is_mixture and options.chain_frames:
-        config = SoftcoreConfig(n_frames=options.chain_frames)
+        config = SoftcoreConfig(
+            n_frames=options.chain_frames, equilibration=options.chain_equilibration
+        )
         execution = job.execution.folder("softcore")
         found["mbar_softcore"] = softcore.estimate(state, config, execution=execution)
     return found
@@ -152,6 +156,7 @@ def main() -> None:
     parser.add_argument("--paths", type=int, default=48)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--chain-frames", type=int, default=25)
+    parser.add_argument("--chain-equilibration", type=int, default=800)
     parser.add_argument("--tethered", action="store_true")
     parser.add_argument("--without-lengths", action="store_true")
     parser.add_argument("--seed", type=int, default=5)

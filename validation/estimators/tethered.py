@@ -149,7 +149,7 @@ class Gap:
         """Whether at the lowest noise (`end` 0) or the highest (-1) the gap is above its error."""
         noise = self.noise_sigma
         n_outer = ((noise < _DIVIDED_SIGMA[0]).sum(), (noise > _DIVIDED_SIGMA[1]).sum())[end]
-        n = max(2, min(n_outer, len(noise) // _N_GROUPS))
+        n = max(2, min(n_outer // 2, len(noise) // _N_GROUPS))
         order = np.argsort(noise)
         outermost = self.middle[order[:n] if end == 0 else order[-n:]]
         error = outermost.std(ddof=1) / math.sqrt(n)

@@ -22,6 +22,16 @@ def test_whether_a_gap_goes_on_is_seen_at_its_end(density, goes_on):
             assert not gap.goes_on(-1 - end)
 
 
+def test_few_frames_at_an_end_are_not_mistaken_for_the_gap_beside_them():
+    """Near freezing few frames are outside of the middle noise, where the gap is."""
+    noise = np.concatenate([[0.09, 0.11, 0.13, 0.15], np.geomspace(0.17, 0.34, 53)])
+    noise = np.concatenate([noise, np.geomspace(0.36, 0.98, 7)])
+    gap_here = np.where((noise > 0.14) & (noise < 0.6), 10.0, 0.0) + 0.1 * np.sin(40 * noise)
+    gap = Gap(noise, gap_here, gap_here, gap_here, np.ones(64))
+    assert not gap.goes_on(0)
+    assert not gap.goes_on(-1)
+
+
 def test_joined_gaps_add_up():
     rng = np.random.default_rng(1)
     one, other = (

@@ -156,7 +156,8 @@ def main() -> None:
     parser.add_argument("--paths", type=int, default=48)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--chain-frames", type=int, default=25)
-    parser.add_argument("--chain-equilibration", type=int, default=800)
+    usual = SoftcoreConfig().equilibration
+    parser.add_argument("--chain-equilibration", type=int, default=usual)
     parser.add_argument("--tethered", action="store_true")
     parser.add_argument("--without-lengths", action="store_true")
     parser.add_argument("--seed", type=int, default=5)

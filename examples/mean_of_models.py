@@ -11,20 +11,10 @@ weights. Part of the way back, both are less, while most of the gain remains.
 import sys
 from pathlib import Path
 
-from openmm_nti.files import read_json
 from openmm_nti.fluid.state import StatePoint
-from openmm_nti.model_files import CARD_FILE, load_denoiser, model_directory, save_model
+from openmm_nti.model_files import denoiser_directory, load_denoiser, read_card, save_model
 
 before, after, share, output = sys.argv[1], sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
-
-
-def card_of(name: str) -> dict:
-    """Return the card of a model's denoiser."""
-    folder = model_directory(name)
-    own = folder / "denoiser"
-    return read_json((own if own.is_dir() else folder) / CARD_FILE)
-
-
 model, other = load_denoiser(before), load_denoiser(after)
 if model.network_config != other.network_config:
     sys.exit(f"{before} and {after} have different networks: take one that began with the other")
@@ -33,7 +23,7 @@ for name, value in other.state_dict().items():
     if value.is_floating_point():
         weights[name] = weights[name].lerp(value, share)
 model.load_state_dict(weights)
-old, new = card_of(before), card_of(after)
+old, new = (read_card(denoiser_directory(name)) for name in (before, after))
 states = old["trained_on"] + [one for one in new["trained_on"] if one not in old["trained_on"]]
 save_model(
     model,
